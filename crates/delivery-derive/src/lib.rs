@@ -1,0 +1,203 @@
+//! `#[derive(Event)]`: a struct with named fields becomes an event type.
+
+use proc_macro::TokenStream;
+use quote::{format_ident, quote};
+use syn::spanned::Spanned as _;
+use syn::{Data, DeriveInput, Fields, LitInt, LitStr, Type, parse_macro_input};
+
+/// `#[event(type = "…", version = 1, name = "…", audit = "…", also = ["…"])]` on the struct;
+/// `#[event(personal)]` on a field that must be sealed in the log.
+#[proc_macro_derive(Event, attributes(event))]
+pub fn derive_event(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    expand(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+struct Attributes {
+    kind: LitStr,
+    version: LitInt,
+    name: LitStr,
+    audit: LitStr,
+    aliases: Vec<LitStr>,
+}
+
+fn attributes(input: &DeriveInput) -> syn::Result<Attributes> {
+    let (mut kind, mut version, mut name, mut audit, mut aliases) =
+        (None, None, None, None, Vec::new());
+    for attribute in input.attrs.iter().filter(|a| a.path().is_ident("event")) {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("type") {
+                kind = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("version") {
+                version = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("name") {
+                name = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("audit") {
+                audit = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("also") {
+                let list;
+                let value = meta.value()?;
+                syn::bracketed!(list in value);
+                aliases = list
+                    .parse_terminated(|p: syn::parse::ParseStream<'_>| p.parse(), syn::Token![,])?
+                    .into_iter()
+                    .collect();
+            } else {
+                return Err(meta.error("known here: type, version, name, audit, also"));
+            }
+            Ok(())
+        })?;
+    }
+    let missing = |what: &str| {
+        syn::Error::new(
+            input.span(),
+            format!("an event states its {what}: #[event(type = \"…\", version = 1, name = \"…\", audit = \"…\")]"),
+        )
+    };
+    Ok(Attributes {
+        kind: kind.ok_or_else(|| missing("type"))?,
+        version: version.ok_or_else(|| missing("version"))?,
+        name: name.ok_or_else(|| missing("name"))?,
+        audit: audit.ok_or_else(|| missing("audit action"))?,
+        aliases,
+    })
+}
+
+struct Field<'a> {
+    ident: &'a syn::Ident,
+    ty: &'a Type,
+    personal: bool,
+}
+
+fn fields(input: &DeriveInput) -> syn::Result<Vec<Field<'_>>> {
+    let Data::Struct(data) = &input.data else {
+        return Err(syn::Error::new(input.span(), "an event is a struct"));
+    };
+    let Fields::Named(named) = &data.fields else {
+        return Err(syn::Error::new(input.span(), "an event has named fields"));
+    };
+    let mut out = Vec::new();
+    for field in &named.named {
+        let mut personal = false;
+        for attribute in field.attrs.iter().filter(|a| a.path().is_ident("event")) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("personal") {
+                    personal = true;
+                    Ok(())
+                } else {
+                    Err(meta.error("a field may be: personal"))
+                }
+            })?;
+        }
+        let ident = field.ident.as_ref().expect("named fields have names");
+        out.push(Field {
+            ident,
+            ty: &field.ty,
+            personal,
+        });
+    }
+    Ok(out)
+}
+
+fn is_option(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|s| s.ident == "Option"))
+}
+
+fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
+    let Attributes {
+        kind,
+        version,
+        name,
+        audit,
+        aliases,
+    } = attributes(input)?;
+    let fields = fields(input)?;
+    let event = &input.ident;
+    let (personal, open): (Vec<&Field<'_>>, Vec<&Field<'_>>) =
+        fields.iter().partition(|field| field.personal);
+
+    let specs = fields.iter().map(|Field { ident, ty, personal }| {
+        let (name, optional) = (ident.to_string(), is_option(ty));
+        quote! {
+            ::quivive_delivery::event::FieldSpec {
+                name: #name,
+                personal: #personal,
+                optional: #optional,
+                schema: <#ty as JsonSchema>::json_schema(generator),
+            }
+        }
+    });
+    let half = |suffix: &str, half: &[&Field<'_>]| {
+        let (owned, borrowed) = (format_ident!("{suffix}Owned"), format_ident!("{suffix}Borrowed"));
+        let idents: Vec<_> = half.iter().map(|f| f.ident).collect();
+        let types: Vec<_> = half.iter().map(|f| f.ty).collect();
+        // A lifetime must be used even where a half has no field.
+        quote! {
+            #[derive(serde::Deserialize)]
+            #[serde(crate = "serde")]
+            struct #owned { #(#idents: #types),* }
+            #[derive(serde::Serialize)]
+            #[serde(crate = "serde")]
+            struct #borrowed<'a> {
+                #(#idents: &'a #types,)*
+                #[serde(skip)]
+                lifetime: std::marker::PhantomData<&'a ()>,
+            }
+        }
+    };
+    let (open_half, personal_half) = (half("Open", &open), half("Personal", &personal));
+    let open_idents: Vec<_> = open.iter().map(|f| f.ident).collect();
+    let personal_idents: Vec<_> = personal.iter().map(|f| f.ident).collect();
+    let (encode_personal, decode_personal) = if personal.is_empty() {
+        (quote!(None), quote!())
+    } else {
+        (
+            quote!(Some(serde_json::to_vec(&PersonalBorrowed {
+                #(#personal_idents: &self.#personal_idents,)* lifetime: std::marker::PhantomData
+            })?)),
+            quote! {
+                let sealed = body.personal.as_deref().ok_or(::quivive_delivery::DecodeError::Erased)?;
+                let personal: PersonalOwned = ::quivive_delivery::event::half(sealed)?;
+            },
+        )
+    };
+
+    Ok(quote! {
+        const _: () = {
+            use ::quivive_delivery::generated::{schemars::{JsonSchema, SchemaGenerator}, serde, serde_json};
+            #open_half
+            #personal_half
+
+            impl ::quivive_delivery::Event for #event {
+                const META: ::quivive_delivery::EventMeta = ::quivive_delivery::EventMeta {
+                    kind: #kind,
+                    version: #version,
+                    name: #name,
+                    audit: #audit,
+                    aliases: &[#(#aliases),*],
+                };
+
+                fn fields(generator: &mut SchemaGenerator) -> Vec<::quivive_delivery::event::FieldSpec> {
+                    vec![#(#specs),*]
+                }
+
+                fn encode(&self) -> Result<::quivive_delivery::Body, serde_json::Error> {
+                    Ok(::quivive_delivery::Body {
+                        open: serde_json::to_vec(&OpenBorrowed {
+                            #(#open_idents: &self.#open_idents,)* lifetime: std::marker::PhantomData
+                        })?,
+                        personal: #encode_personal,
+                    })
+                }
+
+                fn decode(body: &::quivive_delivery::Body) -> Result<Self, ::quivive_delivery::DecodeError> {
+                    let open: OpenOwned = ::quivive_delivery::event::half(&body.open)?;
+                    #decode_personal
+                    Ok(Self { #(#open_idents: open.#open_idents,)* #(#personal_idents: personal.#personal_idents,)* })
+                }
+            }
+        };
+    })
+}

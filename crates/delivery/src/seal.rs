@@ -1,0 +1,47 @@
+//! Personal fields in the log are sealed under a key per person; destroying the key erases them and leaves the chain whole.
+//!
+//! The cryptography and the keeping of the keys belong to an adapter behind [`Vault`].
+
+use std::sync::Arc;
+
+use crate::fault::Fault;
+use crate::BoxFuture;
+
+/// Bytes sealed under the key of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Names the key, never reveals it. Not personal.
+    pub key: String,
+    pub bytes: Vec<u8>,
+}
+
+/// One key, ready to use.
+pub trait SealKey: Send + Sync {
+    /// The name that goes into the log beside what it sealed.
+    fn name(&self) -> &str;
+
+    /// Encrypts and authenticates `plain`; `bound_to` (the event's id) must be given again to open it.
+    fn seal(&self, bound_to: &[u8], plain: &[u8]) -> Vec<u8>;
+
+    /// `None` when the bytes were changed or bound to something else.
+    fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// Where seal keys live: apart from the database they protect.
+pub trait Vault: Send + Sync {
+    /// The key of that name, made (and durable) before this returns when there is none yet.
+    fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>>;
+
+    /// The key of that name, or `None` when it was destroyed or never made.
+    fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>>;
+}
+
+/// Opens what is sealed, or `None` when its key is gone.
+pub async fn open(
+    vault: &dyn Vault,
+    bound_to: &[u8],
+    sealed: &Sealed,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let key = vault.existing(&sealed.key).await?;
+    Ok(key.and_then(|key| key.open(bound_to, &sealed.bytes)))
+}
