@@ -1,1 +1,21 @@
-//! placeholder
+//! What the product does: workflows that decide, events that say so, subscribers that react.
+//!
+//! Start at [`switchboard`]: it names every workflow and every subscriber once. A workflow is one file under
+//! [`workflows`]; [`kernel`] runs it.
+
+pub mod access;
+pub mod facts;
+pub mod guesses;
+pub mod kernel;
+pub mod letters;
+pub mod one_time;
+pub mod passwords;
+pub mod ports;
+pub mod sessions;
+pub mod settings;
+pub mod subscribers;
+pub mod switchboard;
+pub mod workflows;
+
+pub use kernel::{Failure, Kernel, Request};
+pub use settings::Settings;

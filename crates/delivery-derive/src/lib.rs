@@ -1,4 +1,4 @@
-//! `#[derive(Event)]`: a struct with named fields becomes an event type.
+//! `#[derive(Event)]`: a struct with named fields becomes an event type. `#[derive(Reason)]`: an enum becomes a set of codes.
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
@@ -13,6 +13,57 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
     expand(&input)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
+}
+
+/// A fieldless enum becomes `Codes`: each variant its name in snake_case.
+#[proc_macro_derive(Reason)]
+pub fn derive_reason(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    reason(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+fn reason(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
+    let Data::Enum(data) = &input.data else {
+        return Err(syn::Error::new(
+            input.span(),
+            "reasons are the variants of an enum",
+        ));
+    };
+    if let Some(variant) = data
+        .variants
+        .iter()
+        .find(|v| !matches!(v.fields, Fields::Unit))
+    {
+        return Err(syn::Error::new(variant.span(), "a reason carries nothing"));
+    }
+    let name = &input.ident;
+    let variants: Vec<_> = data.variants.iter().map(|v| &v.ident).collect();
+    let codes: Vec<_> = variants
+        .iter()
+        .map(|v| snake_case(&v.to_string()))
+        .collect();
+    Ok(quote! {
+        impl ::quivive_delivery::Codes for #name {
+            const CODES: &'static [&'static str] = &[#(#codes),*];
+
+            fn code(&self) -> &'static str {
+                match self { #(Self::#variants => #codes),* }
+            }
+        }
+    })
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    out
 }
 
 struct Attributes {
@@ -53,7 +104,9 @@ fn attributes(input: &DeriveInput) -> syn::Result<Attributes> {
     let missing = |what: &str| {
         syn::Error::new(
             input.span(),
-            format!("an event states its {what}: #[event(type = \"…\", version = 1, name = \"…\", audit = \"…\")]"),
+            format!(
+                "an event states its {what}: #[event(type = \"…\", version = 1, name = \"…\", audit = \"…\")]"
+            ),
         )
     };
     Ok(Attributes {
@@ -118,19 +171,28 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
     let (personal, open): (Vec<&Field<'_>>, Vec<&Field<'_>>) =
         fields.iter().partition(|field| field.personal);
 
-    let specs = fields.iter().map(|Field { ident, ty, personal }| {
-        let (name, optional) = (ident.to_string(), is_option(ty));
-        quote! {
-            ::quivive_delivery::event::FieldSpec {
-                name: #name,
-                personal: #personal,
-                optional: #optional,
-                schema: <#ty as JsonSchema>::json_schema(generator),
+    let specs = fields.iter().map(
+        |Field {
+             ident,
+             ty,
+             personal,
+         }| {
+            let (name, optional) = (ident.to_string(), is_option(ty));
+            quote! {
+                ::quivive_delivery::event::FieldSpec {
+                    name: #name,
+                    personal: #personal,
+                    optional: #optional,
+                    schema: <#ty as JsonSchema>::json_schema(generator),
+                }
             }
-        }
-    });
+        },
+    );
     let half = |suffix: &str, half: &[&Field<'_>]| {
-        let (owned, borrowed) = (format_ident!("{suffix}Owned"), format_ident!("{suffix}Borrowed"));
+        let (owned, borrowed) = (
+            format_ident!("{suffix}Owned"),
+            format_ident!("{suffix}Borrowed"),
+        );
         let idents: Vec<_> = half.iter().map(|f| f.ident).collect();
         let types: Vec<_> = half.iter().map(|f| f.ty).collect();
         // A lifetime must be used even where a half has no field.

@@ -16,10 +16,14 @@ extern crate self as quivive_delivery;
 pub mod catalogue;
 pub mod chain;
 pub mod clock;
+pub mod code;
 pub mod commit;
 pub mod engine;
 pub mod envelope;
 pub mod event;
+pub mod events;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
 pub mod fault;
 pub mod log;
 pub mod seal;
@@ -28,12 +32,13 @@ pub mod tasks;
 
 pub use catalogue::{Catalogue, EventSpec};
 pub use clock::{Clock, Ids, Time};
+pub use code::{Code, Codes};
 pub use commit::{Expect, Transaction, Value, Write};
 pub use envelope::{Actor, Context, Envelope, Key, Priority, Stored};
 pub use event::{Body, DecodeError, Event, EventMeta, Phase};
 pub use fault::Fault;
 pub use log::{CommitError, Committed, Head, Log};
-pub use quivive_delivery_derive::Event;
+pub use quivive_delivery_derive::{Event, Reason};
 pub use subscriber::{Handler, Outcome, Received};
 
 /// A boxed future that may cross threads; ports are object-safe, so their reads return one of these.

@@ -25,6 +25,9 @@ pub trait SealKey: Send + Sync {
 
     /// `None` when the bytes were changed or bound to something else.
     fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>>;
+
+    /// A keyed digest: the same for the same bytes while the key lives, meaningless once it is destroyed.
+    fn digest(&self, bytes: &[u8]) -> [u8; 32];
 }
 
 /// Where seal keys live: apart from the database they protect.

@@ -1,1 +1,86 @@
-//! placeholder
+//! HTTP: the JSON API under `/api/v1`, the hosted pages, and what operators look at.
+//!
+//! A route parses, calls [`quivive_app::Kernel::execute`], and maps the reply or the refusal to an answer. Nothing here
+//! decides anything about identity.
+
+use std::sync::Arc;
+
+use quivive_app::access::Access;
+use quivive_app::{Kernel, Settings};
+use quivive_delivery::Log;
+use quivive_delivery::seal::Vault;
+use secrecy::SecretString;
+
+/// What the outside may see of this server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `http://localhost:8080` or what the operator configured; no slash at its end.
+    pub public_url: String,
+    /// Loopback, no public URL configured: the mailbox and friendly host errors are on.
+    pub development: bool,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Origins that may call the API from a browser.
+    pub cors_origins: Vec<String>,
+    pub rate_limits: bool,
+    /// The key that opens `/dev/mail`; development only.
+    pub mailbox_key: Option<SecretString>,
+}
+
+/// What the routes work with.
+pub struct Web {
+    pub options: Options,
+    pub settings: Settings,
+    pub kernel: Arc<Kernel>,
+    pub access: Arc<Access>,
+    pub log: Arc<dyn Log>,
+    pub vault: Arc<dyn Vault>,
+    pub mailbox: Option<Arc<dyn Mailbox>>,
+    pub operation: Arc<dyn Operation>,
+    pub setup: Arc<dyn Setup>,
+}
+
+/// Letters kept in development.
+pub trait Mailbox: Send + Sync {
+    /// Newest first.
+    fn letters(&self) -> Vec<KeptLetter>;
+}
+
+/// A letter in the mailbox, in the shape of `GET /dev/mail`.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct KeptLetter {
+    pub id: String,
+    pub to: String,
+    pub subject: String,
+    pub template: String,
+    pub text: String,
+    pub html: String,
+    pub sent_at: String,
+}
+
+/// How the server is doing.
+pub trait Operation: Send + Sync {
+    /// Whether it serves: the store runs and the subscriptions were started.
+    fn ready(&self) -> Result<(), String>;
+
+    /// One line a subscription, for `/readyz?verbose`: JSON objects {name, position, lag, state, …}.
+    fn subscriptions(&self) -> Vec<serde_json::Value>;
+
+    /// The state of one event at each subscription, for `GET /events/{id}`.
+    fn deliveries(
+        &self,
+        event: &quivive_delivery::Stored,
+    ) -> quivive_delivery::BoxFuture<'_, Vec<serde_json::Value>>;
+
+    /// Prometheus text.
+    fn metrics(&self) -> String;
+}
+
+/// The link of the first minute.
+pub trait Setup: Send + Sync {
+    /// Whether this is the token of the link, in its 30 minutes. Compares in constant time.
+    fn admits(&self, token: &str) -> bool;
+
+    /// The link has served.
+    fn done(&self);
+}

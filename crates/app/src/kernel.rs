@@ -1,0 +1,30 @@
+//! The kernel runs a workflow: attempt → decide → commit → answer.
+//!
+//! **Cast.** A [`Workflow`] reads through its [`Cx`] and hands over one [`Commit`]. The [`Kernel`] alone turns commits into
+//! log rows.
+//!
+//! **Guarantees.** For every admitted workflow one Attempted and exactly one outcome, in that order, under one workflow id.
+//! The outcome and the change it describes are one commit. An answer is given only when that commit is durable. A client
+//! that goes away changes nothing. What a crash leaves open is closed once, as `interrupted`.
+//!
+//! **Not guaranteed.** That a workflow runs once: when a guard misses it decides again, on fresh state, at most three times.
+
+mod attempt;
+mod commit;
+mod cx;
+mod execute;
+mod recovery;
+mod workflow;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::Commit;
+pub use cx::{Cx, Families, Guess, Request};
+pub use execute::{Failure, Kernel, Parts};
+pub use recovery::Recovered;
+pub(crate) use recovery::{Closers, closer};
+pub(crate) use workflow::hex;
+pub use workflow::{
+    Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed, wait,
+};

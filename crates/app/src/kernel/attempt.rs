@@ -1,0 +1,187 @@
+//! One attempt under way: its event, its keys, and the envelopes of everything that follows from it.
+
+use std::sync::Arc;
+
+use quivive_delivery::seal::SealKey;
+use quivive_delivery::{
+    Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Time,
+    Transaction, Write,
+};
+use quivive_delivery::log::Record;
+use uuid::Uuid;
+
+use super::commit::{Commit, Pending, Role};
+use super::cx::{Cx, Request};
+use super::execute::{Failure, Kernel};
+use super::workflow::{Actor, Workflow};
+
+/// The keys that seal what is personal: about the subject, and about where the actor was.
+#[derive(Clone)]
+pub(super) struct SealKeys {
+    pub subject: Arc<dyn SealKey>,
+    pub actor: Arc<dyn SealKey>,
+}
+
+/// Submitted, perhaps not yet durable.
+type Submitted = BoxFuture<'static, Result<Committed, CommitError>>;
+
+/// What all events of one workflow share.
+pub(super) struct Trail {
+    pub key: Key,
+    pub subject: Option<String>,
+    pub request: Request,
+    pub context: Context,
+    pub keys: SealKeys,
+    pub workflow_id: Uuid,
+    pub attempted_id: Uuid,
+}
+
+/// An attempt under way.
+pub(super) struct Attempt<W: Workflow> {
+    pub trail: Trail,
+    pub event: W::Attempted,
+    /// Until it is known to be durable.
+    pub submitted: Option<Submitted>,
+}
+
+impl<W: Workflow> Attempt<W> {
+    /// Why the guard on the open attempt missed: the attempt itself was never written, or another closed it.
+    pub(super) async fn why_closed<R>(&mut self) -> Failure<R> {
+        match self.submitted.take() {
+            None => Failure::Closed,
+            Some(submitted) => match submitted.await {
+                Ok(_) => Failure::Closed,
+                Err(CommitError::Fault(fault)) => Failure::Fault(fault),
+                Err(CommitError::Missed(_)) => Failure::Internal,
+            },
+        }
+    }
+}
+
+/// What differs from one event of a workflow to the next.
+pub(super) struct Place {
+    pub id: Uuid,
+    pub workflow_id: Uuid,
+    pub causation_id: Option<Uuid>,
+    pub actor: Actor,
+}
+
+impl Kernel {
+    pub(super) async fn seal_keys(&self, cx: &Cx) -> Result<SealKeys, Fault> {
+        let subject = self.vault.key(&cx.subject().vault_key(cx.now())).await?;
+        let actor = match cx.request.actor.vault_key() {
+            Some(name) if name != subject.name() => self.vault.key(&name).await?,
+            _ => Arc::clone(&subject),
+        };
+        Ok(SealKeys { subject, actor })
+    }
+
+    pub(super) fn trail(&self, cx: &Cx, keys: SealKeys) -> Trail {
+        Trail {
+            key: cx.subject().key(),
+            subject: cx.subject().shown(),
+            context: Context {
+                ip: cx.request.ip.map(|ip| ip.to_string()),
+                agent: cx.request.agent.clone(),
+            },
+            request: cx.request.clone(),
+            keys,
+            workflow_id: cx.workflow_id,
+            attempted_id: self.families.ids.next(),
+        }
+    }
+
+    /// The record of the attempt itself.
+    pub(super) fn attempted(&self, trail: &Trail, meta: EventMeta, body: Body, now: Time) -> Record {
+        let place = Place {
+            id: trail.attempted_id,
+            workflow_id: trail.workflow_id,
+            causation_id: None,
+            actor: trail.request.actor,
+        };
+        self.record(trail, place, meta, body, now)
+    }
+
+    /// Makes the one transaction of an outcome: first the guard on the attempt, then the writes, then the events.
+    pub(super) fn transaction<W: Workflow>(
+        &self,
+        cx: &Cx,
+        attempt: &Attempt<W>,
+        first: Write,
+        outcome: Option<(EventMeta, Body)>,
+        commit: Commit,
+    ) -> Result<Transaction, Fault> {
+        if let Some(fault) = commit.broken {
+            return Err(fault);
+        }
+        let mut transaction = Transaction::default();
+        transaction.writes.push(first);
+        transaction.writes.extend(commit.writes);
+        let trail = &attempt.trail;
+        let actor = commit.acted_by.map_or(trail.request.actor, Actor::User);
+        let mut cause = trail.attempted_id;
+        let append = |transaction: &mut Transaction, meta, body, workflow_id, cause, actor| {
+            let place = Place {
+                id: self.families.ids.next(),
+                workflow_id,
+                causation_id: Some(cause),
+                actor,
+            };
+            let id = place.id;
+            let record = self.record(trail, place, meta, body, cx.now());
+            transaction.records.push(record);
+            id
+        };
+        if let Some((meta, body)) = outcome {
+            cause = append(&mut transaction, meta, body, trail.workflow_id, cause, actor);
+        }
+        for Pending { meta, body, role } in commit.events {
+            match role {
+                Role::Fact => {
+                    append(&mut transaction, meta, body, trail.workflow_id, cause, actor);
+                }
+                Role::Automatic => {
+                    append(&mut transaction, meta, body, trail.workflow_id, cause, Actor::System);
+                }
+                Role::Concludes(open) => {
+                    transaction.writes.push(self.attempts.close(open.workflow_id));
+                    append(&mut transaction, meta, body, open.workflow_id, open.attempted_id, actor);
+                }
+            }
+        }
+        Ok(transaction)
+    }
+
+    /// Puts an event into its envelope and seals it.
+    pub(super) fn record(
+        &self,
+        trail: &Trail,
+        place: Place,
+        meta: EventMeta,
+        body: Body,
+        now: Time,
+    ) -> Record {
+        let envelope = Envelope {
+            id: place.id,
+            kind: meta.kind.to_owned(),
+            version: meta.version,
+            key: trail.key.clone(),
+            priority: self.catalogue().class(&meta).priority,
+            time: now,
+            workflow_id: place.workflow_id,
+            correlation_id: trail.request.correlation_id.unwrap_or(place.workflow_id),
+            causation_id: place.causation_id,
+            subject: trail.subject.clone(),
+            actor: place.actor.envelope(),
+            request_id: trail.request.request_id.clone(),
+            traceparent: trail.request.traceparent.clone(),
+        };
+        self.appender.record(
+            envelope,
+            body,
+            &trail.context,
+            Some(trail.keys.subject.as_ref()),
+            Some(trail.keys.actor.as_ref()),
+        )
+    }
+}

@@ -1,0 +1,167 @@
+//! What a workflow may see: reads, policies, the request. No log, no transaction, no wall clock of its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use quivive_delivery::{Clock, Fault, Ids, Time};
+use quivive_domain::{Account, Address};
+use uuid::Uuid;
+
+use super::commit::Commit;
+use super::workflow::{Actor, Subject, month_vault_key};
+use crate::passwords::Passwords;
+use crate::ports::{AccessTokens, Accounts, Guesses, HashTicket, KeyRing, OneTimeTokens, PasswordHasher, Sessions};
+use crate::settings::Settings;
+
+/// The ports by family, as every workflow sees them.
+pub struct Families {
+    pub accounts: Arc<dyn Accounts>,
+    pub guesses: Arc<dyn Guesses>,
+    pub one_time: Arc<dyn OneTimeTokens>,
+    pub sessions: Arc<dyn Sessions>,
+    pub keys: Arc<dyn KeyRing>,
+    pub access_tokens: Arc<dyn AccessTokens>,
+    pub hasher: Arc<dyn PasswordHasher>,
+    pub vault: Arc<dyn quivive_delivery::seal::Vault>,
+    pub ids: Arc<dyn Ids>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+}
+
+/// Where a command came from.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub actor: Actor,
+    /// From the socket, or from a trusted proxy. `None` for what the system does by itself.
+    pub ip: Option<IpAddr>,
+    pub agent: Option<String>,
+    pub request_id: Option<String>,
+    pub traceparent: Option<String>,
+    pub correlation_id: Option<Uuid>,
+}
+
+impl Request {
+    /// What nobody asked for over the network.
+    pub fn system() -> Self {
+        Self {
+            actor: Actor::System,
+            ip: None,
+            agent: None,
+            request_id: None,
+            traceparent: None,
+            correlation_id: None,
+        }
+    }
+}
+
+/// What became of the guess that the attempt reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guess {
+    NotNeeded,
+    /// It is counted; it may be evaluated.
+    Reserved,
+    /// The path is closed; nothing may be evaluated.
+    Closed,
+}
+
+/// One run of one workflow.
+pub struct Cx {
+    families: Arc<Families>,
+    pub request: Request,
+    pub workflow_id: Uuid,
+    pub passwords: Passwords,
+    pub(super) subject: Option<Subject>,
+    pub(super) guess: Guess,
+    pub(super) now: Time,
+    log_epoch: u64,
+}
+
+impl std::ops::Deref for Cx {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.families
+    }
+}
+
+impl Cx {
+    pub(super) fn new(
+        families: Arc<Families>,
+        request: Request,
+        workflow_id: Uuid,
+        ticket: Option<HashTicket>,
+        log_epoch: u64,
+    ) -> Self {
+        Self {
+            passwords: Passwords::new(Arc::clone(&families.hasher), ticket),
+            now: families.clock.now(),
+            families,
+            request,
+            workflow_id,
+            subject: None,
+            guess: Guess::NotNeeded,
+            log_epoch,
+        }
+    }
+
+    /// The log's epoch; a restore raises it, and what was bound to the old one is dead.
+    pub fn log_epoch(&self) -> u64 {
+        self.log_epoch
+    }
+
+    /// When this run began: the same throughout, so that one decision has one time.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What [`super::Workflow::subject`] gave; the system before that.
+    pub fn subject(&self) -> &Subject {
+        self.subject.as_ref().unwrap_or(&Subject::System)
+    }
+
+    pub fn guess(&self) -> Guess {
+        self.guess
+    }
+
+    /// A commit that grants something to an account: it misses when anything has raised the account's security version
+    /// since it was read.
+    pub fn fenced(&self, account: &Account) -> Commit {
+        let mut commit = Commit::default();
+        commit.write(self.accounts.fence(account, self.now));
+        commit
+    }
+
+    /// The subject where no account is known: a digest under the month's key, which is destroyed after 90 days.
+    pub async fn digest(&self, kind: &'static str, bytes: &[u8]) -> Result<Subject, Fault> {
+        let key = self.vault.key(&month_vault_key(self.now)).await?;
+        Ok(Subject::Digest {
+            kind,
+            digest: key.digest(bytes),
+        })
+    }
+
+    /// The account that goes by an address, else a digest of the address (of the source, when it is no address).
+    pub async fn subject_of_address(&self, typed: &str) -> Result<Subject, Fault> {
+        let Ok(address) = Address::parse(typed) else {
+            return self.source().await;
+        };
+        match self.accounts.by_address(&address).await? {
+            Some(account) => Ok(Subject::Account(account.id)),
+            None => self.digest("address", address.canonical().as_bytes()).await,
+        }
+    }
+
+    /// The account the workflow is about, as it is now.
+    pub async fn account_of_subject(&self) -> Result<Option<Account>, Fault> {
+        match self.subject().account() {
+            Some(id) => self.accounts.by_id(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The subject of a request that names nobody.
+    pub async fn source(&self) -> Result<Subject, Fault> {
+        let ip = self.request.ip.map(|ip| ip.to_string()).unwrap_or_default();
+        self.digest("source", ip.as_bytes()).await
+    }
+}

@@ -1,0 +1,281 @@
+//! From a command to its durable outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use quivive_delivery::log::Appender;
+use quivive_delivery::seal::Vault;
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Log, Transaction};
+use uuid::Uuid;
+
+use super::attempt::Attempt;
+use super::commit::Commit;
+use super::cx::{Cx, Families, Guess, Request};
+use super::recovery::Closers;
+use super::workflow::{
+    Decision, RESERVE_PATIENCE, RESERVE_PAUSE, Reason, Reservation, Workflow,
+};
+use crate::ports::{OpenAttempt, OpenAttempts};
+use crate::switchboard::Workflows;
+
+/// How often a workflow decides when its guards miss.
+const MAX_DECISIONS: u32 = 3;
+
+/// How long an attempt may run before the sweeper closes it.
+const RUNNING_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a command has no reply.
+#[derive(Debug)]
+pub enum Failure<R> {
+    /// A business "no"; its Failed event is in the log.
+    Refused(R),
+    /// The state kept changing under it.
+    Conflict,
+    /// Another closed its attempt first (a deadline, an operator).
+    Closed,
+    /// It broke; `Failed { internal }` is in the log.
+    Internal,
+    /// The infrastructure did not do its part.
+    Fault(Fault),
+}
+
+/// What a kernel is made of.
+pub struct Parts {
+    pub families: Arc<Families>,
+    pub attempts: Arc<dyn OpenAttempts>,
+    pub log: Arc<dyn Log>,
+    pub vault: Arc<dyn Vault>,
+    pub tasks: Tasks,
+    pub workflows: Workflows,
+}
+
+/// Runs workflows; the only one who turns commits into log rows.
+pub struct Kernel {
+    pub(super) families: Arc<Families>,
+    pub(super) attempts: Arc<dyn OpenAttempts>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) appender: Appender,
+    pub(super) closers: Closers,
+    catalogue: Arc<Catalogue>,
+    pub(super) tasks: Tasks,
+    /// This run of this server.
+    pub(super) node: Uuid,
+}
+
+impl Kernel {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let node = parts.families.ids.next();
+        Arc::new(Self {
+            families: parts.families,
+            attempts: parts.attempts,
+            log: parts.log,
+            vault: parts.vault,
+            appender: Appender::new(),
+            closers: parts.workflows.closers,
+            catalogue: Arc::new(parts.workflows.catalogue),
+            tasks: parts.tasks,
+            node,
+        })
+    }
+
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// The reads, for routes that only show something.
+    pub fn families(&self) -> &Arc<Families> {
+        &self.families
+    }
+
+    /// Runs a workflow to its end, in a task that outlives the caller.
+    pub async fn execute<W: Workflow>(
+        self: &Arc<Self>,
+        workflow: W,
+        request: Request,
+    ) -> Result<W::Reply, Failure<W::Refusal>> {
+        let kernel = Arc::clone(self);
+        let run = async move {
+            let result = kernel.run(&workflow, request).await;
+            count(W::NAME, &result);
+            result
+        };
+        self.tasks.spawn(run).await.unwrap_or(Err(Failure::Internal))
+    }
+
+    async fn run<W: Workflow>(
+        &self,
+        workflow: &W,
+        request: Request,
+    ) -> Result<W::Reply, Failure<W::Refusal>> {
+        let ticket = if W::HASHES {
+            Some(self.families.hasher.admit().map_err(Failure::Fault)?)
+        } else {
+            None
+        };
+        let workflow_id = self.families.ids.next();
+        let epoch = self.log.head().borrow().epoch;
+        let mut cx = Cx::new(Arc::clone(&self.families), request, workflow_id, ticket, epoch);
+        cx.subject = Some(workflow.subject(&cx).await.map_err(Failure::Fault)?);
+        let attempt = self.attempt(workflow, &mut cx).await.map_err(Failure::Fault)?;
+        self.decide(workflow, &mut cx, attempt).await
+    }
+
+    /// Submits the Attempted event with its open-attempt row. Waits for it only when a guess is reserved.
+    async fn attempt<W: Workflow>(&self, workflow: &W, cx: &mut Cx) -> Result<Attempt<W>, Fault> {
+        let keys = self.seal_keys(cx).await?;
+        let trail = self.trail(cx, keys);
+        let event = workflow.attempted(cx.subject());
+        let began = std::time::Instant::now();
+        loop {
+            let (guess, reservation) = match workflow.reserve(cx).await? {
+                Reservation::NotNeeded => (Guess::NotNeeded, None),
+                Reservation::Take(write) => (Guess::Reserved, Some(write)),
+                Reservation::Busy if began.elapsed() < RESERVE_PATIENCE => {
+                    tokio::time::sleep(RESERVE_PAUSE).await;
+                    continue;
+                }
+                Reservation::Busy | Reservation::Closed => (Guess::Closed, None),
+            };
+            cx.guess = guess;
+            let mut transaction = Transaction::default();
+            transaction.writes.push(self.attempts.open(&OpenAttempt {
+                workflow_id: trail.workflow_id,
+                kind: W::Attempted::META.kind.to_owned(),
+                attempted_id: trail.attempted_id,
+                after: self.log.head().borrow().position,
+                deadline: cx.now() + RUNNING_DEADLINE,
+                waiting: false,
+                node: self.node,
+            }));
+            transaction.writes.extend(reservation);
+            let body = event.encode().map_err(Fault::internal)?;
+            let record = self.attempted(&trail, W::Attempted::META, body, cx.now());
+            transaction.records.push(record);
+            let pending = self.log.commit(transaction);
+            let submitted = match guess {
+                Guess::NotNeeded | Guess::Closed => Some(pending),
+                Guess::Reserved => match pending.await {
+                    Ok(_) => None,
+                    Err(CommitError::Missed(_)) => continue,
+                    Err(CommitError::Fault(fault)) => return Err(fault),
+                },
+            };
+            return Ok(Attempt {
+                trail,
+                event,
+                submitted,
+            });
+        }
+    }
+
+    async fn decide<W: Workflow>(
+        &self,
+        workflow: &W,
+        cx: &mut Cx,
+        mut attempt: Attempt<W>,
+    ) -> Result<W::Reply, Failure<W::Refusal>> {
+        for _ in 0..MAX_DECISIONS {
+            cx.now = self.families.clock.now();
+            let decision = match AssertUnwindSafe(workflow.run(cx)).catch_unwind().await {
+                Ok(Ok(decision)) => decision,
+                Ok(Err(fault)) => {
+                    tracing::error!(workflow = W::NAME, %fault, "a workflow could not decide");
+                    return self.close(cx, attempt, "internal", Failure::Fault(fault)).await;
+                }
+                Err(_) => {
+                    tracing::error!(workflow = W::NAME, "a workflow panicked");
+                    return self.close(cx, attempt, "internal", Failure::Internal).await;
+                }
+            };
+            let (transaction, answer) = self.assemble(cx, &attempt, decision)?;
+            match self.log.commit(transaction).await {
+                Ok(_) => return answer,
+                Err(CommitError::Missed(0)) => return Err(attempt.why_closed().await),
+                Err(CommitError::Missed(write)) => {
+                    tracing::debug!(workflow = W::NAME, write, "a guard missed; deciding again");
+                }
+                Err(CommitError::Fault(fault)) => return Err(Failure::Fault(fault)),
+            }
+        }
+        self.close(cx, attempt, "conflict", Failure::Conflict).await
+    }
+
+    /// Turns a decision into the transaction that makes it true, its first write closing the attempt.
+    #[expect(clippy::type_complexity, reason = "the answer is what the caller gets once the transaction is durable")]
+    fn assemble<W: Workflow>(
+        &self,
+        cx: &Cx,
+        attempt: &Attempt<W>,
+        decision: Decision<W>,
+    ) -> Result<(Transaction, Result<W::Reply, Failure<W::Refusal>>), Failure<W::Refusal>> {
+        let id = cx.workflow_id;
+        let (first, commit, outcome, answer) = match decision {
+            Decision::Succeed(commit, event, reply) => {
+                let body = event.encode().map_err(broken)?;
+                let outcome = Some((W::Succeeded::META, body));
+                (self.attempts.close(id), commit, outcome, Ok(reply))
+            }
+            Decision::Refuse(commit, refusal) => {
+                let reason = Reason::new(refusal.code());
+                let event = W::failed(&attempt.event, cx.subject(), reason);
+                let body = event.encode().map_err(broken)?;
+                let outcome = Some((W::Failed::META, body));
+                (self.attempts.close(id), commit, outcome, Err(Failure::Refused(refusal)))
+            }
+            Decision::Wait {
+                until,
+                commit,
+                reply,
+            } => (self.attempts.wait(id, until), commit, None, Ok(reply)),
+        };
+        let transaction = self
+            .transaction(cx, attempt, first, outcome, commit)
+            .map_err(Failure::Fault)?;
+        Ok((transaction, answer))
+    }
+
+    /// Closes an attempt for a reason that is not the workflow's own.
+    async fn close<W: Workflow>(
+        &self,
+        cx: &Cx,
+        mut attempt: Attempt<W>,
+        reason: &'static str,
+        answer: Failure<W::Refusal>,
+    ) -> Result<W::Reply, Failure<W::Refusal>> {
+        let event = W::failed(&attempt.event, cx.subject(), Reason::new(reason));
+        let body = event.encode().map_err(broken)?;
+        let first = self.attempts.close(cx.workflow_id);
+        let outcome = Some((W::Failed::META, body));
+        let transaction = self
+            .transaction(cx, &attempt, first, outcome, Commit::default())
+            .map_err(Failure::Fault)?;
+        match self.log.commit(transaction).await {
+            Ok(_) => Err(answer),
+            Err(CommitError::Missed(_)) => Err(attempt.why_closed().await),
+            Err(CommitError::Fault(fault)) => Err(Failure::Fault(fault)),
+        }
+    }
+}
+
+fn broken<R>(error: impl std::error::Error) -> Failure<R> {
+    Failure::Fault(Fault::internal(error))
+}
+
+
+fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {
+    let outcome = match result {
+        Ok(_) => "ok",
+        Err(Failure::Refused(_)) => "refused",
+        Err(Failure::Conflict) => "conflict",
+        Err(Failure::Closed) => "closed",
+        Err(Failure::Internal) => "internal",
+        Err(Failure::Fault(Fault::Busy { .. })) => "busy",
+        Err(Failure::Fault(_)) => "fault",
+    };
+    metrics::counter!("quivive_workflows_total", "workflow" => workflow, "outcome" => outcome)
+        .increment(1);
+}

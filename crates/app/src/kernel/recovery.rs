@@ -1,0 +1,190 @@
+//! Closing what a crash or a deadline left open: each abandoned attempt gets its Failed, once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quivive_delivery::seal;
+use quivive_delivery::{
+    Body, CommitError, Context, DecodeError, Event as _, EventMeta, Fault, Stored, Transaction,
+};
+
+use super::attempt::{Place, SealKeys, Trail};
+use super::cx::Request;
+use super::execute::Kernel;
+use super::workflow::{Actor, Reason, Subject, Workflow};
+use crate::ports::OpenAttempt;
+
+/// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Events read at once while looking for an attempt's event.
+const SCAN: usize = 512;
+
+/// How to close an attempt of one type.
+#[derive(Clone, Copy)]
+pub(crate) struct Closer {
+    expired: &'static str,
+    close: fn(&Body, &Subject, Reason) -> Result<(EventMeta, Body), DecodeError>,
+}
+
+pub(crate) type Closers = HashMap<&'static str, Closer>;
+
+pub(crate) fn closer<W: Workflow>() -> (&'static str, Closer) {
+    let close = |body: &Body, subject: &Subject, reason: Reason| {
+        let attempted = <W::Attempted as quivive_delivery::Event>::decode(body)?;
+        let failed = W::failed(&attempted, subject, reason);
+        Ok((W::Failed::META, failed.encode()?))
+    };
+    let closer = Closer {
+        expired: W::EXPIRED,
+        close,
+    };
+    (W::Attempted::META.kind, closer)
+}
+
+/// What one sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    pub interrupted: u32,
+    pub expired: u32,
+}
+
+impl Kernel {
+    /// Closes every abandoned attempt. Called before the server is ready, then from time to time.
+    pub async fn recover(&self) -> Result<Recovered, Fault> {
+        let now = self.families.clock.now();
+        let mut recovered = Recovered::default();
+        for open in self.attempts.abandoned(self.node, now).await? {
+            match self.close_abandoned(&open).await {
+                Ok(true) if open.waiting => recovered.expired += 1,
+                Ok(true) => recovered.interrupted += 1,
+                Ok(false) => {}
+                Err(fault @ (Fault::Stopped(_) | Fault::NoSpace | Fault::Busy { .. })) => {
+                    return Err(fault);
+                }
+                Err(fault) => tracing::error!(
+                    workflow_id = %open.workflow_id, kind = open.kind, %fault,
+                    "an open attempt cannot be closed"
+                ),
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Runs [`Kernel::recover`] until the server stops.
+    pub fn sweep(self: &Arc<Self>) {
+        let kernel = Arc::clone(self);
+        let stopping = self.tasks.stopping();
+        drop(self.tasks.spawn(async move {
+            while stopping
+                .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
+                .await
+                .is_some()
+            {
+                if let Err(fault) = kernel.recover().await {
+                    tracing::warn!(%fault, "open attempts were not swept; trying again");
+                }
+            }
+        }));
+    }
+
+    /// Whether it was this call that closed it.
+    async fn close_abandoned(&self, open: &OpenAttempt) -> Result<bool, Fault> {
+        let closer = self.closers.get(open.kind.as_str()).ok_or_else(|| {
+            Fault::Internal(format!("no workflow attempts {}", open.kind))
+        })?;
+        let stored = self.find_attempted(open).await?;
+        let subject = Subject::of_key(&stored.envelope.key);
+        let (personal, context) = self.opened(&stored).await?;
+        let body = Body {
+            open: stored.body.clone(),
+            personal,
+        };
+        let reason = if open.waiting { closer.expired } else { "interrupted" };
+        let (meta, body) =
+            (closer.close)(&body, &subject, Reason::new(reason)).map_err(Fault::internal)?;
+        let record = self.closing_record(&stored, subject, context, meta, body).await?;
+        let transaction = Transaction {
+            writes: vec![self.attempts.close(open.workflow_id)],
+            records: vec![record],
+        };
+        match self.log.commit(transaction).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Missed(_)) => Ok(false),
+            Err(CommitError::Fault(fault)) => Err(fault),
+        }
+    }
+
+    async fn find_attempted(&self, open: &OpenAttempt) -> Result<Stored, Fault> {
+        let mut after = open.after;
+        loop {
+            let events = self.log.read(after, SCAN).await?;
+            let Some(last) = events.last() else {
+                return Err(Fault::Internal(format!(
+                    "the event {} of an open attempt is not in the log",
+                    open.attempted_id
+                )));
+            };
+            after = last.position;
+            if let Some(found) = events.into_iter().find(|e| e.envelope.id == open.attempted_id) {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn opened(&self, stored: &Stored) -> Result<(Option<Vec<u8>>, Context), Fault> {
+        let id = stored.envelope.id;
+        let personal = match &stored.personal {
+            Some(sealed) => seal::open(self.vault.as_ref(), id.as_bytes(), sealed).await?,
+            None => None,
+        };
+        let context = match &stored.context {
+            Some(sealed) => seal::open(self.vault.as_ref(), id.as_bytes(), sealed).await?,
+            None => None,
+        };
+        let context = context.and_then(|json| serde_json::from_slice(&json).ok());
+        Ok((personal, context.unwrap_or_default()))
+    }
+
+    /// The closing event keeps the attempt's key, request and place; the system is its actor.
+    async fn closing_record(
+        &self,
+        stored: &Stored,
+        subject: Subject,
+        context: Context,
+        meta: EventMeta,
+        body: Body,
+    ) -> Result<quivive_delivery::log::Record, Fault> {
+        let now = self.families.clock.now();
+        let name = match (&stored.personal, &stored.context) {
+            (Some(sealed), _) | (None, Some(sealed)) => sealed.key.clone(),
+            (None, None) => subject.vault_key(now),
+        };
+        let key = self.vault.key(&name).await?;
+        let trail = Trail {
+            key: stored.envelope.key.clone(),
+            subject: stored.envelope.subject.clone(),
+            request: Request {
+                request_id: stored.envelope.request_id.clone(),
+                traceparent: stored.envelope.traceparent.clone(),
+                correlation_id: Some(stored.envelope.correlation_id),
+                ..Request::system()
+            },
+            context,
+            keys: SealKeys {
+                subject: Arc::clone(&key),
+                actor: key,
+            },
+            workflow_id: stored.envelope.workflow_id,
+            attempted_id: stored.envelope.id,
+        };
+        let place = Place {
+            id: self.families.ids.next(),
+            workflow_id: trail.workflow_id,
+            causation_id: Some(trail.attempted_id),
+            actor: Actor::System,
+        };
+        Ok(self.record(&trail, place, meta, body, now))
+    }
+}

@@ -1,0 +1,204 @@
+//! What a workflow is.
+
+use std::time::Duration;
+
+use quivive_delivery::{Codes, Event, Fault, Key, Time, Write};
+use quivive_domain::UserId;
+use uuid::Uuid;
+
+use super::commit::Commit;
+use super::cx::Cx;
+
+/// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `internal`.
+pub use quivive_delivery::Code as Reason;
+
+/// One command of the product. Its three event types make the triple complete; the kernel raises them.
+///
+/// `run` is pure but for reads: it decides on what it has read and may be called again when a guard misses.
+pub trait Workflow: Send + Sync + Sized + 'static {
+    /// As in the catalogue: `password_reset_confirm`.
+    const NAME: &'static str;
+    /// Whether it hashes passwords: then it takes a place in the hashing queue before anything else happens.
+    const HASHES: bool = false;
+    /// The reason when a waiting attempt reaches its deadline.
+    const EXPIRED: &'static str = "interrupted";
+
+    type Attempted: Event;
+    type Succeeded: Event;
+    type Failed: Event;
+    /// The business refusals; each becomes `Failed { reason }`.
+    type Refusal: Codes + Send + 'static;
+    type Reply: Send + 'static;
+
+    /// Whom it is about: the ordering key of all its events, fixed here.
+    fn subject(&self, cx: &Cx) -> impl Future<Output = Result<Subject, Fault>> + Send;
+
+    /// A guess to reserve in the attempt's commit.
+    fn reserve(&self, cx: &Cx) -> impl Future<Output = Result<Reservation, Fault>> + Send {
+        let _ = cx;
+        async { Ok(Reservation::NotNeeded) }
+    }
+
+    fn attempted(&self, subject: &Subject) -> Self::Attempted;
+
+    fn failed(attempted: &Self::Attempted, subject: &Subject, reason: Reason) -> Self::Failed;
+
+    fn run(&self, cx: &Cx) -> impl Future<Output = Run<Self>> + Send;
+}
+
+/// What `run` gives.
+pub type Run<W> = Result<Decision<W>, Fault>;
+
+/// What a workflow decided. The commit is applied whichever it is.
+pub enum Decision<W: Workflow> {
+    Succeed(Commit, W::Succeeded, W::Reply),
+    Refuse(Commit, W::Refusal),
+    /// The outcome comes later, from another request, or at `until` as `Failed { EXPIRED }`.
+    Wait {
+        until: Time,
+        commit: Commit,
+        reply: W::Reply,
+    },
+}
+
+/// The workflow did what it was asked.
+pub fn succeed<W: Workflow>(commit: Commit, succeeded: W::Succeeded, reply: W::Reply) -> Run<W> {
+    Ok(Decision::Succeed(commit, succeeded, reply))
+}
+
+/// A business "no" that changes nothing.
+pub fn refuse<W: Workflow>(refusal: W::Refusal) -> Run<W> {
+    Ok(Decision::Refuse(Commit::default(), refusal))
+}
+
+/// A business "no" that leaves something behind: a counter, a lock.
+pub fn refuse_with<W: Workflow>(refusal: W::Refusal, commit: Commit) -> Run<W> {
+    Ok(Decision::Refuse(commit, refusal))
+}
+
+/// The outcome waits for the person.
+pub fn wait<W: Workflow>(until: Time, commit: Commit, reply: W::Reply) -> Run<W> {
+    Ok(Decision::Wait {
+        until,
+        commit,
+        reply,
+    })
+}
+
+/// What a workflow says of its guess before it may be evaluated.
+#[derive(Debug)]
+pub enum Reservation {
+    NotNeeded,
+    /// This guarded write takes the place.
+    Take(Write),
+    /// Every place is taken by a guess under way; ask again shortly.
+    Busy,
+    /// The path is closed: evaluate nothing.
+    Closed,
+}
+
+/// How long the kernel asks again while every place is taken.
+pub(super) const RESERVE_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whom a workflow is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    Account(UserId),
+    /// A keyed digest, where no account is known: of an address, a token or a source.
+    Digest { kind: &'static str, digest: [u8; 32] },
+    /// The server itself.
+    System,
+}
+
+impl Subject {
+    pub(crate) fn key(&self) -> Key {
+        match self {
+            Self::Account(id) => Key::new("account", id),
+            Self::Digest { kind, digest } => Key::new(kind, hex(&digest[..16])),
+            Self::System => Key::new("system", "all"),
+        }
+    }
+
+    /// As the envelope shows it: the user's id, or the digest with its kind, or nothing.
+    pub(crate) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Account(id) => Some(id.to_string()),
+            Self::Digest { .. } => Some(self.key().as_str().to_owned()),
+            Self::System => None,
+        }
+    }
+
+    pub fn account(&self) -> Option<UserId> {
+        match self {
+            Self::Account(id) => Some(*id),
+            Self::Digest { .. } | Self::System => None,
+        }
+    }
+
+    /// The name of the key that seals what is personal about it; without an account, one for each month.
+    pub(crate) fn vault_key(&self, now: Time) -> String {
+        match self {
+            Self::Account(id) => account_vault_key(id.0),
+            Self::Digest { .. } | Self::System => month_vault_key(now),
+        }
+    }
+
+    /// From the key of a stored event: enough to build the Failed of an attempt that was left open.
+    pub(crate) fn of_key(key: &Key) -> Self {
+        let account = key
+            .as_str()
+            .strip_prefix("account:")
+            .and_then(|id| Uuid::parse_str(id).ok());
+        account.map_or(Self::System, |id| Self::Account(UserId(id)))
+    }
+}
+
+pub(crate) fn account_vault_key(id: Uuid) -> String {
+    format!("s:{id}")
+}
+
+/// `m:2026-11`: what belongs to no account is sealed, and digested, under a key that lives 90 days.
+pub(crate) fn month_vault_key(now: Time) -> String {
+    let text = now.to_string();
+    format!("m:{}", text.get(..7).unwrap_or("0000-00"))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    Anonymous,
+    User(UserId),
+    Admin(UserId),
+    System,
+}
+
+impl Actor {
+    pub(crate) fn envelope(self) -> quivive_delivery::Actor {
+        let (kind, id) = match self {
+            Self::Anonymous => ("anonymous", None),
+            Self::User(id) => ("user", Some(id.0)),
+            Self::Admin(id) => ("admin", Some(id.0)),
+            Self::System => ("system", None),
+        };
+        quivive_delivery::Actor {
+            kind: kind.into(),
+            id,
+        }
+    }
+
+    pub(crate) fn vault_key(self) -> Option<String> {
+        match self {
+            Self::User(id) | Self::Admin(id) => Some(account_vault_key(id.0)),
+            Self::Anonymous | Self::System => None,
+        }
+    }
+}

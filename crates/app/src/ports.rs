@@ -1,0 +1,327 @@
+//! What the product needs from outside, by family. Each port is object-safe: reads are boxed futures, changes are plain
+//! functions that build a [`Write`] for the commit.
+//!
+//! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quivive_delivery::{BoxFuture, Fault, Time, Write};
+use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
+use quivive_domain::one_time::{OneTimeToken, Purpose};
+use quivive_domain::refresh::{GlobalVersion, RefreshToken};
+use quivive_domain::session::Session;
+use quivive_domain::{
+    Account, Address, DeviceId, FamilyId, Password, PasswordHash, Role, SessionId, TokenId, UserId,
+};
+use uuid::Uuid;
+
+/// A read of state.
+pub type Read<'a, T> = BoxFuture<'a, Result<T, Fault>>;
+
+/// People's accounts.
+pub trait Accounts: Send + Sync {
+    fn by_id(&self, id: UserId) -> Read<'_, Option<Account>>;
+
+    fn by_address(&self, address: &Address) -> Read<'_, Option<Account>>;
+
+    /// How many active administrators there are.
+    fn administrators(&self) -> Read<'_, u32>;
+
+    /// The account's earlier password hashes, newest first, the current one not among them.
+    fn password_history(&self, id: UserId, limit: u32) -> Read<'_, Vec<PasswordHash>>;
+
+    /// A new account with its password path open. Misses when the canonical address is taken.
+    fn insert(&self, account: &Account) -> Vec<Write>;
+
+    /// Misses when anything has raised the account's security version since it was read.
+    fn fence(&self, account: &Account, now: Time) -> Write;
+
+    /// Sets the hash, keeps the old one in the history (the newest `keep`), and raises credential epoch, security version
+    /// and token version.
+    fn set_password(&self, account: &Account, hash: &PasswordHash, keep: u32, now: Time) -> Vec<Write>;
+
+    /// Replaces the hash by one of the same password under newer parameters; raises nothing.
+    fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write;
+
+    /// Marks the address as verified, whether or not it was.
+    fn verify_address(&self, id: UserId, now: Time) -> Write;
+
+    /// Claims the place of the first administrator; misses when it was claimed or there is an administrator.
+    fn claim_first_administrator(&self, now: Time) -> Write;
+
+    fn grant_role(&self, account: &Account, role: Role) -> Write;
+}
+
+/// What a guess is counted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    Account(UserId),
+    Device(DeviceId),
+}
+
+impl Path {
+    pub fn id(self) -> Uuid {
+        match self {
+            Self::Account(id) => id.0,
+            Self::Device(id) => id.0,
+        }
+    }
+}
+
+/// Counters of password guesses.
+pub trait Guesses: Send + Sync {
+    fn counters(&self, path: Path) -> Read<'_, Option<GuessCounters>>;
+
+    /// Opens a path that has no counters yet.
+    fn open(&self, path: Path, now: Time) -> Write;
+
+    /// Takes a place in the window; misses when [`GuessPolicy::admission`] would not say `Open`.
+    fn reserve(&self, path: Path, policy: &GuessPolicy, now: Time) -> Write;
+
+    /// Counts a reserved guess as wrong. Without `lock_until` it misses when this one reaches the limit of an unlocked path;
+    /// with it, it locks, and misses unless this one does.
+    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time) -> Write;
+
+    /// Clears the counters after a right password; misses when the path is locked now.
+    fn clear(&self, path: Path, now: Time) -> Write;
+
+    /// Clears the counters and the lock of an account and of all its devices.
+    fn unlock(&self, account: UserId, now: Time) -> Write;
+}
+
+/// One-time tokens and the count of letters that carry them.
+pub trait OneTimeTokens: Send + Sync {
+    fn by_id(&self, id: TokenId) -> Read<'_, Option<OneTimeToken>>;
+
+    /// When letters of this kind were asked for by this account, newest first, since `since`.
+    fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32>;
+
+    /// Ends the account's open tokens of that purpose.
+    fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write;
+
+    fn insert(&self, token: &OneTimeToken, now: Time) -> Write;
+
+    /// The compare-and-set of single use: misses when it was used or ended.
+    fn redeem(&self, id: TokenId, now: Time) -> Write;
+
+    /// Counts a letter of a kind to an account within the hour; misses when `limit` are counted already.
+    fn count_letter(&self, account: UserId, kind: &'static str, limit: u32, now: Time) -> Write;
+
+    /// How many letters of a kind were counted for the account in the current hour.
+    fn letters(&self, account: UserId, kind: &'static str, now: Time) -> Read<'_, u32>;
+}
+
+/// A device that signed in before.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub id: DeviceId,
+    pub account: UserId,
+}
+
+/// A device to remember.
+#[derive(Debug, Clone)]
+pub struct NewDevice {
+    pub id: DeviceId,
+    pub account: UserId,
+    /// SHA-256 of the device token.
+    pub token_hash: [u8; 32],
+    pub name: String,
+    pub kind: &'static str,
+}
+
+/// A refresh token to store.
+#[derive(Debug, Clone)]
+pub struct NewRefreshToken {
+    pub id: TokenId,
+    pub hash: [u8; 32],
+    pub family: FamilyId,
+    pub session: SessionId,
+    pub generation: u32,
+    pub user_version: u32,
+    pub global_version: u32,
+    pub expires_at: Time,
+}
+
+/// What the check of an access token must know of its session and account.
+#[derive(Debug, Clone)]
+pub struct SessionView {
+    pub session: Session,
+    pub account: Account,
+    pub global: GlobalVersion,
+}
+
+/// Sessions, refresh tokens and devices.
+pub trait Sessions: Send + Sync {
+    /// A refresh token with its session, account and versions, in one read.
+    fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>>;
+
+    /// A session with its account and the global version.
+    fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>>;
+
+    /// The account's sessions that were not ended, oldest first.
+    fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>>;
+
+    /// How many refresh tokens a family has.
+    fn family_size(&self, family: FamilyId) -> Read<'_, u32>;
+
+    fn global_version(&self) -> Read<'_, GlobalVersion>;
+
+    /// The account's device with that token, by the token's SHA-256.
+    fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>>;
+
+    /// How many devices the account has.
+    fn devices(&self, account: UserId) -> Read<'_, u32>;
+
+    fn insert_device(&self, device: &NewDevice, now: Time) -> Write;
+
+    fn insert_session(&self, session: &Session) -> Write;
+
+    fn insert_refresh_token(&self, token: &NewRefreshToken, now: Time) -> Write;
+
+    /// The compare-and-set of rotation: misses when the token was used.
+    fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write;
+
+    /// Notes activity; misses when the session was ended.
+    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write;
+
+    /// Ends a session; misses when it was ended.
+    fn end(&self, session: SessionId, now: Time) -> Write;
+
+    /// Ends all open sessions of an account but `except`; misses unless there are exactly `count`.
+    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time) -> Write;
+}
+
+/// An attempt that has no outcome yet.
+#[derive(Debug, Clone)]
+pub struct OpenAttempt {
+    pub workflow_id: Uuid,
+    /// The type of its Attempted event.
+    pub kind: String,
+    pub attempted_id: Uuid,
+    /// The head of the log when it was submitted: its event lies above.
+    pub after: u64,
+    pub deadline: Time,
+    /// Waiting for the person, not running.
+    pub waiting: bool,
+    /// Which run of which server opened it.
+    pub node: Uuid,
+}
+
+/// The kernel's own table.
+pub trait OpenAttempts: Send + Sync {
+    /// Those that a crash or a deadline left behind: running ones of another node or past their deadline, and waiting ones
+    /// past theirs.
+    fn abandoned(&self, node: Uuid, now: Time) -> Read<'_, Vec<OpenAttempt>>;
+
+    fn find(&self, workflow_id: Uuid) -> Read<'_, Option<OpenAttempt>>;
+
+    fn open(&self, attempt: &OpenAttempt) -> Write;
+
+    /// Misses when another has closed it.
+    fn close(&self, workflow_id: Uuid) -> Write;
+
+    /// Turns a running attempt into a waiting one.
+    fn wait(&self, workflow_id: Uuid, until: Time) -> Write;
+}
+
+/// A place in the hashing queue. Dropping it gives the place back.
+pub type HashTicket = Arc<dyn std::any::Any + Send + Sync>;
+
+/// Whether a password fits a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub matches: bool,
+    /// The hash was made with older parameters; make a new one while the password is at hand.
+    pub outdated: bool,
+}
+
+/// Password hashing: slow on purpose, in threads and memory of its own.
+pub trait PasswordHasher: Send + Sync {
+    /// A place in the bounded queue, for one workflow; [`Fault::Busy`] when it is full.
+    fn admit(&self) -> Result<HashTicket, Fault>;
+
+    fn hash(&self, ticket: &HashTicket, password: &Password) -> Read<'_, PasswordHash>;
+
+    /// `None` as hash: the same work against a hash that nothing fits, so that an unknown account costs what a known does.
+    fn verify(
+        &self,
+        ticket: &HashTicket,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+    ) -> Read<'_, Verdict>;
+}
+
+/// Keys of the server, apart from the database. What they make is compared in constant time.
+pub trait KeyRing: Send + Sync {
+    /// The id of the key that new tokens are made with.
+    fn current(&self) -> &str;
+
+    /// HMAC-SHA-256 under the key of that id for that purpose; `None` when there is no such key any more.
+    fn mac(&self, key: &str, purpose: &'static str, message: &[u8]) -> Option<[u8; 32]>;
+
+    /// A keyed digest that outlives rotations: for devices and the like, never for secrets.
+    fn digest(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32];
+}
+
+/// What an access token says. Times are seconds since 1970, as in RFC 9068.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AccessClaims {
+    pub iss: String,
+    pub aud: String,
+    pub sub: UserId,
+    pub iat: i64,
+    pub exp: i64,
+    pub jti: Uuid,
+    pub sid: SessionId,
+    pub roles: Vec<Role>,
+    /// The global token version it was issued under.
+    pub gv: u32,
+    /// The user's.
+    pub uv: u32,
+    pub amr: Vec<String>,
+    pub auth_time: i64,
+}
+
+/// Signs and verifies access tokens: the one place that does.
+pub trait AccessTokens: Send + Sync {
+    fn sign(&self, claims: &AccessClaims) -> Result<String, Fault>;
+
+    /// The claims of a token that one of our keys signed, of type `at+jwt`, for this issuer and audience, and in its time.
+    fn verify(&self, token: &str, now: Time) -> Option<AccessClaims>;
+
+    /// The public keys, as a JSON Web Key Set (RFC 7517).
+    fn jwks(&self) -> serde_json::Value;
+}
+
+/// A letter, ready to send.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Where to; as the owner typed it.
+    pub to: String,
+    /// The template's code.
+    pub template: &'static str,
+    pub subject: String,
+    pub text: String,
+    pub html: String,
+}
+
+/// Why a letter was not sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MailError {
+    /// Worth another try.
+    #[error("{0}")]
+    Transient(String),
+    /// The address or the letter was refused.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Sends letters.
+pub trait Mailer: Send + Sync {
+    /// `idempotency_key` is the same for every try of one letter; answers with the message's id.
+    fn send(&self, letter: Letter, idempotency_key: &str) -> BoxFuture<'_, Result<String, MailError>>;
+}
+
+/// How long an answer that must not tell whether an account exists takes at least; longer work takes the next multiple.
+pub const EVEN_ANSWER: Duration = Duration::from_millis(50);

@@ -1,0 +1,325 @@
+//! Sessions and their tokens: minted here and nowhere else, rotated here, ended here. Each adds to the caller's commit, so
+//! that the effect and its events are one.
+
+use quivive_delivery::{Code, Fault};
+use quivive_domain::refresh::{Presented, RefreshToken};
+use quivive_domain::session::{InvalidatedBy, Session};
+use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId};
+use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+
+use crate::facts::{DeviceRegistered, Fingerprint, SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued};
+use crate::kernel::{Commit, Cx};
+use crate::ports::{AccessClaims, Device, NewDevice, NewRefreshToken, Path};
+
+/// What a client gets. The secrets are in no event, log line or row.
+#[derive(Debug)]
+pub struct Tokens {
+    pub access_token: SecretString,
+    pub refresh_token: SecretString,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    pub session_id: SessionId,
+    /// Present when a device was registered.
+    pub device_token: Option<SecretString>,
+}
+
+/// SHA-256 of a secret that has 256 random bits: what may be stored of it.
+pub fn secret_hash(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// Finds the account's device by the token a client sent, if it sent one of its own.
+pub async fn known_device(cx: &Cx, account: &Account, token: Option<&str>) -> Result<Option<Device>, Fault> {
+    match token.filter(|t| t.len() <= 100) {
+        Some(token) => cx.sessions.device(account.id, secret_hash(token.as_bytes())).await,
+        None => Ok(None),
+    }
+}
+
+/// A digest of the device that holds a refresh token: the device token's device, or else address and agent together.
+pub fn holder(cx: &Cx, device: Option<DeviceId>) -> [u8; 32] {
+    let text = match device {
+        Some(device) => format!("device:{device}"),
+        None => format!("{:?}|{:?}", cx.request.ip, cx.request.agent),
+    };
+    cx.keys.digest("refresh holder", text.as_bytes())
+}
+
+/// Opens a session with its first tokens; the oldest ones make room. The only way to get a session.
+pub async fn mint_session(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+    device: Option<Device>,
+) -> Result<Tokens, Fault> {
+    let (now, lifetimes) = (cx.now(), cx.settings.lifetimes);
+    evict_oldest(commit, cx, account).await?;
+    let (device_id, device_token) = match device {
+        Some(device) => (device.id, None),
+        None => register_device(commit, cx, account),
+    };
+    let session = Session {
+        id: SessionId(cx.ids.next()),
+        account: account.id,
+        device: Some(device_id),
+        created_at: now,
+        last_seen_at: now,
+        idle_until: now + lifetimes.session_idle,
+        expires_at: now + lifetimes.session_absolute,
+        authenticated_at: now,
+        ended_at: None,
+    };
+    commit.write(cx.sessions.insert_session(&session));
+    commit.fact(&SessionCreated {
+        session_id: session.id,
+        user_id: account.id,
+        session_type: Code::new("password"),
+        requires_mfa: false,
+        device_id: session.device,
+        expires_at: session.expires_at,
+    });
+    let mut tokens = first_tokens(commit, cx, account, &session).await?;
+    tokens.device_token = device_token;
+    Ok(tokens)
+}
+
+/// A new family within a session that goes on: after a sign-in, and after a password change left the older ones behind.
+pub async fn first_tokens(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+    session: &Session,
+) -> Result<Tokens, Fault> {
+    let mut secret = [0; 32];
+    cx.ids.random(&mut secret);
+    let refresh = Presented::new(TokenId(cx.ids.next()), secret);
+    let family = FamilyId(cx.ids.next());
+    let global = cx.sessions.global_version().await?;
+    let leaf = Leaf {
+        family,
+        generation: 1,
+        user_version: account.token_version,
+        global_version: global.current,
+    };
+    issue(commit, cx, account, session, refresh, leaf)
+}
+
+/// Where a token stands in its family, and the versions it carries.
+struct Leaf {
+    family: FamilyId,
+    generation: u32,
+    user_version: u32,
+    global_version: u32,
+}
+
+fn issue(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+    session: &Session,
+    refresh: Presented,
+    leaf: Leaf,
+) -> Result<Tokens, Fault> {
+    let expires_at = (cx.now() + cx.settings.lifetimes.refresh_token).min(session.expires_at);
+    commit.write(cx.sessions.insert_refresh_token(
+        &NewRefreshToken {
+            id: refresh.id,
+            hash: secret_hash(refresh.secret()),
+            family: leaf.family,
+            session: session.id,
+            generation: leaf.generation,
+            user_version: leaf.user_version,
+            global_version: leaf.global_version,
+            expires_at,
+        },
+        cx.now(),
+    ));
+    commit.fact(&TokenIssued {
+        token_id: refresh.id,
+        user_id: account.id,
+        family_id: leaf.family,
+        token_type: Code::new("refresh"),
+        scopes: Vec::new(),
+        client_id: None,
+        expires_at,
+    });
+    answer(cx, account, session, &refresh, &leaf)
+}
+
+/// Signs an access token beside a refresh token. Writes nothing.
+fn answer(
+    cx: &Cx,
+    account: &Account,
+    session: &Session,
+    refresh: &Presented,
+    leaf: &Leaf,
+) -> Result<Tokens, Fault> {
+    let lifetime = cx.settings.lifetimes.access_token;
+    let now = cx.now().as_second();
+    let access_token = cx.access_tokens.sign(&AccessClaims {
+        iss: cx.settings.issuer.clone(),
+        aud: cx.settings.audience.clone(),
+        sub: account.id,
+        iat: now,
+        exp: (cx.now() + lifetime).as_second(),
+        jti: cx.ids.next(),
+        sid: session.id,
+        roles: account.roles.clone(),
+        gv: leaf.global_version,
+        uv: leaf.user_version,
+        amr: vec!["pwd".to_owned()],
+        auth_time: session.authenticated_at.as_second(),
+    })?;
+    Ok(Tokens {
+        access_token: access_token.into(),
+        refresh_token: refresh.text().into(),
+        expires_in: lifetime.as_secs(),
+        session_id: session.id,
+        device_token: None,
+    })
+}
+
+/// The secret of a token's successor: only who holds the token can be given it, and given it again (decision 5).
+fn successor(cx: &Cx, presented: &Presented, id: TokenId) -> Result<Presented, Fault> {
+    let mut message = [0; 48];
+    message[..32].copy_from_slice(presented.secret());
+    message[32..].copy_from_slice(id.0.as_bytes());
+    let secret = cx
+        .keys
+        .mac(cx.keys.current(), "refresh", &message)
+        .ok_or_else(|| Fault::Internal("the current key is missing".to_owned()))?;
+    Ok(Presented::new(id, secret))
+}
+
+/// Uses a refresh token up and issues its successor with the current versions. Misses when it was used or its session ended.
+pub fn rotate(
+    commit: &mut Commit,
+    cx: &Cx,
+    presented: &Presented,
+    token: &RefreshToken,
+    holder: [u8; 32],
+) -> Result<(TokenId, Tokens), Fault> {
+    let id = TokenId(cx.ids.next());
+    let session = &token.session;
+    let idle_until = (cx.now() + cx.settings.lifetimes.session_idle).min(session.expires_at);
+    commit.write(cx.sessions.touch(session.id, idle_until, cx.now()));
+    commit.write(cx.sessions.use_refresh_token(token.id, id, holder, cx.now()));
+    let leaf = Leaf {
+        family: token.family,
+        generation: token.generation + 1,
+        user_version: token.account.token_version,
+        global_version: token.global.current,
+    };
+    let next = successor(cx, presented, id)?;
+    let tokens = issue(commit, cx, &token.account, session, next, leaf)?;
+    Ok((id, tokens))
+}
+
+/// The same successor again, for an honest retry. Writes nothing. `None` when the successor was not derived under a key we
+/// still have.
+pub async fn replay(
+    cx: &Cx,
+    presented: &Presented,
+    token: &RefreshToken,
+    id: TokenId,
+) -> Result<Option<Tokens>, Fault> {
+    let next = successor(cx, presented, id)?;
+    let Some(row) = cx.sessions.refresh_token(id).await? else {
+        return Ok(None);
+    };
+    if row.hash != secret_hash(next.secret()) {
+        return Ok(None);
+    }
+    let leaf = Leaf {
+        family: row.family,
+        generation: row.generation,
+        user_version: row.user_version,
+        global_version: row.global_version,
+    };
+    answer(cx, &token.account, &token.session, &next, &leaf).map(Some)
+}
+
+/// Ends every open session of an account but `except`, with its tokens: misses when one was opened meanwhile. Says how many.
+pub async fn end_everything(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+    except: Option<SessionId>,
+    reason: InvalidatedBy,
+) -> Result<u32, Fault> {
+    let mut open = cx.sessions.open_of(account.id).await?;
+    open.retain(|session| Some(session.id) != except);
+    commit.write(cx.sessions.end_all(account.id, except, open.len(), cx.now()));
+    for session in &open {
+        commit.fact(&SessionInvalidated {
+            session_id: session.id,
+            user_id: account.id,
+            reason,
+        });
+    }
+    Ok(u32::try_from(open.len()).unwrap_or(u32::MAX))
+}
+
+async fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account) -> Result<(), Fault> {
+    let max = cx.settings.lifetimes.max_sessions;
+    let open = cx.sessions.open_of(account.id).await?;
+    let surplus = (open.len() + 1).saturating_sub(max as usize);
+    for session in open.iter().take(surplus) {
+        commit.write(cx.sessions.end(session.id, cx.now()));
+        commit.fact(&SessionEvicted {
+            session_id: session.id,
+            user_id: account.id,
+            max_sessions: max,
+        });
+    }
+    Ok(())
+}
+
+fn register_device(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+) -> (DeviceId, Option<SecretString>) {
+    let mut secret = [0; 32];
+    cx.ids.random(&mut secret);
+    let token = Presented::new(TokenId(cx.ids.next()), secret).text();
+    let agent = cx.request.agent.as_deref().unwrap_or("unknown");
+    let device = NewDevice {
+        id: DeviceId(cx.ids.next()),
+        account: account.id,
+        token_hash: secret_hash(token.as_bytes()),
+        name: device_name(agent),
+        kind: device_kind(agent),
+    };
+    commit.write(cx.sessions.insert_device(&device, cx.now()));
+    commit.write(cx.guesses.open(Path::Device(device.id), cx.now()));
+    let digest = cx.keys.digest("device fingerprint", agent.as_bytes());
+    commit.fact(&DeviceRegistered {
+        device_id: device.id,
+        user_id: account.id,
+        device_name: device.name,
+        device_type: Code::new(device.kind),
+        device_fingerprint: Fingerprint(crate::kernel::hex(&digest)),
+        trusted: false,
+    });
+    (device.id, Some(token.into()))
+}
+
+/// A person's word for a user agent: its first product, at most 60 characters, nothing but letters a terminal may show.
+fn device_name(agent: &str) -> String {
+    let known = ["Firefox", "Edg", "Chrome", "Safari", "curl", "okhttp"];
+    let found = known.iter().find(|name| agent.contains(**name));
+    let text = found.copied().unwrap_or_else(|| agent.split(['/', ' ']).next().unwrap_or_default());
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+fn device_kind(agent: &str) -> &'static str {
+    if agent.contains("Mobile") || agent.contains("Android") || agent.contains("iPhone") {
+        "mobile"
+    } else if agent.starts_with("Mozilla/") {
+        "browser"
+    } else {
+        "api"
+    }
+}

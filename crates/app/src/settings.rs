@@ -1,0 +1,66 @@
+//! The numbers and names of a running product, already checked. Configuration becomes this once, at the start.
+
+use quivive_domain::PasswordPolicy;
+use quivive_domain::guess::GuessPolicy;
+use quivive_domain::session::Lifetimes;
+
+/// Everything a workflow may consult besides state.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The product's name in letters and pages.
+    pub product: String,
+    /// `iss` of access tokens: the public URL, without a slash at its end.
+    pub issuer: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+    pub lifetimes: Lifetimes,
+    pub guesses: GuessPolicy,
+    pub passwords: PasswordPolicy,
+    /// Earlier passwords that may not return, the current one among them.
+    pub password_history: u32,
+    pub links: Links,
+    /// Whether strangers may register.
+    pub registration_open: bool,
+}
+
+/// Where the links in letters lead: templates in which `{token}` is replaced. Never made from a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    pub verify: String,
+    pub reset: String,
+    pub forgot: String,
+}
+
+impl Links {
+    /// The hosted pages under a public URL.
+    pub fn hosted(public_url: &str) -> Self {
+        let base = public_url.trim_end_matches('/');
+        Self {
+            verify: format!("{base}/verify?token={{token}}"),
+            reset: format!("{base}/reset?token={{token}}"),
+            forgot: format!("{base}/forgot"),
+        }
+    }
+
+    pub fn with_token(template: &str, token: &str) -> String {
+        template.replace("{token}", token)
+    }
+}
+
+impl Settings {
+    /// The defaults, for a public URL.
+    pub fn for_url(public_url: &str) -> Self {
+        let issuer = public_url.trim_end_matches('/').to_owned();
+        Self {
+            product: "Quivive".to_owned(),
+            audience: issuer.clone(),
+            links: Links::hosted(&issuer),
+            issuer,
+            lifetimes: Lifetimes::default(),
+            guesses: GuessPolicy::default(),
+            passwords: PasswordPolicy::default(),
+            password_history: 5,
+            registration_open: true,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What reacts to events: one file each, saying what it wants and what it does.
+
+pub mod email;
+pub mod log;
+pub mod sessions;

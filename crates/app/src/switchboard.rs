@@ -1,0 +1,155 @@
+//! The switchboard: every workflow, fact and subscriber of the product, named once, in reading order.
+
+use std::sync::Arc;
+
+use quivive_delivery::catalogue::{Class, Duplicate};
+use quivive_delivery::subscriber::Subscription;
+use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Priority};
+
+use crate::access::Access;
+use crate::kernel::{Closers, Families, Workflow, closer};
+use crate::letters::Letters;
+use crate::ports::Mailer;
+use crate::workflows::{accounts, operators, passwords, sessions};
+use crate::{facts, subscribers};
+
+/// Every workflow and every fact.
+pub fn workflows() -> Result<Workflows, Duplicate> {
+    Workflows::default()
+        .workflow::<accounts::register_user::RegisterUser>()?
+        .workflow::<accounts::verify_email::VerifyEmail>()?
+        .workflow::<accounts::request_email_verification::RequestEmailVerification>()?
+        .workflow::<sessions::log_in::LogIn>()?
+        .workflow::<sessions::refresh_tokens::RefreshTokens>()?
+        .workflow::<sessions::log_out::LogOut>()?
+        .workflow::<passwords::change_password::ChangePassword>()?
+        .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
+        .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
+        .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        // What happens by itself.
+        .part_of::<accounts::lock_user::Attempted>("user_lock")?
+        .part_of::<accounts::lock_user::Succeeded>("user_lock")?
+        .part_of::<accounts::unlock_user::Attempted>("user_unlock")?
+        .part_of::<accounts::unlock_user::Succeeded>("user_unlock")?
+        // What belongs to no workflow.
+        .fact::<facts::SessionCreated>()?
+        .fact::<facts::SessionTerminated>()?
+        .fact::<facts::SessionInvalidated>()?
+        .fact::<facts::SessionEvicted>()?
+        .fact::<facts::TokenIssued>()?
+        .fact::<facts::TokenFamilyRevoked>()?
+        .fact::<facts::TokenReuseDetected>()?
+        .fact::<facts::TokenRejectedDueToRotation>()?
+        .fact::<facts::DeviceRegistered>()?
+        .fact::<facts::EmailDelivered>()?
+        .fact::<facts::EmailDeliveryFailed>()?
+        .fact::<quivive_delivery::events::EventDeadLettered>()
+}
+
+/// Every built-in subscriber.
+pub fn subscribers(
+    families: &Arc<Families>,
+    access: &Arc<Access>,
+    mailer: Arc<dyn Mailer>,
+    letters: Letters,
+) -> Vec<Subscription> {
+    vec![
+        subscribers::log::subscription(),
+        subscribers::email::subscription(Arc::clone(families), mailer, letters),
+        subscribers::sessions::subscription(Arc::clone(access)),
+    ]
+}
+
+/// What the switchboard has named: the catalogue of events, and how to close an attempt of each workflow.
+#[derive(Clone)]
+pub struct Workflows {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) closers: Closers,
+}
+
+impl Default for Workflows {
+    fn default() -> Self {
+        Self {
+            catalogue: Catalogue::new(classify),
+            closers: Closers::new(),
+        }
+    }
+}
+
+/// The reasons that the kernel gives, besides a workflow's own.
+const KERNEL_REASONS: [&str; 3] = ["interrupted", "conflict", "internal"];
+
+impl Workflows {
+    /// Adds a workflow with its three event types.
+    pub fn workflow<W: Workflow>(mut self) -> Result<Self, Duplicate> {
+        let mut reasons = W::Refusal::CODES.to_vec();
+        if !KERNEL_REASONS.contains(&W::EXPIRED) {
+            reasons.push(W::EXPIRED);
+        }
+        reasons.extend(KERNEL_REASONS);
+        self.catalogue.add::<W::Attempted>(Some(W::NAME), &[])?;
+        self.catalogue.add::<W::Succeeded>(Some(W::NAME), &[])?;
+        self.catalogue.add::<W::Failed>(Some(W::NAME), &reasons)?;
+        let (kind, close) = closer::<W>();
+        self.closers.insert(kind, close);
+        Ok(self)
+    }
+
+    /// Adds an event of a workflow that happens by itself.
+    pub fn part_of<E: Event>(mut self, workflow: &'static str) -> Result<Self, Duplicate> {
+        self.catalogue.add::<E>(Some(workflow), &[])?;
+        Ok(self)
+    }
+
+    /// Adds a fact.
+    pub fn fact<E: Event>(mut self) -> Result<Self, Duplicate> {
+        self.catalogue.add::<E>(None, &[])?;
+        Ok(self)
+    }
+
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+}
+
+/// Priority and category, by rule.
+fn classify(meta: &EventMeta) -> Class {
+    let family = meta.kind.split('.').next().unwrap_or_default();
+    Class {
+        priority: priority(meta.kind, family),
+        category: category(family),
+    }
+}
+
+fn priority(kind: &str, family: &str) -> Priority {
+    let critical = family == "risk"
+        || matches!(
+            kind,
+            "token.reuse_detected"
+                | "token.family_revoked"
+                | "delivery.dead_lettered"
+                | "audit.compliance_violation"
+        );
+    let guarded = family == "mfa"
+        || kind.contains(".login.")
+        || kind.contains(".refresh.")
+        || kind.contains(".password_");
+    if critical {
+        Priority::Critical
+    } else if kind.ends_with(".failed") && guarded {
+        Priority::High
+    } else if kind.ends_with(".attempted") {
+        Priority::Low
+    } else {
+        Priority::Normal
+    }
+}
+
+fn category(family: &str) -> &'static str {
+    match family {
+        "user" | "token" | "session" | "mfa" | "device" | "risk" | "ip" => "security",
+        "audit" | "permission" | "role" | "operator" | "api_key" => "compliance",
+        "seller" | "profile" => "business",
+        _ => "operation",
+    }
+}

@@ -1,0 +1,35 @@
+//! Every workflow, by family: one file each with its command, its events, its refusals, its steps and its tests.
+
+pub mod accounts {
+    pub mod lock_user;
+    pub mod register_user;
+    pub mod request_email_verification;
+    pub mod unlock_user;
+    pub mod verify_email;
+}
+
+pub mod operators {
+    pub mod bootstrap_administrator;
+}
+
+pub mod passwords {
+    pub mod change_password;
+    pub mod confirm_password_reset;
+    pub mod request_password_reset;
+}
+
+pub mod sessions {
+    pub mod log_in;
+    pub mod log_out;
+    pub mod refresh_tokens;
+}
+
+/// What every workflow file needs.
+pub(crate) mod prelude {
+    pub(crate) use quivive_delivery::{Event, Fault, Reason as Reasons};
+    pub(crate) use quivive_domain::{Account, Address, Email, Password, SessionId, TokenId, UserId};
+
+    pub(crate) use crate::kernel::{
+        Commit, Cx, Guess, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
+    };
+}

@@ -1,0 +1,106 @@
+//! Ask for the verification letter again. The answer never says whether there is such an account.
+//!
+//! A new token ends the older; three letters an hour for one address.
+
+use quivive_domain::one_time::Purpose;
+
+use crate::one_time;
+use crate::workflows::prelude::*;
+
+pub struct RequestEmailVerification {
+    pub email: String,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.email_verification_request.attempted",
+    version = 1,
+    name = "EmailVerificationRequestAttempted",
+    audit = "EMAIL_VERIFICATION_REQUEST_ATTEMPTED"
+)]
+pub struct Attempted {
+    #[event(personal)]
+    pub email: Email,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.email_verification_request.succeeded",
+    version = 1,
+    name = "EmailVerificationRequestSucceeded",
+    audit = "EMAIL_VERIFICATION_REQUEST_SUCCEEDED"
+)]
+pub struct Succeeded {
+    pub user_id: UserId,
+    #[event(personal)]
+    pub email: Email,
+    pub verification_token_id: TokenId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.email_verification_request.failed",
+    version = 1,
+    name = "EmailVerificationRequestFailed",
+    audit = "EMAIL_VERIFICATION_REQUEST_FAILED"
+)]
+pub struct Failed {
+    #[event(personal)]
+    pub email: Email,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    UserNotFound,
+    AlreadyVerified,
+    RateLimited,
+}
+
+impl Workflow for RequestEmailVerification {
+    const NAME: &'static str = "email_verification_request";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = ();
+
+    async fn subject(&self, cx: &Cx) -> Result<Subject, Fault> {
+        cx.subject_of_address(&self.email).await
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted {
+            email: Email::typed(&self.email),
+        }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            email: attempted.email.clone(),
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        let Some(account) = cx.account_of_subject().await? else {
+            return refuse(Refusal::UserNotFound);
+        };
+        if account.verified_at.is_some() {
+            return refuse(Refusal::AlreadyVerified);
+        }
+        if one_time::letters_spent(cx, &account, Purpose::VerifyEmail).await? {
+            return refuse(Refusal::RateLimited);
+        }
+        let mut commit = cx.fenced(&account);
+        let lifetime = cx.settings.lifetimes.email_verification;
+        let token = one_time::issue(&mut commit, cx, &account, Purpose::VerifyEmail, lifetime);
+        commit.write(one_time::count_letter(cx, &account, Purpose::VerifyEmail));
+        let succeeded = Succeeded {
+            user_id: account.id,
+            email: Email::from(&account.email),
+            verification_token_id: token,
+        };
+        succeed(commit, succeeded, ())
+    }
+}

@@ -1,0 +1,182 @@
+//! Sign in with a password: credentials in, a session with its tokens out.
+//!
+//! The guess is counted, guarded by the limit, before anything is compared; while the path is closed nothing is compared
+//! at all, and the answer is that of a wrong password. State is told only after the right one. Source: documents 000, 004.
+
+use quivive_domain::{AccountState, DeviceId, PasswordHash};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::guesses;
+use crate::ports::{Device, Path};
+use crate::sessions::{Tokens, known_device, mint_session};
+use crate::workflows::prelude::*;
+
+pub struct LogIn {
+    pub email: String,
+    pub password: Password,
+    pub device_token: Option<SecretString>,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.login.attempted",
+    version = 1,
+    name = "UserLoginAttempted",
+    audit = "USER_LOGIN_ATTEMPTED"
+)]
+pub struct Attempted {
+    #[event(personal)]
+    pub email: Option<Email>,
+    pub method: Reason,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.login.succeeded",
+    version = 1,
+    name = "UserLoginSucceeded",
+    audit = "USER_LOGIN_SUCCESS",
+    also = ["user_login_successful", "UserLoggedIn"]
+)]
+pub struct Succeeded {
+    pub user_id: UserId,
+    #[event(personal)]
+    pub email: Email,
+    pub session_id: SessionId,
+    pub device_id: Option<DeviceId>,
+    pub mfa_used: bool,
+    pub risk_level: Reason,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.login.failed",
+    version = 1,
+    name = "UserLoginFailed",
+    audit = "USER_LOGIN_FAILED",
+    also = ["user_login_failed"]
+)]
+pub struct Failed {
+    #[event(personal)]
+    pub email: Email,
+    pub reason: Reason,
+    pub user_id: Option<UserId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    InvalidCredentials,
+    UserNotFound,
+    EmailNotVerified,
+    AccountLocked,
+    AccountInactive,
+}
+
+impl Workflow for LogIn {
+    const NAME: &'static str = "user_login";
+    const HASHES: bool = true;
+    const EXPIRED: &'static str = "mfa_expired";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = Tokens;
+
+    async fn subject(&self, cx: &Cx) -> Result<Subject, Fault> {
+        cx.subject_of_address(&self.email).await
+    }
+
+    async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
+        let Some(account) = cx.account_of_subject().await? else {
+            return Ok(Reservation::NotNeeded);
+        };
+        let device = self.device(cx, &account).await?;
+        guesses::reserve(cx, path(&account, device.as_ref())).await
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted {
+            email: Some(Email::typed(&self.email)),
+            method: Reason::new("password"),
+        }
+    }
+
+    fn failed(attempted: &Attempted, subject: &Subject, reason: Reason) -> Failed {
+        Failed {
+            email: attempted.email.clone().unwrap_or_else(|| Email::typed("")),
+            reason,
+            user_id: subject.account(),
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        let account = cx.account_of_subject().await?;
+        let hash = account.as_ref().and_then(|a| a.password.as_ref());
+        let comparable = hash.filter(|_| cx.guess() == Guess::Reserved);
+        // An unknown account, one without a password and a closed path cost a hash too.
+        let verdict = cx.passwords.verify(&self.password, comparable).await?;
+        let Some(account) = account else {
+            return refuse(Refusal::UserNotFound);
+        };
+        if cx.guess() != Guess::Reserved {
+            return refuse(Refusal::InvalidCredentials);
+        }
+        let device = self.device(cx, &account).await?;
+        let path = path(&account, device.as_ref());
+        if !verdict.matches {
+            let mut commit = Commit::default();
+            guesses::wrong(&mut commit, cx, path, account.id).await?;
+            return refuse_with(Refusal::InvalidCredentials, commit);
+        }
+
+        let mut commit = cx.fenced(&account);
+        commit.write(cx.guesses.clear(path, cx.now()));
+        if let Some(refusal) = barred(&account) {
+            return refuse_with(refusal, commit);
+        }
+        if verdict.outdated {
+            commit.write(cx.accounts.rehash(&account, &self.renewed(cx).await?));
+        }
+        let device_id = device.as_ref().map(|device| device.id);
+        let tokens = mint_session(&mut commit, cx, &account, device).await?;
+        commit.acted_by(account.id);
+        let succeeded = Succeeded {
+            user_id: account.id,
+            email: Email::from(&account.email),
+            session_id: tokens.session_id,
+            device_id,
+            mfa_used: false,
+            risk_level: Reason::new("low"),
+        };
+        succeed(commit, succeeded, tokens)
+    }
+}
+
+impl LogIn {
+    async fn device(&self, cx: &Cx, account: &Account) -> Result<Option<Device>, Fault> {
+        let token = self.device_token.as_ref().map(ExposeSecret::expose_secret);
+        known_device(cx, account, token).await
+    }
+
+    async fn renewed(&self, cx: &Cx) -> Result<PasswordHash, Fault> {
+        cx.passwords.hash(&self.password).await
+    }
+}
+
+/// A device that signed in before has counters of its own, so that a stranger's guesses do not shut out the owner.
+fn path(account: &Account, device: Option<&Device>) -> Path {
+    match device {
+        Some(device) => Path::Device(device.id),
+        None => Path::Account(account.id),
+    }
+}
+
+/// Why an account may not sign in, told only after the right password.
+fn barred(account: &Account) -> Option<Refusal> {
+    match account.state {
+        AccountState::Inactive => Some(Refusal::AccountInactive),
+        AccountState::Locked => Some(Refusal::AccountLocked),
+        AccountState::Active if account.verified_at.is_none() => Some(Refusal::EmailNotVerified),
+        AccountState::Active => None,
+    }
+}

@@ -1,0 +1,136 @@
+//! Sign out: a session ends with all its tokens. The caller is told 204 whatever became of it. Source: document 000.
+
+use quivive_domain::refresh::Presented;
+use quivive_domain::session::TerminatedBy;
+use subtle::ConstantTimeEq as _;
+
+use crate::access::Caller;
+use crate::facts::SessionTerminated;
+use crate::kernel::Families;
+use crate::sessions::secret_hash;
+use crate::workflows::prelude::*;
+
+pub struct LogOut {
+    user: UserId,
+    session: SessionId,
+    /// The refresh token that came with the access token is somebody else's, or nobody's.
+    mismatch: Option<Refusal>,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.logout.attempted",
+    version = 1,
+    name = "UserLogoutAttempted",
+    audit = "USER_LOGOUT_ATTEMPTED"
+)]
+pub struct Attempted {
+    pub user_id: UserId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.logout.succeeded",
+    version = 1,
+    name = "UserLogoutSucceeded",
+    audit = "USER_LOGGED_OUT"
+)]
+pub struct Succeeded {
+    pub user_id: UserId,
+    pub session_id: Option<SessionId>,
+}
+
+#[derive(Event)]
+#[event(type = "user.logout.failed", version = 1, name = "UserLogoutFailed", audit = "USER_LOGOUT_FAILED")]
+pub struct Failed {
+    pub user_id: UserId,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    TokenNotFound,
+    TokenUserMismatch,
+    SessionAlreadyEnded,
+}
+
+impl LogOut {
+    /// Whose session is to end: the caller's, or that of the refresh token. `None` when the request names nobody.
+    pub async fn resolve(
+        families: &Families,
+        caller: Option<&Caller>,
+        refresh_token: Option<&str>,
+    ) -> Result<Option<Self>, Fault> {
+        let presented = refresh_token.and_then(Presented::parse);
+        let token = match &presented {
+            Some(presented) => families.sessions.refresh_token(presented.id).await?.filter(|row| {
+                row.hash.ct_eq(&secret_hash(presented.secret())).into()
+            }),
+            None => None,
+        };
+        Ok(match (caller, token) {
+            (None, None) => None,
+            (None, Some(token)) => Some(Self {
+                user: token.account.id,
+                session: token.session.id,
+                mismatch: None,
+            }),
+            (Some(caller), token) => Some(Self {
+                user: caller.user,
+                session: caller.session,
+                mismatch: match token {
+                    Some(token) if token.account.id != caller.user => Some(Refusal::TokenUserMismatch),
+                    Some(_) => None,
+                    None => refresh_token.map(|_| Refusal::TokenNotFound),
+                },
+            }),
+        })
+    }
+}
+
+impl Workflow for LogOut {
+    const NAME: &'static str = "user_logout";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = ();
+
+    async fn subject(&self, _: &Cx) -> Result<Subject, Fault> {
+        Ok(Subject::Account(self.user))
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted { user_id: self.user }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            user_id: attempted.user_id,
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        if let Some(refusal) = self.mismatch {
+            return refuse(refusal);
+        }
+        let view = cx.sessions.view(self.session).await?;
+        if view.is_none_or(|view| view.session.ended_at.is_some()) {
+            return refuse(Refusal::SessionAlreadyEnded);
+        }
+        let mut commit = Commit::default();
+        commit.write(cx.sessions.end(self.session, cx.now()));
+        commit.fact(&SessionTerminated {
+            session_id: self.session,
+            user_id: self.user,
+            reason: TerminatedBy::Logout,
+        });
+        commit.acted_by(self.user);
+        let succeeded = Succeeded {
+            user_id: self.user,
+            session_id: Some(self.session),
+        };
+        succeed(commit, succeeded, ())
+    }
+}

@@ -1,0 +1,62 @@
+//! The events the engine itself raises.
+
+use uuid::Uuid;
+
+use crate::Event;
+use crate::catalogue::{Catalogue, Duplicate};
+use crate::code::Code;
+
+/// An event was parked: it and what follows it under its key wait for a decision, for this subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.dead_lettered",
+    version = 1,
+    name = "EventDeadLettered",
+    audit = "EVENT_DEAD_LETTERED"
+)]
+pub struct EventDeadLettered {
+    pub subscription: String,
+    pub event_id: Uuid,
+    pub event_type: String,
+    pub attempts: u32,
+    /// `transient` (attempts or time spent), `rate_limited`, `permanent` (the handler gave up), `poison` (panicked twice).
+    pub error_class: Code,
+}
+
+/// Adds the engine's events to a program's catalogue.
+pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
+    catalogue.add::<EventDeadLettered>(None, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Class;
+    use crate::envelope::Priority;
+
+    #[test]
+    fn the_catalogue_tells_the_fields_as_the_specification_does() {
+        let mut catalogue = Catalogue::new(|_| Class {
+            priority: Priority::Critical,
+            category: "operation",
+        });
+        register(&mut catalogue).unwrap();
+        let spec = catalogue.find("EventDeadLettered").unwrap();
+        let fields: Vec<_> = spec
+            .fields
+            .iter()
+            .map(|field| format!("{}:{}", field.name, field.kind))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "subscription:text",
+                "event_id:uuid",
+                "event_type:text",
+                "attempts:int",
+                "error_class:code"
+            ]
+        );
+        assert_eq!(spec.audit_action, "EVENT_DEAD_LETTERED");
+    }
+}

@@ -1,0 +1,83 @@
+//! Sessions: how long they live, and the words for how they end.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, SessionId, Time, UserId};
+
+/// How long things live. Defaults are those of the specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    pub access_token: Duration,
+    pub refresh_token: Duration,
+    /// A session that is not refreshed for so long is over.
+    pub session_idle: Duration,
+    /// However often it is refreshed.
+    pub session_absolute: Duration,
+    /// Sessions a person may have; the oldest makes room.
+    pub max_sessions: u32,
+    /// How long after its use a refresh token still gets the same successor again, from the same device.
+    pub honest_retry: Duration,
+    pub email_verification: Duration,
+    pub password_reset: Duration,
+    /// Letters of a kind an hour for one address.
+    pub letters_an_hour: u32,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+        Self {
+            access_token: Duration::from_secs(15 * 60),
+            refresh_token: days(30),
+            session_idle: days(14),
+            session_absolute: days(30),
+            max_sessions: 10,
+            honest_retry: Duration::from_secs(10),
+            email_verification: Duration::from_secs(24 * 3600),
+            password_reset: Duration::from_secs(15 * 60),
+            letters_an_hour: 3,
+        }
+    }
+}
+
+/// A session's row.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub id: SessionId,
+    pub account: UserId,
+    pub device: Option<DeviceId>,
+    pub created_at: Time,
+    pub last_seen_at: Time,
+    /// Moves with every refresh.
+    pub idle_until: Time,
+    /// Never moves.
+    pub expires_at: Time,
+    /// When the person last proved a factor in it.
+    pub authenticated_at: Time,
+    pub ended_at: Option<Time>,
+}
+
+impl Session {
+    pub fn is_live(&self, now: Time) -> bool {
+        self.ended_at.is_none() && now < self.idle_until && now < self.expires_at
+    }
+}
+
+/// Why a session was ended as a security consequence: the reason in `SessionInvalidated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidatedBy {
+    PasswordChange,
+    PasswordReset,
+    TokenReuse,
+}
+
+/// Why a session was ended because somebody asked for it: the reason in `SessionTerminated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminatedBy {
+    Logout,
+}

@@ -1,0 +1,128 @@
+//! The writer: one thread that owns the only connection that writes.
+//!
+//! **Flow.** Take the first commit and whatever else waits, up to [`GROUP`]; make them durable together; publish the head;
+//! answer all; carry the write-ahead log over when it is due; again. There is no artificial delay: while one group syncs,
+//! the next gathers.
+//!
+//! **Guarantees.** First submitted, first applied. An answer comes after the sync, and a caller who has it finds the head
+//! at or past its commit. However the thread ends, nobody waits for ever: what it has not answered is answered
+//! `Fault::Stopped`.
+
+use std::sync::Arc;
+
+use quivive_delivery::{Clock, CommitError, Fault, Head, Transaction};
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint::Checkpoints;
+use crate::group::{Answer, GROUP, Group};
+use crate::halt::Halt;
+use crate::lock::Lock;
+use crate::queue::Queue;
+use crate::statements::Statements;
+
+/// One commit on its way.
+pub(crate) struct Job {
+    pub(crate) transaction: Transaction,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What the thread is made of.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    /// Held until the thread has ended, so that no second writer begins before.
+    pub(crate) lock: Lock,
+    pub(crate) queue: Arc<Queue<Job>>,
+    pub(crate) halt: Arc<Halt>,
+    pub(crate) head: watch::Sender<Head>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Writer {
+    /// Runs until the queue is closed and empty, or the store must stop.
+    pub(crate) fn run(self) {
+        let _ending = Ending {
+            queue: Arc::clone(&self.queue),
+            halt: Arc::clone(&self.halt),
+        };
+        let durable = *self.head.borrow();
+        let statements = Statements::new(&self.connection);
+        let mut group = Group::new(statements, Arc::clone(&self.clock), durable);
+        let mut checkpoints = Checkpoints::new(&self.connection);
+        match self.serve(&mut group, &mut checkpoints) {
+            Ok(()) => {
+                if let Err(why) = checkpoints.at_close() {
+                    self.halt.stop(&why);
+                }
+            }
+            Err(why) => self.halt.stop(&why),
+        }
+        // Only now: the connection goes first, the lock last.
+        drop(group);
+        let Self {
+            connection, lock, ..
+        } = self;
+        drop(connection);
+        drop(lock);
+    }
+
+    fn serve(
+        &self,
+        group: &mut Group<'_>,
+        checkpoints: &mut Checkpoints<'_>,
+    ) -> Result<(), String> {
+        let mut jobs: Vec<Job> = Vec::with_capacity(GROUP);
+        let mut answers = Vec::with_capacity(GROUP);
+        while self.queue.take(GROUP, &mut jobs) {
+            let transactions = jobs
+                .iter_mut()
+                .map(|job| std::mem::take(&mut job.transaction));
+            match group.run(transactions, &mut answers) {
+                Ok(()) => {
+                    self.publish(group.durable());
+                    for (job, answer) in jobs.drain(..).zip(answers.drain(..)) {
+                        // Who no longer listens has its commit all the same.
+                        let _ = job.answer.send(answer);
+                    }
+                }
+                Err(fault) => {
+                    answers.clear();
+                    if let Fault::Stopped(why) = &fault {
+                        self.halt.stop(why);
+                    }
+                    for job in jobs.drain(..) {
+                        let _ = job.answer.send(Err(CommitError::Fault(fault.clone())));
+                    }
+                    if let Fault::Stopped(why) = fault {
+                        return Err(why);
+                    }
+                }
+            }
+            checkpoints.after_group()?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, durable: Head) {
+        self.head.send_if_modified(|head| {
+            let moved = *head != durable;
+            *head = durable;
+            moved
+        });
+    }
+}
+
+/// Whatever ends the thread: callers in the queue, and those to come, get an answer.
+struct Ending {
+    queue: Arc<Queue<Job>>,
+    halt: Arc<Halt>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.halt.stop("the writer panicked");
+        }
+        self.queue.abandon();
+    }
+}

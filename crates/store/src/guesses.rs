@@ -1,0 +1,102 @@
+//! Counters of password guesses: one row for each path, whether an account's or a device's.
+
+use quivive_app::ports::{Guesses, Path, Read};
+use quivive_delivery::{Fault, Time, Write};
+use quivive_domain::UserId;
+use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
+use uuid::Uuid;
+
+use crate::Database;
+use crate::rows::Cells;
+
+statements! {
+    COUNTERS = "SELECT window_from, reserved, wrong, in_a_row, locks, locked_until FROM guess WHERE id = $1";
+
+    OPEN = "INSERT INTO guess (id, window_from, reserved, wrong, in_a_row, locks) VALUES ($1, $2, 0, 0, 0, 0) \
+        ON CONFLICT DO NOTHING";
+
+    /// Its condition is `GuessPolicy::admission` = `Open`; a window that is over begins again. In one statement, so that
+    /// parallel guesses cannot pass the limit together.
+    RESERVE = "UPDATE guess SET \
+        reserved = CASE WHEN window_from <= $1 THEN 1 ELSE reserved + 1 END, \
+        wrong = CASE WHEN window_from <= $1 THEN 0 ELSE wrong END, \
+        window_from = CASE WHEN window_from <= $1 THEN $2 ELSE window_from END \
+        WHERE id = $3 AND (locked_until IS NULL OR locked_until <= $2) AND in_a_row < $4 \
+        AND (reserved < $5 OR window_from <= $1)";
+
+    /// Compares everything that `GuessPolicy::after_wrong` decides by. Not `reserved`: another guess under way changes
+    /// neither this count nor this lock.
+    WRONG = "UPDATE guess SET wrong = wrong + 1, in_a_row = in_a_row + 1, locks = locks + $1, \
+        locked_until = COALESCE($2, locked_until) \
+        WHERE id = $3 AND window_from = $4 AND wrong = $5 AND in_a_row = $6 AND locks = $7 \
+        AND locked_until IS NOT DISTINCT FROM $8";
+
+    CLEAR = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
+        WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $1)";
+
+    UNLOCK = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
+        WHERE id = $2 OR id IN (SELECT id FROM device WHERE account = $2)";
+}
+
+impl Guesses for Database {
+    fn counters(&self, path: Path) -> Read<'_, Option<GuessCounters>> {
+        self.one(COUNTERS, vec![path.id().into()], counters)
+    }
+
+    fn open(&self, path: Path, now: Time) -> Write {
+        open(path.id(), now)
+    }
+
+    fn reserve(&self, path: Path, policy: &GuessPolicy, now: Time) -> Write {
+        Write::one(
+            RESERVE,
+            vec![
+                policy.window_cutoff(now).into(),
+                now.into(),
+                path.id().into(),
+                policy.hard_limit.into(),
+                policy.limit.into(),
+            ],
+        )
+    }
+
+    fn wrong(&self, path: Path, seen: &GuessCounters, lock_until: Option<Time>) -> Write {
+        Write::one(
+            WRONG,
+            vec![
+                lock_until.is_some().into(),
+                lock_until.into(),
+                path.id().into(),
+                seen.window_from.into(),
+                seen.wrong.into(),
+                seen.in_a_row.into(),
+                seen.locks.into(),
+                seen.locked_until.into(),
+            ],
+        )
+    }
+
+    fn clear(&self, path: Path, now: Time) -> Write {
+        Write::one(CLEAR, vec![now.into(), path.id().into()])
+    }
+
+    fn unlock(&self, account: UserId, now: Time) -> Write {
+        Write::any(UNLOCK, vec![now.into(), account.0.into()])
+    }
+}
+
+/// Two first guesses at once may both open a path; the second changes nothing.
+pub(crate) fn open(path: Uuid, now: Time) -> Write {
+    Write::any(OPEN, vec![path.into(), now.into()])
+}
+
+fn counters(cells: &mut Cells) -> Result<GuessCounters, Fault> {
+    Ok(GuessCounters {
+        window_from: cells.take("guess.window_from")?,
+        reserved: cells.take("guess.reserved")?,
+        wrong: cells.take("guess.wrong")?,
+        in_a_row: cells.take("guess.in_a_row")?,
+        locks: cells.take("guess.locks")?,
+        locked_until: cells.take("guess.locked_until")?,
+    })
+}

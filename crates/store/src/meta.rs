@@ -1,0 +1,25 @@
+//! Facts about the database itself, by name: above all the fingerprints of the keys it was used with, which nodes compare
+//! at start.
+
+use quivive_app::ports::Read;
+use quivive_delivery::Write;
+
+use crate::Database;
+
+statements! {
+    GET = "SELECT value FROM meta WHERE name = $1";
+
+    SET = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+}
+
+impl Database {
+    /// What is noted under a name.
+    pub fn meta(&self, name: &str) -> Read<'_, Option<String>> {
+        self.one(GET, vec![name.to_owned().into()], |cells| cells.take("meta.value"))
+    }
+
+    /// Notes a value under a name, in place of the one there is.
+    pub fn set_meta(&self, name: &str, value: &str) -> Write {
+        Write::one(SET, vec![name.to_owned().into(), value.to_owned().into()])
+    }
+}

@@ -1,0 +1,73 @@
+-- The log, appended to by the executor alone. Positions are dense; no secondary index: they cost half the throughput.
+CREATE TABLE event (
+    pos            INTEGER PRIMARY KEY,
+    epoch          INTEGER NOT NULL,
+    id             BLOB    NOT NULL,
+    type           TEXT    NOT NULL,
+    version        INTEGER NOT NULL,
+    key            TEXT    NOT NULL,
+    priority       INTEGER NOT NULL,
+    time           INTEGER NOT NULL,
+    recorded_at    INTEGER NOT NULL,
+    workflow_id    BLOB    NOT NULL,
+    correlation_id BLOB    NOT NULL,
+    causation_id   BLOB,
+    subject        TEXT,
+    actor_kind     TEXT    NOT NULL,
+    actor_id       BLOB,
+    request_id     TEXT,
+    traceparent    TEXT,
+    context_key    TEXT,
+    context        BLOB,
+    body           BLOB    NOT NULL,
+    personal_key   TEXT,
+    personal       BLOB,
+    chain          BLOB    NOT NULL
+) STRICT;
+
+-- The one row that says where the log ends: the position the next event gets, and the chain's last link.
+CREATE TABLE log_head (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    next_pos INTEGER NOT NULL,
+    chain    BLOB    NOT NULL,
+    epoch    INTEGER NOT NULL
+) STRICT;
+INSERT INTO log_head (one, next_pos, chain, epoch) VALUES (1, 1, zeroblob(32), 1);
+
+-- Durable readers of the log. The number is for the lanes, so that renaming a subscription is one row.
+CREATE TABLE subscription (
+    id       INTEGER PRIMARY KEY,
+    name     TEXT    NOT NULL UNIQUE,
+    position INTEGER NOT NULL
+) STRICT;
+
+-- Second cursors, one for each key in trouble. Few, and with texts of errors: an ordinary table.
+CREATE TABLE lane (
+    subscription INTEGER NOT NULL,
+    key          TEXT    NOT NULL,
+    done         INTEGER NOT NULL,
+    state        TEXT    NOT NULL,
+    attempts     INTEGER NOT NULL,
+    due          INTEGER NOT NULL,
+    since        INTEGER NOT NULL,
+    event_id     BLOB    NOT NULL,
+    error        TEXT    NOT NULL,
+    PRIMARY KEY (subscription, key)
+) STRICT;
+
+-- Attempts without an outcome: a row comes with each workflow and goes with its outcome, so the table stays small.
+CREATE TABLE open_attempt (
+    workflow_id  BLOB    NOT NULL PRIMARY KEY,
+    kind         TEXT    NOT NULL,
+    attempted_id BLOB    NOT NULL,
+    after_pos    INTEGER NOT NULL,
+    deadline     INTEGER NOT NULL,
+    waiting      INTEGER NOT NULL CHECK (waiting IN (0, 1)),
+    node         BLOB    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Facts about the database itself, such as the fingerprints of the keys it was used with.
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

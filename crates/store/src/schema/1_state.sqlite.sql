@@ -1,0 +1,116 @@
+-- About 250 bytes. Read by id at each use of a token and by address at each login.
+-- `touched` is what the fence writes: a compare-and-set must touch its row.
+CREATE TABLE account (
+    id               BLOB    NOT NULL PRIMARY KEY,
+    email            TEXT    NOT NULL,
+    email_canonical  TEXT    NOT NULL UNIQUE,
+    display_name     TEXT,
+    locale           TEXT    NOT NULL,
+    state            TEXT    NOT NULL,
+    verified_at      INTEGER,
+    password         TEXT,
+    credential_epoch INTEGER NOT NULL,
+    security_version INTEGER NOT NULL,
+    token_version    INTEGER NOT NULL,
+    roles            TEXT    NOT NULL,
+    created_at       INTEGER NOT NULL,
+    touched          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- For counting administrators. Partial: accounts with the default role, nearly all, are not in it and pay nothing.
+CREATE INDEX account_privileged ON account (roles, state) WHERE roles <> 'user';
+
+-- Earlier password hashes, by the credential epoch in which each was replaced: unique and rising for an account.
+CREATE TABLE password_history (
+    account BLOB    NOT NULL,
+    epoch   INTEGER NOT NULL,
+    hash    TEXT    NOT NULL,
+    PRIMARY KEY (account, epoch)
+) STRICT, WITHOUT ROWID;
+
+-- Counters of guesses, by path: the id of an account or of a device.
+CREATE TABLE guess (
+    id           BLOB    NOT NULL PRIMARY KEY,
+    window_from  INTEGER NOT NULL,
+    reserved     INTEGER NOT NULL,
+    wrong        INTEGER NOT NULL,
+    in_a_row     INTEGER NOT NULL,
+    locks        INTEGER NOT NULL,
+    locked_until INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Devices are only looked up within an account, so that is the key; an account has few.
+CREATE TABLE device (
+    account    BLOB    NOT NULL,
+    token_hash BLOB    NOT NULL,
+    id         BLOB    NOT NULL,
+    name       TEXT    NOT NULL,
+    kind       TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account, token_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+    id               BLOB    NOT NULL PRIMARY KEY,
+    account          BLOB    NOT NULL,
+    device           BLOB,
+    created_at       INTEGER NOT NULL,
+    last_seen_at     INTEGER NOT NULL,
+    idle_until       INTEGER NOT NULL,
+    expires_at       INTEGER NOT NULL,
+    authenticated_at INTEGER NOT NULL,
+    ended_at         INTEGER
+) STRICT, WITHOUT ROWID;
+-- For listing, counting and ending the open sessions of an account. Partial: what has ended is out of it.
+CREATE INDEX session_open ON session (account) WHERE ended_at IS NULL;
+
+-- A use is all of it or nothing: a token that was used and does not say how could not be judged.
+CREATE TABLE refresh_token (
+    id             BLOB    NOT NULL PRIMARY KEY,
+    hash           BLOB    NOT NULL,
+    family         BLOB    NOT NULL,
+    session        BLOB    NOT NULL,
+    generation     INTEGER NOT NULL,
+    user_version   INTEGER NOT NULL,
+    global_version INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    used_at        INTEGER,
+    used_by        BLOB,
+    successor      BLOB,
+    CHECK ((used_at IS NULL) = (used_by IS NULL) AND (used_at IS NULL) = (successor IS NULL))
+) STRICT, WITHOUT ROWID;
+-- For the size of a family when it is revoked. Families are ids too, so a new family's entry appends; a successor's does not.
+CREATE INDEX refresh_token_family ON refresh_token (family);
+
+-- What new tokens carry, and the lowest that is accepted.
+CREATE TABLE global_version (
+    one             INTEGER PRIMARY KEY CHECK (one = 1),
+    current_version INTEGER NOT NULL,
+    floor_version   INTEGER NOT NULL,
+    CHECK (floor_version <= current_version)
+) STRICT;
+INSERT INTO global_version (one, current_version, floor_version) VALUES (1, 1, 1);
+
+CREATE TABLE one_time_token (
+    id               BLOB    NOT NULL PRIMARY KEY,
+    purpose          TEXT    NOT NULL,
+    account          BLOB    NOT NULL,
+    key_id           TEXT    NOT NULL,
+    credential_epoch INTEGER NOT NULL,
+    log_epoch        INTEGER NOT NULL,
+    issued_at        INTEGER NOT NULL,
+    expires_at       INTEGER NOT NULL,
+    used_at          INTEGER,
+    ended_at         INTEGER
+) STRICT, WITHOUT ROWID;
+-- For ending the older tokens of an account when a new one is made, and for counting the recent ones.
+CREATE INDEX one_time_token_account ON one_time_token (account, purpose, issued_at);
+
+-- Letters of a kind to an account, in the hour (since 1970) of the last one: one row, begun again each hour.
+CREATE TABLE letter_count (
+    account BLOB    NOT NULL,
+    kind    TEXT    NOT NULL,
+    hour    INTEGER NOT NULL,
+    used    INTEGER NOT NULL,
+    PRIMARY KEY (account, kind)
+) STRICT, WITHOUT ROWID;

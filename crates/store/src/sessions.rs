@@ -1,0 +1,249 @@
+//! Sessions, refresh tokens and devices.
+//!
+//! [`Sessions::refresh_token`] and [`Sessions::view`] are the hot path: one statement each, every join on a primary key,
+//! and values moved out of the row as they are.
+
+use quivive_app::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, Sessions};
+use quivive_delivery::{Expect, Fault, Time, Write};
+use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
+use quivive_domain::session::Session;
+use quivive_domain::{FamilyId, SessionId, TokenId, UserId};
+use uuid::Uuid;
+
+use crate::Database;
+use crate::accounts::{account, account_columns};
+use crate::rows::Cells;
+
+/// What [`session`] reads, in its order; the id is not among it because whoever asks has it.
+macro_rules! session_columns {
+    () => {
+        "session.account, session.device, session.created_at, session.last_seen_at, session.idle_until, \
+         session.expires_at, session.authenticated_at, session.ended_at"
+    };
+}
+
+statements! {
+    /// An account or a session that is gone takes its tokens with it: the joins are inner ones.
+    REFRESH_TOKEN = concat!(
+        "SELECT refresh_token.session, ", session_columns!(), ", ", account_columns!(),
+        ", global_version.current_version, global_version.floor_version, \
+         refresh_token.hash, refresh_token.family, refresh_token.generation, refresh_token.user_version, \
+         refresh_token.global_version, refresh_token.expires_at, \
+         refresh_token.used_at, refresh_token.used_by, refresh_token.successor, follower.used_at \
+         FROM refresh_token \
+         JOIN session ON session.id = refresh_token.session \
+         JOIN account ON account.id = session.account \
+         JOIN global_version ON global_version.one = 1 \
+         LEFT JOIN refresh_token AS follower ON follower.id = refresh_token.successor \
+         WHERE refresh_token.id = $1"
+    );
+
+    VIEW = concat!(
+        "SELECT ", session_columns!(), ", ", account_columns!(),
+        ", global_version.current_version, global_version.floor_version \
+         FROM session \
+         JOIN account ON account.id = session.account \
+         JOIN global_version ON global_version.one = 1 \
+         WHERE session.id = $1"
+    );
+
+    OPEN_OF = concat!(
+        "SELECT session.id, ", session_columns!(), " FROM session \
+         WHERE session.account = $1 AND session.ended_at IS NULL ORDER BY session.created_at, session.id"
+    );
+
+    FAMILY_SIZE = "SELECT count(*) FROM refresh_token WHERE family = $1";
+
+    GLOBAL_VERSION = "SELECT current_version, floor_version FROM global_version WHERE one = 1";
+
+    DEVICE = "SELECT id FROM device WHERE account = $1 AND token_hash = $2";
+
+    INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+    INSERT_SESSION = "INSERT INTO session \
+        (id, account, device, created_at, last_seen_at, idle_until, expires_at, authenticated_at, ended_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+
+    INSERT_REFRESH_TOKEN = "INSERT INTO refresh_token \
+        (id, hash, family, session, generation, user_version, global_version, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+
+    USE_REFRESH_TOKEN = "UPDATE refresh_token SET used_at = $1, used_by = $2, successor = $3 \
+        WHERE id = $4 AND used_at IS NULL";
+
+    TOUCH = "UPDATE session SET last_seen_at = $1, idle_until = $2 WHERE id = $3 AND ended_at IS NULL";
+
+    END = "UPDATE session SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
+
+    END_ALL = "UPDATE session SET ended_at = $1 WHERE account = $2 AND id <> $3 AND ended_at IS NULL";
+}
+
+impl Sessions for Database {
+    fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>> {
+        self.one(REFRESH_TOKEN, vec![id.0.into()], move |cells| refresh_token(id, cells))
+    }
+
+    fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>> {
+        self.one(VIEW, vec![id.0.into()], move |cells| view(id, cells))
+    }
+
+    fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>> {
+        self.all(OPEN_OF, vec![account.0.into()], |cells| {
+            session(cells.take("session.id")?, cells)
+        })
+    }
+
+    fn family_size(&self, family: FamilyId) -> Read<'_, u32> {
+        self.single(FAMILY_SIZE, vec![family.0.into()], |cells| {
+            cells.take("count of refresh tokens")
+        })
+    }
+
+    fn global_version(&self) -> Read<'_, GlobalVersion> {
+        self.single(GLOBAL_VERSION, Vec::new(), global_version)
+    }
+
+    fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {
+        self.one(DEVICE, vec![account.0.into(), token_hash.into()], move |cells| {
+            let id = cells.take("device.id")?;
+            Ok(Device { id, account })
+        })
+    }
+
+    fn insert_device(&self, device: &NewDevice, now: Time) -> Write {
+        Write::one(
+            INSERT_DEVICE,
+            vec![
+                device.account.0.into(),
+                device.token_hash.into(),
+                device.id.0.into(),
+                device.name.clone().into(),
+                device.kind.into(),
+                now.into(),
+            ],
+        )
+    }
+
+    fn insert_session(&self, session: &Session) -> Write {
+        Write::one(
+            INSERT_SESSION,
+            vec![
+                session.id.0.into(),
+                session.account.0.into(),
+                session.device.map(|device| device.0).into(),
+                session.created_at.into(),
+                session.last_seen_at.into(),
+                session.idle_until.into(),
+                session.expires_at.into(),
+                session.authenticated_at.into(),
+                session.ended_at.into(),
+            ],
+        )
+    }
+
+    fn insert_refresh_token(&self, token: &NewRefreshToken, now: Time) -> Write {
+        Write::one(
+            INSERT_REFRESH_TOKEN,
+            vec![
+                token.id.0.into(),
+                token.hash.into(),
+                token.family.0.into(),
+                token.session.0.into(),
+                token.generation.into(),
+                token.user_version.into(),
+                token.global_version.into(),
+                now.into(),
+                token.expires_at.into(),
+            ],
+        )
+    }
+
+    fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write {
+        let params = vec![now.into(), by.into(), successor.0.into(), id.0.into()];
+        Write::one(USE_REFRESH_TOKEN, params)
+    }
+
+    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write {
+        Write::one(TOUCH, vec![now.into(), idle_until.into(), session.0.into()])
+    }
+
+    fn end(&self, session: SessionId, now: Time) -> Write {
+        Write::one(END, vec![now.into(), session.0.into()])
+    }
+
+    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time) -> Write {
+        // No session has the nil id, so there it excepts none.
+        let except = except.map_or(Uuid::nil(), |session| session.0);
+        Write {
+            sql: END_ALL,
+            params: vec![now.into(), account.0.into(), except.into()],
+            expect: Expect::Rows(count as u64),
+        }
+    }
+}
+
+fn refresh_token(id: TokenId, cells: &mut Cells) -> Result<RefreshToken, Fault> {
+    let SessionView {
+        session,
+        account,
+        global,
+    } = view(cells.take("refresh_token.session")?, cells)?;
+    Ok(RefreshToken {
+        id,
+        hash: cells.take("refresh_token.hash")?,
+        family: cells.take("refresh_token.family")?,
+        generation: cells.take("refresh_token.generation")?,
+        user_version: cells.take("refresh_token.user_version")?,
+        global_version: cells.take("refresh_token.global_version")?,
+        expires_at: cells.take("refresh_token.expires_at")?,
+        used: used(cells)?,
+        session,
+        account,
+        global,
+    })
+}
+
+/// A used token that does not say by whom is an error, never an unused one.
+fn used(cells: &mut Cells) -> Result<Option<Use>, Fault> {
+    let Some(at) = cells.take("refresh_token.used_at")? else {
+        return Ok(None);
+    };
+    Ok(Some(Use {
+        at,
+        by: cells.take("refresh_token.used_by")?,
+        successor: cells.take("refresh_token.successor")?,
+        successor_used: cells.take::<Option<Time>>("refresh_token.used_at")?.is_some(),
+    }))
+}
+
+fn view(id: SessionId, cells: &mut Cells) -> Result<SessionView, Fault> {
+    let session = session(id, cells)?;
+    Ok(SessionView {
+        account: account(session.account, cells)?,
+        session,
+        global: global_version(cells)?,
+    })
+}
+
+/// Reads [`session_columns`].
+fn session(id: SessionId, cells: &mut Cells) -> Result<Session, Fault> {
+    Ok(Session {
+        id,
+        account: cells.take("session.account")?,
+        device: cells.take("session.device")?,
+        created_at: cells.take("session.created_at")?,
+        last_seen_at: cells.take("session.last_seen_at")?,
+        idle_until: cells.take("session.idle_until")?,
+        expires_at: cells.take("session.expires_at")?,
+        authenticated_at: cells.take("session.authenticated_at")?,
+        ended_at: cells.take("session.ended_at")?,
+    })
+}
+
+fn global_version(cells: &mut Cells) -> Result<GlobalVersion, Fault> {
+    Ok(GlobalVersion {
+        current: cells.take("global_version.current_version")?,
+        floor: cells.take("global_version.floor_version")?,
+    })
+}
