@@ -134,7 +134,7 @@ impl Address {
     fn halves(&self) -> (&str, &str) {
         self.canonical
             .split_once('@')
-            .expect("parse put one @ into the canonical form")
+            .expect("parse and stored let no canonical form pass without an @")
     }
 }
 
@@ -428,5 +428,8 @@ mod tests {
         let all: std::collections::HashSet<_> = [a.clone(), b].into();
         assert_eq!(all.len(), 1);
         assert_eq!(format!("{a:?}"), "Address(…)");
+        let stored = |canonical: &str| Address::stored(a.typed.clone(), canonical.to_owned());
+        assert_eq!(stored(a.canonical()), Some(a.clone()));
+        assert_eq!(stored("ada"), None);
     }
 }

@@ -1,1 +1,30 @@
-//! placeholder
+//! What the product drives outside itself, an adapter a file: hashing threads, keys on disk, tokens, letters, the clock.
+//!
+//! Each implements a port of the engine or of the product; nothing here decides anything.
+//!
+//! | file | port |
+//! |---|---|
+//! | [`argon2`] | `PasswordHasher`: Argon2id on threads and memory of its own |
+//! | [`keys`] | `KeyRing`: the server's keys, in files of their own |
+//! | [`vault`] | `Vault`: a key per person, wrapped, in a file of its own |
+//! | [`jwt`] | `AccessTokens`: signed with Ed25519 |
+//! | [`smtp`], [`mailbox`] | `Mailer`: to a mail server, or kept in memory for development |
+//! | [`clock`] | `Clock` and `Ids`: the machine's |
+
+pub mod argon2;
+pub mod clock;
+mod derivation;
+pub mod jwt;
+pub mod keys;
+pub mod mailbox;
+mod private_file;
+pub mod smtp;
+pub mod vault;
+
+pub use argon2::{Argon2Pool, Hashing};
+pub use clock::{SystemClock, SystemIds};
+pub use jwt::JwtTokens;
+pub use keys::{KeyError, KeyStore};
+pub use mailbox::Mailbox;
+pub use smtp::{SmtpConfig, SmtpMailer};
+pub use vault::FileVault;

@@ -54,6 +54,11 @@ statements! {
     /// Keeps the first time.
     VERIFY = "UPDATE account SET verified_at = COALESCE(verified_at, $1) WHERE id = $2";
 
+    /// The claim is a note about the database, once for all: it stays when its account or its role goes.
+    CLAIM_FIRST_ADMINISTRATOR = "INSERT INTO meta (name, value) SELECT 'first_administrator', $1 \
+        WHERE NOT EXISTS (SELECT 1 FROM account WHERE roles <> 'user' AND ' ' || roles || ' ' LIKE '% admin %') \
+        ON CONFLICT DO NOTHING";
+
     SET_ROLES = "UPDATE account SET roles = $1, security_version = security_version + 1 \
         WHERE id = $2 AND security_version = $3";
 }
@@ -125,6 +130,10 @@ impl Accounts for Database {
 
     fn verify_address(&self, id: UserId, now: Time) -> Write {
         Write::one(VERIFY, vec![now.into(), id.0.into()])
+    }
+
+    fn claim_first_administrator(&self, now: Time) -> Write {
+        Write::one(CLAIM_FIRST_ADMINISTRATOR, vec![now.to_string().into()])
     }
 
     fn grant_role(&self, account: &Account, role: Role) -> Write {

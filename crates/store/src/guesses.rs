@@ -24,12 +24,14 @@ statements! {
         WHERE id = $3 AND (locked_until IS NULL OR locked_until <= $2) AND in_a_row < $4 \
         AND (reserved < $5 OR window_from <= $1)";
 
-    /// Compares everything that `GuessPolicy::after_wrong` decides by. Not `reserved`: another guess under way changes
-    /// neither this count nor this lock.
-    WRONG = "UPDATE guess SET wrong = wrong + 1, in_a_row = in_a_row + 1, locks = locks + $1, \
-        locked_until = COALESCE($2, locked_until) \
-        WHERE id = $3 AND window_from = $4 AND wrong = $5 AND in_a_row = $6 AND locks = $7 \
-        AND locked_until IS NOT DISTINCT FROM $8";
+    /// Its condition is `GuessPolicy::after_wrong` = `Open`.
+    WRONG = "UPDATE guess SET wrong = wrong + 1, in_a_row = in_a_row + 1 \
+        WHERE id = $1 AND (wrong + 1 < $2 OR locked_until > $3)";
+
+    /// And this one's is `LockedUntil`: of parallel guesses exactly one is the one too many.
+    WRONG_AND_LOCK = "UPDATE guess SET wrong = wrong + 1, in_a_row = in_a_row + 1, locks = locks + 1, \
+        locked_until = $1 \
+        WHERE id = $2 AND wrong + 1 >= $3 AND (locked_until IS NULL OR locked_until <= $4)";
 
     CLEAR = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
         WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $1)";
@@ -60,20 +62,12 @@ impl Guesses for Database {
         )
     }
 
-    fn wrong(&self, path: Path, seen: &GuessCounters, lock_until: Option<Time>) -> Write {
-        Write::one(
-            WRONG,
-            vec![
-                lock_until.is_some().into(),
-                lock_until.into(),
-                path.id().into(),
-                seen.window_from.into(),
-                seen.wrong.into(),
-                seen.in_a_row.into(),
-                seen.locks.into(),
-                seen.locked_until.into(),
-            ],
-        )
+    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time) -> Write {
+        let (id, limit) = (path.id().into(), policy.limit.into());
+        match lock_until {
+            None => Write::one(WRONG, vec![id, limit, now.into()]),
+            Some(until) => Write::one(WRONG_AND_LOCK, vec![until.into(), id, limit, now.into()]),
+        }
     }
 
     fn clear(&self, path: Path, now: Time) -> Write {

@@ -58,6 +58,8 @@ statements! {
 
     DEVICE = "SELECT id FROM device WHERE account = $1 AND token_hash = $2";
 
+    DEVICES = "SELECT count(*) FROM device WHERE account = $1";
+
     INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
@@ -109,6 +111,10 @@ impl Sessions for Database {
             let id = cells.take("device.id")?;
             Ok(Device { id, account })
         })
+    }
+
+    fn devices(&self, account: UserId) -> Read<'_, u32> {
+        self.single(DEVICES, vec![account.0.into()], |cells| cells.take("count of devices"))
     }
 
     fn insert_device(&self, device: &NewDevice, now: Time) -> Write {

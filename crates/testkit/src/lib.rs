@@ -1,1 +1,23 @@
-//! placeholder
+//! Everything that tests the product from outside: a harness around the built binary, and the experiments that short
+//! tests and long proofs share.
+//!
+//! An experiment is a function with its sizes as parameters. `crates/quivive/tests` runs it small, `prove` runs it long.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "a test that cannot go on says so by panicking, and a proof prints its figures"
+)]
+
+pub mod client;
+pub mod experiments;
+pub mod server;
+
+pub use client::{Client, Reply};
+pub use server::{Options, Server};
+
+/// A passphrase that the policy accepts.
+pub const PASSWORD: &str = "correct horse battery staple 42";

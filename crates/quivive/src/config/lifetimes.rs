@@ -1,0 +1,85 @@
+//! `[product]`, `[tokens]`, `[sessions]` and `[letters]`: names, and how long things live.
+
+use std::time::Duration;
+
+use quivive_domain::session::Lifetimes;
+use serde::Deserialize;
+
+use super::report::Report;
+
+/// Ten years: a number beyond it is a slip.
+const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
+/// An access token is good until it ends, but for its session's end: a day is the most.
+const MAX_ACCESS_TOKEN_SECONDS: u64 = 24 * 3600;
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Product {
+    name: String,
+}
+
+impl Product {
+    pub(super) fn check(&self, report: &mut Report<'_>) -> String {
+        let name = self.name.trim();
+        if name.is_empty() || name.chars().count() > 64 || name.contains(char::is_control) {
+            report.bad("product.name", "is not a name", "write up to 64 characters in one line");
+        }
+        name.to_owned()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tokens {
+    pub audience: Option<String>,
+    access_token_seconds: u64,
+    refresh_token_seconds: u64,
+    honest_retry_seconds: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sessions {
+    idle_seconds: u64,
+    absolute_seconds: u64,
+    max_per_user: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Letters {
+    email_verification_seconds: u64,
+    password_reset_seconds: u64,
+    an_hour: u32,
+}
+
+pub(super) fn check(tokens: &Tokens, sessions: &Sessions, letters: &Letters, report: &mut Report<'_>) -> Lifetimes {
+    let mut seconds = |key, number, most| Duration::from_secs(report.within(key, number, 1..=most));
+    let access_token = seconds("tokens.access_token_seconds", tokens.access_token_seconds, MAX_ACCESS_TOKEN_SECONDS);
+    let refresh_token = seconds("tokens.refresh_token_seconds", tokens.refresh_token_seconds, MAX_SECONDS);
+    let session_idle = seconds("sessions.idle_seconds", sessions.idle_seconds, MAX_SECONDS);
+    let session_absolute = seconds("sessions.absolute_seconds", sessions.absolute_seconds, MAX_SECONDS);
+    let email_verification = seconds("letters.email_verification_seconds", letters.email_verification_seconds, MAX_SECONDS);
+    let password_reset = seconds("letters.password_reset_seconds", letters.password_reset_seconds, MAX_SECONDS);
+    let honest_retry = report.within("tokens.honest_retry_seconds", tokens.honest_retry_seconds, 0..=300);
+    if session_idle > session_absolute {
+        let what = format!("= {} is longer than sessions.absolute_seconds = {}", sessions.idle_seconds, sessions.absolute_seconds);
+        report.bad("sessions.idle_seconds", &what, "write at most as much: no session outlives its absolute end");
+    }
+    Lifetimes {
+        access_token,
+        refresh_token,
+        session_idle,
+        session_absolute,
+        max_sessions: report.within("sessions.max_per_user", sessions.max_per_user, 1..=10_000),
+        honest_retry: Duration::from_secs(honest_retry),
+        email_verification,
+        password_reset,
+        letters_an_hour: report.within("letters.an_hour", letters.an_hour, 1..=1_000),
+    }
+}

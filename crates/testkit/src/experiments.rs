@@ -1,0 +1,10 @@
+//! The experiments, a file each. Every one states what must hold and panics with the evidence when it does not.
+
+pub mod check;
+pub mod guesses;
+pub mod journey;
+pub mod kills;
+pub mod races;
+pub mod secrets;
+pub mod tamper;
+pub mod timing;

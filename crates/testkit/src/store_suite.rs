@@ -1,0 +1,169 @@
+//! What every database must do: one entry point, [`run`], that each backend passes.
+//!
+//! Each check gets a fresh database, works through the ports alone, and is named in [`CHECKS`]. When all are done, every
+//! statement of `quivive_store` must have run at least once, so none can be wrong without a check that meets it.
+
+mod accounts;
+mod attempts;
+mod fixture;
+mod guesses;
+mod log;
+mod one_time;
+mod sessions;
+mod subscriptions;
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
+use quivive_store::{Executor, Row};
+use tokio::sync::watch;
+
+use fixture::Fixture;
+
+/// A fresh, empty database with the newest schema.
+pub struct Backend {
+    pub executor: Arc<dyn Executor>,
+    /// What must live as long as the database, such as its directory.
+    pub keep: Box<dyn Any + Send + Sync>,
+}
+
+type Check = fn(Fixture) -> BoxFuture<'static, ()>;
+
+macro_rules! checks {
+    ($($family:ident { $($check:ident)* })*) => {
+        /// Every check by its name.
+        const CHECKS: &[(&str, Check)] = &[$($(
+            (concat!(stringify!($family), "::", stringify!($check)), |fixture| Box::pin($family::$check(fixture))),
+        )*)*];
+    };
+}
+
+checks! {
+    accounts {
+        what_is_inserted_is_read_back
+        a_taken_address_or_id_misses
+        a_fence_misses_once_the_security_version_rose
+        a_new_password_raises_all_versions_and_keeps_the_newest_old_ones
+        a_stale_password_change_or_rehash_misses
+        an_address_is_verified_once
+        administrators_are_counted_when_active
+        the_first_administrator_is_claimed_once
+    }
+    guesses {
+        a_path_is_opened_once
+        a_place_is_given_exactly_when_the_rule_says_open
+        a_wrong_guess_locks_exactly_when_the_rule_says_so
+        two_hundred_parallel_reservations_get_exactly_the_limit
+        of_parallel_wrong_guesses_one_locks_and_all_are_counted
+        a_right_password_clears_unless_locked
+        unlocking_reaches_the_devices_of_the_account_alone
+    }
+    one_time {
+        what_is_inserted_is_read_back
+        of_fifty_parallel_uses_one_succeeds
+        an_ended_token_is_not_redeemed
+        a_newer_token_ends_the_open_ones_of_its_purpose
+        letters_are_counted_within_the_hour_up_to_the_limit
+        of_two_hundred_parallel_letters_the_limit_is_counted
+    }
+    sessions {
+        a_view_is_the_session_its_account_and_the_versions
+        a_refresh_token_comes_with_all_it_hangs_on
+        of_fifty_parallel_uses_of_a_token_one_succeeds
+        a_use_shows_whether_its_successor_was_used
+        an_ended_session_is_neither_touched_nor_ended_again
+        ending_all_misses_unless_the_count_is_exact
+        open_sessions_come_oldest_first
+        families_and_devices_are_counted
+        a_device_is_found_by_its_token_within_its_account
+        an_id_is_given_once
+    }
+    attempts {
+        an_attempt_is_closed_once
+        a_running_attempt_becomes_a_waiting_one_once
+        abandoned_are_those_of_others_and_those_past_their_deadline
+    }
+    log {
+        events_are_read_as_they_were_written
+        the_chain_holds_over_parallel_commits
+        what_missed_leaves_nothing
+        events_are_found_by_type_workflow_and_id
+        a_note_replaces_the_one_before
+    }
+    subscriptions {
+        a_subscription_is_created_once
+        a_cursor_moves_forward_alone
+        a_lane_is_written_replaced_and_dropped
+        a_renamed_subscription_keeps_its_cursor_and_lanes
+        a_backlog_is_one_key_within_its_bounds
+    }
+}
+
+/// Runs every check, each on a database of its own; panics with the names of those that failed.
+pub async fn run<F, Fut>(open: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Backend>,
+{
+    let tasks = Tasks::new();
+    let ran = Arc::new(Mutex::new(HashSet::new()));
+    let mut failed = Vec::new();
+    for (name, check) in CHECKS {
+        let Backend { executor, keep } = open().await;
+        let watched = Arc::new(Watched {
+            executor,
+            ran: Arc::clone(&ran),
+        });
+        let fixture = Fixture::new(watched, tasks.clone());
+        if tasks.spawn(check(fixture)).await.is_err() {
+            failed.push(*name);
+        }
+        drop(keep);
+    }
+    assert!(failed.is_empty(), "failed, see above for why: {failed:#?}");
+    let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
+    let idle: Vec<_> = quivive_store::statements()
+        .filter(|(_, _, sql)| !ran.contains(sql))
+        .map(|(file, name, _)| format!("{file}::{name}"))
+        .collect();
+    assert!(idle.is_empty(), "no check runs {idle:?}");
+}
+
+/// Notes which statements run.
+struct Watched {
+    executor: Arc<dyn Executor>,
+    ran: Arc<Mutex<HashSet<&'static str>>>,
+}
+
+impl Watched {
+    fn note(&self, sql: impl IntoIterator<Item = &'static str>) {
+        let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
+        ran.extend(sql);
+    }
+}
+
+impl Executor for Watched {
+    fn query(
+        &self,
+        sql: &'static str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'_, Result<Vec<Row>, Fault>> {
+        self.note([sql]);
+        self.executor.query(sql, params)
+    }
+
+    fn apply(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        self.note(transaction.writes.iter().map(|write| write.sql));
+        self.executor.apply(transaction)
+    }
+
+    fn head(&self) -> watch::Receiver<Head> {
+        self.executor.head()
+    }
+}
