@@ -1,1 +1,126 @@
-fn main() {}
+//! Figures as ratios to a limit measured in the same run.
+//!
+//! `cargo run --release -p bench -- [--json] [NAME…]`. The load generator, the server and the limits run on the same
+//! machine and the same cores, one after the other; a ratio says how much of what the machine can do is left to the caller.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a measurement that cannot go on says so by panicking, and prints its figures"
+)]
+
+mod delivery;
+mod limits;
+mod logins;
+mod process;
+mod refreshes;
+mod store;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One figure.
+struct Measure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    /// What the machine could do at best, or what may be spent at most.
+    limit: f64,
+    ratio: f64,
+}
+
+impl Measure {
+    /// A rate, against the highest possible.
+    fn rate(name: &'static str, value: f64, unit: &'static str, limit: f64) -> Self {
+        let ratio = value / limit;
+        Self {
+            name,
+            value,
+            unit,
+            limit,
+            ratio,
+        }
+    }
+}
+
+/// How long each load runs.
+const LOAD: Duration = Duration::from_secs(6);
+
+/// All measures, each with the group that produces it.
+const NAMES: [(&str, &str); 12] = [
+    ("login-1", "logins"),
+    ("login-16", "logins"),
+    ("login-64", "logins"),
+    ("login-memory", "logins"),
+    ("refresh", "refresh"),
+    ("commit-with-events", "commit"),
+    ("delivery", "delivery"),
+    ("delivery-latency", "delivery"),
+    ("start", "process"),
+    ("idle-memory", "process"),
+    ("idle-memory-after", "logins"),
+    ("binary", "process"),
+];
+
+#[tokio::main]
+async fn main() {
+    let (flags, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let json = flags.iter().any(|flag| flag == "--json");
+    if let Some(unknown) = wanted.iter().find(|name| !NAMES.iter().any(|(n, _)| n == name)) {
+        let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        println!("there is no measure {unknown}; there are: {}", known.join(", "));
+        std::process::exit(2);
+    }
+    let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    let group = |group: &str| NAMES.iter().any(|(name, g)| *g == group && asked(name));
+    let binary = built();
+    let mut measures = Vec::new();
+    if group("process") {
+        measures.extend(process::measure(&binary).await);
+    }
+    if group("logins") {
+        measures.extend(logins::measure(&binary, asked("idle-memory-after")).await);
+    }
+    if group("refresh") {
+        measures.extend(refreshes::measure(&binary).await);
+    }
+    if group("commit") {
+        measures.extend(store::measure().await);
+    }
+    if group("delivery") {
+        measures.extend(delivery::measure().await);
+    }
+    for measure in measures.iter().filter(|m| asked(m.name)) {
+        show(measure, json);
+    }
+}
+
+fn show(measure: &Measure, json: bool) {
+    let Measure {
+        name,
+        value,
+        unit,
+        limit,
+        ratio,
+    } = measure;
+    if json {
+        let line = serde_json::json!({"name": name, "value": value, "unit": unit, "limit": limit, "ratio": ratio});
+        println!("{line}");
+    } else {
+        println!("{name:20} {value:12.2} {unit:12} of {limit:12.2}   ratio {ratio:.3}");
+    }
+}
+
+/// The server's binary: beside this one.
+fn built() -> PathBuf {
+    let here = std::env::current_exe().expect("this program has a path");
+    let binary = here.with_file_name("quivive");
+    assert!(binary.exists(), "build it first: cargo build --release ({} is missing)", binary.display());
+    binary
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

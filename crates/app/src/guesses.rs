@@ -9,12 +9,15 @@ use crate::ports::Path;
 use crate::workflows::accounts::lock_user;
 
 /// Asks for a place in the window of a path.
-pub async fn reserve(cx: &Cx, path: Path) -> Result<Reservation, Fault> {
+pub async fn reserve(cx: &Cx, account: UserId, path: Path) -> Result<Reservation, Fault> {
     // A path without counters has not been opened: nothing may be evaluated on it.
     let Some(counters) = cx.guesses.counters(path).await? else {
         return Ok(Reservation::Closed);
     };
     let policy = &cx.settings.guesses;
+    if crate::mutants::on("no_guess_limit") {
+        return Ok(Reservation::Take(cx.guesses.unlock(account, cx.now())));
+    }
     Ok(match policy.admission(&counters, cx.now()) {
         Admission::Open => Reservation::Take(cx.guesses.reserve(path, policy, cx.now())),
         Admission::Busy => Reservation::Busy,

@@ -7,6 +7,7 @@ pub mod access;
 pub mod facts;
 pub mod guesses;
 pub mod kernel;
+pub(crate) mod mutants;
 pub mod letters;
 pub mod one_time;
 pub mod passwords;
@@ -15,6 +16,8 @@ pub mod sessions;
 pub mod settings;
 pub mod subscribers;
 pub mod switchboard;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod workflows;
 
 pub use kernel::{Failure, Kernel, Request};

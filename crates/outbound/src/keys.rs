@@ -120,6 +120,10 @@ pub struct KeyStore {
     subkeys: RwLock<HashMap<(String, &'static str), hmac::Key>>,
 }
 
+fn wrapping_key(master: &Secret) -> Secret {
+    derive(master, "wrap", "subject keys")
+}
+
 /// Stands for the master key where a key id is asked for; no key id is empty.
 const MASTER: &str = "";
 
@@ -171,7 +175,7 @@ impl KeyStore {
 
     /// The key that wraps the keys of subjects.
     pub(crate) fn wrapping_key(&self) -> Secret {
-        derive(&self.master, "wrap", "subject keys")
+        wrapping_key(&self.master)
     }
 
     /// Computes under the key of that purpose, which is derived at its first use.

@@ -18,6 +18,8 @@ pub mod jwt;
 pub mod keys;
 pub mod mailbox;
 mod private_file;
+#[cfg(test)]
+mod scratch;
 pub mod smtp;
 pub mod vault;
 

@@ -28,6 +28,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -57,6 +58,7 @@ struct Sections {
     #[serde(default)]
     database: storage::Database,
     product: lifetimes::Product,
+    registration: access::Registration,
     #[serde(default)]
     mail: mail::Mail,
     #[serde(default)]
@@ -86,6 +88,11 @@ pub struct Loaded {
     pub searched: Vec<PathBuf>,
     /// Where data lie unless a setting says otherwise.
     default_data_dir: Option<PathBuf>,
+}
+
+/// Whether what is meant for a terminal should come without colours.
+pub fn no_color() -> bool {
+    environment::no_color()
 }
 
 /// Gathers the settings. Every problem is told at once.
@@ -157,6 +164,13 @@ impl Loaded {
         let mut report = Report::new(&self.entries);
         let plan = plan::check(&self.sections, self, &mut report);
         report.finish(plan)
+    }
+
+    /// Where the server listens, for who wants to ask it something.
+    pub fn listen(&self) -> Result<SocketAddr, Problems> {
+        let mut report = Report::new(&self.entries);
+        let listen = self.sections.server.address(&mut report);
+        report.finish(listen)
     }
 
     /// Where the data lie, for commands that need nothing else of the configuration.

@@ -4,6 +4,12 @@
 //!
 //! A commit here is one event, a fenced update of an account, the insert of a session and the update of a counter.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "it prints rates"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,12 +103,10 @@ fn transaction(appender: &Appender, number: u64) -> Transaction {
 
 async fn accounts(store: &Sqlite) {
     for number in 0..ACCOUNTS {
-        let write = Write::one(
+        let write = Write::any(
             "INSERT INTO account VALUES ($1, 1, 0) ON CONFLICT DO NOTHING",
             vec![id(1, number).into()],
         );
-        let mut write = write;
-        write.expect = quivive_delivery::Expect::Any;
         let commit = store.apply(Transaction {
             writes: vec![write],
             records: Vec::new(),
@@ -206,16 +210,14 @@ fn main() {
     let time = Duration::from_secs(seconds);
     runtime.block_on(async {
         accounts(&store).await;
-        match submitters {
-            Some(count) => commits(&store, count, time).await,
-            None => {
-                for count in [1, 8, 64, 256, 1_024] {
-                    commits(&store, count, time).await;
-                }
-                for count in [1, 8, 64] {
-                    reads(&store, count, time).await;
-                }
-            }
+        if let Some(count) = submitters {
+            return commits(&store, count, time).await;
+        }
+        for count in [1, 8, 64, 256, 1_024] {
+            commits(&store, count, time).await;
+        }
+        for count in [1, 8, 64] {
+            reads(&store, count, time).await;
         }
     });
 }

@@ -8,10 +8,12 @@
 //! is already on the disk.
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
+use crate::connection::BUSY_WAIT;
 use crate::failure::{Reach, StatementError};
 
 const MAIN: Option<&CStr> = Some(c"main");
@@ -23,6 +25,9 @@ const DUE_FRAMES: i32 = 1_000;
 /// Frames in the log at which the writer waits for readers, so that the log starts over. Below it, it starts over by
 /// itself whenever no reader is in it at the moment of the next commit; under constant reading that may be never.
 const LONG_FRAMES: i32 = 3_000;
+
+/// How long the writer then waits. Reads take less; only a backup or a foreign program holds on for longer.
+const READERS_WAIT: Duration = Duration::from_millis(50);
 
 pub(crate) struct Checkpoints<'c> {
     connection: &'c Connection,
@@ -55,7 +60,7 @@ impl<'c> Checkpoints<'c> {
         }
         if frames >= self.long {
             self.long = frames.saturating_add(LONG_FRAMES);
-            self.carry(CheckpointMode::RESTART)
+            self.carry_waiting(CheckpointMode::RESTART)
         } else if frames - carried >= DUE_FRAMES {
             self.carry(CheckpointMode::PASSIVE)
         } else {
@@ -66,6 +71,18 @@ impl<'c> Checkpoints<'c> {
     /// The last one, when the store closes in good health: leaves an empty log.
     pub(crate) fn at_close(&mut self) -> Result<(), String> {
         self.carry(CheckpointMode::TRUNCATE)
+    }
+
+    /// With a shorter wait for readers than for another program: every commit waits meanwhile.
+    fn carry_waiting(&mut self, mode: CheckpointMode) -> Result<(), String> {
+        if let Err(error) = self.connection.busy_timeout(READERS_WAIT) {
+            return self.failed(error);
+        }
+        let carried = self.carry(mode);
+        match self.connection.busy_timeout(BUSY_WAIT) {
+            Ok(()) => carried,
+            Err(error) => self.failed(error),
+        }
     }
 
     fn carry(&mut self, mode: CheckpointMode) -> Result<(), String> {

@@ -20,14 +20,15 @@ impl From<rusqlite::Error> for StatementError {
 }
 
 impl StatementError {
-    /// For operators. SQLite's numeric code tells a failed sync from a failed write.
+    /// For operators.
     pub(crate) fn describe(&self, doing: &str) -> String {
         match self {
             Self::Misuse(text) => text.clone(),
             Self::Sqlite(error) => match error.sqlite_error() {
                 Some(failure) => {
                     let code = failure.extended_code;
-                    format!("{error} (SQLite error {code}): {doing}")
+                    let call = failed_call(code);
+                    format!("{error}{call} (SQLite error {code}): {doing}")
                 }
                 None => format!("{error}: {doing}"),
             },
@@ -45,6 +46,18 @@ impl StatementError {
             Reach::Space => Fault::NoSpace,
             Reach::Store => Fault::Stopped(self.describe(doing)),
         }
+    }
+}
+
+/// SQLite says only "disk I/O error"; which call failed tells an operator where to look.
+fn failed_call(extended_code: i32) -> &'static str {
+    match extended_code {
+        ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => ", a read failed",
+        ffi::SQLITE_IOERR_WRITE => ", a write failed",
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => ", a sync failed",
+        ffi::SQLITE_IOERR_TRUNCATE => ", a truncation failed",
+        ffi::SQLITE_IOERR_SHMSIZE => ", the write-ahead log's index could not grow",
+        _ => "",
     }
 }
 

@@ -76,7 +76,9 @@ impl Accounts for Database {
     }
 
     fn administrators(&self) -> Read<'_, u32> {
-        self.single(ADMINISTRATORS, Vec::new(), |cells| cells.take("count of administrators"))
+        self.single(ADMINISTRATORS, Vec::new(), |cells| {
+            cells.take("count of administrators")
+        })
     }
 
     fn password_history(&self, id: UserId, limit: u32) -> Read<'_, Vec<PasswordHash>> {
@@ -108,23 +110,46 @@ impl Accounts for Database {
     }
 
     fn fence(&self, account: &Account, now: Time) -> Write {
-        Write::one(FENCE, vec![now.into(), account.id.0.into(), account.security_version.into()])
+        Write::one(
+            FENCE,
+            vec![
+                now.into(),
+                account.id.0.into(),
+                account.security_version.into(),
+            ],
+        )
     }
 
-    fn set_password(&self, account: &Account, hash: &PasswordHash, keep: u32, now: Time) -> Vec<Write> {
+    fn set_password(
+        &self,
+        account: &Account,
+        hash: &PasswordHash,
+        keep: u32,
+        now: Time,
+    ) -> Vec<Write> {
         let id = Value::from(account.id.0);
         let seen = Value::from(account.security_version);
         let mut writes = Vec::with_capacity(3);
         if account.password.is_some() {
-            writes.push(Write::one(KEEP_OLD_PASSWORD, vec![id.clone(), seen.clone()]));
+            writes.push(Write::one(
+                KEEP_OLD_PASSWORD,
+                vec![id.clone(), seen.clone()],
+            ));
         }
         writes.push(Write::any(TRIM_HISTORY, vec![id.clone(), int(keep)]));
-        writes.push(Write::one(SET_PASSWORD, vec![text(hash).into(), now.into(), id, seen]));
+        writes.push(Write::one(
+            SET_PASSWORD,
+            vec![text(hash).into(), now.into(), id, seen],
+        ));
         writes
     }
 
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write {
-        let params = vec![text(hash).into(), account.id.0.into(), account.security_version.into()];
+        let params = vec![
+            text(hash).into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
         Write::one(REHASH, params)
     }
 
@@ -138,7 +163,11 @@ impl Accounts for Database {
 
     fn grant_role(&self, account: &Account, role: Role) -> Write {
         let roles = roles_text(&account.roles, Some(role));
-        let params = vec![roles.into(), account.id.0.into(), account.security_version.into()];
+        let params = vec![
+            roles.into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
         Write::one(SET_ROLES, params)
     }
 }
@@ -147,9 +176,8 @@ impl Accounts for Database {
 pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
     let typed: String = cells.take("account.email")?;
     let canonical: String = cells.take("account.email_canonical")?;
-    let email = Address::stored(typed, canonical).ok_or_else(|| {
-        Fault::Internal("account.email_canonical holds no address".to_owned())
-    })?;
+    let email = Address::stored(typed, canonical)
+        .ok_or_else(|| Fault::Internal("account.email_canonical holds no address".to_owned()))?;
     Ok(Account {
         id,
         email,
@@ -157,7 +185,9 @@ pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
         locale: cells.take("account.locale")?,
         state: AccountState::stored(&word(cells, "account.state")?),
         verified_at: cells.take("account.verified_at")?,
-        password: cells.take::<Option<String>>("account.password")?.map(PasswordHash::new),
+        password: cells
+            .take::<Option<String>>("account.password")?
+            .map(PasswordHash::new),
         credential_epoch: cells.take("account.credential_epoch")?,
         security_version: cells.take("account.security_version")?,
         token_version: cells.take("account.token_version")?,
@@ -178,7 +208,11 @@ fn roles(text: &str) -> Vec<Role> {
 /// Known words in the order of their declaration, so that the default role alone is always the text `user`.
 fn roles_text(roles: &[Role], granted: Option<Role>) -> String {
     let held = |role: &Role| roles.contains(role) || granted == Some(*role);
-    let words: Vec<_> = Role::ALL.into_iter().filter(held).map(Role::as_str).collect();
+    let words: Vec<_> = Role::ALL
+        .into_iter()
+        .filter(held)
+        .map(Role::as_str)
+        .collect();
     words.join(" ")
 }
 

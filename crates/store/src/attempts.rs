@@ -29,7 +29,11 @@ statements! {
 
 impl OpenAttempts for Database {
     fn abandoned(&self, node: Uuid, now: Time) -> Read<'_, Vec<OpenAttempt>> {
-        self.all(ABANDONED, vec![now.into(), node.into(), ABANDONED_MAX.into()], attempt)
+        self.all(
+            ABANDONED,
+            vec![now.into(), node.into(), ABANDONED_MAX.into()],
+            attempt,
+        )
     }
 
     fn find(&self, workflow_id: Uuid) -> Read<'_, Option<OpenAttempt>> {

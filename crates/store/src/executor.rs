@@ -2,9 +2,7 @@
 //!
 //! A backend adds nothing but these; where two backends must differ, a statement is a named pair and says why.
 
-use quivive_delivery::{
-    BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value,
-};
+use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
 use tokio::sync::watch;
 
 /// One row, columns in the order of the statement. [`Value::Id`] and [`Value::Digest`] come back as [`Value::Blob`].
@@ -20,7 +18,8 @@ pub trait Executor: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<Row>, Fault>>;
 
     /// Submits a commit when called; answers when it is durable. First submitted, first applied.
-    fn apply(&self, transaction: Transaction) -> BoxFuture<'static, Result<Committed, CommitError>>;
+    fn apply(&self, transaction: Transaction)
+    -> BoxFuture<'static, Result<Committed, CommitError>>;
 
     /// The head of the log as of the last durable commit.
     fn head(&self) -> watch::Receiver<Head>;

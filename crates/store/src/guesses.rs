@@ -62,7 +62,13 @@ impl Guesses for Database {
         )
     }
 
-    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time) -> Write {
+    fn wrong(
+        &self,
+        path: Path,
+        policy: &GuessPolicy,
+        lock_until: Option<Time>,
+        now: Time,
+    ) -> Write {
         let (id, limit) = (path.id().into(), policy.limit.into());
         match lock_until {
             None => Write::one(WRONG, vec![id, limit, now.into()]),

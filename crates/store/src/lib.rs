@@ -71,7 +71,9 @@ impl Database {
         let rows = self.executor.query(sql, params);
         Box::pin(async move {
             let rows = rows.await?;
-            rows.into_iter().map(|row| map(&mut Cells::of(row))).collect()
+            rows.into_iter()
+                .map(|row| map(&mut Cells::of(row)))
+                .collect()
         })
     }
 

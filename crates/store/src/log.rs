@@ -6,8 +6,8 @@
 
 use quivive_delivery::seal::Sealed;
 use quivive_delivery::{
-    Actor, BoxFuture, CommitError, Committed, Envelope, Fault, Head, Key, Log, Priority, Stored, Time, Transaction,
-    Value,
+    Actor, BoxFuture, CommitError, Committed, Envelope, Fault, Head, Key, Log, Priority, Stored,
+    Time, Transaction, Value,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -73,7 +73,10 @@ pub struct EventPage {
 }
 
 impl Log for Database {
-    fn commit(&self, transaction: Transaction) -> BoxFuture<'static, Result<Committed, CommitError>> {
+    fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.executor.apply(transaction)
     }
 
@@ -91,7 +94,12 @@ impl Database {
     ///
     /// Costs a look at every event after `after`, at most 100,000 of them in one call: an answer may be short or empty
     /// although there is more, see [`EventPage::upto`]. An index is to come.
-    pub async fn events_by(&self, filter: &EventFilter, after: u64, limit: usize) -> Result<EventPage, Fault> {
+    pub async fn events_by(
+        &self,
+        filter: &EventFilter,
+        after: u64,
+        limit: usize,
+    ) -> Result<EventPage, Fault> {
         let (sql, wanted) = match filter {
             EventFilter::Workflow(id) => (OF_WORKFLOW, Value::from(*id)),
             EventFilter::Type(name) => (OF_TYPE, Value::from(name.clone())),
@@ -216,7 +224,9 @@ fn sealed(
     let Some(key) = key else {
         return match cells.take::<Option<Vec<u8>>>(bytes_column)? {
             None => Ok(None),
-            Some(_) => Err(Fault::Internal(format!("{bytes_column} names no key in {key_column}"))),
+            Some(_) => Err(Fault::Internal(format!(
+                "{bytes_column} names no key in {key_column}"
+            ))),
         };
     };
     Ok(Some(Sealed {

@@ -15,10 +15,16 @@ statements! {
 impl Database {
     /// What is noted under a name.
     pub fn meta(&self, name: &str) -> Read<'_, Option<String>> {
-        self.one(GET, vec![name.to_owned().into()], |cells| cells.take("meta.value"))
+        self.one(GET, vec![name.to_owned().into()], |cells| {
+            cells.take("meta.value")
+        })
     }
 
     /// Notes a value under a name, in place of the one there is.
+    #[expect(
+        clippy::unused_self,
+        reason = "a write of this database, as those of the ports are"
+    )]
     pub fn set_meta(&self, name: &str, value: &str) -> Write {
         Write::one(SET, vec![name.to_owned().into(), value.to_owned().into()])
     }

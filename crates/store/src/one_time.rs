@@ -41,11 +41,16 @@ impl OneTimeTokens for Database {
 
     fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32> {
         let params = vec![account.0.into(), purpose.as_str().into(), since.into()];
-        self.single(ISSUED_SINCE, params, |cells| cells.take("count of one-time tokens"))
+        self.single(ISSUED_SINCE, params, |cells| {
+            cells.take("count of one-time tokens")
+        })
     }
 
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write {
-        Write::any(END_OPEN, vec![now.into(), account.0.into(), purpose.as_str().into()])
+        Write::any(
+            END_OPEN,
+            vec![now.into(), account.0.into(), purpose.as_str().into()],
+        )
     }
 
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write {
@@ -69,7 +74,12 @@ impl OneTimeTokens for Database {
     }
 
     fn count_letter(&self, account: UserId, kind: &'static str, limit: u32, now: Time) -> Write {
-        let params = vec![account.0.into(), kind.into(), hour(now).into(), limit.into()];
+        let params = vec![
+            account.0.into(),
+            kind.into(),
+            hour(now).into(),
+            limit.into(),
+        ];
         Write::one(COUNT_LETTER, params)
     }
 
@@ -83,7 +93,8 @@ impl OneTimeTokens for Database {
 fn token(id: TokenId, cells: &mut Cells) -> Result<OneTimeToken, Fault> {
     let word: String = cells.take("one_time_token.purpose")?;
     let Some(purpose) = Purpose::stored(&word) else {
-        let text = format!("one_time_token.purpose holds {word:?}, which no version up to this one wrote");
+        let text =
+            format!("one_time_token.purpose holds {word:?}, which no version up to this one wrote");
         return Err(Fault::Internal(text));
     };
     Ok(OneTimeToken {

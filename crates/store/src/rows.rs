@@ -192,7 +192,10 @@ mod tests {
         ]);
         assert_eq!(cells.take::<u32>("t.a").unwrap(), 7);
         assert_eq!(cells.take::<Option<Time>>("t.b").unwrap(), None);
-        assert_eq!(cells.take::<UserId>("t.c").unwrap(), UserId(Uuid::from_bytes([1; 16])));
+        assert_eq!(
+            cells.take::<UserId>("t.c").unwrap(),
+            UserId(Uuid::from_bytes([1; 16]))
+        );
         assert_eq!(cells.take::<[u8; 32]>("t.d").unwrap(), [2; 32]);
         assert_eq!(cells.take::<String>("t.e").unwrap(), "text");
         let past = cells.take::<i64>("t.f").unwrap_err();
@@ -207,7 +210,9 @@ mod tests {
             (Value::from("ann@example.org"), "a text of 15 bytes"),
             (Value::Blob(vec![0; 3]), "3 bytes"),
         ] {
-            let fault = Cells::of(vec![value]).take::<u64>("account.id").unwrap_err();
+            let fault = Cells::of(vec![value])
+                .take::<u64>("account.id")
+                .unwrap_err();
             let want = format!("account.id holds {found} where an integer without sign belongs");
             assert_eq!(fault.to_string(), want);
         }

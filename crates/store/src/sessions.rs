@@ -83,7 +83,9 @@ statements! {
 
 impl Sessions for Database {
     fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>> {
-        self.one(REFRESH_TOKEN, vec![id.0.into()], move |cells| refresh_token(id, cells))
+        self.one(REFRESH_TOKEN, vec![id.0.into()], move |cells| {
+            refresh_token(id, cells)
+        })
     }
 
     fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>> {
@@ -107,14 +109,20 @@ impl Sessions for Database {
     }
 
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {
-        self.one(DEVICE, vec![account.0.into(), token_hash.into()], move |cells| {
-            let id = cells.take("device.id")?;
-            Ok(Device { id, account })
-        })
+        self.one(
+            DEVICE,
+            vec![account.0.into(), token_hash.into()],
+            move |cells| {
+                let id = cells.take("device.id")?;
+                Ok(Device { id, account })
+            },
+        )
     }
 
     fn devices(&self, account: UserId) -> Read<'_, u32> {
-        self.single(DEVICES, vec![account.0.into()], |cells| cells.take("count of devices"))
+        self.single(DEVICES, vec![account.0.into()], |cells| {
+            cells.take("count of devices")
+        })
     }
 
     fn insert_device(&self, device: &NewDevice, now: Time) -> Write {
@@ -178,7 +186,13 @@ impl Sessions for Database {
         Write::one(END, vec![now.into(), session.0.into()])
     }
 
-    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time) -> Write {
+    fn end_all(
+        &self,
+        account: UserId,
+        except: Option<SessionId>,
+        count: usize,
+        now: Time,
+    ) -> Write {
         // No session has the nil id, so there it excepts none.
         let except = except.map_or(Uuid::nil(), |session| session.0);
         Write {
@@ -219,7 +233,9 @@ fn used(cells: &mut Cells) -> Result<Option<Use>, Fault> {
         at,
         by: cells.take("refresh_token.used_by")?,
         successor: cells.take("refresh_token.successor")?,
-        successor_used: cells.take::<Option<Time>>("refresh_token.used_at")?.is_some(),
+        successor_used: cells
+            .take::<Option<Time>>("refresh_token.used_at")?
+            .is_some(),
     }))
 }
 

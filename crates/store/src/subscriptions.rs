@@ -87,7 +87,10 @@ impl Subscriptions for Database {
 
     /// Right at zero too: what matters is that the lane is gone.
     fn drop_lane(&self, name: &str, key: &Key) -> Write {
-        Write::any(DROP_LANE, vec![key.as_str().to_owned().into(), name.to_owned().into()])
+        Write::any(
+            DROP_LANE,
+            vec![key.as_str().to_owned().into(), name.to_owned().into()],
+        )
     }
 }
 
@@ -115,6 +118,8 @@ fn state(word: &str) -> Result<LaneState, Fault> {
     match word {
         "retrying" => Ok(LaneState::Retrying),
         "parked" => Ok(LaneState::Parked),
-        _ => Err(Fault::Internal(format!("lane.state holds {word:?}, which is no state"))),
+        _ => Err(Fault::Internal(format!(
+            "lane.state holds {word:?}, which is no state"
+        ))),
     }
 }

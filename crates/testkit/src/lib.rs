@@ -15,6 +15,7 @@
 pub mod client;
 pub mod experiments;
 pub mod server;
+pub mod store_suite;
 
 pub use client::{Client, Reply};
 pub use server::{Options, Server};

@@ -51,6 +51,7 @@ checks! {
         an_address_is_verified_once
         administrators_are_counted_when_active
         the_first_administrator_is_claimed_once
+        an_administrator_leaves_nothing_to_claim
     }
     guesses {
         a_path_is_opened_once

@@ -82,7 +82,7 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
     let list_path = directory.join(LIST);
     let (list, created) = match private_file::read(&list_path)? {
         Some(bytes) => (parse(&list_path, &bytes)?, false),
-        None => (make(directory, ids, now)?, true),
+        None => make(directory, ids, now)?,
     };
     let master_path = directory.join(MASTER);
     let master = read_secret(&master_path)?.ok_or(KeyError::Missing { path: master_path })?;
@@ -165,12 +165,13 @@ fn is_kid(text: &str) -> bool {
     text.len() == 2 * KID_BYTES && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The first start, or one after a first start that did not come to its end.
-fn make(directory: &Path, ids: &dyn Ids, now: Time) -> Result<List, KeyError> {
+/// The first start, or one after a first start that did not come to its end. True when it made the master key.
+fn make(directory: &Path, ids: &dyn Ids, now: Time) -> Result<(List, bool), KeyError> {
     let left = left_over(directory, now)?;
     let master = directory.join(MASTER);
     let subjects = directory.join(vault::FILE);
-    if private_file::read(&master)?.is_none() {
+    let first = private_file::read(&master)?.is_none();
+    if first {
         // The master key is the first to be made. What is there without it belonged to one that is lost.
         if !left.is_empty() || subjects.exists() {
             return Err(KeyError::Missing { path: master });
@@ -188,12 +189,12 @@ fn make(directory: &Path, ids: &dyn Ids, now: Time) -> Result<List, KeyError> {
     }
     if !subjects.exists() {
         let master = read_secret(&master)?.ok_or(KeyError::Missing { path: master })?;
-        vault::create(&subjects, &master)?;
+        vault::create(&subjects, &super::wrapping_key(&master))?;
     }
     let text = serde_json::to_vec_pretty(&list)
         .map_err(|error| KeyError::malformed(&directory.join(LIST), error.to_string()))?;
     private_file::write(&directory.join(LIST), &text)?;
-    Ok(list)
+    Ok((list, first))
 }
 
 /// Keys that lie there without a list, for each use the newest as current.

@@ -1,4 +1,4 @@
-//! `[cors]` and `[rate_limits]`: who may call, and how often.
+//! `[registration]`, `[cors]` and `[rate_limits]`: who may come, who may call, and how often.
 
 use axum::http::Uri;
 use serde::Deserialize;
@@ -33,4 +33,11 @@ impl Cors {
 #[serde(deny_unknown_fields)]
 pub(super) struct RateLimits {
     pub enabled: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registration {
+    pub open: bool,
 }

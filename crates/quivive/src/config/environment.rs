@@ -18,6 +18,12 @@ pub(super) fn of_process() -> Vec<(String, OsString)> {
         .collect()
 }
 
+/// Whether the operator wants no colours (<https://no-color.org>).
+#[expect(clippy::disallowed_methods, reason = "the configuration is where the environment is read")]
+pub(super) fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// The variables that are meant for this program; a misspelt one is a problem, not ignored.
 pub(super) fn read(variables: &[(String, OsString)], problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::new();

@@ -5,8 +5,8 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 /// Settings from one place, each with where exactly it stands.
 pub(super) type Layer = Vec<Entry>;
 
-/// One setting as it was found.
-#[derive(Debug, Clone)]
+/// One setting as it was found. Debug does not show its value: it may be a secret.
+#[derive(Clone)]
 pub(super) struct Entry {
     /// `section.key`
     pub key: String,
@@ -31,6 +31,12 @@ impl Entry {
     /// The value as one would write it, for people. Not for secrets.
     pub(super) fn shown(&self) -> String {
         shown(&self.value)
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.key, self.place)
     }
 }
 

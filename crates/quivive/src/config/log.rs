@@ -1,7 +1,7 @@
 //! `[log]`: what the server says of itself, on stderr.
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::report::Report;
 
@@ -23,17 +23,17 @@ pub enum Format {
 }
 
 /// `[log]`, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Log {
-    /// A filter of `tracing`.
-    pub level: String,
+    /// What is said, by module.
+    pub level: Targets,
     pub format: Format,
 }
 
 impl LogSection {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Log> {
         let remedy = "write error, warn, info, debug or trace, or name modules: info,quivive_store=debug";
-        let filter = report.parse::<EnvFilter>("log.level", &self.level, "a level", remedy);
+        let filter = report.parse::<Targets>("log.level", &self.level, "a level", remedy);
         let format = match self.format.as_str() {
             "auto" => Format::Auto,
             "text" => Format::Text,
@@ -43,8 +43,8 @@ impl LogSection {
                 return None;
             }
         };
-        filter.map(|_| Log {
-            level: self.level.clone(),
+        Some(Log {
+            level: filter?,
             format,
         })
     }

@@ -96,6 +96,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
         guesses: sections.lockout.check(report),
         passwords,
         password_history,
+        registration_open: sections.registration.open,
         links: sections.links.check(public_url, report),
         product,
     }

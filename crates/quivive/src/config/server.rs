@@ -14,8 +14,8 @@ use super::report::Report;
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Server {
-    pub listen: String,
-    pub public_url: Option<String>,
+    listen: String,
+    public_url: Option<String>,
     pub data_dir: Option<PathBuf>,
     trusted_proxies: Vec<String>,
     max_connections: usize,
@@ -44,8 +44,7 @@ pub(super) struct Checked {
 
 impl Server {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Checked> {
-        let remedy = "write an address and a port, like 127.0.0.1:8080 or [::1]:8080";
-        let listen = report.parse::<SocketAddr>("server.listen", &self.listen, "an address with a port", remedy);
+        let listen = self.address(report);
         let proxies = self.trusted_proxies.iter().filter_map(|text| network(text, report)).collect();
         let max_connections = report.within("server.max_connections", self.max_connections, 1..=65_536);
         let drain_seconds = report.within("server.drain_seconds", self.drain_seconds, 0..=30);
@@ -58,6 +57,11 @@ impl Server {
             max_connections,
             drain: Duration::from_secs(drain_seconds),
         })
+    }
+
+    pub(super) fn address(&self, report: &mut Report<'_>) -> Option<SocketAddr> {
+        let remedy = "write an address and a port, like 127.0.0.1:8080 or [::1]:8080";
+        report.parse("server.listen", &self.listen, "an address with a port", remedy)
     }
 
     fn mode(&self, listen: SocketAddr, report: &mut Report<'_>) -> Option<(Mode, String)> {

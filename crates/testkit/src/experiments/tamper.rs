@@ -107,7 +107,7 @@ fn decode_row(row: &Value) -> Vec<u8> {
 /// How many guesses the account's counters hold as wrong in a row.
 pub fn wrong_guesses(data: &Path, user: &str) -> i64 {
     let id = user.replace('-', "");
-    let rows = ask(&data.join("quivive.db"), "SELECT hex(path), in_a_row FROM guess");
+    let rows = ask(&data.join("quivive.db"), "SELECT hex(id), in_a_row FROM guess");
     let rows = rows.as_array().cloned().unwrap_or_default();
     let row = rows.iter().find(|row| row[0].as_str().is_some_and(|p| p.eq_ignore_ascii_case(&id)));
     row.and_then(|row| row[1].as_i64()).expect("the account has counters")

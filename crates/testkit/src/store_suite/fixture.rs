@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use quivive_app::ports::{Accounts as _, NewRefreshToken, Sessions as _};
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{CommitError, Committed, Log as _, Time, Transaction, Write};
+use quivive_delivery::{BoxFuture, CommitError, Committed, Log as _, Time, Transaction, Write};
 use quivive_domain::session::Session;
 use quivive_domain::{Account, Address, FamilyId, PasswordHash, SessionId, TokenId, UserId};
 use quivive_store::{Database, Executor};
 use uuid::Uuid;
+
+type Submitted = BoxFuture<'static, Result<Committed, CommitError>>;
 
 pub(super) struct Fixture {
     pub db: Database,
@@ -33,8 +35,9 @@ impl Fixture {
         Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(next))
     }
 
-    pub(super) async fn commit(&self, writes: Vec<Write>) -> Result<Committed, CommitError> {
-        self.db.commit(transaction(writes)).await
+    /// Submitted at once; the answer may be awaited later.
+    pub(super) fn commit(&self, writes: Vec<Write>) -> Submitted {
+        self.db.commit(transaction(writes))
     }
 
     /// The commit succeeds.
@@ -47,7 +50,10 @@ impl Fixture {
     pub(super) async fn misses(&self, write: Write) {
         let shown = format!("{write:?}");
         let done = self.commit(vec![write]).await;
-        assert!(matches!(done, Err(CommitError::Missed(0))), "{done:?} for {shown}");
+        assert!(
+            matches!(done, Err(CommitError::Missed(0))),
+            "{done:?} for {shown}"
+        );
     }
 
     /// Commits each write alone, from as many tasks, and says how many were done; the others missed.
@@ -112,7 +118,8 @@ impl Fixture {
             global_version: 5,
             expires_at: at(5000),
         };
-        self.must([self.db.insert_refresh_token(&token, at(1))]).await;
+        self.must([self.db.insert_refresh_token(&token, at(1))])
+            .await;
         token
     }
 }

@@ -1,10 +1,9 @@
 //! The stylesheet: part of the program, named by its content, so that a browser may keep it for as long as it likes.
 
-use axum::extract::Query;
+use axum::extract::RawQuery;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
 const STYLE: &str = include_str!("../../assets/style.css");
 
@@ -17,22 +16,16 @@ const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// For any other address: keep it, but ask whether it changed.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("public, no-cache");
 
-#[derive(Deserialize)]
-pub(super) struct Wanted {
-    #[serde(default)]
-    v: String,
-}
-
 /// `GET /assets/style.css`
-pub(super) async fn style(wanted: Option<Query<Wanted>>, headers: HeaderMap) -> Response {
+pub(super) async fn style(RawQuery(wanted): RawQuery, headers: HeaderMap) -> Response {
     let tag = format!("\"{STYLE_VERSION}\"");
-    let exact = wanted.is_some_and(|Query(wanted)| wanted.v == STYLE_VERSION.to_string());
+    let exact = wanted.is_some_and(|wanted| wanted == format!("v={STYLE_VERSION}"));
     let keep = if exact { FOR_GOOD } else { ASK_AGAIN };
     let known = headers
         .get(IF_NONE_MATCH)
         .and_then(|held| held.to_str().ok())
         .is_some_and(|held| held.split(',').any(|one| one.trim().trim_start_matches("W/") == tag));
-    let named = [(CACHE_CONTROL, keep), (ETAG, tag_value(&tag))];
+    let named = [(CACHE_CONTROL, keep), (ETAG, value(&tag))];
     if known {
         return (StatusCode::NOT_MODIFIED, named).into_response();
     }
@@ -40,7 +33,8 @@ pub(super) async fn style(wanted: Option<Query<Wanted>>, headers: HeaderMap) -> 
     (named, kind, STYLE).into_response()
 }
 
-fn tag_value(tag: &str) -> HeaderValue {
+/// Digits in quotes are always a header value.
+fn value(tag: &str) -> HeaderValue {
     HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 

@@ -130,6 +130,8 @@ pub struct Problems {
     pub internal: Problem,
     /// The first administrator exists already.
     pub setup_closed: Problem,
+    /// There is no administrator, but this is not the link, or not any more.
+    pub setup_link: Problem,
 }
 
 /// A title and what to do.
@@ -258,6 +260,10 @@ static EN: Texts = Texts {
             title: "There is an administrator already",
             detail: "The setup page serves once. Sign in as the administrator, or create one with the command: quivive admin create",
         },
+        setup_link: Problem {
+            title: "This link does not work",
+            detail: "It serves for 30 minutes after the server was started. Start the server again and open the link that it shows, or use the command: quivive admin create",
+        },
     },
 };
 
@@ -362,6 +368,10 @@ static PT: Texts = Texts {
         setup_closed: Problem {
             title: "Já existe uma conta de administração",
             detail: "A página de configuração serve uma única vez. Entre com a conta de administração ou crie uma com o comando: quivive admin create",
+        },
+        setup_link: Problem {
+            title: "Este link não funciona",
+            detail: "Ele vale por 30 minutos depois que o servidor é iniciado. Inicie o servidor de novo e abra o link que ele mostra, ou use o comando: quivive admin create",
         },
     },
 };

@@ -77,7 +77,7 @@ impl Workflow for ChangePassword {
     }
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
-        guesses::reserve(cx, Path::Account(self.user)).await
+        guesses::reserve(cx, self.user, Path::Account(self.user)).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {

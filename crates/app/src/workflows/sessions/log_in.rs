@@ -91,7 +91,7 @@ impl Workflow for LogIn {
             return Ok(Reservation::NotNeeded);
         };
         let device = self.device(cx, &account).await?;
-        guesses::reserve(cx, path(&account, device.as_ref())).await
+        guesses::reserve(cx, account.id, path(&account, device.as_ref())).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {

@@ -1,0 +1,52 @@
+//! Refreshes a second over HTTP, durable, against the bare group-commit rate of the same four statements.
+
+use std::path::Path;
+use std::time::Instant;
+
+use quivive_testkit::client::Call;
+use quivive_testkit::{Client, Options, PASSWORD, Server};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{LOAD, Measure, limits, logins};
+
+const CONNECTIONS: usize = 64;
+
+pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
+    let mut server = Server::start(binary, Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn")).await;
+    logins::prepare(&server, CONNECTIONS).await;
+    let mut tokens = Vec::new();
+    for i in 0..CONNECTIONS {
+        let tokens_of = server.login(&logins::email(i), PASSWORD).await;
+        tokens.push(tokens_of["refresh_token"].as_str().unwrap().to_owned());
+    }
+    let before = limits::four_statements(CONNECTIONS, LOAD / 2).await;
+    let mut tasks = JoinSet::new();
+    let began = Instant::now();
+    for token in tokens {
+        let client = Client::new(server.address);
+        tasks.spawn(chain(client, token, began));
+    }
+    let total: u64 = tasks.join_all().await.into_iter().sum();
+    let rate = total as f64 / began.elapsed().as_secs_f64();
+    let after = limits::four_statements(CONNECTIONS, LOAD / 2).await;
+    server.stop().await;
+    vec![Measure::rate("refresh", rate, "refreshes/s", f64::midpoint(before, after))]
+}
+
+async fn chain(mut client: Client, mut token: String, began: Instant) -> u64 {
+    let mut count = 0;
+    while began.elapsed() < LOAD {
+        let call = Call {
+            method: "POST",
+            path: "/api/v1/tokens",
+            body: Some(json!({"refresh_token": token}).to_string().into_bytes()),
+            ..Call::default()
+        };
+        let reply = client.call(&call).await.unwrap().expect(200);
+        let answer: Value = reply.json();
+        token = answer["refresh_token"].as_str().unwrap().to_owned();
+        count += 1;
+    }
+    count
+}

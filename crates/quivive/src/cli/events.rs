@@ -1,0 +1,122 @@
+//! `quivive events tail|show|catalogue`
+
+use clap::{Args, Subcommand};
+use quivive::control::{Call, Operator, Tail as TailCall};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::{Everywhere, Output, block_on, output};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// Print events as they lie in the log, oldest first; without --after the newest 20
+    Tail(Tail),
+    /// Print one event and what became of it at each subscription
+    Show(Show),
+    /// Print every event type there is, with its fields
+    Catalogue,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Tail {
+    /// Go on with what is to come
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin after this position; 0 is the start of the log
+    #[arg(long, value_name = "POSITION")]
+    after: Option<u64>,
+    /// Only this type: `user.login.failed`, `UserLoginFailed`, `user.*`, `*.failed`
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    id: Uuid,
+}
+
+impl Events {
+    pub(super) fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
+        match self {
+            Self::Tail(tail) => tail.run(everywhere),
+            Self::Show(show) => show.run(everywhere),
+            Self::Catalogue => catalogue(everywhere.output),
+        }
+    }
+}
+
+impl Tail {
+    fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
+        let loaded = everywhere.load()?;
+        let call = Call::Tail(TailCall {
+            follow: self.follow,
+            after: self.after,
+            kind: self.kind.clone(),
+        });
+        block_on(async {
+            let mut operator = Operator::open(&loaded).await?;
+            let mut written = Ok(true);
+            let print = |event: Value| {
+                written = output::value(everywhere.output, &event, || line(&event));
+                matches!(written, Ok(true))
+            };
+            let ended = tokio::select! {
+                ended = operator.stream(call, print) => ended,
+                // The usual end of --follow.
+                _ = tokio::signal::ctrl_c() => Ok(()),
+            };
+            operator.close().await;
+            ended?;
+            written
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Show {
+    fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
+        let loaded = everywhere.load()?;
+        block_on(async {
+            let mut operator = Operator::open(&loaded).await?;
+            let answered = operator.call(Call::Show { id: self.id }).await;
+            operator.close().await;
+            let answer = answered?;
+            output::value(everywhere.output, &answer, || {
+                serde_json::to_string_pretty(&answer).unwrap_or_else(|_| answer.to_string())
+            })
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Position, time, type, whom it is about, and for a failure its reason.
+fn line(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+    let reason = event["data"]["reason"].as_str().map(|reason| format!("  {reason}")).unwrap_or_default();
+    let position = event["position"].as_u64().unwrap_or_default();
+    format!("{position:>8}  {}  {:<44}  {}{reason}", text("time"), text("type"), text("subject"))
+}
+
+fn catalogue(output: Output) -> Result<Exit, Failure> {
+    let catalogue = quivive::catalogue();
+    let types = catalogue.all();
+    if output == Output::Json {
+        output::json(&types)?;
+        return Ok(Exit::Done);
+    }
+    for spec in types {
+        let field = |field: &quivive::delivery::catalogue::Field| {
+            let optional = if field.optional { "?" } else { "" };
+            let personal = if field.personal { " (personal)" } else { "" };
+            format!("{}: {}{optional}{personal}", field.name, field.kind)
+        };
+        let fields: Vec<_> = spec.fields.iter().map(field).collect();
+        let more = output::line(&format!("{} v{}  {}\n    {}", spec.kind, spec.version, spec.name, fields.join(", ")))?;
+        if !more {
+            break;
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,49 @@
+//! The experiments, small: `prove` runs them long.
+
+use quivive_testkit::experiments::{guesses, journey, kills, races, tamper, timing};
+
+use crate::support::server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn journey_with_the_mailbox() {
+    println!("{}", journey::run(&mut server().await, &journey::Mailbox).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once() {
+    println!("{}", races::once_each(&server().await, 50).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_guesses() {
+    println!("{}", guesses::run(&server().await, 200).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_races_a_reset() {
+    println!("{}", races::login_against_reset(&server().await, 12).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load() {
+    let (breaches, line) = kills::run(&mut server().await, 5, 11).await;
+    assert!(breaches.is_empty(), "{breaches:?}");
+    println!("{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_changed_by_hand() {
+    let mut server = server().await;
+    server.administrator().await;
+    server.register("tampered@example.org").await;
+    server.stop().await;
+    println!("{}", tamper::run(&server).await);
+}
+
+/// Bytes alone: a debug build on a busy machine says nothing about time.
+#[tokio::test(flavor = "multi_thread")]
+async fn known_and_unknown_accounts_get_the_same_bytes() {
+    for figure in timing::run(&server().await, 10).await {
+        assert_eq!(figure.pairs, 10, "{}", figure.name);
+    }
+}

@@ -1,0 +1,19 @@
+//! The built binary from outside, as a stranger meets it: HTTP, letters, the command line, signals and broken disks.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so by panicking, and says what it measured"
+)]
+
+mod accounts;
+mod catalogue;
+mod experiments;
+mod faults;
+mod guessing;
+mod recovery;
+mod smtp;
+mod support;
+mod tokens;
+mod tour;

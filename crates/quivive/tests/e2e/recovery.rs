@@ -1,0 +1,159 @@
+//! Verification and reset: T15 and T17 to T21 of the security cases (T16 is among the races).
+
+use quivive_testkit::client::Call;
+use quivive_testkit::experiments::check;
+use quivive_testkit::{PASSWORD, Server};
+use serde_json::{Value, json};
+
+use crate::support::{events, post, server};
+
+async fn reset_token(server: &Server, email: &str) -> String {
+    post(server, "/password-reset-requests", json!({"email": email})).await.expect(202);
+    server.token(email, "reset_password").await
+}
+
+async fn reset(server: &Server, token: &str, password: &str) -> quivive_testkit::Reply {
+    post(server, "/password-resets", json!({"token": token, "new_password": password})).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t15_links_come_from_the_configuration_alone() {
+    let server = server().await;
+    server.register("victim@example.com").await;
+    let body = json!({"email": "victim@example.com"}).to_string().into_bytes();
+    let forged = [
+        ("X-Forwarded-Host", "evil.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Port", "4433"),
+        ("X-Forwarded-Prefix", "/evil"),
+        ("Forwarded", "host=evil.example;proto=https"),
+        ("X-Original-URL", "https://evil.example/"),
+        ("Host", "evil.example"),
+    ];
+    for (name, value) in forged {
+        let call = Call {
+            method: "POST",
+            path: "/api/v1/password-reset-requests",
+            body: Some(body.clone()),
+            headers: vec![(name, value.to_owned())],
+            ..Call::default()
+        };
+        let reply = server.client().call(&call).await.unwrap();
+        if name == "Host" {
+            assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
+        }
+    }
+    post(&server, "/password-reset-requests", json!({"email": "victim@example.com"})).await.expect(202);
+    let letter = server.letter("victim@example.com", "reset_password").await;
+    let origin = format!("http://localhost:{}/reset?token=", server.address.port());
+    assert!(letter["text"].as_str().is_some_and(|text| text.contains(&origin)), "{letter}");
+    for letter in server.letters().await {
+        assert!(!letter.to_string().contains("evil.example"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t17_a_reset_ends_everything_else() {
+    let server = server().await;
+    let email = "many@example.com";
+    server.register(email).await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(server.login(email, PASSWORD).await);
+    }
+    let older = reset_token(&server, email).await;
+    let newer = reset_token(&server, email).await;
+    assert_ne!(older, newer);
+    reset(&server, &newer, &format!("{PASSWORD} reset")).await.expect(200);
+    for tokens in &sessions {
+        post(&server, "/tokens", json!({"refresh_token": tokens["refresh_token"]})).await.expect(401);
+        server.api("GET", "/me", None, tokens["access_token"].as_str()).await.expect(401);
+    }
+    reset(&server, &older, &format!("{PASSWORD} other")).await.expect(400);
+    server.letter(email, "password_changed").await;
+    let events = events(&server).await;
+    assert_eq!(check::count(&events, "session.invalidated"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t18_older_reset_tokens_are_dead() {
+    let server = server().await;
+    let email = "older@example.com";
+    server.register(email).await;
+    let first = reset_token(&server, email).await;
+    let second = reset_token(&server, email).await;
+    reset(&server, &first, &format!("{PASSWORD} one")).await.expect(400);
+    let tokens = server.login(email, PASSWORD).await;
+    let body = json!({"current_password": PASSWORD, "new_password": format!("{PASSWORD} two")});
+    server.api("PUT", "/me/password", Some(body), tokens["access_token"].as_str()).await.expect(200);
+    assert_eq!(reset(&server, &second, &format!("{PASSWORD} three")).await.expect(400).code(), "invalid_token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t19_t20_only_the_exact_token_for_its_purpose() {
+    let server = server().await;
+    let email = "exact@example.com";
+    let body = json!({"email": email, "password": PASSWORD});
+    post(&server, "/users", body).await.expect(202);
+    let verification = server.token(email, "verify_email").await;
+    let reset_of = reset_token(&server, email).await;
+    let flipped: String = verification.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
+    let wrong = [
+        String::new(),
+        " ".to_owned(),
+        "0".to_owned(),
+        verification[1..].to_owned(),
+        format!("{verification}A"),
+        flipped,
+        reset_of.clone(),
+    ];
+    for token in wrong {
+        assert_eq!(post(&server, "/email-verifications", json!({"token": token})).await.expect(400).code(), "invalid_token", "{token:?}");
+    }
+    for token in [Value::Null, json!(0)] {
+        post(&server, "/email-verifications", json!({"token": token})).await.expect(422);
+    }
+    post(&server, "/email-verifications", json!({})).await.expect(422);
+    reset(&server, &verification, &format!("{PASSWORD} no")).await.expect(400);
+    post(&server, "/email-verifications", json!({"token": verification})).await.expect(200);
+
+    let tokens = server.login(email, PASSWORD).await;
+    let refresh = tokens["refresh_token"].as_str().unwrap();
+    let access = tokens["access_token"].as_str().unwrap();
+    for stray in [&reset_of, access] {
+        post(&server, "/tokens", json!({"refresh_token": stray})).await.expect(401);
+    }
+    for stray in [&reset_of, refresh] {
+        server.api("GET", "/me", None, Some(stray)).await.expect(401);
+    }
+    reset(&server, refresh, &format!("{PASSWORD} no")).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_opened_uses_nothing() {
+    let server = server().await;
+    let body = json!({"email": "scanned@example.com", "password": PASSWORD});
+    post(&server, "/users", body).await.expect(202);
+    let token = server.token("scanned@example.com", "verify_email").await;
+    for _ in 0..3 {
+        server.get(&format!("/verify?token={token}")).await.expect(200);
+    }
+    post(&server, "/email-verifications", json!({"token": token})).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_letters_are_few_and_the_answer_is_constant() {
+    let server = server().await;
+    server.register("flooded@example.com").await;
+    let first = post(&server, "/password-reset-requests", json!({"email": "flooded@example.com"})).await.expect(202);
+    for _ in 0..20 {
+        let reply = post(&server, "/password-reset-requests", json!({"email": "flooded@example.com"})).await.expect(202);
+        assert_eq!(reply.body, first.body);
+    }
+    let events = events(&server).await;
+    assert_eq!(check::count(&events, "user.password_reset_request.succeeded"), 3);
+    assert_eq!(check::count_reason(&events, "user.password_reset_request.failed", "rate_limited"), 18);
+    server.letter("flooded@example.com", "reset_password").await;
+    let letters = server.letters().await;
+    assert!(letters.iter().filter(|l| l["template"] == "reset_password").count() <= 3);
+}

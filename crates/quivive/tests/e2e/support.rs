@@ -1,0 +1,22 @@
+//! What every module here needs: a server of its own, and calls that read well.
+
+use quivive_testkit::{Options, Reply, Server};
+use serde_json::Value;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
+
+/// A fresh server without limits by source.
+pub async fn server() -> Server {
+    Server::start(BINARY, Options::unlimited().env("QUIVIVE__LOG__LEVEL", "info")).await
+}
+
+/// A POST without a token.
+pub async fn post(server: &Server, path: &str, body: Value) -> Reply {
+    server.api("POST", path, Some(body), None).await
+}
+
+/// How many events there are, as an administrator made for the question sees them.
+pub async fn events(server: &Server) -> Vec<Value> {
+    let admin = server.administrator().await;
+    server.events(&admin).await
+}

@@ -1,0 +1,109 @@
+//! `prove NAME… [--short]`: the long experiments against the release binary, each printing its figures.
+//!
+//! An experiment with a mutant is also run against a build with the fault in it, and is void when that one passes too.
+
+#![expect(clippy::print_stdout, reason = "a proof prints its figures")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use quivive_testkit::experiments::{guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::{Options, Server};
+
+/// An experiment: what it is called, and the mutant it must catch.
+const EXPERIMENTS: [(&str, Option<&str>); 7] = [
+    ("journey", None),
+    ("tamper", None),
+    ("races", None),
+    ("guesses", Some("no_guess_limit")),
+    ("reset-race", Some("no_fence")),
+    ("kills", Some("no_recovery")),
+    ("timing", None),
+];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let (flags, mut wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let short = flags.iter().any(|flag| flag == "--short");
+    if wanted.iter().any(|name| name == "all") {
+        wanted = EXPERIMENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    }
+    let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
+    if wanted.is_empty() || wanted.iter().any(|name| !known.contains(&name.as_str())) {
+        println!("usage: prove [--short] all | NAME…, where NAME is one of: {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let binary = build(false);
+    let mut mutant = None;
+    for (name, fault) in EXPERIMENTS.iter().filter(|(name, _)| wanted.iter().any(|w| w == name)) {
+        println!("{name}: {}", run(name, &binary, None, short).await);
+        if let Some(fault) = fault {
+            let mutant = mutant.get_or_insert_with(|| build(true)).clone();
+            let caught = caught(name, mutant, fault, short).await;
+            if !caught {
+                println!("{name}: VOID, the mutant {fault} lives");
+                return ExitCode::FAILURE;
+            }
+            println!("{name}: the mutant {fault} is caught");
+        }
+    }
+    println!("{} passed, 0 failed", wanted.len());
+    ExitCode::SUCCESS
+}
+
+/// Builds the server and gives its path. A mutant is built apart, so that neither replaces the other.
+fn build(mutants: bool) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = root.join(if mutants { "target/mutants" } else { "target" });
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(&root).args(["build", "--quiet", "--release", "-p", "quivive"]);
+    if mutants {
+        command.args(["--features", "mutants", "--config", "profile.release.lto=false", "--target-dir"]).arg(&target);
+    }
+    let status = command.stdin(Stdio::null()).status().expect("cargo runs");
+    assert!(status.success(), "the server does not build");
+    target.join("release/quivive")
+}
+
+/// Whether the experiment fails on a build with the fault in it.
+async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short: bool) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let attempt = tokio::spawn(async move { run(name, &binary, Some(fault), short).await }).await;
+    drop(std::panic::take_hook());
+    attempt.is_err()
+}
+
+async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
+    let mut options = Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
+    if let Some(fault) = mutant {
+        options = options.env("QUIVIVE_MUTANT", fault);
+    }
+    let mut server = Server::start(binary, options).await;
+    let size = |small: usize, large: usize| if short { small } else { large };
+    match name {
+        "journey" => journey::run(&mut server, &journey::Mailbox).await,
+        "tamper" => {
+            server.administrator().await;
+            server.register("tampered@example.org").await;
+            server.stop().await;
+            tamper::run(&server).await
+        }
+        "races" => races::once_each(&server, 50).await,
+        "guesses" => guesses::run(&server, 200).await,
+        "reset-race" => races::login_against_reset(&server, size(40, 200)).await,
+        "kills" => {
+            let (breaches, line) = kills::run(&mut server, size(15, 200), 7).await;
+            assert!(breaches.is_empty(), "{} breaches, e.g. {:?}", breaches.len(), breaches.first());
+            line
+        }
+        _ => {
+            let figures = timing::run(&server, size(200, 1_000)).await;
+            let lines = figures.iter().map(|f| format!("{} AUC {:.3} ± {:.3} over {} pairs", f.name, f.auc, f.margin, f.pairs));
+            let line = lines.collect::<Vec<_>>().join(", ");
+            let worst = figures.iter().map(|f| f.auc).fold(0.0, f64::max);
+            let allowed = if short { 0.60 } else { 0.55 };
+            assert!(worst <= allowed, "told apart: {line}");
+            line
+        }
+    }
+}

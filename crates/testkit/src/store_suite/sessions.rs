@@ -1,0 +1,278 @@
+use quivive_app::ports::{Accounts as _, NewDevice, NewRefreshToken, Sessions as _};
+use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
+use quivive_domain::session::Session;
+use quivive_domain::{DeviceId, FamilyId, SessionId, TokenId, UserId};
+
+use super::fixture::{Fixture, at, hash, new_account, password};
+
+const FIRST: GlobalVersion = GlobalVersion {
+    current: 1,
+    floor: 1,
+};
+
+async fn reread(f: &Fixture, id: SessionId) -> Session {
+    let found = f.db.view(id).await.expect("a read");
+    found.expect("the session is stored").session
+}
+
+async fn token(f: &Fixture, id: TokenId) -> RefreshToken {
+    let found = f.db.refresh_token(id).await.expect("a read");
+    found.expect("the token is stored")
+}
+
+fn same<T: std::fmt::Debug>(left: &T, right: &T) {
+    assert_eq!(format!("{left:?}"), format!("{right:?}"));
+}
+
+pub(super) async fn a_view_is_the_session_its_account_and_the_versions(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = Session {
+        id: SessionId(f.id()),
+        account: account.id,
+        device: Some(DeviceId(f.id())),
+        created_at: at(1),
+        last_seen_at: at(2),
+        idle_until: at(3),
+        expires_at: at(4),
+        authenticated_at: at(5),
+        ended_at: Some(at(6)),
+    };
+    f.must([f.db.insert_session(&session)]).await;
+    let view =
+        f.db.view(session.id)
+            .await
+            .expect("a read")
+            .expect("stored");
+    same(&view.session, &session);
+    same(&view.account, &account);
+    assert_eq!(view.account.email.typed(), account.email.typed());
+    assert_eq!(view.account.password, account.password);
+    assert_eq!(view.global, FIRST);
+    assert_eq!(f.db.global_version().await.expect("a read"), FIRST);
+
+    let bare = f.session(&account, 1).await;
+    same(&reread(&f, bare.id).await, &bare);
+    assert!(
+        f.db.view(SessionId(f.id()))
+            .await
+            .expect("a read")
+            .is_none()
+    );
+    let orphan = f.session(&new_account(UserId(f.id()), "nobody"), 1).await;
+    assert!(f.db.view(orphan.id).await.expect("a read").is_none());
+}
+
+pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    let given = f.token(&session, FamilyId(f.id())).await;
+    let found = token(&f, given.id).await;
+    assert_eq!(
+        (found.id, found.hash, found.family),
+        (given.id, given.hash, given.family)
+    );
+    assert_eq!(
+        (found.generation, found.user_version, found.global_version),
+        (3, 4, 5)
+    );
+    assert_eq!((found.expires_at, found.used), (at(5000), None));
+    same(&found.session, &session);
+    same(&found.account, &account);
+    assert_eq!(found.account.password, account.password);
+    assert_eq!(found.global, FIRST);
+
+    f.must(f.db.set_password(&account, &password("new"), 5, at(7)))
+        .await;
+    f.must([f.db.end(session.id, at(8))]).await;
+    let found = token(&f, given.id).await;
+    assert_eq!(found.account.token_version, 2, "as it is now");
+    assert_eq!(found.session.ended_at, Some(at(8)));
+    assert!(
+        f.db.refresh_token(TokenId(f.id()))
+            .await
+            .expect("a read")
+            .is_none()
+    );
+}
+
+pub(super) async fn of_fifty_parallel_uses_of_a_token_one_succeeds(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    let given = f.token(&session, FamilyId(f.id())).await;
+    let successors: Vec<_> = (0..50).map(|_| TokenId(f.id())).collect();
+    let uses = successors
+        .iter()
+        .map(|next| {
+            f.db.use_refresh_token(given.id, *next, hash(&next.0), at(9))
+        })
+        .collect();
+    assert_eq!(f.race(uses).await, 1);
+    let one = token(&f, given.id).await.used.expect("it was used");
+    assert!(successors.contains(&one.successor));
+    assert_eq!((one.at, one.by), (at(9), hash(&one.successor.0)));
+    f.misses(f.db.use_refresh_token(given.id, TokenId(f.id()), [0; 32], at(10)))
+        .await;
+    f.misses(f.db.use_refresh_token(TokenId(f.id()), given.id, [0; 32], at(10)))
+        .await;
+}
+
+pub(super) async fn a_use_shows_whether_its_successor_was_used(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    let family = FamilyId(f.id());
+    let first = f.token(&session, family).await;
+    let second = NewRefreshToken {
+        id: TokenId(f.id()),
+        generation: 4,
+        ..first.clone()
+    };
+    let rotate = f.db.use_refresh_token(first.id, second.id, [7; 32], at(2));
+    f.must([rotate, f.db.insert_refresh_token(&second, at(2))])
+        .await;
+    let mut expected = Use {
+        at: at(2),
+        by: [7; 32],
+        successor: second.id,
+        successor_used: false,
+    };
+    assert_eq!(token(&f, first.id).await.used, Some(expected));
+    assert_eq!(token(&f, second.id).await.used, None);
+    f.must([f
+        .db
+        .use_refresh_token(second.id, TokenId(f.id()), [8; 32], at(3))])
+        .await;
+    expected.successor_used = true;
+    assert_eq!(token(&f, first.id).await.used, Some(expected));
+}
+
+pub(super) async fn an_ended_session_is_neither_touched_nor_ended_again(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    f.must([f.db.touch(session.id, at(500), at(20))]).await;
+    let touched = Session {
+        last_seen_at: at(20),
+        idle_until: at(500),
+        ..session
+    };
+    same(&reread(&f, touched.id).await, &touched);
+    let ends = (0..50).map(|_| f.db.end(touched.id, at(30))).collect();
+    assert_eq!(f.race(ends).await, 1);
+    f.misses(f.db.end(touched.id, at(31))).await;
+    f.misses(f.db.touch(touched.id, at(600), at(32))).await;
+    let ended = Session {
+        ended_at: Some(at(30)),
+        ..touched
+    };
+    same(&reread(&f, ended.id).await, &ended);
+    f.misses(f.db.end(SessionId(f.id()), at(1))).await;
+    f.misses(f.db.touch(SessionId(f.id()), at(1), at(1))).await;
+}
+
+pub(super) async fn ending_all_misses_unless_the_count_is_exact(f: Fixture) {
+    let (ada, bob) = (f.account("ada").await, f.account("bob").await);
+    let kept = f.session(&ada, 1).await;
+    let mut others = Vec::new();
+    for second in 2..5 {
+        others.push(f.session(&ada, second).await);
+    }
+    let foreign = f.session(&bob, 1).await;
+    f.must([f.db.end(others[0].id, at(50))]).await;
+    for wrong in [0, 1, 3, 4] {
+        f.misses(f.db.end_all(ada.id, Some(kept.id), wrong, at(60)))
+            .await;
+    }
+    f.must([f.db.end_all(ada.id, Some(kept.id), 2, at(60))])
+        .await;
+    assert_eq!(reread(&f, kept.id).await.ended_at, None);
+    assert_eq!(reread(&f, others[0].id).await.ended_at, Some(at(50)));
+    assert_eq!(reread(&f, others[2].id).await.ended_at, Some(at(60)));
+    assert_eq!(reread(&f, foreign.id).await.ended_at, None);
+
+    f.misses(f.db.end_all(ada.id, None, 0, at(70))).await;
+    f.must([f.db.end_all(ada.id, None, 1, at(70))]).await;
+    f.must([f.db.end_all(ada.id, None, 0, at(80))]).await;
+    assert_eq!(reread(&f, kept.id).await.ended_at, Some(at(70)));
+}
+
+pub(super) async fn open_sessions_come_oldest_first(f: Fixture) {
+    let account = f.account("ada").await;
+    let mut sessions = Vec::new();
+    for second in [30, 10, 40, 20] {
+        sessions.push(f.session(&account, second).await);
+    }
+    f.session(&f.account("bob").await, 5).await;
+    f.must([f.db.end(sessions[2].id, at(50))]).await;
+    let open = f.db.open_of(account.id).await.expect("a read");
+    let created: Vec<_> = open.iter().map(|session| session.created_at).collect();
+    assert_eq!(created, [at(10), at(20), at(30)]);
+    same(&open[2], &sessions[0]);
+    assert!(
+        f.db.open_of(UserId(f.id()))
+            .await
+            .expect("a read")
+            .is_empty()
+    );
+}
+
+pub(super) async fn families_and_devices_are_counted(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    let (family, other) = (FamilyId(f.id()), FamilyId(f.id()));
+    for family in [family, family, other, family] {
+        f.token(&session, family).await;
+    }
+    assert_eq!(f.db.family_size(family).await.expect("a read"), 3);
+    assert_eq!(f.db.family_size(FamilyId(f.id())).await.expect("a read"), 0);
+    for owner in [account.id, account.id, UserId(f.id())] {
+        f.must([f.db.insert_device(&device(&f, owner), at(1))])
+            .await;
+    }
+    assert_eq!(f.db.devices(account.id).await.expect("a read"), 2);
+    assert_eq!(f.db.devices(UserId(f.id())).await.expect("a read"), 0);
+}
+
+fn device(f: &Fixture, account: UserId) -> NewDevice {
+    let id = DeviceId(f.id());
+    NewDevice {
+        id,
+        account,
+        token_hash: hash(&id.0),
+        name: "Firefox on Linux".to_owned(),
+        kind: "browser",
+    }
+}
+
+pub(super) async fn a_device_is_found_by_its_token_within_its_account(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    let given = device(&f, ada);
+    f.must([f.db.insert_device(&given, at(1))]).await;
+    f.misses(f.db.insert_device(&given, at(2))).await;
+    let found = f.db.device(ada, given.token_hash).await.expect("a read");
+    let found = found.expect("stored");
+    assert_eq!((found.id, found.account), (given.id, ada));
+    assert!(
+        f.db.device(bob, given.token_hash)
+            .await
+            .expect("a read")
+            .is_none()
+    );
+    assert!(f.db.device(ada, [0; 32]).await.expect("a read").is_none());
+}
+
+pub(super) async fn an_id_is_given_once(f: Fixture) {
+    let account = f.account("ada").await;
+    let session = f.session(&account, 1).await;
+    let again = Session {
+        created_at: at(99),
+        ..session.clone()
+    };
+    f.misses(f.db.insert_session(&again)).await;
+    same(&reread(&f, session.id).await, &session);
+    let given = f.token(&session, FamilyId(f.id())).await;
+    let again = NewRefreshToken {
+        hash: [0; 32],
+        ..given.clone()
+    };
+    f.misses(f.db.insert_refresh_token(&again, at(1))).await;
+    assert_eq!(token(&f, given.id).await.hash, given.hash);
+}

@@ -1,0 +1,129 @@
+use quivive_delivery::Key;
+use quivive_delivery::subscriber::{LaneState, StoredLane, StoredSubscription, Subscriptions as _};
+
+use super::fixture::{Fixture, at};
+use super::log::{append, positions};
+
+async fn stored(f: &Fixture) -> Vec<(String, u64)> {
+    let load = f.db.load().await.expect("a read");
+    load.into_iter()
+        .map(|StoredSubscription { name, position }| (name, position))
+        .collect()
+}
+
+fn lane(f: &Fixture, key: &str) -> StoredLane {
+    StoredLane {
+        key: Key::new("account", key),
+        done: 5,
+        state: LaneState::Retrying,
+        attempts: 2,
+        due: at(10),
+        since: at(1),
+        event_id: f.id(),
+        error: "connection refused".to_owned(),
+    }
+}
+
+pub(super) async fn a_subscription_is_created_once(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 0)])
+        .await;
+    f.misses(f.db.create("mail", 9)).await;
+    assert_eq!(
+        stored(&f).await,
+        [("mail".to_owned(), 7), ("alerts".to_owned(), 0)]
+    );
+}
+
+pub(super) async fn a_cursor_moves_forward_alone(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 3)])
+        .await;
+    f.must([f.db.advance("mail", 9)]).await;
+    f.must([f.db.advance("mail", 9)]).await;
+    f.misses(f.db.advance("mail", 8)).await;
+    f.misses(f.db.advance("nobody", 8)).await;
+    assert_eq!(
+        stored(&f).await,
+        [("mail".to_owned(), 9), ("alerts".to_owned(), 3)]
+    );
+}
+
+pub(super) async fn a_lane_is_written_replaced_and_dropped(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 7)])
+        .await;
+    let (one, two) = (lane(&f, "1"), lane(&f, "2"));
+    f.must([f.db.put_lane("mail", &one), f.db.put_lane("mail", &two)])
+        .await;
+    f.must([f.db.put_lane("alerts", &one)]).await;
+    assert_eq!(
+        f.db.lanes("mail").await.expect("a read"),
+        [one.clone(), two.clone()]
+    );
+
+    let changed = StoredLane {
+        key: two.key.clone(),
+        done: 6,
+        state: LaneState::Parked,
+        attempts: 12,
+        due: at(20),
+        since: at(2),
+        event_id: f.id(),
+        error: "no such mailbox".to_owned(),
+    };
+    f.must([f.db.put_lane("mail", &changed)]).await;
+    assert_eq!(
+        f.db.lanes("mail").await.expect("a read"),
+        [one.clone(), changed.clone()]
+    );
+    f.must([f.db.drop_lane("mail", &one.key)]).await;
+    f.must([f.db.drop_lane("mail", &one.key)]).await;
+    assert_eq!(f.db.lanes("mail").await.expect("a read"), [changed]);
+    assert_eq!(
+        f.db.lanes("alerts").await.expect("a read"),
+        std::slice::from_ref(&one)
+    );
+    assert_eq!(f.db.lanes("nobody").await.expect("a read"), []);
+    f.misses(f.db.put_lane("nobody", &one)).await;
+}
+
+pub(super) async fn a_renamed_subscription_keeps_its_cursor_and_lanes(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 3)])
+        .await;
+    let lane = lane(&f, "1");
+    f.must([f.db.put_lane("mail", &lane)]).await;
+    f.misses(f.db.rename("mail", "alerts")).await;
+    f.misses(f.db.rename("nobody", "somebody")).await;
+    f.must([f.db.rename("mail", "letters")]).await;
+    assert_eq!(
+        stored(&f).await,
+        [("letters".to_owned(), 7), ("alerts".to_owned(), 3)]
+    );
+    assert_eq!(f.db.lanes("letters").await.expect("a read"), [lane]);
+    assert_eq!(f.db.lanes("mail").await.expect("a read"), []);
+}
+
+pub(super) async fn a_backlog_is_one_key_within_its_bounds(f: Fixture) {
+    let keys = ["1", "2", "1", "1", "2", "1"];
+    let events: Vec<_> = keys.into_iter().map(|key| ("a.b", key)).collect();
+    append(&f, &events).await;
+    let one = Key::new("account", "1");
+    for (after, upto, limit, expected) in [
+        (0, 6, 10, &[1, 3, 4, 6][..]),
+        (1, 5, 10, &[3, 4]),
+        (0, 6, 2, &[1, 3]),
+        (0, 6, 0, &[]),
+        (6, 6, 10, &[]),
+        (4, u64::MAX, 10, &[6]),
+    ] {
+        let found =
+            f.db.backlog(&one, after, upto, limit)
+                .await
+                .expect("a read");
+        assert_eq!(
+            positions(&found),
+            expected,
+            "{limit} after {after} up to {upto}"
+        );
+    }
+    let nobody = f.db.backlog(&Key::new("account", "3"), 0, 6, 10).await;
+    assert!(nobody.expect("a read").is_empty());
+}

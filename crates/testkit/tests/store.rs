@@ -1,0 +1,111 @@
+//! The store's conformance suite on every backend.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quivive_delivery::{Clock, Time, Value};
+use quivive_store::{Executor as _, SQLITE_MIGRATIONS};
+use quivive_store_sqlite::{Sqlite, SqliteOptions};
+use quivive_testkit::store_suite::{self, Backend};
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Time {
+        Time::from_second(1_800_000_000).expect("a time")
+    }
+}
+
+/// A directory of its own, removed with it.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("quivive-store-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn sqlite() -> (Arc<Sqlite>, Directory) {
+    let directory = Directory::new();
+    let options = SqliteOptions::new(&directory.0, Arc::new(Still));
+    let migrations: Vec<_> = SQLITE_MIGRATIONS
+        .iter()
+        .map(|m| quivive_store_sqlite::Migration {
+            version: m.version,
+            sql: m.sql,
+        })
+        .collect();
+    let store = Sqlite::open(options, &migrations).expect("a fresh database");
+    (Arc::new(store), directory)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite_passes_the_suite() {
+    store_suite::run(|| async {
+        let (store, directory) = sqlite();
+        Backend {
+            executor: store,
+            keep: Box::new(directory),
+        }
+    })
+    .await;
+}
+
+/// Statements that may look at all rows of something, or sort: what the plan says, and why that is fine.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    (
+        "accounts::ADMINISTRATORS",
+        "INDEX account_privileged",
+        "only accounts with more than the default role",
+    ),
+    (
+        "attempts::ABANDONED",
+        "SCAN open_attempt",
+        "a row for each attempt under way",
+    ),
+    (
+        "sessions::OPEN_OF",
+        "USE TEMP B-TREE FOR ORDER BY",
+        "an account has ten open sessions at most",
+    ),
+    (
+        "subscriptions::LOAD",
+        "SCAN subscription",
+        "a row for each subscriber of the program",
+    ),
+];
+
+/// A plan that scans a table or sorts in a temporary tree is a missing index, or one that no longer fits its statement.
+#[tokio::test]
+async fn sqlite_finds_its_rows_by_keys() {
+    let (store, _directory) = sqlite();
+    for (file, name, sql) in quivive_store::statements() {
+        if !sql.starts_with("SELECT") {
+            continue;
+        }
+        let highest = (1..=20).rev().find(|n| sql.contains(&format!("${n}")));
+        let params = vec![Value::Null; highest.unwrap_or(0)];
+        let explain = String::leak(format!("EXPLAIN QUERY PLAN {sql}"));
+        let plan = store.query(explain, params).await.expect("a plan");
+        let name = format!("{file}::{name}");
+        for step in plan {
+            let Some(Value::Text(step)) = step.last() else {
+                panic!("{name}: {step:?}");
+            };
+            let fine = ALLOWED
+                .iter()
+                .any(|(which, what, _)| *which == name && step.contains(what));
+            let searches = !step.starts_with("SCAN") && !step.contains("TEMP B-TREE");
+            assert!(fine || searches, "{name}: {step}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The edge: what every request passes on its way in, and every answer on its way out. One layer, so that there is one
+//! order of checks and nothing can be mounted beside it.
+//!
+//! In: a request id and a context, then host, cross-origin questions, rate limit, and the authority that the list of routes
+//! ([`crate::routes::ROUTES`]) asks for. A path of the API that the list does not name is served to nobody. Out: panics
+//! caught, problems written, headers that every answer has.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::cors::{self, Cors};
+use crate::host::{self, Hosts};
+use crate::limits::{Family, Limits, Standing};
+use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
+use crate::routes::{Authority, ROUTES, Route};
+use crate::{Web, auth, headers, html};
+
+/// Of all header fields together, in bytes. Proxies allow 8 KiB a line; nothing of ours needs one.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// What the checks work with.
+pub(crate) struct Edge {
+    web: Arc<Web>,
+    hosts: Hosts,
+    cors: Cors,
+    limits: Option<Limits>,
+    routes: HashMap<(Method, &'static str), &'static Route>,
+}
+
+/// One request, as much of it as its answer needs.
+struct Visit {
+    context: RequestContext,
+    method: Method,
+    uri: Uri,
+    route: Place,
+    wants_html: bool,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+enum Place {
+    Listed(&'static Route),
+    /// A path of the API, with another method.
+    OtherMethod,
+    /// A path of the API that the list does not name.
+    Unlisted,
+    /// A hosted page, or nothing.
+    Page,
+}
+
+impl Edge {
+    pub(crate) fn new(web: Arc<Web>) -> Self {
+        Self {
+            hosts: Hosts::new(&web.options),
+            cors: Cors::new(&web.options.cors_origins),
+            limits: web.options.rate_limits.then(Limits::new),
+            routes: ROUTES.iter().map(|route| ((route.method.clone(), route.path), route)).collect(),
+            web,
+        }
+    }
+
+    fn visit(&self, request: &Request) -> Visit {
+        let id = self.web.kernel.families().ids.next();
+        let trusted = &self.web.options.trusted_proxies;
+        Visit {
+            context: RequestContext::read(request, trusted, id, Instant::now()),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: self.place(request),
+            wants_html: wants_html(request),
+        }
+    }
+
+    fn place(&self, request: &Request) -> Place {
+        let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let method = match *request.method() {
+            Method::HEAD => Method::GET,
+            ref method => method.clone(),
+        };
+        if let Some(route) = self.routes.get(&(method, path)) {
+            Place::Listed(route)
+        } else if ROUTES.iter().any(|route| route.path == path) {
+            Place::OtherMethod
+        } else if path.starts_with("/api/") || path.starts_with("/.well-known/") {
+            Place::Unlisted
+        } else {
+            Place::Page
+        }
+    }
+
+    /// The checks, in their order. What passes is counted against the limit; what does not is counted as refused.
+    async fn admit(&self, request: &mut Request, visit: &Visit) -> Result<Option<Standing>, Refused> {
+        let headers = request.headers();
+        if header_bytes(headers) > MAX_HEADER_BYTES {
+            return Err(Problem::new(Code::HeadersTooLarge).into());
+        }
+        self.check_host(visit, headers)?;
+        if self.cors.origin(visit.uri.path(), headers).is_some()
+            && let Some(answer) = cors::preflight(&visit.method, headers)
+        {
+            return Err(Refused::Asked(answer));
+        }
+        let standing = self.limit(visit)?;
+        match visit.route {
+            Place::Listed(route) => self.authorise(route.authority, request, visit).await?,
+            Place::OtherMethod => return Err(Refused::Method(allowed(request))),
+            Place::Unlisted => return Err(Problem::new(Code::NotFound).into()),
+            Place::Page => {}
+        }
+        request.extensions_mut().insert(visit.context.clone());
+        Ok(standing)
+    }
+
+    fn check_host(&self, visit: &Visit, headers: &HeaderMap) -> Result<(), Problem> {
+        match visit.route {
+            Place::Listed(Route { authority: Authority::Probe, .. }) => Ok(()),
+            // A scraper on this machine does not know the public name.
+            Place::Listed(Route { authority: Authority::Loopback, .. })
+                if host::is_for_loopback(&visit.uri, headers) =>
+            {
+                Ok(())
+            }
+            _ => self.hosts.check(&visit.uri, headers, visit.context.is_local()),
+        }
+    }
+
+    fn limit(&self, visit: &Visit) -> Result<Option<Standing>, Refused> {
+        let family = match visit.route {
+            Place::Listed(route) => route.family,
+            Place::OtherMethod | Place::Unlisted => Some(Family::Read),
+            Place::Page => Some(page_family(&visit.method, visit.uri.path())),
+        };
+        let (Some(limits), Some(family)) = (&self.limits, family) else {
+            return Ok(None);
+        };
+        let standing = limits.count(visit.context.ip(), family);
+        match standing.refusal() {
+            Some(problem) => {
+                metrics::counter!("quivive_rate_limited_total", "family" => family.as_str()).increment(1);
+                Err(Refused::Limited(problem, standing))
+            }
+            None => Ok(Some(standing)),
+        }
+    }
+
+    async fn authorise(&self, authority: Authority, request: &mut Request, visit: &Visit) -> Result<(), Problem> {
+        match authority {
+            Authority::Open | Authority::Probe => Ok(()),
+            Authority::Loopback if visit.context.is_local() => Ok(()),
+            Authority::Loopback => Err(Problem::new(Code::NotFound)),
+            Authority::Bearer | Authority::Admin => {
+                let caller = auth::signed_in(&self.web.access, request.headers()).await?;
+                if authority == Authority::Admin && !caller.0.is_admin() {
+                    return Err(Problem::with_detail(Code::Forbidden, "This needs the role admin."));
+                }
+                request.extensions_mut().insert(caller);
+                Ok(())
+            }
+        }
+    }
+
+    async fn pass(&self, mut request: Request, next: Next, visit: &Visit) -> Response {
+        match self.admit(&mut request, visit).await {
+            Ok(standing) => {
+                let mut answer = next.run(request).await;
+                if let Some(standing) = standing {
+                    standing.write(answer.headers_mut());
+                }
+                answer
+            }
+            Err(refused) => refused.into_response(),
+        }
+    }
+
+    /// Writes the document of a problem, and what every answer has.
+    fn finish(&self, mut answer: Response, visit: &Visit, origin: Option<HeaderValue>) -> Response {
+        let mut problem = answer.extensions_mut().remove::<Problem>();
+        let status = answer.status();
+        let bare = !answer.headers().contains_key(CONTENT_TYPE);
+        if problem.is_none() && bare && (status.is_client_error() || status.is_server_error()) {
+            problem = Some(Problem::of_status(status));
+        }
+        let id = visit.context.id();
+        if let Some(problem) = problem {
+            let api = !matches!(visit.route, Place::Page);
+            answer = if visit.wants_html && !api {
+                html::problem(&problem, answer, &id)
+            } else {
+                problem.render(answer, &self.web.options.public_url, visit.uri.path(), id)
+            };
+        }
+        headers::complete(answer.headers_mut(), &id);
+        if let Some(origin) = origin {
+            cors::expose(origin, answer.headers_mut());
+        }
+        record(visit, &answer);
+        answer
+    }
+}
+
+/// The layer.
+pub(crate) async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let visit = edge.visit(&request);
+    let origin = edge.cors.origin(visit.uri.path(), request.headers());
+    let passed = AssertUnwindSafe(edge.pass(request, next, &visit)).catch_unwind().await;
+    let answer = passed.unwrap_or_else(|_| {
+        tracing::error!(request_id = %visit.context.id(), "a handler panicked");
+        Problem::new(Code::Internal).into_response()
+    });
+    edge.finish(answer, &visit, origin)
+}
+
+/// Why a request goes no further.
+enum Refused {
+    Problem(Problem),
+    Limited(Problem, Standing),
+    /// With the methods that the path has.
+    Method(HeaderValue),
+    /// It only wanted to know whether it may.
+    Asked(Response),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (problem, standing) = match self {
+            Self::Asked(answer) => return answer,
+            Self::Method(allow) => {
+                let mut answer = Problem::new(Code::MethodNotAllowed).into_response();
+                answer.headers_mut().insert(ALLOW, allow);
+                return answer;
+            }
+            Self::Problem(problem) => (problem, None),
+            Self::Limited(problem, standing) => (problem, Some(standing)),
+        };
+        let code = problem.code.meaning().code;
+        metrics::counter!("quivive_requests_rejected_total", "code" => code).increment(1);
+        let mut answer = problem.into_response();
+        if let Some(standing) = standing {
+            standing.write(answer.headers_mut());
+        }
+        answer
+    }
+}
+
+/// The methods that the list has for a path, for the header `Allow`.
+fn allowed(request: &Request) -> HeaderValue {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let mut methods: Vec<&str> = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.path == path) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    HeaderValue::try_from(methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// How pages are counted: with the routes of the API that do the same.
+fn page_family(method: &Method, path: &str) -> Family {
+    match (method, path) {
+        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Family::Read,
+        (_, "/verify" | "/reset" | "/forgot") => Family::Recovery,
+        (_, "/setup") => Family::Login,
+        _ => Family::Write,
+    }
+}
+
+fn wants_html(request: &Request) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// One line and one figure a request: no query, no address, nothing personal.
+fn record(visit: &Visit, answer: &Response) {
+    let route = match visit.route {
+        Place::Listed(route) => route.path,
+        Place::OtherMethod | Place::Unlisted => "other",
+        Place::Page => "page",
+    };
+    let status = answer.status();
+    let took = visit.context.arrived().elapsed();
+    let class = match status.as_u16() / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "1xx",
+    };
+    metrics::histogram!("quivive_http_request_seconds", "route" => route, "status" => class)
+        .record(took.as_secs_f64());
+    tracing::debug!(
+        method = %visit.method,
+        route,
+        status = status.as_u16(),
+        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        request_id = %visit.context.id(),
+        "answered"
+    );
+}

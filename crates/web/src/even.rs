@@ -1,0 +1,42 @@
+//! Answers that must not tell whether an account exists take the same time whether or not it does.
+//!
+//! They are given at the next multiple of [`EVEN_ANSWER`] after the request arrived: work that varies by less than that
+//! cannot be seen from outside, and work that takes longer moves to the next multiple.
+
+use quivive_app::ports::EVEN_ANSWER;
+use tokio::time::{Duration, Instant, sleep_until};
+
+/// Does the work and holds its answer back until the next multiple.
+pub(crate) async fn even<T>(arrived: Instant, work: impl Future<Output = T>) -> T {
+    let answer = work.await;
+    settle(arrived).await;
+    answer
+}
+
+/// Waits for the next multiple: for answers of which only some must be even.
+pub(crate) async fn settle(arrived: Instant) {
+    sleep_until(arrived + next_multiple(arrived.elapsed())).await;
+}
+
+fn next_multiple(elapsed: Duration) -> Duration {
+    let steps = elapsed.as_nanos() / EVEN_ANSWER.as_nanos() + 1;
+    EVEN_ANSWER * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_come_at_multiples() {
+        for (work_ms, want_ms) in [(0, 50), (1, 50), (49, 50), (50, 100), (51, 100), (130, 150)] {
+            let arrived = Instant::now();
+            let answer = even(arrived, async {
+                tokio::time::sleep(Duration::from_millis(work_ms)).await;
+                7
+            })
+            .await;
+            assert_eq!((answer, arrived.elapsed().as_millis()), (7, want_ms), "{work_ms}");
+        }
+    }
+}

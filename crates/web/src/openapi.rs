@@ -1,0 +1,140 @@
+//! The OpenAPI 3.1 document: made from the handlers' descriptions and the list of routes, committed as `openapi.json`.
+
+use utoipa::openapi::path::{HttpMethod, Operation};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
+    ResponseBuilder,
+};
+use utoipa::{PartialSchema as _, ToSchema as _};
+
+use crate::problem::{Document, FieldError};
+use crate::routes::{self, Authority, ROUTES, Route};
+
+const ABOUT: &str = "An identity server whose every step is an event.\n\n\
+    Bodies are JSON objects in UTF-8 of at most 64 KiB; unknown fields are refused. Every refusal is an \
+    `application/problem+json` (RFC 9457) with a `code`; its `type` is the address of a page that explains it. Every answer \
+    has an `X-Request-Id`, which the events of the request hold, too. Requests are counted for each source and family of \
+    routes: `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say how many are left, and 429 comes with \
+    `Retry-After`.";
+
+/// Describes a body's shape by its fields.
+macro_rules! described {
+    ($type:ident) => {
+        described!($type as $type);
+    };
+    ($type:ident as $name:ident) => {
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::json::schema(<$type as $crate::json::Body>::FIELDS)
+            }
+        }
+
+        impl utoipa::ToSchema for $type {
+            fn name() -> std::borrow::Cow<'static, str> {
+                std::borrow::Cow::Borrowed(stringify!($name))
+            }
+        }
+    };
+}
+pub(crate) use described;
+
+/// The document without its paths.
+pub(crate) fn frame() -> OpenApi {
+    let mut license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build();
+    license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
+    let info = InfoBuilder::new()
+        .title("Quivive")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(license))
+        .build();
+    OpenApiBuilder::new().info(info).build()
+}
+
+/// The whole document, as it is served and committed.
+pub fn openapi() -> OpenApi {
+    let mut api = routes::api().into_openapi();
+    let components = api.components.get_or_insert_with(Components::new);
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.bearer_format = Some("JWT".to_owned());
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components.schemas.insert(Document::name().into_owned(), Document::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    for route in ROUTES {
+        let item = api.paths.paths.get_mut(route.path);
+        if let Some(operation) = item.and_then(|item| operation(item, route)) {
+            complete(operation, route);
+        }
+    }
+    api
+}
+
+fn operation<'a>(
+    item: &'a mut utoipa::openapi::PathItem,
+    route: &Route,
+) -> Option<&'a mut Operation> {
+    match method(route) {
+        HttpMethod::Get => item.get.as_mut(),
+        HttpMethod::Post => item.post.as_mut(),
+        HttpMethod::Put => item.put.as_mut(),
+        HttpMethod::Delete => item.delete.as_mut(),
+        HttpMethod::Patch => item.patch.as_mut(),
+        HttpMethod::Options | HttpMethod::Head | HttpMethod::Trace => None,
+    }
+}
+
+fn method(route: &Route) -> HttpMethod {
+    match route.method.as_str() {
+        "POST" => HttpMethod::Post,
+        "PUT" => HttpMethod::Put,
+        "DELETE" => HttpMethod::Delete,
+        "PATCH" => HttpMethod::Patch,
+        _ => HttpMethod::Get,
+    }
+}
+
+/// Adds what follows from the list of routes and from the shape of every refusal.
+fn complete(operation: &mut Operation, route: &Route) {
+    match route.authority {
+        Authority::Bearer | Authority::Admin => {
+            operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+            add(operation, "401", "`unauthenticated`");
+        }
+        Authority::Open | Authority::Probe | Authority::Loopback => {}
+    }
+    if route.authority == Authority::Admin {
+        add(operation, "403", "`forbidden`: this needs the role admin");
+    }
+    if operation.request_body.is_some() {
+        add(operation, "400", "`malformed_json`");
+        add(operation, "413", "`payload_too_large`");
+        add(operation, "415", "`unsupported_media_type`");
+        add(operation, "422", "`invalid_fields`");
+    }
+    if let Some(family) = route.family {
+        add(operation, "429", &format!("`rate_limited`: {} a minute from one source", family.limit()));
+        add(operation, "503", "`busy`, `conflict`, `unavailable`: nothing was done; try again after `Retry-After` seconds");
+        for (status, response) in &mut operation.responses.responses {
+            if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
+                response.content.entry("application/problem+json".to_owned()).or_insert_with(problem);
+            }
+        }
+    }
+}
+
+fn add(operation: &mut Operation, status: &str, description: &str) {
+    let responses = &mut operation.responses.responses;
+    responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(answer(description)));
+}
+
+fn answer(description: &str) -> Response {
+    ResponseBuilder::new().description(description).build()
+}
+
+fn problem() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name()))).build()
+}
+
+#[cfg(test)]
+mod tests;

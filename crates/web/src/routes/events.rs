@@ -1,0 +1,153 @@
+//! Events: the ordered feed, one event with what became of it, and the catalogue of types.
+
+mod feed;
+mod query;
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use quivive_delivery::{Fault, Stored};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::Web;
+use crate::auth::SignedIn;
+use crate::problem::{Code, Problem};
+use query::Query;
+use view::{EventView, Opener};
+
+pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
+    OpenApiRouter::new()
+        .routes(routes!(read_feed))
+        .routes(routes!(read_catalogue))
+        .routes(routes!(read_event))
+}
+
+/// A page of the feed.
+#[derive(Serialize, ToSchema)]
+struct EventPage {
+    /// Oldest first.
+    data: Vec<EventView>,
+    /// What `after` is next time: the last position that was looked at. Never null, also at the end.
+    next_cursor: u64,
+    /// There was more when this was read.
+    has_more: bool,
+    /// Of the log; a restore raises it, and positions of another epoch mean nothing.
+    epoch: u64,
+}
+
+/// The feed of all events.
+///
+/// In order and without gaps: ask again with `next_cursor`, and nothing is missed. Personal fields are null. With a filter
+/// a page may be empty and still say `has_more`.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(
+    ("after" = Option<u64>, Query, description = "A position, exclusive; 0, the default, is the start."),
+    ("limit" = Option<u32>, Query, minimum = 1, maximum = 250, description = "50 unless said otherwise."),
+    ("type" = Option<String>, Query, description = "A type, any other name it has, or a family: `user.*`, `*.failed`."),
+    ("workflow_id" = Option<String>, Query, description = "A UUID."),
+    ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
+), responses(
+    (status = 200, description = "The next events.", body = EventPage),
+    (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+))]
+async fn read_feed(
+    State(web): State<Arc<Web>>,
+    SignedIn(_): SignedIn,
+    uri: Uri,
+) -> Result<axum::Json<EventPage>, Problem> {
+    let head = *web.log.head().borrow();
+    let query = Query::read(&uri, web.kernel.catalogue(), head)?;
+    if query.personal {
+        return Err(Problem::with_detail(
+            Code::Forbidden,
+            "Personal fields need the permission events.read_personal, which nobody has yet. Leave `personal` out.",
+        ));
+    }
+    let page = feed::page(web.log.as_ref(), &query, head).await.map_err(fault)?;
+    let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
+    let mut data = Vec::with_capacity(page.events.len());
+    for event in page.events {
+        data.push(opener.view(event).await.map_err(fault)?);
+    }
+    Ok(axum::Json(EventPage {
+        data,
+        next_cursor: page.next_cursor,
+        has_more: page.has_more,
+        epoch: head.epoch,
+    }))
+}
+
+/// An event and what became of it.
+#[derive(Serialize, ToSchema)]
+struct EventDetail {
+    #[serde(flatten)]
+    event: EventView,
+    /// Its state at each subscription.
+    #[schema(value_type = Vec<Object>)]
+    deliveries: Vec<serde_json::Value>,
+    /// The event that caused it.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    cause: Option<Uuid>,
+    /// The events that it caused, as far as they lie close behind it.
+    #[schema(value_type = Vec<String>)]
+    effects: Vec<Uuid>,
+}
+
+/// One event, with its delivery to each subscription, its cause and its effects.
+#[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", params(
+    ("id" = String, Path, description = "The event's id, a UUID."),
+), responses(
+    (status = 200, description = "The event.", body = EventDetail),
+    (status = 404, description = "`not_found`"),
+))]
+async fn read_event(
+    State(web): State<Arc<Web>>,
+    SignedIn(_): SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<EventDetail>, Problem> {
+    let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
+    let id = Uuid::try_parse(&id).map_err(|_| absent())?;
+    let event = feed::find(web.log.as_ref(), id).await.map_err(fault)?.ok_or_else(absent)?;
+    let detail = detail(&web, event).await.map_err(fault)?;
+    Ok(axum::Json(detail))
+}
+
+async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
+    let effects = feed::effects(web.log.as_ref(), &event).await?;
+    let deliveries = web.operation.deliveries(&event).await;
+    let cause = event.envelope.causation_id;
+    let event = Opener::new(web.vault.as_ref(), web.kernel.catalogue()).view(event).await?;
+    Ok(EventDetail {
+        event,
+        deliveries,
+        cause,
+        effects,
+    })
+}
+
+/// Every type of event.
+///
+/// With its fields, its JSON Schema, its other names and its class; the same as `quivive events catalogue --output json`.
+#[utoipa::path(get, path = "/api/v1/events/catalogue", tag = "events", responses(
+    (status = 200, description = "In reading order.", body = Vec<Object>),
+))]
+async fn read_catalogue(
+    State(web): State<Arc<Web>>,
+    SignedIn(_): SignedIn,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let all = serde_json::to_value(web.kernel.catalogue().all());
+    all.map(axum::Json).map_err(|error| fault(Fault::internal(error)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn fault(fault: Fault) -> Problem {
+    Problem::of_fault(&fault)
+}
+
+#[cfg(test)]
+mod tests;

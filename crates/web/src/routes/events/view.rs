@@ -1,0 +1,134 @@
+//! An event as it is shown: the envelope whole, with the address and the agent opened, and the personal fields as null.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quivive_delivery::seal::{SealKey, Sealed, Vault};
+use quivive_delivery::{Catalogue, Context, Fault, Priority, Stored, Time};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(super) struct EventView {
+    #[schema(value_type = String, format = "uuid")]
+    id: Uuid,
+    #[serde(rename = "type")]
+    #[schema(example = "user.login.succeeded")]
+    kind: String,
+    version: u32,
+    /// Dense, from 1: the order of all events.
+    position: u64,
+    epoch: u64,
+    /// When it happened.
+    #[schema(value_type = String, format = "date-time")]
+    time: Time,
+    /// When its commit was written.
+    #[schema(value_type = String, format = "date-time")]
+    recorded_at: Time,
+    /// Whom it is about: a user's id, or a keyed digest.
+    subject: Option<String>,
+    #[schema(value_type = String, format = "uuid")]
+    workflow_id: Uuid,
+    #[schema(value_type = String, format = "uuid")]
+    correlation_id: Uuid,
+    #[schema(value_type = Option<String>, format = "uuid")]
+    causation_id: Option<Uuid>,
+    actor: ActorView,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    traceparent: Option<String>,
+    #[schema(value_type = String, example = "normal")]
+    priority: Priority,
+    #[schema(example = "security")]
+    category: &'static str,
+    /// Its fields, as the catalogue lists them for the type.
+    #[schema(value_type = Object)]
+    data: Map<String, Value>,
+}
+
+/// Who did it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Actor)]
+struct ActorView {
+    /// `user`, `admin`, `service`, `system` or `anonymous`.
+    #[schema(value_type = String)]
+    kind: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    id: Option<Uuid>,
+}
+
+/// A category for types that the catalogue does not know (any more).
+const UNKNOWN_CATEGORY: &str = "operation";
+
+/// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
+pub(super) struct Opener<'a> {
+    vault: &'a dyn Vault,
+    catalogue: &'a Catalogue,
+    /// `None`: destroyed.
+    keys: HashMap<String, Option<Arc<dyn SealKey>>>,
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
+        Self {
+            vault,
+            catalogue,
+            keys: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+        let envelope = event.envelope;
+        let context = match &event.context {
+            Some(sealed) => self.context(envelope.id, sealed).await?,
+            None => Context::default(),
+        };
+        let spec = self.catalogue.find(&envelope.kind);
+        let mut data: Map<String, Value> = serde_json::from_slice(&event.body).map_err(Fault::internal)?;
+        for field in spec.iter().flat_map(|spec| &spec.fields).filter(|field| field.personal) {
+            data.insert(field.name.to_owned(), Value::Null);
+        }
+        Ok(EventView {
+            id: envelope.id,
+            category: spec.map_or(UNKNOWN_CATEGORY, |spec| spec.category),
+            kind: envelope.kind,
+            version: envelope.version,
+            position: event.position,
+            epoch: event.epoch,
+            time: envelope.time,
+            recorded_at: event.recorded_at,
+            subject: envelope.subject,
+            workflow_id: envelope.workflow_id,
+            correlation_id: envelope.correlation_id,
+            causation_id: envelope.causation_id,
+            actor: ActorView {
+                kind: envelope.actor.kind,
+                id: envelope.actor.id,
+            },
+            ip_address: context.ip,
+            user_agent: context.agent,
+            request_id: envelope.request_id,
+            traceparent: envelope.traceparent,
+            priority: envelope.priority,
+            data,
+        })
+    }
+
+    /// Empty when its key is gone: then so is what it said.
+    async fn context(&mut self, event: Uuid, sealed: &Sealed) -> Result<Context, Fault> {
+        if !self.keys.contains_key(&sealed.key) {
+            let key = self.vault.existing(&sealed.key).await?;
+            self.keys.insert(sealed.key.clone(), key);
+        }
+        let key = self.keys.get(&sealed.key).and_then(Option::as_ref);
+        let plain = key.and_then(|key| key.open(event.as_bytes(), &sealed.bytes));
+        Ok(plain.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default())
+    }
+}
