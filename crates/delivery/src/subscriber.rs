@@ -142,7 +142,7 @@ pub struct Retry {
     /// The first wait in the lane; each next is four times as long, with full jitter.
     pub base: Duration,
     pub cap: Duration,
-    /// Attempts in all before the lane is parked.
+    /// Attempts in all, the quick ones too, before the lane is parked.
     pub max_attempts: u32,
     /// Age of the first failure at which the lane is parked.
     pub max_age: Duration,
@@ -167,7 +167,8 @@ pub struct Subscription {
     pub order: Order,
     /// Whether the handler needs personal fields and the context opened.
     pub personal: bool,
-    /// Deliveries under way at once.
+    /// Deliveries under way at once, and as many again of keys in trouble, so that these never take the place of the
+    /// others. A delivery that hangs for a second counts with those in trouble.
     pub concurrency: usize,
     pub timeout: Duration,
     pub retry: Retry,
@@ -227,7 +228,8 @@ pub trait Subscriptions: Send + Sync {
     /// All lanes of a subscription.
     fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, crate::Fault>>;
 
-    /// Events of one key after `after` and up to `upto`, oldest first: what waits behind a lane.
+    /// Events of one key after `after` and up to `upto`, oldest first, at most `limit`: what waits behind a lane. Gap-free
+    /// like the log: what it skips is of another key.
     fn backlog(
         &self,
         key: &Key,
@@ -236,17 +238,19 @@ pub trait Subscriptions: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored>, crate::Fault>>;
 
-    /// Registers a new subscription at a position.
+    /// Registers a new subscription at a position. A miss when the name is there.
     fn create(&self, name: &str, position: u64) -> Write;
 
-    /// Moves the cursor forward.
+    /// Moves the cursor forward, or leaves it where it is; a miss when it would go back.
     fn advance(&self, name: &str, position: u64) -> Write;
 
+    /// Moves the cursor and all lanes to another name.
     fn rename(&self, from: &str, to: &str) -> Write;
 
     /// Writes a lane as it is now, whether or not it exists.
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write;
 
+    /// Removes a lane, which may not be there.
     fn drop_lane(&self, name: &str, key: &Key) -> Write;
 }
 
@@ -265,19 +269,21 @@ pub enum LaneState {
     Parked,
 }
 
-/// A lane's row: a second cursor, for one key in trouble.
+/// A lane's row: a second cursor, for one key in trouble. Of a subscription that keeps no order, each event in trouble
+/// has a lane of its own, with the key `event:<id>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredLane {
     pub key: Key,
     /// The key's events up to here are done.
     pub done: u64,
     pub state: LaneState,
-    /// Attempts spent on the event at the front.
+    /// Attempts begun on the event at the front.
     pub attempts: u32,
     pub due: crate::Time,
     pub since: crate::Time,
-    /// The event at the front.
+    /// The event at the front; while that is not known, the one before it. Nil when nothing waits: then the row only says
+    /// that the key is done up to `done`, ahead of the subscription's cursor, and it goes when the cursor gets there.
     pub event_id: Uuid,
-    /// The last error, redacted by the handler.
+    /// The last error, redacted by the handler; 500 characters at most.
     pub error: String,
 }

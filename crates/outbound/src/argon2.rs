@@ -88,14 +88,23 @@ impl Argon2Pool {
         Self::with_rhythm(hashing, ids, Rhythm::default())
     }
 
-    fn with_rhythm(hashing: Hashing, ids: Arc<dyn Ids>, rhythm: Rhythm) -> Result<Self, InvalidHashing> {
+    fn with_rhythm(
+        hashing: Hashing,
+        ids: Arc<dyn Ids>,
+        rhythm: Rhythm,
+    ) -> Result<Self, InvalidHashing> {
         let invalid = |error: ::argon2::Error| InvalidHashing(error.to_string());
-        let params = phc::params(hashing.memory_kib, hashing.iterations, hashing.lanes).map_err(invalid)?;
+        let params =
+            phc::params(hashing.memory_kib, hashing.iterations, hashing.lanes).map_err(invalid)?;
         if hashing.places == 0 || hashing.places > Semaphore::MAX_PERMITS {
-            return Err(InvalidHashing("there must be at least one place".to_owned()));
+            return Err(InvalidHashing(
+                "there must be at least one place".to_owned(),
+            ));
         }
         let one = NonZeroUsize::MIN;
-        let count = hashing.threads.unwrap_or_else(|| available_parallelism().unwrap_or(one));
+        let count = hashing
+            .threads
+            .unwrap_or_else(|| available_parallelism().unwrap_or(one));
         let mut salt = [0; SALT_BYTES];
         ids.random(&mut salt);
         Ok(Self {
@@ -129,10 +138,14 @@ impl Argon2Pool {
     ) -> Read<'a, T> {
         // Kept until the answer: a place is not free while its job is under way.
         let place = Arc::clone(ticket);
-        let turn = ticket.downcast_ref().map(|ticket: &Ticket| Arc::clone(&ticket.turn));
+        let turn = ticket
+            .downcast_ref()
+            .map(|ticket: &Ticket| Arc::clone(&ticket.turn));
         Box::pin(async move {
             let Some(turn) = turn else {
-                return Err(Fault::Internal("the ticket is of another hasher".to_owned()));
+                return Err(Fault::Internal(
+                    "the ticket is of another hasher".to_owned(),
+                ));
             };
             let turn = turn.lock_owned().await;
             let (answer, answered) = oneshot::channel();
@@ -174,13 +187,23 @@ impl PasswordHasher for Argon2Pool {
         })
     }
 
-    fn verify(&self, ticket: &HashTicket, password: &Password, hash: Option<&PasswordHash>) -> Read<'_, Verdict> {
+    fn verify(
+        &self,
+        ticket: &HashTicket,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+    ) -> Read<'_, Verdict> {
         let password = password.clone();
         let target = hash.and_then(|hash| Target::parse(hash.phc()));
         if hash.is_some() && target.is_none() {
-            tracing::warn!(?hash, "a stored password hash is in an unknown format: nothing fits it");
+            tracing::warn!(
+                ?hash,
+                "a stored password hash is in an unknown format: nothing fits it"
+            );
         }
-        let outdated = target.as_ref().is_some_and(|target| !target.is_made_by(&self.params));
+        let outdated = target
+            .as_ref()
+            .is_some_and(|target| !target.is_made_by(&self.params));
         let target = target.unwrap_or_else(|| self.nobody.clone());
         self.submit(ticket, move |answer| Work::Verify {
             password,

@@ -47,7 +47,10 @@ impl SystemIds {
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
             let stamp = now.max(last + 1);
-            match self.last.compare_exchange_weak(last, stamp, Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .last
+                .compare_exchange_weak(last, stamp, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return stamp,
                 Err(newer) => last = newer,
             }
@@ -66,9 +69,13 @@ impl Ids for SystemIds {
     }
 
     /// Panics when the system has no randomness to give: nothing that follows could be kept secret.
-    #[expect(clippy::disallowed_methods, reason = "this is the source of randomness")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the source of randomness"
+    )]
     fn random(&self, bytes: &mut [u8]) {
-        aws_lc_rs::rand::fill(bytes).expect("the system's random generator never fails once seeded");
+        aws_lc_rs::rand::fill(bytes)
+            .expect("the system's random generator never fails once seeded");
     }
 }
 
@@ -101,7 +108,9 @@ mod tests {
 
     #[test]
     fn ids_increase_while_the_clock_stands_still() {
-        let ids = SystemIds::new(Arc::new(Still(Time::from_second(1_762_000_000).expect("a time"))));
+        let ids = SystemIds::new(Arc::new(Still(
+            Time::from_second(1_762_000_000).expect("a time"),
+        )));
         let given: Vec<Uuid> = (0..20_000).map(|_| ids.next()).collect();
         assert!(given.is_sorted_by(|a, b| a < b));
     }

@@ -140,7 +140,8 @@ impl AccessTokens for JwtTokens {
         let claims: AccessClaims = decode(token, &known.key, &self.validation).ok()?.claims;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let not_before = serde_json::from_slice(&payload).ok()?;
-        self.is_in_force(&claims, &not_before, now).then_some(claims)
+        self.is_in_force(&claims, &not_before, now)
+            .then_some(claims)
     }
 
     fn jwks(&self) -> Value {

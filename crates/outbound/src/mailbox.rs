@@ -87,7 +87,11 @@ impl Mailbox {
 }
 
 impl Mailer for Mailbox {
-    fn send(&self, letter: Letter, idempotency_key: &str) -> BoxFuture<'_, Result<String, MailError>> {
+    fn send(
+        &self,
+        letter: Letter,
+        idempotency_key: &str,
+    ) -> BoxFuture<'_, Result<String, MailError>> {
         let id = self.keep(letter, idempotency_key);
         Box::pin(std::future::ready(Ok(id)))
     }
@@ -126,7 +130,10 @@ mod tests {
         assert_eq!(kept.len(), MAX_LETTERS);
         assert_eq!(kept[0].subject, format!("Letter {MAX_LETTERS}"));
         assert_eq!(kept[MAX_LETTERS - 1].subject, "Letter 1");
-        assert_eq!(mailbox.get(&kept[3].id).expect("there").subject, kept[3].subject);
+        assert_eq!(
+            mailbox.get(&kept[3].id).expect("there").subject,
+            kept[3].subject
+        );
         assert!(mailbox.get("nothing").is_none());
     }
 

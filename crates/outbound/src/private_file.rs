@@ -28,7 +28,10 @@ pub(crate) fn directory(path: &Path) -> Result<(), KeyError> {
         Err(error) => return Err(at(path)(error)),
     }
     refuse_exposed(path, "700")?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         sync_directory(parent)?;
     }
     Ok(())
@@ -61,7 +64,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> 
     }
     // Of exact size and one to spare, so that reading does not grow it and leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(at(path))?;
+    file.take(MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(at(path))?;
     Ok(Some(bytes))
 }
 

@@ -25,7 +25,7 @@ use quivive_app::ports::{Letter, MailError, Mailer};
 use quivive_delivery::{BoxFuture, Clock};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use connections::{Connections, Failure, Server, Tls};
+use connections::{Connections, Failure, Protection, Server};
 use redact::redact;
 
 /// How the connection is protected.
@@ -69,7 +69,9 @@ impl SmtpConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmtpConfigError {
-    #[error("letters to {0} would travel unprotected: use TLS (starttls or implicit); without it only this machine can be reached")]
+    #[error(
+        "letters to {0} would travel unprotected: use TLS (starttls or implicit); without it only this machine can be reached"
+    )]
     Unprotected(String),
     #[error("the sender's address, {0:?}, is not an e-mail address")]
     From(String),
@@ -94,7 +96,8 @@ pub struct SmtpMailer {
 impl SmtpMailer {
     /// Checks the configuration; connects only when there is a letter. `clock` dates the letters.
     pub fn new(config: &SmtpConfig, clock: Arc<dyn Clock>) -> Result<Self, SmtpConfigError> {
-        let from = address(&config.from).ok_or_else(|| SmtpConfigError::From(config.from.clone()))?;
+        let from =
+            address(&config.from).ok_or_else(|| SmtpConfigError::From(config.from.clone()))?;
         if config.from_name.contains(char::is_control) {
             return Err(SmtpConfigError::FromName);
         }
@@ -114,7 +117,7 @@ impl SmtpMailer {
             connections: Connections::new(Server {
                 host: config.host.clone(),
                 port: config.port,
-                tls: tls(config)?,
+                protection: protection(config)?,
                 hello: hello(&config.hello)?,
                 credentials,
                 timeout: config.timeout,
@@ -148,12 +151,19 @@ impl SmtpMailer {
     }
 
     fn too_slow(&self) -> MailError {
-        MailError::Transient(format!("the mail server took longer than {:?}", self.timeout))
+        MailError::Transient(format!(
+            "the mail server took longer than {:?}",
+            self.timeout
+        ))
     }
 }
 
 impl Mailer for SmtpMailer {
-    fn send(&self, letter: Letter, idempotency_key: &str) -> BoxFuture<'_, Result<String, MailError>> {
+    fn send(
+        &self,
+        letter: Letter,
+        idempotency_key: &str,
+    ) -> BoxFuture<'_, Result<String, MailError>> {
         Box::pin(self.deliver(letter, idempotency_key.to_owned()))
     }
 }
@@ -181,10 +191,10 @@ fn address(text: &str) -> Option<Address> {
     Address::new(local, domain).ok()
 }
 
-fn tls(config: &SmtpConfig) -> Result<Tls, SmtpConfigError> {
+fn protection(config: &SmtpConfig) -> Result<Protection, SmtpConfigError> {
     if config.tls == SmtpTls::None {
         return if is_this_machine(&config.host) {
-            Ok(Tls::None)
+            Ok(Protection::None)
         } else {
             Err(SmtpConfigError::Unprotected(config.host.clone()))
         };
@@ -196,9 +206,9 @@ fn tls(config: &SmtpConfig) -> Result<Tls, SmtpConfigError> {
     }
     let parameters = parameters.build().map_err(SmtpConfigError::Tls)?;
     Ok(if config.tls == SmtpTls::Implicit {
-        Tls::Implicit(parameters)
+        Protection::Implicit(parameters)
     } else {
-        Tls::StartTls(parameters)
+        Protection::StartTls(parameters)
     })
 }
 
@@ -211,7 +221,9 @@ fn is_this_machine(host: &str) -> bool {
 fn hello(name: &str) -> Result<ClientId, SmtpConfigError> {
     let is_name = !name.is_empty()
         && name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
     match name.parse() {
         Ok(IpAddr::V4(ip)) => Ok(ClientId::Ipv4(ip)),
         Ok(IpAddr::V6(ip)) => Ok(ClientId::Ipv6(ip)),
@@ -224,14 +236,19 @@ fn hello(name: &str) -> Result<ClientId, SmtpConfigError> {
 const SIGN_IN_REPLIES: [u16; 4] = [530, 534, 535, 538];
 
 fn mail_error(failure: &Failure, to: Option<(&str, &Address)>) -> MailError {
-    let known: Vec<&str> = to.iter().flat_map(|(typed, to)| [*typed, to.as_ref()]).collect();
+    let known: Vec<&str> = to
+        .iter()
+        .flat_map(|(typed, to)| [*typed, to.as_ref()])
+        .collect();
     match failure {
         Failure::Connecting(error) => {
             MailError::Transient(format!("connecting: {}", redact(&chain(error), &known)))
         }
         Failure::Sending(error) => {
             let text = redact(&chain(error), &known);
-            let refuses_us = error.status().is_some_and(|code| SIGN_IN_REPLIES.contains(&code.into()));
+            let refuses_us = error
+                .status()
+                .is_some_and(|code| SIGN_IN_REPLIES.contains(&code.into()));
             // What the client itself refuses to send is a letter that this server cannot take.
             if (error.is_permanent() && !refuses_us) || error.is_client() {
                 MailError::Permanent(text)

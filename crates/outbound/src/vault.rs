@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use crate::derivation::{Secret, derive, mac};
 use crate::keys::{KeyError, KeyStore};
 use file::KeyFile;
-use keeper::{Cache, Keeper, Request};
+use keeper::{Cache, FoundAnswer, Keeper, Request};
 use record::{MAX_NAME_BYTES, Wrapping, aes_256_gcm};
 
 /// The file's name.
@@ -103,13 +103,15 @@ impl FileVault {
     fn lookup(
         &self,
         name: &str,
-        request: fn(Arc<str>, oneshot::Sender<Result<Option<Arc<SubjectKey>>, Fault>>) -> Request,
+        request: fn(Arc<str>, FoundAnswer) -> Request,
     ) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>> {
         if let Some(key) = self.cache.get(name) {
             return Box::pin(std::future::ready(Ok(Some(key as Arc<dyn SealKey>))));
         }
         if name.len() > MAX_NAME_BYTES {
-            let fault = Fault::Internal(format!("a key's name has at most {MAX_NAME_BYTES} bytes: {name}"));
+            let fault = Fault::Internal(format!(
+                "a key's name has at most {MAX_NAME_BYTES} bytes: {name}"
+            ));
             return Box::pin(std::future::ready(Err(fault)));
         }
         let (answer, answered) = oneshot::channel();
@@ -215,7 +217,10 @@ impl SealKey for SubjectKey {
     }
 
     fn digest(&self, bytes: &[u8]) -> [u8; 32] {
-        mac(&hmac::Key::new(hmac::HMAC_SHA256, self.digesting.as_slice()), bytes)
+        mac(
+            &hmac::Key::new(hmac::HMAC_SHA256, self.digesting.as_slice()),
+            bytes,
+        )
     }
 }
 

@@ -35,8 +35,6 @@ use serde::Deserialize;
 
 pub use admin::FirstAdmin;
 pub use log::{Format, Log};
-pub use mail::{Smtp, Tls};
-pub use passwords::Hashing;
 pub use plan::Plan;
 pub use problem::{Problem, Problems};
 pub use reference::TEXT as REFERENCE;
@@ -59,7 +57,6 @@ struct Sections {
     database: storage::Database,
     product: lifetimes::Product,
     registration: access::Registration,
-    #[serde(default)]
     mail: mail::Mail,
     #[serde(default)]
     links: links::Links,
@@ -70,7 +67,7 @@ struct Sections {
     tokens: lifetimes::Tokens,
     sessions: lifetimes::Sessions,
     letters: lifetimes::Letters,
-    hashing: passwords::HashingSection,
+    hashing: passwords::HashingCost,
     delivery: delivery::Delivery,
     log: log::LogSection,
     #[serde(default)]

@@ -1,1 +1,37 @@
-//! placeholder
+//! Quivive as a library: an identity server whose every step is an event, inside another program.
+//!
+//! [`Builder`] puts a server together, [`Server`] gives its router to nest in an axum app, and a [`Subscription`] reacts
+//! to its events in code; `examples/embed.rs` does all three. The program of the same name is built on nothing else:
+//! [`config`] gathers its settings, [`serve`](mod@serve) runs a server, [`control`] is how commands talk to it.
+
+pub mod audit;
+pub mod builder;
+pub mod config;
+pub mod control;
+mod failure;
+mod fingerprints;
+mod health;
+pub mod logging;
+mod private;
+mod secrets;
+pub mod serve;
+mod start;
+
+pub use builder::{Builder, Server};
+pub use failure::{Class, Failure};
+pub use quivive_app::kernel::Kernel;
+pub use quivive_app::{Request, Settings};
+pub use quivive_delivery::subscriber::{Filter, Handler, Outcome, Received, Subscription};
+pub use start::StartError;
+pub use {quivive_app as app, quivive_delivery as delivery, quivive_domain as domain};
+
+/// The document that describes the HTTP API, as JSON.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&quivive_web::openapi())
+}
+
+/// Every event type there is. Needs neither data nor configuration.
+pub fn catalogue() -> Result<delivery::Catalogue, StartError> {
+    let workflows = app::switchboard::workflows().map_err(StartError::Catalogue)?;
+    Ok(workflows.catalogue().clone())
+}

@@ -68,8 +68,10 @@ impl<'c> Checkpoints<'c> {
         }
     }
 
-    /// The last one, when the store closes in good health: leaves an empty log.
-    pub(crate) fn at_close(&mut self) -> Result<(), String> {
+    /// Carries over everything and leaves an empty log, as far as nobody reads it. The last one, when the store closes in
+    /// good health, and the first: if the run before ended on a failed sync, the kernel may show pages that are not on the
+    /// disk. Written again, they are, before anything is added to them.
+    pub(crate) fn whole(&mut self) -> Result<(), String> {
         self.carry(CheckpointMode::TRUNCATE)
     }
 

@@ -26,8 +26,7 @@ impl StatementError {
             Self::Misuse(text) => text.clone(),
             Self::Sqlite(error) => match error.sqlite_error() {
                 Some(failure) => {
-                    let code = failure.extended_code;
-                    let call = failed_call(code);
+                    let (call, code) = (failed_call(error), failure.extended_code);
                     format!("{error}{call} (SQLite error {code}): {doing}")
                 }
                 None => format!("{error}: {doing}"),
@@ -50,8 +49,8 @@ impl StatementError {
 }
 
 /// SQLite says only "disk I/O error"; which call failed tells an operator where to look.
-fn failed_call(extended_code: i32) -> &'static str {
-    match extended_code {
+pub(crate) fn failed_call(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_extended_error_code().unwrap_or_default() {
         ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ => ", a read failed",
         ffi::SQLITE_IOERR_WRITE => ", a write failed",
         ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => ", a sync failed",

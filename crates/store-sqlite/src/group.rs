@@ -87,7 +87,6 @@ impl<'c> Group<'c> {
         let alone = transactions.len() == 1;
         let mut applied = false;
         for transaction in transactions {
-            let before = self.tip;
             let outcome = if alone {
                 self.apply(transaction, recorded_at)
             } else {
@@ -98,10 +97,7 @@ impl<'c> Group<'c> {
                     applied = true;
                     answers.push(Ok(committed));
                 }
-                Err(Undo::One(error)) => {
-                    self.tip = before;
-                    answers.push(Err(error));
-                }
+                Err(Undo::One(error)) => answers.push(Err(error)),
                 Err(Undo::Group(fault)) => return Err(fault),
             }
         }
@@ -128,6 +124,7 @@ impl<'c> Group<'c> {
         outcome
     }
 
+    /// Moves `tip` only when all of it is in.
     fn apply(&mut self, transaction: Transaction, recorded_at: Time) -> Result<Committed, Undo> {
         for (index, write) in transaction.writes.iter().enumerate() {
             let missed = match (self.write(write), write.expect) {
@@ -142,11 +139,12 @@ impl<'c> Group<'c> {
         }
         // Where nothing is appended the answer is the head, as documented.
         let first_position = self.tip.position + u64::from(!transaction.records.is_empty());
+        let mut tip = self.tip;
         for record in transaction.records {
-            match append::append(&mut self.statements, self.tip, recorded_at, record) {
-                Ok(tip) => self.tip = tip,
+            match append::append(&mut self.statements, tip, recorded_at, record) {
+                Ok(moved) => tip = moved,
                 Err(error) if Reach::of(&error) == Reach::Guard => {
-                    let position = self.tip.position + 1;
+                    let position = tip.position + 1;
                     return Err(Undo::Group(Fault::Stopped(format!(
                         "position {position} of the log is taken by an event that its head does not know"
                     ))));
@@ -154,6 +152,7 @@ impl<'c> Group<'c> {
                 Err(error) => return Err(self.undo(&error, "appending to the log")),
             }
         }
+        self.tip = tip;
         Ok(Committed { first_position })
     }
 

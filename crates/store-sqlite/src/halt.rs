@@ -42,3 +42,18 @@ impl Halt {
         self.why.subscribe()
     }
 }
+
+/// Stops the store when the thread that holds it panics. It must be dropped before anything whose end wakes a caller, so
+/// declare it after: the caller then finds the reason.
+pub(crate) struct OnPanic<'h> {
+    pub(crate) halt: &'h Halt,
+    pub(crate) why: &'static str,
+}
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.halt.stop(self.why);
+        }
+    }
+}

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quivive_delivery::{Clock, Head};
-use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::checkpoint::Checkpoints;
 use crate::migrate::{self, Migrated, Migration};
-use crate::{connection, lock};
+use crate::{connection, failure, lock};
 
 /// The database's file inside the data directory.
 pub(crate) const FILE: &str = "quivive.db";
@@ -86,7 +86,9 @@ pub enum OpenError {
          program. Restore a backup, or run `audit verify` on a copy"
     )]
     Head { position: u64 },
-    #[error("cannot open the database")]
+    #[error("cannot carry over what the last run left in the write-ahead log: {0}")]
+    Unsound(String),
+    #[error("cannot open the database{}", failure::failed_call(.0))]
     Database(#[from] rusqlite::Error),
     #[error("cannot start a thread for the database")]
     Thread(#[source] io::Error),
@@ -132,9 +134,9 @@ pub(crate) fn open(options: &SqliteOptions, migrations: &[Migration]) -> Result<
     let path = dir.join(FILE);
     prepare_file(&path)?;
     let mut connection = connection::writer(&path, options.max_pages)?;
-    // What a run left in the write-ahead log is carried over and synced before anything is added. If that run ended on a
-    // failed sync, the kernel may show pages that are not on the disk; written again, they are.
-    connection.wal_checkpoint_v2(Some(c"main"), CheckpointMode::TRUNCATE)?;
+    Checkpoints::new(&connection)
+        .whole()
+        .map_err(OpenError::Unsound)?;
     let migrated = migrate::run(&mut connection, migrations)?;
     let head = head(&connection)?;
     check_head(&connection, head)?;

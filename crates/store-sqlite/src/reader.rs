@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use crate::failure::StatementError;
-use crate::halt::Halt;
+use crate::halt::{Halt, OnPanic};
 use crate::queue::Queue;
 use crate::statements::{Prepared, Statements};
 
@@ -43,8 +43,8 @@ pub(crate) struct Question {
 
 /// Serves reads until the queue is closed and empty.
 pub(crate) fn run(mut connection: Connection, queue: &Arc<Queue<Question>>, halt: &Arc<Halt>) {
-    let _ending = Ending { queue, halt };
-    let timer = match Timer::install(&mut connection) {
+    let _ending = Ending(queue);
+    let timer = match Timer::install(&mut connection, READ_TIME) {
         Ok(timer) => timer,
         Err(error) => {
             halt.stop(&StatementError::Sqlite(error).describe("setting a reader's time limit"));
@@ -55,15 +55,20 @@ pub(crate) fn run(mut connection: Connection, queue: &Arc<Queue<Question>>, halt
     let mut statements = Statements::new(&connection);
     let mut taken = Vec::with_capacity(1);
     while queue.take(1, &mut taken) {
-        for question in taken.drain(..) {
-            if question.answer.is_closed() {
-                continue;
-            }
-            timer.start();
-            let rows = read(&mut statements, question.sql, &question.params)
-                .map_err(|error| fault(&error, question.sql));
-            let _ = question.answer.send(rows);
+        let Some(question) = taken.pop() else {
+            continue;
+        };
+        let _told = OnPanic {
+            halt,
+            why: "a reader panicked",
+        };
+        if question.answer.is_closed() {
+            continue;
         }
+        timer.start();
+        let rows = read(&mut statements, question.sql, &question.params)
+            .map_err(|error| fault(&error, question.sql));
+        let _ = question.answer.send(rows);
     }
 }
 
@@ -132,42 +137,73 @@ fn fault(error: &StatementError, sql: &str) -> Fault {
 /// Interrupts a statement that runs past its time.
 struct Timer {
     epoch: Instant,
-    /// Milliseconds after `epoch`.
-    deadline_ms: Arc<AtomicU64>,
+    limit: Duration,
+    /// Microseconds after `epoch`.
+    deadline_us: Arc<AtomicU64>,
 }
 
 impl Timer {
-    fn install(connection: &mut Connection) -> rusqlite::Result<Self> {
+    fn install(connection: &mut Connection, limit: Duration) -> rusqlite::Result<Self> {
         let epoch = Instant::now();
-        let deadline_ms = Arc::new(AtomicU64::new(u64::MAX));
-        let seen = Arc::clone(&deadline_ms);
-        let late = move || since(epoch) > seen.load(Ordering::Relaxed);
+        let deadline_us = Arc::new(AtomicU64::new(u64::MAX));
+        let seen = Arc::clone(&deadline_us);
+        let late = move || microseconds(epoch.elapsed()) > seen.load(Ordering::Relaxed);
         connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late))?;
-        Ok(Self { epoch, deadline_ms })
+        Ok(Self {
+            epoch,
+            limit,
+            deadline_us,
+        })
     }
 
+    /// Gives the next statement its time.
     fn start(&self) {
-        let limit_ms = u64::try_from(READ_TIME.as_millis()).unwrap_or(u64::MAX);
-        let deadline_ms = since(self.epoch).saturating_add(limit_ms);
-        self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
+        let deadline_us = microseconds(self.epoch.elapsed() + self.limit);
+        self.deadline_us.store(deadline_us, Ordering::Relaxed);
     }
 }
 
-fn since(epoch: Instant) -> u64 {
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A panic in one reader stops the store: with fewer readers than thought, callers might wait for ever.
-struct Ending<'a> {
-    queue: &'a Queue<Question>,
-    halt: &'a Halt,
-}
+/// A panic in one reader ends all reading: with fewer readers than thought, callers might wait for ever.
+struct Ending<'a>(&'a Queue<Question>);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.halt.stop("a reader panicked");
-            self.queue.abandon();
+            self.0.abandon();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quivive_delivery::Fault;
+    use rusqlite::Connection;
+
+    use super::{Timer, fault, read};
+    use crate::statements::Statements;
+
+    #[test]
+    fn a_read_ends_when_its_time_is_over_and_the_next_has_its_own() {
+        let endless =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+        let mut connection = Connection::open_in_memory().unwrap();
+        let timer = Timer::install(&mut connection, Duration::from_millis(20)).unwrap();
+        let mut statements = Statements::new(&connection);
+        for _ in 0..2 {
+            timer.start();
+            let error = read(&mut statements, endless, &[]).unwrap_err();
+            let Fault::Internal(text) = fault(&error, endless) else {
+                panic!("{error:?}");
+            };
+            assert!(text.starts_with("a read took longer than 10s"), "{text}");
+            timer.start();
+            assert_eq!(read(&mut statements, "SELECT 1", &[]).unwrap().len(), 1);
         }
     }
 }

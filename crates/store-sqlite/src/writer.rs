@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
 use crate::group::{Answer, GROUP, Group};
-use crate::halt::Halt;
+use crate::halt::{Halt, OnPanic};
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::statements::Statements;
@@ -41,17 +41,14 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs until the queue is closed and empty, or the store must stop.
     pub(crate) fn run(self) {
-        let _ending = Ending {
-            queue: Arc::clone(&self.queue),
-            halt: Arc::clone(&self.halt),
-        };
+        let _ending = Abandon(Arc::clone(&self.queue));
         let durable = *self.head.borrow();
         let statements = Statements::new(&self.connection);
         let mut group = Group::new(statements, Arc::clone(&self.clock), durable);
         let mut checkpoints = Checkpoints::new(&self.connection);
         match self.serve(&mut group, &mut checkpoints) {
             Ok(()) => {
-                if let Err(why) = checkpoints.at_close() {
+                if let Err(why) = checkpoints.whole() {
                     self.halt.stop(&why);
                 }
             }
@@ -73,6 +70,10 @@ impl Writer {
     ) -> Result<(), String> {
         let mut jobs: Vec<Job> = Vec::with_capacity(GROUP);
         let mut answers = Vec::with_capacity(GROUP);
+        let _told = OnPanic {
+            halt: &self.halt,
+            why: "the writer panicked",
+        };
         while self.queue.take(GROUP, &mut jobs) {
             let transactions = jobs
                 .iter_mut()
@@ -112,17 +113,11 @@ impl Writer {
     }
 }
 
-/// Whatever ends the thread: callers in the queue, and those to come, get an answer.
-struct Ending {
-    queue: Arc<Queue<Job>>,
-    halt: Arc<Halt>,
-}
+/// Whatever ends the thread: nobody gets into the queue any more, and who is in it gets an answer.
+struct Abandon(Arc<Queue<Job>>);
 
-impl Drop for Ending {
+impl Drop for Abandon {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.halt.stop("the writer panicked");
-        }
-        self.queue.abandon();
+        self.0.abandon();
     }
 }

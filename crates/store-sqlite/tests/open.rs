@@ -144,8 +144,15 @@ async fn a_running_servers_database_can_be_read_beside_it() {
         Err(CommitError::Fault(Fault::Internal(_)))
     ));
     drop(beside);
+    // Who reads for long keeps the server neither from closing nor from starting.
+    let foreign = rusqlite::Connection::open(dir.file()).unwrap();
+    foreign.execute_batch("BEGIN; SELECT * FROM event").unwrap();
     store.apply(events(1)).await.unwrap();
     drop(store);
+    let wal = dir.data().join("quivive.db-wal");
+    assert_ne!(wal.metadata().unwrap().len(), 0);
+    drop(dir.open());
+    foreign.execute_batch("COMMIT").unwrap();
     // And without the server.
     let alone = Sqlite::open_read_only(&dir.file()).unwrap();
     assert_eq!(verified(&alone).await, 6);

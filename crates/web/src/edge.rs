@@ -91,7 +91,7 @@ impl Edge {
             Place::Listed(route)
         } else if ROUTES.iter().any(|route| route.path == path) {
             Place::OtherMethod
-        } else if path.starts_with("/api/") || path.starts_with("/.well-known/") {
+        } else if path.starts_with("/api/") {
             Place::Unlisted
         } else {
             Place::Page
@@ -317,3 +317,6 @@ fn record(visit: &Visit, answer: &Response) {
         "answered"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub(crate) fn page(title: &str, main: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{0}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"robots\" content=\"noindex\">\n\
-         <link rel=\"stylesheet\" href=\"/assets/style.css\">\n</head>\n<body>\n\
+         <link rel=\"stylesheet\" href=\"/assets/style.css\">\n</head>\n<body class=\"wide\">\n\
          <a class=\"skip\" href=\"#main\">Skip to content</a>\n<main id=\"main\" tabindex=\"-1\">\n\
          <h1>{0}</h1>\n{main}</main>\n</body>\n</html>\n",
         escape(title)

@@ -2,14 +2,56 @@
 //!
 //! A route parses, calls [`quivive_app::Kernel::execute`], and maps the reply or the refusal to an answer. Nothing here
 //! decides anything about identity.
+//!
+//! **The way of a request.** [`edge`] gives it an id and a context ([`request`]), checks its host ([`host`]), counts it
+//! ([`limits`]) and asks for the authority that the list of routes demands ([`routes::ROUTES`], [`auth`]). The handler's
+//! extractor lets only a strict body through ([`json`]). On the way out the edge writes problems ([`problem`]) and the
+//! headers that every answer has ([`headers`]).
+//!
+//! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, its line in the family's
+//! `router()`, and its line in the list. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
+
+mod auth;
+mod cors;
+mod edge;
+mod even;
+mod headers;
+mod host;
+mod html;
+mod json;
+pub mod limits;
+pub mod openapi;
+pub mod pages;
+pub mod problem;
+pub mod request;
+pub mod routes;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use quivive_app::access::Access;
 use quivive_app::{Kernel, Settings};
 use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
 use secrecy::SecretString;
+
+pub use openapi::openapi;
+
+use problem::{Code, Problem};
+
+/// Everything: the API, the pages, and the edge around them. Serve it with
+/// `into_make_service_with_connect_info::<SocketAddr>()`; without that all clients are one source.
+pub fn router(web: Arc<Web>) -> Router {
+    let (api, _) = routes::api().split_for_parts();
+    let edge = Arc::new(edge::Edge::new(Arc::clone(&web)));
+    api.with_state(Arc::clone(&web))
+        .merge(pages::router(web))
+        .fallback(async || Problem::new(Code::NotFound))
+        .layer(from_fn_with_state(edge, edge::edge))
+}
 
 /// What the outside may see of this server.
 #[derive(Debug, Clone)]

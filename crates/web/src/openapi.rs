@@ -132,8 +132,8 @@ fn answer(description: &str) -> Response {
     ResponseBuilder::new().description(description).build()
 }
 
-fn problem() -> Content {
-    ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name()))).build()
+fn problem() -> RefOr<Content> {
+    RefOr::T(ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name()))).build())
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ pub(crate) struct Document<'a> {
     #[schema(required = false)]
     errors: &'a [FieldError],
     /// Also in the header `X-Request-Id`, and in the events of the request.
+    #[schema(value_type = String, format = "uuid")]
     request_id: Uuid,
 }
 

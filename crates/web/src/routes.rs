@@ -106,3 +106,6 @@ pub(crate) fn api() -> OpenApiRouter<Arc<Web>> {
         .merge(operation::router())
         .merge(docs::router())
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,7 +129,7 @@ impl Kernel {
         let keys = self.seal_keys(cx).await?;
         let trail = self.trail(cx, keys);
         let event = workflow.attempted(cx.subject());
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         loop {
             let (guess, reservation) = match workflow.reserve(cx).await? {
                 Reservation::NotNeeded => (Guess::NotNeeded, None),

@@ -1,1 +1,36 @@
-//! placeholder: the engine
+//! The engine: brings every committed event to every subscription that wants it.
+//!
+//! **Cast.** The [`tail`] reads the log once for all. Each subscription has a [`runner`], a task that does what its
+//! [`machine`], a state without I/O, decides: what is delivered now, what is tried again when, what is written down. The
+//! [`scribe`] makes records of what handlers and the engine have to say.
+//!
+//! **Flow.** A commit moves the head of the log → the tail reads on and fills its ring → a runner takes what its window
+//! has room for → events that are ready are delivered, one at a time per key → what is done moves the cursor, in memory;
+//! once a second the cursor is saved. That is all that is ever written for an event that is handled without trouble.
+//! An event that fails is tried twice more at once, then its key gets a lane: a second cursor with a due time, one row,
+//! behind which the key's later events wait in the log. A lane whose event will not work is parked, and says so with an
+//! `EventDeadLettered`, in the same commit.
+//!
+//! **Guarantees.** Every event reaches every subscription that wants it at least once. The events of one key reach it in
+//! order, through retries and restarts too. A key in trouble delays no other, nor does a handler that hangs: after a
+//! second its key has a lane. What a handler leaves behind in our database is committed exactly once, with the fact that
+//! it was. Whatever a handler does, the commit that raised the event is not affected.
+//!
+//! **Not guaranteed.** Order between keys. Exactly-once of what a handler does elsewhere: after a crash it is called
+//! again, with the same idempotency key. That a handler which blocks its thread delays only its own key.
+
+mod delivery;
+mod figures;
+mod machine;
+mod runner;
+mod running;
+mod scribe;
+mod selection;
+mod start;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use machine::DeliveryState;
+pub use running::{DeliveryStatus, Running, SubscriptionStatus};
+pub use start::{Engine, Parts, StartError};

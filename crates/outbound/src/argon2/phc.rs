@@ -49,7 +49,10 @@ impl Target {
             && params.p_cost() <= MAX_LANES
             && params.keyid().is_empty()
             && params.data().is_empty();
-        let version = phc.version.map_or(Ok(Version::V0x10), Version::try_from).ok()?;
+        let version = phc
+            .version
+            .map_or(Ok(Version::V0x10), Version::try_from)
+            .ok()?;
         within_reason.then_some(Self {
             params,
             version,
@@ -66,7 +69,9 @@ impl Target {
             && same(Params::p_cost)
             && self.version == Version::V0x13
             && self.salt.len() >= SALT_BYTES
-            && self.expected.is_some_and(|expected| expected.len() == HASH_BYTES)
+            && self
+                .expected
+                .is_some_and(|expected| expected.len() == HASH_BYTES)
     }
 
     /// How many blocks of 1 KiB [`Self::compute`] needs.

@@ -101,7 +101,12 @@ struct State {
 }
 
 impl Threads {
-    pub(super) fn new(most: NonZeroUsize, limit: usize, usual_blocks: usize, rhythm: Rhythm) -> Self {
+    pub(super) fn new(
+        most: NonZeroUsize,
+        limit: usize,
+        usual_blocks: usize,
+        rhythm: Rhythm,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
@@ -141,7 +146,9 @@ impl Threads {
         let mut state = self.shared.state();
         if state.jobs.len() >= state.limit {
             // Each job has a place, and there are no more places than this.
-            return Err(Fault::Internal("more password hashes than places".to_owned()));
+            return Err(Fault::Internal(
+                "more password hashes than places".to_owned(),
+            ));
         }
         state.jobs.push_back(job);
         if state.jobs.len() > state.idle && state.alive < self.most.get() {
@@ -214,7 +221,10 @@ impl Shared {
                 blocks = Vec::new();
             }
             let took = begun.elapsed();
-            last_hash_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            last_hash_us.store(
+                u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
             metrics::histogram!("quivive_password_hash_seconds").record(took.as_secs_f64());
         }
     }

@@ -62,11 +62,11 @@ impl Case {
         format!("{message}.{signature}")
     }
 
-    fn with_header(&self, change: Value) -> String {
+    fn with_header(&self, change: &Value) -> String {
         self.signed(&merged(self.header(), change), &json!(claims()).to_string())
     }
 
-    fn with_claims(&self, change: Value) -> String {
+    fn with_claims(&self, change: &Value) -> String {
         self.signed(&self.header().to_string(), &merged(json!(claims()), change))
     }
 
@@ -80,7 +80,7 @@ fn b64(bytes: &[u8]) -> String {
 }
 
 /// `null` takes a member away.
-fn merged(mut object: Value, change: Value) -> String {
+fn merged(mut object: Value, change: &Value) -> String {
     let members = object.as_object_mut().expect("an object");
     for (name, value) in change.as_object().expect("an object") {
         if value.is_null() {
@@ -98,13 +98,19 @@ fn ours_verify() {
     let token = case.tokens.sign(&claims()).expect("signed");
     assert_eq!(case.tokens.verify(&token, now()), Some(claims()));
     let header = OurHeader::parse(token.split('.').next().expect("a header")).expect("ours");
-    assert_eq!((header.typ.as_str(), header.kid.as_str()), ("at+jwt", case.kid()));
+    assert_eq!(
+        (header.typ.as_str(), header.kid.as_str()),
+        ("at+jwt", case.kid())
+    );
     assert!(token.len() < 1_000, "{}", token.len());
     // What the tests below make differs in what they change alone.
-    assert!(case.accepts(&case.with_header(json!({}))));
-    assert!(case.accepts(&case.with_claims(json!({}))));
+    assert!(case.accepts(&case.with_header(&json!({}))));
+    assert!(case.accepts(&case.with_claims(&json!({}))));
     for typ in ["AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
-        assert!(case.accepts(&case.with_header(json!({ "typ": typ }))), "{typ}");
+        assert!(
+            case.accepts(&case.with_header(&json!({ "typ": typ }))),
+            "{typ}"
+        );
     }
 }
 
@@ -153,9 +159,12 @@ fn headers_that_say_something_else_are_refused() {
         json!({"typ": "application/application/at+jwt"}),
         json!({"typ": ["at+jwt"]}),
     ] {
-        assert!(!case.accepts(&case.with_header(change.clone())), "{change}");
+        assert!(!case.accepts(&case.with_header(&change)), "{change}");
     }
-    let twice = format!(r#"{{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"{}"}}"#, case.kid());
+    let twice = format!(
+        r#"{{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"{}"}}"#,
+        case.kid()
+    );
     assert!(!case.accepts(&case.signed(&twice, &json!(claims()).to_string())));
 }
 
@@ -167,16 +176,23 @@ fn forged_signatures_are_refused() {
     let (message, signature) = token.rsplit_once('.').expect("three parts");
     let public = case.keys.signing_keys()[0].public;
     let hs256 = |secret: &[u8]| {
-        let header = merged(case.header(), json!({"alg": "HS256"}));
-        let message = format!("{}.{}", b64(header.as_bytes()), b64(json!(claims()).to_string().as_bytes()));
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+        let header = merged(case.header(), &json!({"alg": "HS256"}));
+        let message = format!(
+            "{}.{}",
+            b64(header.as_bytes()),
+            b64(json!(claims()).to_string().as_bytes())
+        );
+        let tag = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, secret),
+            message.as_bytes(),
+        );
         format!("{message}.{}", b64(tag.as_ref()))
     };
     let stranger = crate::jwt::tests::case();
     let foreign = stranger.signed(&case.header().to_string(), &json!(claims()).to_string());
     let [header, payload] = [0, 1].map(|n| token.split('.').nth(n).expect("a part"));
-    let none = b64(merged(case.header(), json!({"alg": "none"})).as_bytes());
-    let admin = b64(merged(json!(claims()), json!({"roles": ["admin"]})).as_bytes());
+    let none = b64(merged(case.header(), &json!({"alg": "none"})).as_bytes());
+    let admin = b64(merged(json!(claims()), &json!({"roles": ["admin"]})).as_bytes());
     for forged in [
         String::new(),
         ".".to_owned(),
@@ -201,7 +217,8 @@ fn forged_signatures_are_refused() {
         hs256(b64(&public).as_bytes()),
         hs256(b""),
         foreign,
-        json!({"payload": payload, "signatures": [{"protected": header, "signature": signature}]}).to_string(),
+        json!({"payload": payload, "signatures": [{"protected": header, "signature": signature}]})
+            .to_string(),
     ] {
         assert!(!case.accepts(&forged), "{forged}");
     }
@@ -259,7 +276,7 @@ fn claims_out_of_their_place_or_time_are_refused() {
         json!({"amr": null}),
         json!({"auth_time": null}),
     ] {
-        assert!(!case.accepts(&case.with_claims(change.clone())), "{change}");
+        assert!(!case.accepts(&case.with_claims(&change)), "{change}");
     }
     for change in [
         json!({"exp": now + 1}),
@@ -267,10 +284,13 @@ fn claims_out_of_their_place_or_time_are_refused() {
         json!({"nbf": now}),
         json!({"of_a_later_version": true}),
     ] {
-        assert!(case.accepts(&case.with_claims(change.clone())), "{change}");
+        assert!(case.accepts(&case.with_claims(&change)), "{change}");
     }
     for payload in ["", "null", "[]", "1", "{}", "\u{feff}{}"] {
-        assert!(!case.accepts(&case.signed(&case.header().to_string(), payload)), "{payload}");
+        assert!(
+            !case.accepts(&case.signed(&case.header().to_string(), payload)),
+            "{payload}"
+        );
     }
 }
 
@@ -287,11 +307,11 @@ fn a_token_expires_by_the_given_clock() {
 #[test]
 fn long_tokens_are_refused_unread() {
     let case = case();
-    let long = case.with_claims(json!({"filler": "x".repeat(MAX_TOKEN_BYTES)}));
+    let long = case.with_claims(&json!({"filler": "x".repeat(MAX_TOKEN_BYTES)}));
     assert!(!case.accepts(&long));
     assert!(!case.accepts(&".".repeat(MAX_TOKEN_BYTES)));
     assert!(!case.accepts(&"[".repeat(MAX_TOKEN_BYTES)));
-    assert!(case.accepts(&case.with_claims(json!({"filler": "x".repeat(1_000)}))));
+    assert!(case.accepts(&case.with_claims(&json!({"filler": "x".repeat(1_000)}))));
 }
 
 #[test]

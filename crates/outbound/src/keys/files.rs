@@ -101,14 +101,19 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
     {
         Ok(found)
     } else {
-        Err(KeyError::malformed(&list_path, "it names no current key for each use"))
+        Err(KeyError::malformed(
+            &list_path,
+            "it names no current key for each use",
+        ))
     }
 }
 
 /// Current keys first, then the newest; revoked ones not at all.
 fn by_service(keys: &[Entry]) -> Vec<&Entry> {
-    let mut serving: Vec<&Entry> =
-        keys.iter().filter(|key| key.state != KeyState::Revoked).collect();
+    let mut serving: Vec<&Entry> = keys
+        .iter()
+        .filter(|key| key.state != KeyState::Revoked)
+        .collect();
     serving.sort_by(|a, b| {
         let rank = |key: &Entry| key.state != KeyState::Current;
         (rank(a), b.created_at).cmp(&(rank(b), a.created_at))
@@ -141,22 +146,31 @@ fn read_secret(path: &Path) -> Result<Option<Secret>, KeyError> {
     };
     let mut secret = Secret::default();
     if bytes.len() != secret.len() {
-        return Err(KeyError::malformed(path, format!("it has {} bytes, not 32", bytes.len())));
+        return Err(KeyError::malformed(
+            path,
+            format!("it has {} bytes, not 32", bytes.len()),
+        ));
     }
     secret.copy_from_slice(&bytes);
     Ok(Some(secret))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<List, KeyError> {
-    let list: List =
-        serde_json::from_slice(bytes).map_err(|error| KeyError::malformed(path, error.to_string()))?;
+    let list: List = serde_json::from_slice(bytes)
+        .map_err(|error| KeyError::malformed(path, error.to_string()))?;
     if list.version != LIST_VERSION {
-        let what = format!("it is of version {}, and this program knows {LIST_VERSION}", list.version);
+        let what = format!(
+            "it is of version {}, and this program knows {LIST_VERSION}",
+            list.version
+        );
         return Err(KeyError::malformed(path, what));
     }
     // The id becomes part of a path.
     match list.keys.iter().find(|key| !is_kid(&key.kid)) {
-        Some(_) => Err(KeyError::malformed(path, "the id of a key is not in hexadecimal digits")),
+        Some(_) => Err(KeyError::malformed(
+            path,
+            "the id of a key is not in hexadecimal digits",
+        )),
         None => Ok(list),
     }
 }
@@ -210,7 +224,10 @@ fn left_over(directory: &Path, now: Time) -> Result<Vec<Entry>, KeyError> {
             kid,
             usage,
             state: KeyState::Previous,
-            created_at: changed.ok().and_then(|time| Time::try_from(time).ok()).unwrap_or(now),
+            created_at: changed
+                .ok()
+                .and_then(|time| Time::try_from(time).ok())
+                .unwrap_or(now),
         });
     }
     keys.sort_by_key(|key| std::cmp::Reverse(key.created_at));
@@ -220,7 +237,10 @@ fn left_over(directory: &Path, now: Time) -> Result<Vec<Entry>, KeyError> {
         }
     }
     if !keys.is_empty() {
-        tracing::warn!(keys = keys.len(), "keyring.json was missing: the keys that are there are used again");
+        tracing::warn!(
+            keys = keys.len(),
+            "keyring.json was missing: the keys that are there are used again"
+        );
     }
     Ok(keys)
 }

@@ -16,7 +16,10 @@ fn file(scratch: &Scratch, starts: &str) -> PathBuf {
     fs::read_dir(scratch.path().join("keys"))
         .expect("the directory")
         .map(|file| file.expect("a file").path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(starts)))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(starts))
+        })
         .expect("a file of that name")
 }
 
@@ -26,12 +29,28 @@ fn the_first_start_makes_everything_for_its_owner_alone() {
     assert!(made(&scratch).created());
     assert!(!made(&scratch).created());
     let directory = scratch.path().join("keys");
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let mode = |path: &Path| {
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!(mode(&directory), 0o700);
-    for starts in ["master.key", "tokens-", "signing-", "keyring.json", "subject-keys.dat"] {
+    for starts in [
+        "master.key",
+        "tokens-",
+        "signing-",
+        "keyring.json",
+        "subject-keys.dat",
+    ] {
         assert_eq!(mode(&file(&scratch, starts)), 0o600, "{starts}");
     }
-    assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 5, "nothing is left over");
+    assert_eq!(
+        fs::read_dir(&directory).expect("the directory").count(),
+        5,
+        "nothing is left over"
+    );
 }
 
 #[test]
@@ -39,12 +58,21 @@ fn what_is_made_stays_the_same_over_starts() {
     let scratch = Scratch::new();
     let (first, second) = (made(&scratch), made(&scratch));
     assert_eq!(first.current(), second.current());
-    let mac = |keys: &KeyStore, purpose| keys.mac(keys.current(), purpose, b"message").expect("its key");
+    let mac = |keys: &KeyStore, purpose| {
+        keys.mac(keys.current(), purpose, b"message")
+            .expect("its key")
+    };
     assert_eq!(mac(&first, "reset"), mac(&second, "reset"));
     assert_eq!(mac(&first, "reset"), mac(&first, "reset"), "from the cache");
     assert_ne!(mac(&first, "reset"), mac(&first, "verify"));
-    assert_eq!(first.digest("device", b"bytes"), second.digest("device", b"bytes"));
-    assert_ne!(first.digest("device", b"bytes"), first.digest("source", b"bytes"));
+    assert_eq!(
+        first.digest("device", b"bytes"),
+        second.digest("device", b"bytes")
+    );
+    assert_ne!(
+        first.digest("device", b"bytes"),
+        first.digest("source", b"bytes")
+    );
     assert_ne!(mac(&first, "device"), first.digest("device", b"message"));
     assert_eq!(first.fingerprints(), second.fingerprints());
     assert_eq!(first.fingerprints().len(), 3);
@@ -73,13 +101,22 @@ fn what_others_can_read_is_refused_with_the_remedy() {
         let path = file(&scratch, starts);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
         let error = open(&scratch).expect_err("others can read it").to_string();
-        assert!(error.contains(&format!("{remedy}{}", path.display())), "{error}");
+        assert!(
+            error.contains(&format!("{remedy}{}", path.display())),
+            "{error}"
+        );
         assert!(error.contains(&format!("{mode:03o}")), "{error}");
     }
     let scratch = Scratch::new();
     fs::create_dir(scratch.path().join("keys")).expect("a directory");
-    fs::set_permissions(scratch.path().join("keys"), fs::Permissions::from_mode(0o755)).expect("chmod");
-    let error = open(&scratch).expect_err("others can look into it").to_string();
+    fs::set_permissions(
+        scratch.path().join("keys"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .expect("chmod");
+    let error = open(&scratch)
+        .expect_err("others can look into it")
+        .to_string();
     assert!(error.contains("chmod 700 "), "{error}");
 }
 
@@ -104,7 +141,10 @@ fn what_is_missing_or_damaged_is_named() {
         let scratch = Scratch::new();
         made(&scratch);
         fs::write(file(&scratch, "keyring.json"), list).expect("written");
-        assert!(matches!(open(&scratch), Err(KeyError::Malformed { .. })), "{list}");
+        assert!(
+            matches!(open(&scratch), Err(KeyError::Malformed { .. })),
+            "{list}"
+        );
     }
 }
 
@@ -133,7 +173,9 @@ fn the_list_says_which_key_serves() {
     let list = fs::read_to_string(&path).expect("the list");
     fs::remove_file(&path).expect("removed");
     // A second key of each use, as a rotation would make it.
-    let aside: Vec<PathBuf> = ["tokens-", "signing-"].map(|starts| file(&scratch, starts)).into();
+    let aside: Vec<PathBuf> = ["tokens-", "signing-"]
+        .map(|starts| file(&scratch, starts))
+        .into();
     for key in &aside {
         fs::rename(key, key.with_extension("aside")).expect("renamed");
     }
@@ -147,7 +189,10 @@ fn the_list_says_which_key_serves() {
     for key in both["keys"].as_array_mut().expect("keys") {
         key["state"] = "previous".into();
     }
-    both["keys"].as_array_mut().expect("keys").extend(newer["keys"].as_array().expect("keys").clone());
+    both["keys"]
+        .as_array_mut()
+        .expect("keys")
+        .extend(newer["keys"].as_array().expect("keys").clone());
     fs::write(&path, both.to_string()).expect("written");
 
     let keys = made(&scratch);
@@ -170,5 +215,8 @@ fn debug_shows_no_secret() {
     let scratch = Scratch::new();
     let keys = made(&scratch);
     let shown = format!("{keys:?} {:?}", keys.signing_keys());
-    assert!(!shown.contains(&hex(&*keys.master)) && !shown.contains("pkcs8"), "{shown}");
+    assert!(
+        !shown.contains(&hex(&*keys.master)) && !shown.contains("pkcs8"),
+        "{shown}"
+    );
 }

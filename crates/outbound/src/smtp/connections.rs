@@ -19,11 +19,11 @@ use tokio::sync::Semaphore;
 /// be taken for an attack by some servers.
 const MAX_CONNECTIONS: usize = 4;
 /// Servers hang up after a few minutes; long before that a connection is worth nothing.
-const MAX_IDLE: Duration = Duration::from_secs(60);
+const MAX_IDLE: Duration = Duration::from_mins(1);
 /// Letters on one connection. Some servers take a hundred.
 const MAX_LETTERS: u32 = 50;
 
-pub(super) enum Tls {
+pub(super) enum Protection {
     None,
     StartTls(TlsParameters),
     Implicit(TlsParameters),
@@ -33,7 +33,7 @@ pub(super) enum Tls {
 pub(super) struct Server {
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) tls: Tls,
+    pub(super) protection: Protection,
     pub(super) hello: ClientId,
     pub(super) credentials: Option<Credentials>,
     /// For the connection alone.
@@ -43,9 +43,9 @@ pub(super) struct Server {
 impl Server {
     /// Connects, protects the connection, then signs in, in that order or not at all.
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
-        let from_the_start = match &self.tls {
-            Tls::Implicit(parameters) => Some(parameters.clone()),
-            Tls::None | Tls::StartTls(_) => None,
+        let from_the_start = match &self.protection {
+            Protection::Implicit(parameters) => Some(parameters.clone()),
+            Protection::None | Protection::StartTls(_) => None,
         };
         let mut connection = AsyncSmtpConnection::connect_tokio1(
             (self.host.as_str(), self.port),
@@ -55,7 +55,7 @@ impl Server {
             None,
         )
         .await?;
-        if let Tls::StartTls(parameters) = &self.tls {
+        if let Protection::StartTls(parameters) = &self.protection {
             connection.starttls(parameters.clone(), &self.hello).await?;
         }
         if let Some(credentials) = &self.credentials {
@@ -95,12 +95,19 @@ impl Connections {
     }
 
     pub(super) async fn send(&self, envelope: &Envelope, message: &[u8]) -> Result<(), Failure> {
-        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let _place = self
+            .places
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let (mut connection, letters) = match self.reuse().await {
             Some(idle) => (idle.connection, idle.letters),
             None => (self.server.connect().await.map_err(Failure::Connecting)?, 0),
         };
-        connection.send(envelope, message).await.map_err(Failure::Sending)?;
+        connection
+            .send(envelope, message)
+            .await
+            .map_err(Failure::Sending)?;
         if letters + 1 < MAX_LETTERS {
             self.idle().push(Idle {
                 connection,
@@ -116,7 +123,11 @@ impl Connections {
 
     pub(super) async fn check(&self) -> Result<(), Failure> {
         let mut connection = self.server.connect().await.map_err(Failure::Connecting)?;
-        connection.quit().await.map(drop).map_err(Failure::Connecting)
+        connection
+            .quit()
+            .await
+            .map(drop)
+            .map_err(Failure::Connecting)
     }
 
     /// The connection used last that still answers; those that do not are closed.
@@ -141,7 +152,10 @@ impl Connections {
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections")
-            .field("server", &format_args!("{}:{}", self.server.host, self.server.port))
+            .field(
+                "server",
+                &format_args!("{}:{}", self.server.host, self.server.port),
+            )
             .field("idle", &self.idle().len())
             .finish_non_exhaustive()
     }

@@ -15,7 +15,10 @@ const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitte
 
 /// The same for every try of one letter.
 pub(super) fn message_id(idempotency_key: &str, domain: &str) -> String {
-    format!("<{}@{domain}>", hex(&sha256(idempotency_key.as_bytes())[..16]))
+    format!(
+        "<{}@{domain}>",
+        hex(&sha256(idempotency_key.as_bytes())[..16])
+    )
 }
 
 /// `Permanent` when the letter cannot be a message.
@@ -37,7 +40,10 @@ pub(super) fn compose(
         .subject(letter.subject)
         .date(SystemTime::from(now))
         .message_id(Some(id.to_owned()))
-        .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()))
+        .raw_header(HeaderValue::new(
+            AUTO_SUBMITTED,
+            "auto-generated".to_owned(),
+        ))
         .multipart(MultiPart::alternative_plain_html(letter.text, letter.html))
         .map_err(|error| MailError::Permanent(format!("the letter cannot be written: {error}")))
 }

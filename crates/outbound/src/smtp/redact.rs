@@ -20,7 +20,8 @@ pub(super) fn redact(text: &str, addresses: &[&str]) -> String {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         word.contains('@')
             || parts.iter().any(|part| {
-                bare == part || (part.chars().count() >= MIN_PART_CHARS && word.contains(part.as_str()))
+                bare == part
+                    || (part.chars().count() >= MIN_PART_CHARS && word.contains(part.as_str()))
             })
     };
     let words: Vec<&str> = text
@@ -55,10 +56,16 @@ mod tests {
     #[test]
     fn the_rest_stays_readable() {
         assert_eq!(
-            redact("550 5.1.1 a@b.example: a mailbox (a) is unavailable\r\n", &["a@b.example"]),
+            redact(
+                "550 5.1.1 a@b.example: a mailbox (a) is unavailable\r\n",
+                &["a@b.example"]
+            ),
             "550 5.1.1 <…> <…> mailbox <…> is unavailable"
         );
-        assert_eq!(redact("permanent error (550): no", &[]), "permanent error (550): no");
+        assert_eq!(
+            redact("permanent error (550): no", &[]),
+            "permanent error (550): no"
+        );
         assert_eq!(redact(&"x ".repeat(1_000), &[]).chars().count(), MAX_CHARS);
     }
 }

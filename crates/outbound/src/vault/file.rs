@@ -75,7 +75,8 @@ impl KeyFile {
         let at = private_file::at;
         let path = self.path.clone();
         let length = self.file.metadata().map_err(at(&path))?.len();
-        let mut reader = BufReader::with_capacity(SCAN_BYTES, self.file.try_clone().map_err(at(&path))?);
+        let mut reader =
+            BufReader::with_capacity(SCAN_BYTES, self.file.try_clone().map_err(at(&path))?);
         reader.rewind().map_err(at(&path))?;
         let whole = u32::try_from(length / BYTES as u64)
             .map_err(|_| KeyError::malformed(&path, "it has more keys than can be counted"))?;
@@ -89,13 +90,18 @@ impl KeyFile {
             }
             match (record::name(&bytes), broken) {
                 (Some(name), None) if !record::is_destroyed(&bytes) => {
-                    self.index.insert(&self.file, name, number).map_err(at(&path))?;
+                    self.index
+                        .insert(&self.file, name, number)
+                        .map_err(at(&path))?;
                 }
                 (Some(_), None) => {}
                 (None, _) => broken = broken.or(Some(number)),
                 // What a crash leaves unfinished was not synced when anything behind it was written.
                 (Some(_), Some(first)) if record::unsynced_from(&bytes) > u64::from(first) => {
-                    return Err(KeyError::malformed(&path, format!("record {first} is damaged")));
+                    return Err(KeyError::malformed(
+                        &path,
+                        format!("record {first} is damaged"),
+                    ));
                 }
                 (Some(_), Some(_)) => {}
             }
@@ -106,8 +112,14 @@ impl KeyFile {
         self.records = broken.unwrap_or(whole);
         let end = position(self.records);
         if end < length {
-            tracing::warn!(bytes = length - end, "cut off what a crash left unfinished in the file of subject keys");
-            self.file.set_len(end).and_then(|()| self.file.sync_all()).map_err(at(&path))?;
+            tracing::warn!(
+                bytes = length - end,
+                "cut off what a crash left unfinished in the file of subject keys"
+            );
+            self.file
+                .set_len(end)
+                .and_then(|()| self.file.sync_all())
+                .map_err(at(&path))?;
         }
         Ok(())
     }
@@ -118,7 +130,10 @@ impl KeyFile {
             Header::OtherMaster => Err(KeyError::OtherMaster {
                 path: self.path.clone(),
             }),
-            Header::Unknown => Err(KeyError::malformed(&self.path, "it is not a file of subject keys")),
+            Header::Unknown => Err(KeyError::malformed(
+                &self.path,
+                "it is not a file of subject keys",
+            )),
         }
     }
 
@@ -129,7 +144,10 @@ impl KeyFile {
         };
         match self.wrapping.unwrap(&bytes, name) {
             Some(key) => Ok(Some(key)),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "the wrapped key was changed")),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the wrapped key was changed",
+            )),
         }
     }
 
@@ -145,7 +163,9 @@ impl KeyFile {
         }
         self.file.sync_data().map_err(WriteError::Lost)?;
         for (number, (name, ..)) in (start..).zip(keys) {
-            self.index.insert(&self.file, name, number).map_err(WriteError::Lost)?;
+            self.index
+                .insert(&self.file, name, number)
+                .map_err(WriteError::Lost)?;
             self.records = number + 1;
         }
         Ok(())
@@ -153,7 +173,10 @@ impl KeyFile {
 
     /// After a write that failed: the file is as before, or nothing is known of it.
     fn take_back(&self, error: io::Error) -> WriteError {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
         if full && self.file.set_len(position(self.records)).is_ok() {
             WriteError::NoSpace
         } else {
@@ -163,13 +186,18 @@ impl KeyFile {
 
     /// Overwrites the key of that name where it lies and syncs. False when there is none.
     pub(super) fn destroy(&mut self, name: &str) -> Result<bool, WriteError> {
-        let found = self.index.find(&self.file, name).map_err(WriteError::Lost)?;
+        let found = self
+            .index
+            .find(&self.file, name)
+            .map_err(WriteError::Lost)?;
         let Some((number, _)) = found else {
             return Ok(false);
         };
         let zeros = [0; SECRET.end - SECRET.start];
         let at = position(number) + SECRET.start as u64;
-        self.file.write_all_at(&zeros, at).map_err(WriteError::Lost)?;
+        self.file
+            .write_all_at(&zeros, at)
+            .map_err(WriteError::Lost)?;
         self.file.sync_data().map_err(WriteError::Lost)?;
         self.index.remove(name, number);
         Ok(true)

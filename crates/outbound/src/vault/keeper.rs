@@ -20,7 +20,7 @@ const MAX_BATCH: usize = 256;
 
 pub(super) type Cache = quick_cache::sync::Cache<Arc<str>, Arc<SubjectKey>>;
 
-type FoundAnswer = oneshot::Sender<Result<Option<Arc<SubjectKey>>, Fault>>;
+pub(super) type FoundAnswer = oneshot::Sender<Result<Option<Arc<SubjectKey>>, Fault>>;
 
 /// What a caller asks for.
 pub(super) enum Request {
@@ -104,7 +104,11 @@ impl Keeper {
     }
 
     fn keep(&self, name: &Arc<str>, secret: &Secret) -> Arc<SubjectKey> {
-        let key = Arc::new(SubjectKey::new(Arc::clone(name), secret, Arc::clone(&self.ids)));
+        let key = Arc::new(SubjectKey::new(
+            Arc::clone(name),
+            secret,
+            Arc::clone(&self.ids),
+        ));
         self.cache.insert(Arc::clone(name), Arc::clone(&key));
         key
     }
@@ -135,10 +139,15 @@ impl Keeper {
             return;
         }
         let staged = std::mem::take(&mut self.staged);
-        let keys: Vec<_> = staged.iter().map(|(name, s)| (&**name, &s.key, s.nonce)).collect();
+        let keys: Vec<_> = staged
+            .iter()
+            .map(|(name, s)| (&**name, &s.key, s.nonce))
+            .collect();
         let written = self.file.append(&keys).map_err(|error| self.fault(error));
         for (name, staged) in staged {
-            let key = written.as_ref().map(|()| Some(self.keep(&name, &staged.key)));
+            let key = written
+                .as_ref()
+                .map(|()| Some(self.keep(&name, &staged.key)));
             for answer in staged.waiting {
                 let _ = answer.send(key.clone().map_err(Fault::clone));
             }
@@ -159,7 +168,8 @@ impl Keeper {
             WriteError::NoSpace => Fault::NoSpace,
             WriteError::Lost(error) => {
                 tracing::error!(%error, "subject keys can no longer be written; a restart reads what is on the disk");
-                let fault = Fault::Stopped(format!("subject keys can no longer be written: {error}"));
+                let fault =
+                    Fault::Stopped(format!("subject keys can no longer be written: {error}"));
                 self.stopped = Some(fault.clone());
                 fault
             }

@@ -47,7 +47,13 @@ pub(super) struct Wrapping {
 
 impl Wrapping {
     pub(super) fn new(secret: &Secret) -> Self {
-        let digest = sha256(&[b"fingerprint of the wrapping key".as_slice(), secret.as_slice()].concat());
+        let digest = sha256(
+            &[
+                b"fingerprint of the wrapping key".as_slice(),
+                secret.as_slice(),
+            ]
+            .concat(),
+        );
         let mut fingerprint = [0; FINGERPRINT_BYTES];
         fingerprint.copy_from_slice(&digest[..FINGERPRINT_BYTES]);
         Self {
@@ -60,14 +66,21 @@ impl Wrapping {
     pub(super) fn header(&self) -> Record {
         let mut record = [0; BYTES];
         record[MAGIC_AT..FINGERPRINT_AT].copy_from_slice(MAGIC);
-        record[FINGERPRINT_AT..FINGERPRINT_AT + FINGERPRINT_BYTES].copy_from_slice(&self.fingerprint);
+        record[FINGERPRINT_AT..FINGERPRINT_AT + FINGERPRINT_BYTES]
+            .copy_from_slice(&self.fingerprint);
         let check = sha256(&record[CHECK..]);
         record[..CHECK].copy_from_slice(&check[..CHECK]);
         record
     }
 
     /// The record of a key. `name` has at most [`MAX_NAME_BYTES`].
-    pub(super) fn wrap(&self, name: &str, key: &Secret, nonce: [u8; NONCE_LEN], unsynced_from: u32) -> Record {
+    pub(super) fn wrap(
+        &self,
+        name: &str,
+        key: &Secret,
+        nonce: [u8; NONCE_LEN],
+        unsynced_from: u32,
+    ) -> Record {
         let mut record = [0; BYTES];
         record[8..16].copy_from_slice(&u64::from(unsynced_from).to_le_bytes());
         record[16] = VERSION;
@@ -80,7 +93,11 @@ impl Wrapping {
         secret.copy_from_slice(key.as_slice());
         let made = self
             .key
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(name.as_bytes()), secret)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(name.as_bytes()),
+                secret,
+            )
             .expect("AES-GCM seals 32 bytes");
         tag.copy_from_slice(made.as_ref());
         record
@@ -142,7 +159,8 @@ pub(super) fn name(record: &Record) -> Option<&str> {
 /// From where on the file was not yet synced when this record was written.
 pub(super) fn unsynced_from(record: &Record) -> u64 {
     u64::from_le_bytes([
-        record[8], record[9], record[10], record[11], record[12], record[13], record[14], record[15],
+        record[8], record[9], record[10], record[11], record[12], record[13], record[14],
+        record[15],
     ])
 }
 

@@ -20,12 +20,23 @@ async fn what_is_sealed_opens_after_a_restart() {
     let sealed = key.seal(b"event 1", b"ann@example.com");
     let digest = key.digest(b"ann@example.com");
     assert_eq!(key.name(), "s:ann");
-    assert_ne!(sealed, key.seal(b"event 1", b"ann@example.com"), "each has its nonce");
+    assert_ne!(
+        sealed,
+        key.seal(b"event 1", b"ann@example.com"),
+        "each has its nonce"
+    );
     drop(first);
 
     let second = vault(&scratch);
-    let key = second.existing("s:ann").await.expect("read").expect("there");
-    assert_eq!(key.open(b"event 1", &sealed).as_deref(), Some(b"ann@example.com".as_slice()));
+    let key = second
+        .existing("s:ann")
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!(
+        key.open(b"event 1", &sealed).as_deref(),
+        Some(b"ann@example.com".as_slice())
+    );
     assert_eq!(key.digest(b"ann@example.com"), digest);
     let empty = key.seal(b"", b"");
     assert_eq!(key.open(b"", &empty).as_deref(), Some(b"".as_slice()));
@@ -53,7 +64,11 @@ async fn what_was_changed_does_not_open() {
 async fn a_destroyed_key_is_gone_everywhere() {
     let scratch = Scratch::new();
     let first = vault(&scratch);
-    let sealed = first.key("s:ann").await.expect("a key").seal(b"1", b"plain");
+    let sealed = first
+        .key("s:ann")
+        .await
+        .expect("a key")
+        .seal(b"1", b"plain");
     let file = scratch.path().join("keys").join(FILE);
     let before = std::fs::read(&file).expect("the file");
     assert!(first.destroy("s:ann").await.expect("destroyed"));
@@ -74,7 +89,11 @@ async fn a_destroyed_key_is_gone_everywhere() {
     drop(second);
     let third = vault(&scratch);
     let sealed = anew.seal(b"1", b"plain");
-    let key = third.existing("s:ann").await.expect("read").expect("the new one");
+    let key = third
+        .existing("s:ann")
+        .await
+        .expect("read")
+        .expect("the new one");
     assert!(key.open(b"1", &sealed).is_some());
 }
 
@@ -90,7 +109,9 @@ async fn many_at_once_get_one_key_each_name() {
         assert_eq!(*digests.entry(name).or_insert(digest), digest, "{name}");
     }
     assert_eq!(digests.len(), 100);
-    let length = std::fs::metadata(scratch.path().join("keys").join(FILE)).expect("the file").len();
+    let length = std::fs::metadata(scratch.path().join("keys").join(FILE))
+        .expect("the file")
+        .len();
     assert_eq!(length, 101 * 128);
 }
 
@@ -100,7 +121,10 @@ async fn names_have_their_limit() {
     let vault = vault(&scratch);
     let longest = "x".repeat(50);
     assert_eq!(vault.key(&longest).await.expect("a key").name(), longest);
-    assert!(matches!(vault.key(&"x".repeat(51)).await, Err(Fault::Internal(_))));
+    assert!(matches!(
+        vault.key(&"x".repeat(51)).await,
+        Err(Fault::Internal(_))
+    ));
     assert!(vault.key("").await.is_ok());
 }
 
@@ -109,7 +133,10 @@ fn one_process_at_a_time() {
     let scratch = Scratch::new();
     let keys = store(&scratch);
     let first = FileVault::open(&keys, ids()).expect("a vault");
-    assert!(matches!(FileVault::open(&keys, ids()), Err(KeyError::InUse { .. })));
+    assert!(matches!(
+        FileVault::open(&keys, ids()),
+        Err(KeyError::InUse { .. })
+    ));
     drop(first);
     assert!(FileVault::open(&keys, ids()).is_ok());
 }
@@ -119,7 +146,13 @@ fn another_master_key_is_noticed() {
     let (one, other) = (Scratch::new(), Scratch::new());
     let (keys, stranger) = (store(&one), store(&other));
     std::fs::copy(stranger.directory().join(FILE), keys.directory().join(FILE)).expect("copied");
-    assert!(matches!(FileVault::open(&keys, ids()), Err(KeyError::OtherMaster { .. })));
+    assert!(matches!(
+        FileVault::open(&keys, ids()),
+        Err(KeyError::OtherMaster { .. })
+    ));
     std::fs::remove_file(keys.directory().join(FILE)).expect("removed");
-    assert!(matches!(FileVault::open(&keys, ids()), Err(KeyError::Missing { .. })));
+    assert!(matches!(
+        FileVault::open(&keys, ids()),
+        Err(KeyError::Missing { .. })
+    ));
 }

@@ -11,8 +11,8 @@ use super::{Everywhere, block_on, output};
 pub(super) enum Audit {
     /// Recompute the chain of the log; exit code 1 when it is broken
     ///
-    /// Reads the database and changes nothing; works beside a running server. `checkpoints` counts the signed heads in
-    /// `checkpoints.ndjson` of the data directory that the log was compared with, 0 when there are none.
+    /// Reads the database and changes nothing; works beside a running server. `checkpoints` counts the records in
+    /// `checkpoints.ndjson` of the data directory; this version writes none, and compares the log with none.
     Verify,
 }
 

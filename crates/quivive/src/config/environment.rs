@@ -57,7 +57,7 @@ fn typed(text: &str, list: bool) -> ValueKind {
         return ValueKind::String(text.to_owned());
     }
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    ValueKind::Array(items.map(|item| Value::from(item)).collect())
+    ValueKind::Array(items.map(Value::from).collect())
 }
 
 /// `QUIVIVE__SERVER__LISTEN` for `server.listen`.

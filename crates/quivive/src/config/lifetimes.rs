@@ -1,5 +1,6 @@
 //! `[product]`, `[tokens]`, `[sessions]` and `[letters]`: names, and how long things live.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quivive_domain::session::Lifetimes;
@@ -56,6 +57,7 @@ pub(super) struct Letters {
     email_verification_seconds: u64,
     password_reset_seconds: u64,
     an_hour: u32,
+    pub templates: Option<PathBuf>,
 }
 
 pub(super) fn check(tokens: &Tokens, sessions: &Sessions, letters: &Letters, report: &mut Report<'_>) -> Lifetimes {

@@ -1,11 +1,18 @@
 //! `[mail]`: the mail server, in one line or in parts.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quivive_outbound::SmtpConfig;
+use quivive_outbound::smtp::SmtpTls;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::report::Report;
 use super::secret::Secret;
-use super::server::Mode;
+use super::server::{self, Mode};
+
+const FROM: &str = "write from = \"Name <no-reply@example.org>\"";
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
@@ -18,83 +25,76 @@ pub(super) struct Mail {
     user: Option<String>,
     password: Option<Secret>,
     from: Option<String>,
-}
-
-/// How the connection to the mail server is secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// Begins in clear and must become TLS before anything is said.
-    StartTls,
-    Implicit,
-    /// Only for a relay on this machine.
-    None,
-}
-
-/// A mail server, checked.
-#[derive(Debug, Clone)]
-pub struct Smtp {
-    pub host: String,
-    pub port: u16,
-    pub tls: Tls,
-    pub credentials: Option<(String, SecretString)>,
-    pub from: String,
+    ca_file: Option<PathBuf>,
+    timeout_seconds: u64,
 }
 
 /// What `mail.url` or the parts say.
 struct Server {
     host: String,
     port: Option<u16>,
-    tls: Tls,
+    tls: SmtpTls,
     user: Option<String>,
     password: Option<SecretString>,
 }
 
 impl Mail {
     /// `None` when there is none, or a problem with it.
-    pub(super) fn check(&self, mode: Option<Mode>, report: &mut Report<'_>) -> Option<Smtp> {
-        let server = match (&self.url, &self.host) {
-            (Some(url), None) => self.of_url(url, report)?,
-            (None, Some(host)) => self.of_parts(host, report)?,
+    pub(super) fn check(&self, server: Option<&server::Checked>, report: &mut Report<'_>) -> Option<SmtpConfig> {
+        let timeout_seconds = report.within("mail.timeout_seconds", self.timeout_seconds, 1..=300);
+        let mode = server.map(|server| server.mode);
+        let Server { host, port, tls, user, password } = self.server(mode, report)?;
+        if user.is_some() != password.is_some() {
+            let (lacking, given) = if user.is_some() { ("password", "user") } else { ("user", "password") };
+            report.bad(&format!("mail.{lacking}"), &format!("is missing beside mail.{given}"), "write both, or neither");
+            return None;
+        }
+        let local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
+        if tls == SmtpTls::None && !local {
+            let remedy = "write starttls or implicit; none is for a relay on localhost";
+            report.bad("mail.tls", "= \"none\" sends sign-in links in clear over a network", remedy);
+            return None;
+        }
+        let default_port = if tls == SmtpTls::Implicit { 465 } else { 587 };
+        let (from_name, from) = self.sender(report)?;
+        Some(SmtpConfig {
+            host,
+            port: port.unwrap_or(default_port),
+            tls,
+            trusted_pem: self.trusted(report),
+            user,
+            password,
+            from,
+            from_name,
+            hello: server.map_or_else(|| "localhost".to_owned(), server::Checked::host),
+            timeout: Duration::from_secs(timeout_seconds),
+        })
+    }
+
+    fn server(&self, mode: Option<Mode>, report: &mut Report<'_>) -> Option<Server> {
+        match (&self.url, &self.host) {
+            (Some(url), None) => self.of_url(url, report),
+            (None, Some(host)) => self.of_parts(host, report),
             (Some(_), Some(_)) => {
                 report.bad("mail.host", "and mail.url are both given", "keep one of them");
-                return None;
+                None
             }
             (None, None) => {
                 if mode == Some(Mode::Production) {
-                    let remedy = "write [mail] url = \"smtps://user:password@smtp.example.org:465\" and from = \"Name <no-reply@example.org>\"";
+                    let remedy = "write [mail] url = \"smtps://user:password@smtp.example.org:465\" and from = \"Name \
+                                  <no-reply@example.org>\"";
                     report.bad("mail.url", "is missing: in production, letters must reach people", remedy);
                 }
-                return None;
+                None
             }
-        };
-        let credentials = match (server.user, server.password) {
-            (Some(user), Some(password)) => Some((user, password)),
-            (None, None) => None,
-            (Some(_), None) => {
-                report.bad("mail.password", "is missing, and a user is given", "write it, or name its file with password_file");
-                return None;
-            }
-            (None, Some(_)) => {
-                report.bad("mail.user", "is missing, and a password is given", "write it");
-                return None;
-            }
-        };
-        self.may_be_open(&server.host, server.tls, report)?;
-        let default_port = if server.tls == Tls::Implicit { 465 } else { 587 };
-        Some(Smtp {
-            host: server.host,
-            port: server.port.unwrap_or(default_port),
-            tls: server.tls,
-            credentials,
-            from: self.sender(report)?,
-        })
+        }
     }
 
     fn of_parts(&self, host: &str, report: &mut Report<'_>) -> Option<Server> {
         let tls = match self.tls.as_deref() {
-            None | Some("starttls") => Tls::StartTls,
-            Some("implicit") => Tls::Implicit,
-            Some("none") => Tls::None,
+            None | Some("starttls") => SmtpTls::StartTls,
+            Some("implicit") => SmtpTls::Implicit,
+            Some("none") => SmtpTls::None,
             Some(other) => {
                 report.bad("mail.tls", &format!("= {other:?} is not a way to secure it"), "write starttls, implicit or none");
                 return None;
@@ -110,48 +110,56 @@ impl Mail {
     }
 
     fn of_url(&self, url: &Secret, report: &mut Report<'_>) -> Option<Server> {
-        let alone = self.port.is_none() && self.tls.is_none() && self.user.is_none() && self.password.is_none();
-        if !alone {
-            report.bad("mail.url", "is given beside its parts", "write port, tls, user and password in the URL, or host in place of it");
+        let parts = [self.port.is_some(), self.tls.is_some(), self.user.is_some(), self.password.is_some()];
+        if parts.contains(&true) {
+            let remedy = "write port, user and password in the URL, or host in place of it";
+            report.bad("mail.url", "is given beside its parts", remedy);
             return None;
         }
         let parsed = parse_url(url.expose());
         if parsed.is_none() {
             // Its text may hold a password.
-            report.bad("mail.url", "is not the address of a mail server", "write smtps://user:password@host:465 or smtp://user:password@host:587; in user and password, %40 for @, %3A for : and %2F for /");
+            let remedy = "write smtps://user:password@host:465 or smtp://user:password@host:587; in user and password, %40 for @, \
+                          %3A for : and %2F for /";
+            report.bad("mail.url", "is not the address of a mail server", remedy);
         }
         parsed
     }
 
-    fn may_be_open(&self, host: &str, tls: Tls, report: &mut Report<'_>) -> Option<()> {
-        let local = matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]");
-        if tls == Tls::None && !local {
-            report.bad("mail.tls", "= \"none\" sends sign-in links in clear over a network", "write starttls or implicit; none is for a relay on localhost");
-            return None;
-        }
-        Some(())
-    }
-
-    fn sender(&self, report: &mut Report<'_>) -> Option<String> {
-        let remedy = "write from = \"Name <no-reply@example.org>\"";
+    /// Name, perhaps empty, and address.
+    fn sender(&self, report: &mut Report<'_>) -> Option<(String, String)> {
         let Some(from) = &self.from else {
-            report.bad("mail.from", "is missing", remedy);
+            report.bad("mail.from", "is missing", FROM);
             return None;
         };
-        let address = from.rsplit_once('<').map_or(from.as_str(), |(_, rest)| rest.trim_end_matches('>'));
-        if !address.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty()) {
-            report.bad("mail.from", &format!("= {from:?} holds no address"), remedy);
+        let (name, address) = match from.strip_suffix('>').and_then(|from| from.rsplit_once('<')) {
+            Some((name, address)) => (name.trim().trim_matches('"'), address),
+            None => ("", from.as_str()),
+        };
+        let parts = address.trim().split_once('@');
+        if parts.is_none_or(|(local, domain)| local.is_empty() || domain.is_empty()) {
+            report.bad("mail.from", &format!("= {from:?} holds no address"), FROM);
             return None;
         }
-        Some(from.clone())
+        Some((name.to_owned(), address.trim().to_owned()))
+    }
+
+    fn trusted(&self, report: &mut Report<'_>) -> Option<Vec<u8>> {
+        let path = self.ca_file.as_ref()?;
+        std::fs::read(path)
+            .map_err(|error| {
+                let what = format!("names {}, which cannot be read: {error}", path.display());
+                report.bad("mail.ca_file", &what, "name a file of certificates in PEM");
+            })
+            .ok()
     }
 }
 
 /// `smtp[s]://[user:password@]host[:port]`; user and password may be percent-encoded.
 fn parse_url(url: &str) -> Option<Server> {
     let (tls, rest) = match url.split_once("://")? {
-        ("smtps", rest) => (Tls::Implicit, rest),
-        ("smtp", rest) => (Tls::StartTls, rest),
+        ("smtps", rest) => (SmtpTls::Implicit, rest),
+        ("smtp", rest) => (SmtpTls::StartTls, rest),
         _ => return None,
     };
     let rest = rest.trim_end_matches('/');
@@ -205,7 +213,7 @@ mod tests {
     fn a_mail_url_gives_its_parts() {
         let server = parse_url("smtps://u%40x:p%3aw@smtp.example.org:1465/").unwrap();
         assert_eq!((server.host.as_str(), server.port), ("smtp.example.org", Some(1465)));
-        assert_eq!(server.tls, Tls::Implicit);
+        assert_eq!(server.tls, SmtpTls::Implicit);
         assert_eq!(server.user.as_deref(), Some("u@x"));
         assert_eq!(server.password.unwrap().expose_secret(), "p:w");
         assert_eq!(parse_url("smtp://[::1]").unwrap().host, "[::1]");

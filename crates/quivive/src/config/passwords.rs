@@ -1,9 +1,11 @@
 //! `[passwords]`, `[lockout]` and `[hashing]`: what a password must be, how often it may be guessed, what a hash costs.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use quivive_domain::PasswordPolicy;
 use quivive_domain::guess::GuessPolicy;
+use quivive_outbound::Hashing;
 use serde::Deserialize;
 
 use super::report::Report;
@@ -69,32 +71,22 @@ impl Lockout {
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
-pub(super) struct HashingSection {
+pub(super) struct HashingCost {
     memory_kib: u32,
     iterations: u32,
     threads: usize,
-    queue: usize,
+    places: usize,
 }
 
-/// What a password hash costs, and how many are made at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hashing {
-    pub memory_kib: u32,
-    pub iterations: u32,
-    pub threads: usize,
-    pub queue: usize,
-}
-
-impl HashingSection {
+impl HashingCost {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Hashing {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = report.within("hashing.threads", self.threads, 0..=256);
         Hashing {
             // From 7 MiB, the least of OWASP's equivalent choices, to 1 GiB.
             memory_kib: report.within("hashing.memory_kib", self.memory_kib, 7_168..=1_048_576),
             iterations: report.within("hashing.iterations", self.iterations, 1..=64),
-            threads: if threads == 0 { cores() } else { threads },
-            queue: report.within("hashing.queue", self.queue, 1..=65_536),
+            threads: NonZeroUsize::new(report.within("hashing.threads", self.threads, 0..=256)),
+            places: report.within("hashing.places", self.places, 1..=65_536),
+            ..Hashing::default()
         }
     }
 }

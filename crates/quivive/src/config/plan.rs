@@ -7,9 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use quivive_app::Settings;
 use quivive_delivery::subscriber::Retry;
+use quivive_outbound::{Hashing, SmtpConfig};
 
 use super::report::Report;
-use super::{Directories, FirstAdmin, Hashing, Loaded, Log, Mode, Sections, Smtp, lifetimes};
+use super::{Directories, FirstAdmin, Loaded, Log, Mode, Sections, lifetimes};
 
 /// A server to be built.
 #[derive(Debug, Clone)]
@@ -27,8 +28,10 @@ pub struct Plan {
     /// How long requests under way may take to end.
     pub drain: Duration,
     /// `None`: letters go to the mailbox; development only.
-    pub smtp: Option<Smtp>,
+    pub smtp: Option<SmtpConfig>,
     pub settings: Settings,
+    /// A folder of letter templates that replace the built-in ones.
+    pub templates: Option<PathBuf>,
     pub hashing: Hashing,
     pub retry: Retry,
     pub log: Log,
@@ -42,7 +45,7 @@ pub struct Plan {
 pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_>) -> Option<Plan> {
     let directories = directories(sections, loaded, report);
     let server = sections.server.check(report);
-    let smtp = sections.mail.check(server.as_ref().map(|server| server.mode), report);
+    let smtp = sections.mail.check(server.as_ref(), report);
     let management = sections.management.check(report);
     let cors_origins = sections.cors.check(report);
     let hashing = sections.hashing.check(report);
@@ -65,6 +68,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         drain: server.drain,
         smtp,
         settings,
+        templates: sections.letters.templates.clone(),
         hashing,
         retry,
         log: log?,
@@ -104,6 +108,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
 
 impl Plan {
     /// The same plan once the address is known, where port 0 let the system choose the port.
+    #[must_use]
     pub fn bound_to(mut self, listen: SocketAddr) -> Self {
         if self.listen.port() != 0 || self.mode == Mode::Production {
             return self;

@@ -42,6 +42,14 @@ pub(super) struct Checked {
     pub drain: Duration,
 }
 
+impl Checked {
+    /// The host name of the public URL.
+    pub(super) fn host(&self) -> String {
+        let uri = self.public_url.parse::<Uri>().ok();
+        uri.as_ref().and_then(Uri::host).unwrap_or("localhost").to_owned()
+    }
+}
+
 impl Server {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Checked> {
         let listen = self.address(report);

@@ -5,7 +5,7 @@ use quivive_app::letters::Locale;
 
 /// The words of all pages in one language.
 #[derive(Debug)]
-pub struct Texts {
+pub(crate) struct Texts {
     /// The `lang` attribute (BCP 47).
     pub lang: &'static str,
     /// The link that skips to the content.
@@ -48,7 +48,7 @@ pub struct Texts {
 
 /// A page with a form.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// The heading.
     pub title: &'static str,
     /// What this is and what happens next.
@@ -59,7 +59,7 @@ pub struct Page {
 
 /// A page that only tells.
 #[derive(Debug)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// The heading.
     pub title: &'static str,
     /// What happened.
@@ -70,7 +70,7 @@ pub struct Notice {
 
 /// The start page.
 #[derive(Debug)]
-pub struct Home {
+pub(crate) struct Home {
     /// The heading.
     pub title: &'static str,
     /// What this server is.
@@ -87,7 +87,7 @@ pub struct Home {
 
 /// The mailbox of the development mode.
 #[derive(Debug)]
-pub struct DevMail {
+pub(crate) struct DevMail {
     /// The heading.
     pub title: &'static str,
     /// What this is.
@@ -104,7 +104,7 @@ pub struct DevMail {
 
 /// What can be wrong with a field, and what to do about it.
 #[derive(Debug)]
-pub struct Errors {
+pub(crate) struct Errors {
     /// Not an e-mail address.
     pub invalid_email: &'static str,
     /// Too short, too long, or too easy to guess.
@@ -115,7 +115,7 @@ pub struct Errors {
 
 /// What `problem.html` says.
 #[derive(Debug)]
-pub struct Problems {
+pub(crate) struct Problems {
     /// A link or its token that is used, too old, replaced or wrong. One text for all, as in the API.
     pub link: Problem,
     /// No page at this address.
@@ -136,7 +136,7 @@ pub struct Problems {
 
 /// A title and what to do.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The heading.
     pub title: &'static str,
     /// What to do.
@@ -145,7 +145,7 @@ pub struct Problem {
 
 impl Texts {
     /// The words of a language.
-    pub fn of(locale: Locale) -> &'static Texts {
+    pub(crate) fn of(locale: Locale) -> &'static Texts {
         match locale {
             Locale::En => &EN,
             Locale::Pt => &PT,
@@ -153,7 +153,7 @@ impl Texts {
     }
 
     /// The rule for a new password of at least `chars_min` characters.
-    pub fn password_hint(&self, chars_min: usize) -> String {
+    pub(crate) fn password_hint(&self, chars_min: usize) -> String {
         (self.password_hint)(chars_min)
     }
 }

@@ -97,3 +97,73 @@ pub(super) struct DevMail<'a> {
     pub(super) product: &'a str,
     pub(super) letters: &'a [KeptLetter],
 }
+
+#[cfg(test)]
+mod tests {
+    use quivive_app::letters::Locale;
+
+    use super::*;
+
+    /// Whatever a stranger puts into a field stays text.
+    #[test]
+    fn what_was_typed_is_never_markup() {
+        let nasty = "<script>\"'&";
+        for t in [Locale::En, Locale::Pt].map(Texts::of) {
+            let letters = [KeptLetter {
+                id: nasty.to_owned(),
+                to: nasty.to_owned(),
+                subject: nasty.to_owned(),
+                template: nasty.to_owned(),
+                text: format!("https://{nasty}\n{nasty}"),
+                html: nasty.to_owned(),
+                sent_at: nasty.to_owned(),
+            }];
+            let (product, error) = (nasty, Some(nasty));
+            let setup = Setup {
+                t,
+                product,
+                token: nasty,
+                email: nasty,
+                password_chars_min: 12,
+                email_error: error,
+                password_error: error,
+            };
+            let reset = Reset {
+                t,
+                product,
+                token: nasty,
+                password_chars_min: 12,
+                error,
+            };
+            let forgot = Forgot {
+                t,
+                product,
+                email: nasty,
+                error,
+            };
+            let problem = Problem {
+                t,
+                product,
+                title: nasty,
+                detail: nasty,
+                back: error,
+                back_text: error,
+                request_id: error,
+            };
+            let token = nasty;
+            let letters = letters.as_slice();
+            for page in [
+                setup.render(),
+                reset.render(),
+                forgot.render(),
+                problem.render(),
+                Verify { t, product, token }.render(),
+                DevMail { t, product, letters }.render(),
+            ] {
+                let page = page.unwrap();
+                assert!(page.starts_with("<!doctype html>"), "{page:.60}");
+                assert!(!page.contains("<script") && !page.contains("\"'"), "{page}");
+            }
+        }
+    }
+}

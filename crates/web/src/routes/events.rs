@@ -57,7 +57,7 @@ struct EventPage {
 ))]
 async fn read_feed(
     State(web): State<Arc<Web>>,
-    SignedIn(_): SignedIn,
+    _admin: SignedIn,
     uri: Uri,
 ) -> Result<axum::Json<EventPage>, Problem> {
     let head = *web.log.head().borrow();
@@ -107,7 +107,7 @@ struct EventDetail {
 ))]
 async fn read_event(
     State(web): State<Arc<Web>>,
-    SignedIn(_): SignedIn,
+    _admin: SignedIn,
     Path(id): Path<String>,
 ) -> Result<axum::Json<EventDetail>, Problem> {
     let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
@@ -138,7 +138,7 @@ async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
 ))]
 async fn read_catalogue(
     State(web): State<Arc<Web>>,
-    SignedIn(_): SignedIn,
+    _admin: SignedIn,
 ) -> Result<axum::Json<serde_json::Value>, Problem> {
     let all = serde_json::to_value(web.kernel.catalogue().all());
     all.map(axum::Json).map_err(|error| fault(Fault::internal(error)))

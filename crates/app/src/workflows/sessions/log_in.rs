@@ -180,3 +180,258 @@ fn barred(account: &Account) -> Option<Refusal> {
         AccountState::Active => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use quivive_delivery::{Event as _, Fault};
+    use quivive_domain::one_time::Purpose;
+
+    use super::*;
+    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, Told, account, fake_hash, given, nobody, password};
+    use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
+
+    const WRONG: &str = "not the right one";
+    const LOCK: [&str; 2] = ["user.lock.attempted", "user.lock.succeeded"];
+    const SIGNED_IN: [&str; 3] = ["device.registered", "session.created", "token.issued"];
+
+    fn log_in(text: &str) -> LogIn {
+        LogIn {
+            email: "Ada@Example.ORG".to_owned(),
+            password: password(text),
+            device_token: None,
+        }
+    }
+
+    fn with_device(text: &str, tokens: &Tokens) -> LogIn {
+        LogIn {
+            device_token: tokens.device_token.clone(),
+            ..log_in(text)
+        }
+    }
+
+    async fn wrong(scene: &Scene, times: u32) -> Told<LogIn> {
+        for _ in 1..times {
+            scene.when(log_in(WRONG)).await.refused(Refusal::InvalidCredentials).raised(&[]);
+        }
+        scene.when(log_in(WRONG)).await.refused(Refusal::InvalidCredentials)
+    }
+
+    #[tokio::test]
+    async fn the_right_password_gets_a_session_with_its_tokens() {
+        let scene = given(account().verified());
+        let told = scene.when(log_in(PASSWORD)).await.succeeded().raised(&SIGNED_IN);
+        assert_eq!(scene.open_sessions(), 1);
+        assert_eq!(told.events[0].envelope.actor.kind, "anonymous");
+        assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
+        assert_eq!(told.event::<Attempted>().await.email.unwrap().as_str(), "Ada@Example.ORG");
+        let succeeded = told.event::<Succeeded>().await;
+        assert_eq!(succeeded.email.as_str(), "ada@example.org");
+        assert_eq!((succeeded.device_id, succeeded.mfa_used), (None, false));
+        let log = format!("{:?}", scene.world.log());
+        let tokens = told.reply();
+        assert_eq!(tokens.session_id, succeeded.session_id);
+        assert_eq!(tokens.expires_in, 900);
+        for secret in [Some(tokens.access_token), Some(tokens.refresh_token), tokens.device_token] {
+            assert!(!log.contains(secret.expect("given").expose_secret()));
+        }
+    }
+
+    #[tokio::test]
+    async fn state_is_told_only_after_the_right_password() {
+        for (person, refusal) in [
+            (account(), Refusal::EmailNotVerified),
+            (account().verified().state(AccountState::Inactive), Refusal::AccountInactive),
+            (account().verified().state(AccountState::Locked), Refusal::AccountLocked),
+        ] {
+            let scene = given(person);
+            scene.when(log_in(WRONG)).await.refused(Refusal::InvalidCredentials).raised(&[]);
+            scene.when(log_in(PASSWORD)).await.refused(refusal).raised(&[]);
+            assert_eq!(scene.open_sessions(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_costs_one_comparison() {
+        let locked = given(account().verified());
+        wrong(&locked, 5).await;
+        for (scene, refusal) in [
+            (nobody(), Refusal::UserNotFound),
+            (given(account().verified().without_password()), Refusal::InvalidCredentials),
+            (given(account().verified().state(AccountState::Inactive)), Refusal::AccountInactive),
+            (locked, Refusal::InvalidCredentials),
+        ] {
+            let before = scene.world.hashing();
+            scene.when(log_in(PASSWORD)).await.refused(refusal);
+            assert_eq!(scene.world.hashing(), (before.0, before.1 + 1), "{refusal:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_no_account_is_a_digest_of_the_address_or_the_source() {
+        let scene = nobody();
+        let told = scene.when(log_in(PASSWORD)).await.refused(Refusal::UserNotFound);
+        let again = scene.when(log_in(WRONG)).await.refused(Refusal::UserNotFound);
+        let key = told.events[0].envelope.key.clone();
+        assert!(key.as_str().starts_with("address:"), "{key:?}");
+        assert!(told.events.iter().chain(&again.events).all(|e| e.envelope.key == key));
+        assert!(told.events[0].personal.as_ref().is_some_and(|sealed| sealed.key == "m:2026-11"));
+        let odd = LogIn {
+            email: "ada@example@org".to_owned(),
+            ..log_in(PASSWORD)
+        };
+        let told = scene.when(odd).await.refused(Refusal::UserNotFound);
+        assert!(told.events[0].envelope.key.as_str().starts_with("source:"));
+    }
+
+    #[tokio::test]
+    async fn the_fifth_wrong_password_locks_and_the_right_one_is_refused_until_then() {
+        let scene = given(account().verified());
+        let locked = wrong(&scene, 5).await.raised(&LOCK);
+        let lock = locked.open("user.lock.succeeded");
+        let until = scene.world.now() + Duration::from_secs(15 * 60);
+        assert_eq!(lock["locked_until"], until.to_string());
+        assert_eq!((&lock["failed_attempts"], &lock["automatic"]), (&5.into(), &true.into()));
+        let told = scene.when(log_in(PASSWORD)).await.refused(Refusal::InvalidCredentials).raised(&[]);
+        assert_eq!(told.open("user.login.failed")["user_id"], scene.user.to_string());
+        scene.after(15 * 60 - 1).when(log_in(PASSWORD)).await.refused(Refusal::InvalidCredentials);
+        scene.after(1).when(log_in(PASSWORD)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn the_lock_is_in_the_commit_of_the_failure() {
+        let scene = given(account().verified());
+        wrong(&scene, 4).await.raised(&[]);
+        scene.world.fail("user.lock.succeeded", 1, Fault::NoSpace);
+        assert!(scene.when(log_in(WRONG)).await.answer.is_err());
+        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+        assert_eq!((counted.wrong, counted.locked_until), (4, None));
+        let failed = scene.world.kinds().iter().filter(|kind| *kind == Failed::META.kind).count();
+        assert_eq!(failed, 4);
+    }
+
+    #[tokio::test]
+    async fn the_next_locks_take_an_hour_until_a_success_clears() {
+        let scene = given(account().verified());
+        for minutes in [15, 60, 60] {
+            let locked = wrong(&scene, 5).await.raised(&LOCK);
+            let until = scene.world.now() + Duration::from_secs(minutes * 60);
+            assert_eq!(locked.open("user.lock.succeeded")["locked_until"], until.to_string());
+            scene.world.pass(Duration::from_secs(minutes * 60));
+        }
+        wrong(&scene, 4).await.raised(&[]);
+        scene.when(log_in(PASSWORD)).await.succeeded();
+        let locked = wrong(&scene, 5).await.raised(&LOCK);
+        assert_eq!(locked.open("user.lock.succeeded")["failed_attempts"], 5);
+        let until = scene.world.now() + Duration::from_secs(15 * 60);
+        assert_eq!(locked.open("user.lock.succeeded")["locked_until"], until.to_string());
+    }
+
+    #[tokio::test]
+    async fn wrong_passwords_of_an_earlier_window_do_not_count() {
+        let scene = given(account().verified());
+        wrong(&scene, 4).await;
+        wrong(scene.after(15 * 60), 4).await.raised(&[]);
+        wrong(&scene, 1).await.raised(&LOCK);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_signed_in_before_has_a_counter_of_its_own() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        wrong(&scene, 5).await.raised(&LOCK);
+        let told = scene.when(with_device(PASSWORD, &tokens)).await.succeeded();
+        assert_eq!(told.kinds()[2..], ["session.created", "token.issued"], "no new device");
+        scene.when(log_in(PASSWORD)).await.refused(Refusal::InvalidCredentials);
+
+        for _ in 0..5 {
+            scene.when(with_device(WRONG, &tokens)).await.refused(Refusal::InvalidCredentials);
+        }
+        scene.when(with_device(PASSWORD, &tokens)).await.refused(Refusal::InvalidCredentials);
+        scene.after(15 * 60).when(log_in(PASSWORD)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn after_a_hundred_in_a_row_only_a_known_device_passes() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        scene.world.change(|s| s.guesses.get_mut(&scene.user.0).unwrap().in_a_row = 100);
+        scene.after(24 * 3600).when(log_in(PASSWORD)).await.refused(Refusal::InvalidCredentials);
+        scene.when(with_device(PASSWORD, &tokens)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_device_token_of_somebody_else_is_worth_nothing() {
+        let scene = given(crate::testing::account_of("eve@example.org").verified());
+        let eve = scene.signed_in().await;
+        let scene = scene.and(account().verified());
+        for _ in 0..5 {
+            scene.when(with_device(WRONG, &eve)).await.refused(Refusal::InvalidCredentials);
+        }
+        scene.when(with_device(PASSWORD, &eve)).await.refused(Refusal::InvalidCredentials);
+        assert_eq!(scene.world.see(|s| s.guesses[&scene.user.0].wrong), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_twenty_guesses_at_once_five_are_evaluated_and_one_locks() {
+        let scene = given(account().verified());
+        let told = join_all((0..20).map(|_| scene.when(log_in(WRONG)))).await;
+        let refused = |t: &Told<LogIn>| matches!(t.answer, Err(crate::Failure::Refused(Refusal::InvalidCredentials)));
+        assert!(told.iter().all(refused));
+        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+        assert_eq!((counted.wrong, counted.in_a_row, counted.locks), (5, 5, 1));
+        let locks = scene.world.kinds().iter().filter(|kind| *kind == LOCK[1]).count();
+        assert_eq!(locks, 1);
+    }
+
+    #[tokio::test]
+    async fn a_login_with_the_old_password_that_a_reset_overtakes_gets_no_session() {
+        let scene = given(account().verified().with_sessions(1).with_reset_token());
+        let other = scene.clone();
+        scene.world.before(Succeeded::META.kind, 1, move |_| {
+            let (scene, token) = (other.clone(), other.token(Purpose::ResetPassword));
+            Box::pin(async move {
+                let new_password = password(NEW_PASSWORD);
+                scene.when(ConfirmPasswordReset { token, new_password }).await.succeeded().ends_sessions(1);
+            })
+        });
+        scene.when(log_in(PASSWORD)).await.refused(Refusal::InvalidCredentials).raised(&[]);
+        assert_eq!(scene.world.missed(), ["account fence"]);
+        assert_eq!(scene.open_sessions(), 0);
+        assert!(scene.world.see(|s| s.refresh.is_empty()));
+        scene.when(log_in(NEW_PASSWORD)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_login_that_a_lock_overtakes_gets_no_session() {
+        let scene = given(account().verified());
+        let (user, until) = (scene.user.0, scene.world.now() + Duration::from_secs(60));
+        scene.world.meanwhile(Succeeded::META.kind, 9, move |s| {
+            s.guesses.get_mut(&user).unwrap().locked_until = Some(until);
+        });
+        assert!(matches!(scene.when(log_in(PASSWORD)).await.answer, Err(crate::Failure::Conflict)));
+        assert_eq!(scene.open_sessions(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_long_ago_is_made_anew() {
+        let scene = given(account().verified().with_old_hash());
+        scene.when(log_in(PASSWORD)).await.succeeded();
+        assert_eq!(scene.account().password, Some(fake_hash(PASSWORD, 1)));
+        assert_eq!(scene.world.hashing(), (1, 1));
+        scene.when(log_in(PASSWORD)).await.succeeded();
+        assert_eq!(scene.world.hashing(), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn the_eleventh_session_makes_the_oldest_go() {
+        let scene = given(account().verified().with_sessions(10));
+        let oldest = scene.world.see(|s| *s.sessions.keys().next().unwrap());
+        let told = scene.when(log_in(PASSWORD)).await.succeeded();
+        let evicted = told.open("session.evicted");
+        assert_eq!((&evicted["session_id"], &evicted["max_sessions"]), (&oldest.to_string().into(), &10.into()));
+        assert_eq!(scene.open_sessions(), 10);
+    }
+}

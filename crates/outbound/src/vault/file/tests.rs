@@ -25,7 +25,11 @@ fn secret(name: &str) -> Secret {
 
 fn append(file: &mut KeyFile, names: &[&str]) {
     let secrets: Vec<Secret> = names.iter().map(|name| secret(name)).collect();
-    let keys: Vec<_> = names.iter().zip(&secrets).map(|(name, secret)| (*name, secret, NONCE)).collect();
+    let keys: Vec<_> = names
+        .iter()
+        .zip(&secrets)
+        .map(|(name, secret)| (*name, secret, NONCE))
+        .collect();
     file.append(&keys).expect("written");
 }
 
@@ -94,7 +98,10 @@ fn a_hole_before_it_is_damage_and_nothing_is_cut_off() {
         let mut all = whole.clone();
         all[at] ^= 1;
         put(&scratch, &all);
-        assert!(matches!(open(&scratch), Err(KeyError::Malformed { .. })), "byte {at}");
+        assert!(
+            matches!(open(&scratch), Err(KeyError::Malformed { .. })),
+            "byte {at}"
+        );
         assert_eq!(bytes(&scratch), all, "byte {at}");
     }
     put(&scratch, b"");
@@ -117,7 +124,10 @@ fn a_changed_key_is_an_error_and_not_absent() {
 fn a_key_serves_under_its_own_name_alone() {
     let scratch = Scratch::new();
     let mut all = two_batches(&scratch);
-    let (first, second) = (BYTES + SECRET.start..2 * BYTES, 2 * BYTES + SECRET.start..3 * BYTES);
+    let (first, second) = (
+        BYTES + SECRET.start..2 * BYTES,
+        2 * BYTES + SECRET.start..3 * BYTES,
+    );
     let key = all[first.clone()].to_vec();
     all.copy_within(second.clone(), first.start);
     all[second].copy_from_slice(&key);
@@ -130,7 +140,11 @@ fn a_key_serves_under_its_own_name_alone() {
 fn destruction_cut_short_is_destruction() {
     let scratch = Scratch::new();
     let whole = two_batches(&scratch);
-    for overwritten in [BYTES + 68..BYTES + 80, 2 * BYTES - 16..2 * BYTES, BYTES + 68..2 * BYTES] {
+    for overwritten in [
+        BYTES + 68..BYTES + 80,
+        2 * BYTES - 16..2 * BYTES,
+        BYTES + 68..2 * BYTES,
+    ] {
         let mut all = whole.clone();
         all[overwritten].fill(0);
         put(&scratch, &all);
@@ -165,5 +179,8 @@ fn nonces_and_keys_do_not_show() {
     let scratch = Scratch::new();
     let all = two_batches(&scratch);
     let key = secret("a");
-    assert!(!all.windows(8).any(|window| key.windows(8).any(|part| part == window)));
+    assert!(
+        !all.windows(8)
+            .any(|window| key.windows(8).any(|part| part == window))
+    );
 }

@@ -1,0 +1,81 @@
+//! What a subscription tells the operator. Handles are looked up once; a label is a subscription, an outcome or a state.
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+
+use super::machine::{Machine, Verdict};
+
+pub(super) struct Figures {
+    position: Gauge,
+    lag: Gauge,
+    retrying: Gauge,
+    parked: Gauge,
+    /// From the commit of an event to the end of its handler.
+    seconds: Histogram,
+    outcomes: [Counter; 5],
+    counted: [u64; 5],
+}
+
+/// In the order of `Figures::outcomes`.
+const OUTCOMES: [&str; 5] = ["done", "retry", "give_up", "timeout", "panic"];
+
+impl Figures {
+    pub(super) fn describe() {
+        let gauge = |name, text| metrics::describe_gauge!(name, Unit::Count, text);
+        gauge("quivive_subscription_position", "Position up to which everything is done or left to a lane");
+        gauge("quivive_subscription_lag_events", "Events between a subscription and the head of the log");
+        gauge("quivive_lanes", "Keys in trouble");
+        metrics::describe_counter!("quivive_deliveries_total", Unit::Count, "Deliveries, by how they ended");
+        metrics::describe_histogram!(
+            "quivive_delivery_seconds",
+            Unit::Seconds,
+            "From the commit of an event to the end of its handler"
+        );
+    }
+
+    pub(super) fn new(subscription: &'static str) -> Self {
+        let lanes = |state: &'static str| {
+            metrics::gauge!("quivive_lanes", "subscription" => subscription, "state" => state)
+        };
+        Self {
+            position: metrics::gauge!("quivive_subscription_position", "subscription" => subscription),
+            lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => subscription),
+            retrying: lanes("retrying"),
+            parked: lanes("parked"),
+            seconds: metrics::histogram!("quivive_delivery_seconds", "subscription" => subscription),
+            outcomes: OUTCOMES.map(|outcome| {
+                metrics::counter!("quivive_deliveries_total", "subscription" => subscription, "outcome" => outcome)
+            }),
+            counted: [0; 5],
+        }
+    }
+
+    /// Counts one delivery; `micros` is how long ago its event was committed.
+    pub(super) fn count(&mut self, verdict: &Verdict, micros: i64) {
+        let outcome = match verdict {
+            Verdict::Done | Verdict::DoneWith(_) => {
+                #[expect(clippy::cast_precision_loss, reason = "microseconds of a delay are far below 2^52")]
+                self.seconds.record(micros.max(0) as f64 / 1e6);
+                0
+            }
+            Verdict::Retry(_) | Verdict::RetryAfter(..) => 1,
+            Verdict::GiveUp(_) => 2,
+            Verdict::TimedOut => 3,
+            Verdict::Panicked => 4,
+        };
+        self.counted[outcome] += 1;
+    }
+
+    /// Publishes what was counted and where the subscription is.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; positions are far below 2^52")]
+    pub(super) fn publish(&mut self, machine: &Machine, head: u64) {
+        for (counter, counted) in self.outcomes.iter().zip(&mut self.counted) {
+            if *counted > 0 {
+                counter.increment(std::mem::take(counted));
+            }
+        }
+        self.position.set(machine.cursor() as f64);
+        self.lag.set(head.saturating_sub(machine.cursor()) as f64);
+        self.retrying.set(machine.lanes_retrying() as f64);
+        self.parked.set(machine.lanes_parked() as f64);
+    }
+}

@@ -1,0 +1,171 @@
+//! One lane: a second cursor, for one key in trouble.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Now;
+use super::verdict::{Class, PANICKED};
+use crate::Time;
+use crate::envelope::{Key, Stored};
+use crate::subscriber::{LaneState, StoredLane};
+
+/// Waiting events a lane holds in memory at most; the others are read from the log when their turn comes.
+pub(in crate::engine) const LANE_EVENTS: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits for its due time.
+    Due,
+    /// Its next events are being read from the log.
+    Reading,
+    Running,
+    /// Handled; the effects and the lane are being committed together.
+    Committing,
+    /// Waits for a decision.
+    Parked,
+    /// Caught up. Only its row is left, which says that the key is ahead of the cursor.
+    Ahead,
+}
+
+/// An event that was parked, to be told in the commit that parks it.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct DeadLetter {
+    pub(in crate::engine) event: Arc<Stored>,
+    pub(in crate::engine) attempts: u32,
+    pub(in crate::engine) class: Class,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) phase: Phase,
+    /// The key's events up to here are done.
+    pub(super) done: u64,
+    /// The last event that was left to the lane.
+    pub(super) left: u64,
+    /// The key's events above `done` and up to here are in `queue`, all of them.
+    pub(super) known: u64,
+    pub(super) queue: VecDeque<Arc<Stored>>,
+    /// Attempts begun on the event at the front.
+    pub(super) attempts: u32,
+    pub(super) panics: u8,
+    pub(super) due: Time,
+    /// When the event at the front first failed.
+    pub(super) since: Time,
+    /// The event at the front; while the front is not known, the one before it.
+    pub(super) event_id: Uuid,
+    pub(super) error: String,
+    /// The database has a row of this lane, so that a restart finds what was left to it.
+    pub(super) stored: bool,
+    /// Differs from its row.
+    pub(super) dirty: bool,
+    /// Its entry in the queue of due lanes.
+    pub(super) ticket: Option<(Time, u64)>,
+    /// Its entry among the lanes that are caught up.
+    pub(super) mark: Option<(u64, u64)>,
+    pub(super) letter: Option<DeadLetter>,
+}
+
+impl Lane {
+    pub(super) fn new(phase: Phase, done: u64, event_id: Uuid, now: Now) -> Self {
+        Self {
+            phase,
+            done,
+            left: done,
+            known: done,
+            queue: VecDeque::new(),
+            attempts: 0,
+            panics: 0,
+            due: now.wall,
+            since: now.wall,
+            event_id,
+            error: String::new(),
+            stored: false,
+            dirty: false,
+            ticket: None,
+            mark: None,
+            letter: None,
+        }
+    }
+
+    /// As it was when the engine last stopped; `left` is the last event that can have been left to it.
+    pub(super) fn loaded(row: StoredLane, left: u64, now: Now) -> Self {
+        let left = left.max(row.done);
+        let caught_up = row.event_id.is_nil() || (row.attempts == 0 && row.done == left);
+        let phase = match row.state {
+            LaneState::Retrying if caught_up => Phase::Ahead,
+            LaneState::Retrying => Phase::Due,
+            LaneState::Parked => Phase::Parked,
+        };
+        Self {
+            left,
+            attempts: row.attempts,
+            panics: u8::from(row.error == PANICKED),
+            due: row.due,
+            since: row.since,
+            error: row.error,
+            stored: phase != Phase::Ahead,
+            ..Self::new(phase, row.done, row.event_id, now)
+        }
+    }
+
+    /// Leaves the next event of the key to it. Says by how much its queue grew.
+    pub(super) fn leave(&mut self, event: &Arc<Stored>, room: usize) -> usize {
+        let complete = self.known == self.left && self.phase != Phase::Parked;
+        self.left = event.position;
+        if complete && room > 0 && self.queue.len() < LANE_EVENTS {
+            self.known = event.position;
+            self.queue.push_back(event.clone());
+            return 1;
+        }
+        0
+    }
+
+    /// Whether there is an event to deliver or to read.
+    pub(super) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.known < self.left
+    }
+
+    /// Notes that the event at the front is done. Says by how much its queue shrank.
+    pub(super) fn pass(&mut self, event: &Stored, now: Now) -> usize {
+        self.done = event.position;
+        self.known = self.known.max(self.done);
+        self.left = self.left.max(self.done);
+        self.renew(event.envelope.id, now);
+        let front = self.queue.front().is_some_and(|front| front.position <= self.done);
+        if front {
+            self.queue.pop_front();
+        }
+        usize::from(front)
+    }
+
+    /// Forgets what was tried on the event at the front.
+    pub(super) fn renew(&mut self, event_id: Uuid, now: Now) {
+        self.event_id = event_id;
+        (self.attempts, self.panics) = (0, 0);
+        (self.due, self.since) = (now.wall, now.wall);
+        self.error.clear();
+    }
+
+    pub(super) fn row(&self, key: &Key) -> StoredLane {
+        StoredLane {
+            key: key.clone(),
+            done: self.done,
+            state: match self.phase {
+                Phase::Parked => LaneState::Parked,
+                Phase::Due | Phase::Reading | Phase::Running | Phase::Committing | Phase::Ahead => {
+                    LaneState::Retrying
+                }
+            },
+            attempts: self.attempts,
+            due: self.due,
+            since: self.since,
+            event_id: match self.phase {
+                Phase::Ahead => Uuid::nil(),
+                _ => self.event_id,
+            },
+            error: self.error.clone(),
+        }
+    }
+}

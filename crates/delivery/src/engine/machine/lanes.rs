@@ -1,0 +1,411 @@
+//! The lanes of one subscription, by key, and which of them is due.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::lane::{DeadLetter, Lane, Phase};
+use super::verdict::Failure;
+use super::window::Taken;
+use super::{Now, key_of};
+use crate::Time;
+use crate::envelope::{Key, Stored};
+use crate::subscriber::{Order, StoredLane};
+
+/// Events that all lanes of a subscription hold in memory at most; beyond it they are read again when due.
+const LANES_EVENTS: usize = 4096;
+
+/// The error of a lane that was made while its event still runs.
+const HANGING: &str = "has not ended yet";
+
+/// What the window is to do with an event whose key may have a lane.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The key is free.
+    Flows,
+    /// It was done before a restart.
+    Done,
+    /// The lane has it now.
+    Left,
+}
+
+/// What a lane whose time has come asks for.
+#[derive(Debug)]
+pub(super) enum Start {
+    Deliver(Arc<Stored>),
+    Read { key: Key, after: u64, upto: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct Lanes {
+    order: Order,
+    all: HashMap<Key, Lane>,
+    /// By due time; the second number keeps lanes of the same time apart.
+    due: BTreeMap<(Time, u64), Key>,
+    /// Lanes that are caught up, by the position up to which their key is done.
+    ahead: BTreeMap<(u64, u64), Key>,
+    tickets: u64,
+    dirty: Vec<Key>,
+    /// Keys whose row is written by a commit under way: a save keeps its hands off them.
+    held: HashSet<Key>,
+    /// Events in the queues of all lanes.
+    buffered: usize,
+    /// Deliveries, commits and reads under way.
+    under_way: usize,
+    parked: usize,
+}
+
+impl Lanes {
+    pub(super) fn load(order: Order, rows: Vec<StoredLane>, cursor: u64, now: Now) -> Self {
+        let mut lanes = Self {
+            order,
+            all: HashMap::new(),
+            due: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            tickets: 0,
+            dirty: Vec::new(),
+            held: HashSet::new(),
+            buffered: 0,
+            under_way: 0,
+            parked: 0,
+        };
+        for row in rows {
+            let left = match order {
+                Order::Key => cursor,
+                // Such a lane is for one event: the first after `done`. Above the cursor the window brings it again.
+                Order::None if row.done < cursor => row.done + 1,
+                Order::None => row.done,
+            };
+            let key = row.key.clone();
+            let lane = Lane::loaded(row, left, now);
+            lanes.parked += usize::from(lane.phase == Phase::Parked);
+            lanes.all.insert(key.clone(), lane);
+            lanes.enlist(&key);
+        }
+        lanes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Lane> {
+        self.all.get(key)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    pub(super) fn retrying(&self) -> usize {
+        self.all.len() - self.parked - self.ahead.len()
+    }
+
+    pub(super) fn parked(&self) -> usize {
+        self.parked
+    }
+
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.due.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Shows it the next event of the log.
+    pub(super) fn admit(&mut self, event: &Arc<Stored>) -> Admission {
+        let key = key_of(self.order, event);
+        let Some(lane) = self.all.get_mut(key.as_ref()) else {
+            return Admission::Flows;
+        };
+        if event.position <= lane.done {
+            return Admission::Done;
+        }
+        if lane.phase == Phase::Ahead {
+            return Admission::Flows;
+        }
+        self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
+        if lane.phase == Phase::Due && lane.ticket.is_none() {
+            self.enlist(&key);
+        }
+        Admission::Left
+    }
+
+    /// Makes a lane of what was taken out of the window. It runs on if it was running, else it is due now.
+    pub(super) fn open(&mut self, taken: &Taken, now: Now) -> Key {
+        let key = key_of(self.order, &taken.event).into_owned();
+        let phase = if taken.running { Phase::Running } else { Phase::Due };
+        let mut lane = Lane::new(phase, taken.event.position - 1, taken.event.envelope.id, now);
+        lane.attempts = taken.attempts;
+        lane.panics = taken.panics;
+        for event in std::iter::once(&taken.event).chain(&taken.followers) {
+            self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
+        }
+        if taken.running {
+            lane.error = HANGING.to_owned();
+            self.under_way += 1;
+        }
+        if let Some(old) = self.all.insert(key.clone(), lane) {
+            debug_assert_eq!(old.phase, Phase::Ahead, "a key with a lane does not flow");
+            old.mark.and_then(|mark| self.ahead.remove(&mark));
+        }
+        self.touch(&key);
+        self.enlist(&key);
+        key
+    }
+
+    /// Starts the next lane that is due.
+    pub(super) fn start(&mut self, now: Now) -> Option<Start> {
+        while let Some(entry) = self.due.first_entry() {
+            if entry.key().0 > now.wall {
+                return None;
+            }
+            let key = entry.remove();
+            let Some(lane) = self.all.get_mut(&key) else { continue };
+            lane.ticket = None;
+            if let Some(front) = lane.queue.front().cloned() {
+                if front.envelope.id != lane.event_id {
+                    lane.renew(front.envelope.id, now);
+                }
+                lane.phase = Phase::Running;
+                lane.attempts += 1;
+                self.under_way += 1;
+                self.touch(&key);
+                return Some(Start::Deliver(front));
+            }
+            if lane.known < lane.left {
+                lane.phase = Phase::Reading;
+                self.under_way += 1;
+                let (after, upto) = (lane.known, lane.left);
+                return Some(Start::Read { key, after, upto });
+            }
+            // A lane from before a restart whose event the window has not brought yet.
+        }
+        None
+    }
+
+    /// Takes what was read for a lane: `events` of its key, and that there is no other up to `known`.
+    pub(super) fn read(&mut self, key: &Key, events: Vec<Arc<Stored>>, known: u64, now: Now) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        debug_assert_eq!(lane.phase, Phase::Reading, "only a lane that reads gets events");
+        self.under_way -= 1;
+        lane.phase = Phase::Due;
+        lane.due = now.wall;
+        lane.known = lane.known.max(known);
+        self.buffered += events.len();
+        lane.queue.extend(events);
+        self.go_on(key, now);
+    }
+
+    /// The read failed; the lane waits a little.
+    pub(super) fn unread(&mut self, key: &Key, due: Time) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        self.under_way -= 1;
+        lane.phase = Phase::Due;
+        lane.due = due;
+        self.enlist(key);
+    }
+
+    /// The event at the front is done, in the database too where its effects were committed with the lane.
+    pub(super) fn pass(&mut self, key: &Key, event: &Stored, now: Now) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        self.under_way -= 1;
+        lane.phase = Phase::Due;
+        self.buffered -= lane.pass(event, now);
+        self.touch(key);
+        self.go_on(key, now);
+    }
+
+    /// Counts a panic of the running delivery; says how many there were.
+    pub(super) fn panicked(&mut self, key: &Key) -> u8 {
+        self.all.get_mut(key).map_or(1, |lane| {
+            lane.panics += 1;
+            lane.panics
+        })
+    }
+
+    /// The event at the front is tried again at `due`.
+    pub(super) fn retry(&mut self, key: &Key, failure: &Failure, due: Time) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        self.under_way -= usize::from(lane.phase != Phase::Due);
+        lane.phase = Phase::Due;
+        lane.due = due;
+        lane.error.clone_from(&failure.text);
+        self.touch(key);
+        self.enlist(key);
+    }
+
+    /// The event at the front waits for a decision, and with it the whole key.
+    pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        self.under_way -= usize::from(lane.phase != Phase::Due);
+        if let Some(ticket) = lane.ticket.take() {
+            self.due.remove(&ticket);
+        }
+        lane.phase = Phase::Parked;
+        lane.error.clone_from(&failure.text);
+        lane.letter = Some(DeadLetter {
+            event: event.clone(),
+            attempts: lane.attempts,
+            class: failure.class,
+        });
+        self.buffered -= lane.queue.len();
+        lane.queue.clear();
+        lane.known = lane.done;
+        self.parked += 1;
+        self.touch(key);
+    }
+
+    /// A commit writes this key's row from now until [`Self::let_go`].
+    pub(super) fn hold(&mut self, key: Key) {
+        if let Some(lane) = self.all.get_mut(&key)
+            && lane.phase == Phase::Running
+        {
+            lane.phase = Phase::Committing;
+        }
+        self.held.insert(key);
+    }
+
+    pub(super) fn let_go(&mut self, key: &Key, committed: bool) {
+        self.held.remove(key);
+        if let Some(lane) = self.all.get_mut(key)
+            && lane.phase == Phase::Committing
+        {
+            lane.stored |= committed;
+        }
+    }
+
+    /// A commit wrote that the key is done up to this event, which may be ahead of the cursor.
+    pub(super) fn mark(&mut self, key: &Key, event: &Stored, now: Now) {
+        let lane = self
+            .all
+            .entry(key.clone())
+            .or_insert_with(|| Lane::new(Phase::Ahead, event.position, event.envelope.id, now));
+        debug_assert_eq!(lane.phase, Phase::Ahead, "a key with a lane does not flow");
+        lane.pass(event, now);
+        self.enlist(key);
+    }
+
+    /// How far the cursor may be saved: not over events whose lane neither has a row nor gets one in the same save.
+    pub(super) fn limit(&self, cursor: u64) -> u64 {
+        self.held
+            .iter()
+            .filter_map(|key| self.all.get(key))
+            .filter(|lane| lane.phase == Phase::Committing && !lane.stored)
+            .fold(cursor, |limit, lane| limit.min(lane.done))
+    }
+
+    pub(super) fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Whether a row is not needed any more at this cursor.
+    pub(super) fn has_passed(&self, cursor: u64) -> bool {
+        self.ahead.first_key_value().is_some_and(|((done, _), _)| *done <= cursor)
+    }
+
+    /// Takes the lanes that are caught up and that the cursor has reached: their rows are not needed any more.
+    pub(super) fn take_passed(&mut self, cursor: u64) -> Vec<(Key, u64)> {
+        let mut passed = Vec::new();
+        let mut kept = BTreeMap::new();
+        while let Some(entry) = self.ahead.first_entry()
+            && entry.key().0 <= cursor
+        {
+            let (mark, key) = entry.remove_entry();
+            if self.held.contains(&key) {
+                kept.insert(mark, key);
+            } else {
+                self.all.remove(&key);
+                passed.push((key, mark.0));
+            }
+        }
+        self.ahead.append(&mut kept);
+        passed
+    }
+
+    /// Takes the rows to write, with the letters to tell in the same commit.
+    pub(super) fn take_rows(&mut self) -> Vec<(StoredLane, Option<DeadLetter>)> {
+        let mut rows = Vec::with_capacity(self.dirty.len());
+        for key in std::mem::take(&mut self.dirty) {
+            match self.all.get_mut(&key) {
+                Some(_) if self.held.contains(&key) => self.dirty.push(key),
+                Some(lane) if lane.dirty => {
+                    lane.dirty = false;
+                    rows.push((lane.row(&key), lane.letter.take()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        rows
+    }
+
+    /// The rows are in the database.
+    pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)]) {
+        for (row, _) in rows {
+            if let Some(lane) = self.all.get_mut(&row.key) {
+                lane.stored = !row.event_id.is_nil();
+            }
+        }
+    }
+
+    /// The rows are not in the database, and what should have gone is still there.
+    pub(super) fn unsaved(
+        &mut self,
+        rows: Vec<(StoredLane, Option<DeadLetter>)>,
+        passed: Vec<(Key, u64)>,
+        now: Now,
+    ) {
+        for (row, letter) in rows {
+            if let Some(lane) = self.all.get_mut(&row.key) {
+                lane.letter = lane.letter.take().or(letter);
+                self.touch(&row.key);
+            }
+        }
+        for (key, done) in passed {
+            if !self.all.contains_key(&key) {
+                let lane = Lane::new(Phase::Ahead, done, Uuid::nil(), now);
+                self.all.insert(key.clone(), lane);
+                self.enlist(&key);
+            }
+        }
+    }
+
+    /// After an event is done or read: on with the next, or caught up.
+    fn go_on(&mut self, key: &Key, now: Now) {
+        if let Some(lane) = self.all.get_mut(key)
+            && !lane.has_work()
+        {
+            lane.renew(lane.event_id, now);
+            lane.done = lane.left;
+            lane.phase = Phase::Ahead;
+            self.touch(key);
+        }
+        self.enlist(key);
+    }
+
+    /// Enters a lane where its phase says, and nowhere else.
+    fn enlist(&mut self, key: &Key) {
+        let Some(lane) = self.all.get_mut(key) else { return };
+        lane.ticket.take().and_then(|ticket| self.due.remove(&ticket));
+        lane.mark.take().and_then(|mark| self.ahead.remove(&mark));
+        self.tickets += 1;
+        match lane.phase {
+            Phase::Due => {
+                lane.ticket = Some((lane.due, self.tickets));
+                self.due.insert((lane.due, self.tickets), key.clone());
+            }
+            Phase::Ahead => {
+                lane.mark = Some((lane.done, self.tickets));
+                self.ahead.insert((lane.done, self.tickets), key.clone());
+            }
+            Phase::Reading | Phase::Running | Phase::Committing | Phase::Parked => {}
+        }
+    }
+
+    fn touch(&mut self, key: &Key) {
+        if let Some(lane) = self.all.get_mut(key)
+            && !lane.dirty
+        {
+            lane.dirty = true;
+            self.dirty.push(key.clone());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What of a subscription's state the database has, and when the rest is to be written.
+//!
+//! Every save is one commit of the cursor and all lanes that changed: a picture of the state at one moment. At most one
+//! is under way.
+
+use std::time::Duration;
+
+use super::Now;
+use super::lane::DeadLetter;
+use super::lanes::Lanes;
+use crate::envelope::Key;
+use crate::subscriber::StoredLane;
+
+/// A cursor that moves is written at most this often, and a save that failed is tried again after as long.
+pub(in crate::engine) const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// So many changed lanes are written without waiting, so that no save grows large.
+const SAVE_LANES: usize = 256;
+
+/// One commit of the engine's own state.
+#[derive(Debug)]
+pub(in crate::engine) struct Save {
+    /// `None`: the cursor has not moved.
+    pub(in crate::engine) cursor: Option<u64>,
+    pub(in crate::engine) lanes: Vec<StoredLane>,
+    pub(in crate::engine) drop: Vec<Key>,
+    pub(in crate::engine) letters: Vec<DeadLetter>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    cursor: u64,
+    rows: Vec<(StoredLane, Option<DeadLetter>)>,
+    passed: Vec<(Key, u64)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The cursor in the database.
+    saved: u64,
+    /// Not before this, unless it is urgent.
+    next: Duration,
+    urgent: bool,
+    failed: bool,
+    under_way: Option<UnderWay>,
+}
+
+impl Ledger {
+    pub(super) fn new(saved: u64) -> Self {
+        Self {
+            saved,
+            next: Duration::ZERO,
+            urgent: false,
+            failed: false,
+            under_way: None,
+        }
+    }
+
+    /// Something must not wait for the next regular save.
+    pub(super) fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Whether the database has everything.
+    pub(super) fn is_clean(&self, cursor: u64, lanes: &Lanes) -> bool {
+        self.under_way.is_none() && !self.is_wanted(cursor, lanes)
+    }
+
+    /// When the next save is due.
+    pub(super) fn next(&self, cursor: u64, lanes: &Lanes) -> Option<Duration> {
+        if self.under_way.is_some() || !self.is_wanted(cursor, lanes) {
+            return None;
+        }
+        let hurry = (self.urgent || lanes.dirty() >= SAVE_LANES) && !self.failed;
+        Some(if hurry { Duration::ZERO } else { self.next })
+    }
+
+    /// Takes what is to be written now.
+    pub(super) fn begin(&mut self, cursor: u64, lanes: &mut Lanes, now: Now) -> Option<Save> {
+        self.urgent = false;
+        self.failed = false;
+        self.next = now.tick + SAVE_EVERY;
+        let cursor = lanes.limit(cursor);
+        let passed = lanes.take_passed(cursor);
+        let rows = lanes.take_rows();
+        let moved = cursor > self.saved;
+        if !moved && rows.is_empty() && passed.is_empty() {
+            return None;
+        }
+        let save = Save {
+            cursor: moved.then_some(cursor),
+            lanes: rows.iter().map(|(row, _)| row.clone()).collect(),
+            drop: passed.iter().map(|(key, _)| key.clone()).collect(),
+            letters: rows.iter().filter_map(|(_, letter)| letter.clone()).collect(),
+        };
+        self.under_way = Some(UnderWay { cursor, rows, passed });
+        Some(save)
+    }
+
+    pub(super) fn end(&mut self, committed: bool, lanes: &mut Lanes, now: Now) {
+        let Some(UnderWay { cursor, rows, passed }) = self.under_way.take() else {
+            return;
+        };
+        if committed {
+            self.saved = self.saved.max(cursor);
+            lanes.saved(&rows);
+        } else {
+            self.failed = true;
+            self.next = now.tick + SAVE_EVERY;
+            lanes.unsaved(rows, passed, now);
+        }
+    }
+
+    fn is_wanted(&self, cursor: u64, lanes: &Lanes) -> bool {
+        cursor > self.saved || lanes.dirty() > 0 || lanes.has_passed(cursor)
+    }
+}

@@ -1,0 +1,188 @@
+//! What became of one delivery, and what that means: again at once, again later, or never.
+
+use std::time::Duration;
+
+use super::Now;
+use crate::Time;
+use crate::subscriber::{Effects, Outcome, Retry};
+
+/// Longest error text that is kept, in characters: it is for a table cell, not a log.
+const ERROR_LIMIT: usize = 500;
+/// Each wait in a lane is this many times the one before.
+const FACTOR: u32 = 4;
+/// The text of a panic may hold anything, so only the word is kept. It also tells a restarted engine of the first panic.
+pub(in crate::engine) const PANICKED: &str = "panicked";
+
+/// How one delivery ended.
+#[derive(Debug)]
+pub(in crate::engine) enum Verdict {
+    Done,
+    DoneWith(Effects),
+    Retry(String),
+    RetryAfter(Duration, String),
+    GiveUp(String),
+    TimedOut,
+    Panicked,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::DoneWith(effects) if effects.writes.is_empty() && effects.facts.is_empty() => {
+                Self::Done
+            }
+            Outcome::DoneWith(effects) => Self::DoneWith(effects),
+            Outcome::Retry(text) => Self::Retry(text),
+            Outcome::RetryAfter(wait, text) => Self::RetryAfter(wait, text),
+            Outcome::GiveUp(text) => Self::GiveUp(text),
+        }
+    }
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Class {
+    Transient,
+    RateLimited,
+    Permanent,
+    Poison,
+}
+
+impl Class {
+    pub(in crate::engine) fn code(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::RateLimited => "rate_limited",
+            Self::Permanent => "permanent",
+            Self::Poison => "poison",
+        }
+    }
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) class: Class,
+    pub(super) text: String,
+    /// Not tried again before this much time has passed.
+    pub(super) not_before: Duration,
+}
+
+impl Failure {
+    pub(super) fn new(class: Class, mut text: String) -> Self {
+        if let Some((end, _)) = text.char_indices().nth(ERROR_LIMIT) {
+            text.truncate(end);
+        }
+        Self {
+            class,
+            text,
+            not_before: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn rate_limited(wait: Duration, text: String) -> Self {
+        Self {
+            not_before: wait,
+            ..Self::new(Class::RateLimited, text)
+        }
+    }
+
+    /// A panic is transient the first time and poison the second.
+    pub(super) fn panic(panics: u8) -> Self {
+        let class = if panics < 2 { Class::Transient } else { Class::Poison };
+        Self::new(class, PANICKED.to_owned())
+    }
+
+    /// Whether nothing may be tried again, whatever the policy says.
+    fn is_final(&self) -> bool {
+        match self.class {
+            Class::Permanent | Class::Poison => true,
+            Class::Transient | Class::RateLimited => false,
+        }
+    }
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Again in the window, after this much time.
+    Quick(Duration),
+    /// Again in the lane.
+    Later(Time),
+    Park,
+}
+
+/// What a failed attempt in the window is followed by. `attempts` counts it.
+pub(super) fn in_window(retry: &Retry, failure: &Failure, attempts: u32, now: Now, rng: &mut Rng) -> Next {
+    let quick = retry.quick.get(attempts as usize - 1);
+    match quick {
+        Some(&pause) if !spent(retry, failure, attempts) && failure.not_before <= pause => {
+            Next::Quick(pause)
+        }
+        _ => in_lane(retry, failure, attempts, now.wall, now, rng),
+    }
+}
+
+/// What a failed attempt in a lane is followed by. `attempts` counts it, `since` is when the event first failed.
+pub(super) fn in_lane(
+    retry: &Retry,
+    failure: &Failure,
+    attempts: u32,
+    since: Time,
+    now: Now,
+    rng: &mut Rng,
+) -> Next {
+    let last = later(since, retry.max_age);
+    if spent(retry, failure, attempts) || now.wall >= last {
+        return Next::Park;
+    }
+    let wait = jittered(retry, attempts, rng);
+    // The last attempt is made when the age is reached, not hours after it, unless the handler asked for that.
+    let due = later(now.wall, wait).min(last);
+    Next::Later(due.max(later(now.wall, failure.not_before.min(retry.max_age))))
+}
+
+fn spent(retry: &Retry, failure: &Failure, attempts: u32) -> bool {
+    failure.is_final() || attempts >= retry.max_attempts
+}
+
+/// Exponential with full jitter: anything from nothing to the ceiling, so that what failed together does not return together.
+fn jittered(retry: &Retry, attempts: u32, rng: &mut Rng) -> Duration {
+    let earlier = attempts.saturating_sub(1).saturating_sub(u32::try_from(retry.quick.len()).unwrap_or(u32::MAX));
+    let ceiling = FACTOR
+        .checked_pow(earlier)
+        .and_then(|times| retry.base.checked_mul(times))
+        .map_or(retry.cap, |wait| wait.min(retry.cap));
+    let micros = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(rng.up_to(micros))
+}
+
+/// A time this much later, at most the last there is.
+pub(super) fn later(time: Time, wait: Duration) -> Time {
+    time.checked_add(wait).unwrap_or(Time::MAX)
+}
+
+/// Pseudo-random numbers for jitter alone (`SplitMix64`); seeded, so that a run can be repeated.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct Rng(u64);
+
+impl Rng {
+    pub(in crate::engine) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(in crate::engine) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From 0 to `most`, both included.
+    pub(in crate::engine) fn up_to(&mut self, most: u64) -> u64 {
+        let drawn = self.next();
+        most.checked_add(1).map_or(drawn, |count| drawn % count)
+    }
+}

@@ -1,0 +1,363 @@
+//! The window: the events above the cursor that are under way or wait their turn.
+//!
+//! A slot exists for each event that was taken and is not finished with. The cursor follows from the slots alone: it
+//! lies just below the first that is not gone, or at the last event read when there is none. Events of one key form a
+//! chain through their slots, of which only the first is ever ready or under way.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::envelope::Stored;
+use crate::subscriber::Order;
+
+/// Events above the cursor at most: what one stuck key can make the window hold before its lane is made.
+pub(in crate::engine) const WINDOW_EVENTS: u64 = 4096;
+/// A delivery that has not ended after this long gets a lane, so that neither the cursor nor the other keys wait for it.
+pub(in crate::engine) const HANG_AFTER: Duration = Duration::from_secs(1);
+
+/// No slot follows in the chain; positions begin at 1.
+const NONE: u64 = 0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Behind another event of its key.
+    Waiting,
+    Ready,
+    Running,
+    /// Between two quick attempts.
+    Pausing,
+    /// Handled; its effects are being committed.
+    Committing,
+    /// Done, or left to a lane.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    position: u64,
+    pub(super) event: Arc<Stored>,
+    pub(super) state: State,
+    /// Attempts begun.
+    pub(super) attempts: u32,
+    pub(super) panics: u8,
+    /// When the first attempt began.
+    pub(super) began: Duration,
+    /// The next event of the same key.
+    next: u64,
+}
+
+/// An event taken out of the window for a lane, with what waits behind it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) event: Arc<Stored>,
+    pub(super) attempts: u32,
+    pub(super) panics: u8,
+    pub(super) running: bool,
+    pub(super) followers: Vec<Arc<Stored>>,
+}
+
+/// An event hashed by its key: so a map by key needs no copy of the key.
+#[derive(Debug)]
+struct ByKey(Arc<Stored>);
+
+impl Borrow<str> for ByKey {
+    fn borrow(&self) -> &str {
+        self.0.envelope.key.as_str()
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.envelope.key.as_str().hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.envelope.key == other.0.envelope.key
+    }
+}
+
+impl Eq for ByKey {}
+
+#[derive(Debug)]
+pub(super) struct Window {
+    order: Order,
+    /// The last event read from the log.
+    read: u64,
+    slots: VecDeque<Slot>,
+    /// The last event of each key that has a slot.
+    keys: HashMap<ByKey, u64>,
+    /// May hold positions that are not ready any more.
+    ready: VecDeque<u64>,
+    pauses: BTreeSet<(Duration, u64)>,
+    /// First attempts in the order in which they began; may hold positions that are gone.
+    began: VecDeque<(Duration, u64)>,
+    running: usize,
+    committing: usize,
+}
+
+impl Window {
+    pub(super) fn new(order: Order, cursor: u64) -> Self {
+        Self {
+            order,
+            read: cursor,
+            slots: VecDeque::new(),
+            keys: HashMap::new(),
+            ready: VecDeque::new(),
+            pauses: BTreeSet::new(),
+            began: VecDeque::new(),
+            running: 0,
+            committing: 0,
+        }
+    }
+
+    /// The cursor: everything up to here is done or left to a lane.
+    pub(super) fn cursor(&self) -> u64 {
+        self.slots.front().map_or(self.read, |slot| slot.position - 1)
+    }
+
+    pub(super) fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// How many more positions it may read.
+    pub(super) fn room(&self) -> u64 {
+        WINDOW_EVENTS.saturating_sub(self.read - self.cursor())
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Deliveries and commits under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.running + self.committing
+    }
+
+    pub(super) fn slot(&self, position: u64) -> Option<&Slot> {
+        self.index(position).map(|index| &self.slots[index])
+    }
+
+    /// Passes over an event that needs nothing here.
+    pub(super) fn pass(&mut self, position: u64) {
+        debug_assert!(position > self.read, "the log is read in order");
+        self.read = position;
+    }
+
+    /// Takes the next event of the log.
+    pub(super) fn push(&mut self, event: Arc<Stored>) {
+        let position = event.position;
+        self.pass(position);
+        let before = match self.order {
+            Order::Key => match self.keys.get_mut(event.envelope.key.as_str()) {
+                Some(last) => std::mem::replace(last, position),
+                None => {
+                    self.keys.insert(ByKey(event.clone()), position);
+                    NONE
+                }
+            },
+            Order::None => NONE,
+        };
+        let state = match self.index(before) {
+            Some(index) => {
+                self.slots[index].next = position;
+                State::Waiting
+            }
+            None => {
+                self.ready.push_back(position);
+                State::Ready
+            }
+        };
+        self.slots.push_back(Slot {
+            position,
+            event,
+            state,
+            attempts: 0,
+            panics: 0,
+            began: Duration::ZERO,
+            next: NONE,
+        });
+    }
+
+    /// Begins the next ready event.
+    pub(super) fn begin(&mut self, tick: Duration) -> Option<Arc<Stored>> {
+        while let Some(position) = self.ready.pop_front() {
+            let Some(index) = self.index(position) else { continue };
+            let slot = &mut self.slots[index];
+            if slot.state != State::Ready {
+                continue;
+            }
+            slot.state = State::Running;
+            slot.attempts += 1;
+            if slot.attempts == 1 {
+                slot.began = tick;
+                self.began.push_back((tick, position));
+            }
+            self.running += 1;
+            return Some(slot.event.clone());
+        }
+        None
+    }
+
+    /// Counts a panic of the running delivery; says how many there were.
+    pub(super) fn panicked(&mut self, position: u64) -> u8 {
+        self.index(position).map_or(1, |index| {
+            self.slots[index].panics += 1;
+            self.slots[index].panics
+        })
+    }
+
+    /// The event is done with: the next of its key is ready.
+    pub(super) fn done(&mut self, position: u64) {
+        if let Some(index) = self.index(position) {
+            self.leave_state(index);
+            self.release(index);
+        }
+    }
+
+    /// The event is tried again at `until`.
+    pub(super) fn pause(&mut self, position: u64, until: Duration) {
+        if let Some(index) = self.index(position) {
+            self.leave_state(index);
+            self.slots[index].state = State::Pausing;
+            self.pauses.insert((until, position));
+        }
+    }
+
+    /// The event was handled and its effects are on their way.
+    pub(super) fn commit(&mut self, position: u64) {
+        if let Some(index) = self.index(position) {
+            self.leave_state(index);
+            self.slots[index].state = State::Committing;
+            self.committing += 1;
+        }
+    }
+
+    /// Takes an event and all that waits behind it out, for a lane.
+    pub(super) fn take(&mut self, position: u64) -> Option<Taken> {
+        let index = self.index(position)?;
+        let running = self.slots[index].state == State::Running;
+        self.leave_state(index);
+        let slot = &self.slots[index];
+        let (event, attempts, panics) = (slot.event.clone(), slot.attempts, slot.panics);
+        let mut followers = Vec::new();
+        let mut next = slot.next;
+        while let Some(index) = self.index(next) {
+            let slot = &mut self.slots[index];
+            slot.state = State::Gone;
+            followers.push(slot.event.clone());
+            next = slot.next;
+        }
+        self.slots[index].next = NONE;
+        self.release(index);
+        Some(Taken {
+            event,
+            attempts,
+            panics,
+            running,
+            followers,
+        })
+    }
+
+    /// Ends the pauses that are over.
+    pub(super) fn wake(&mut self, tick: Duration) {
+        while let Some(&(until, position)) = self.pauses.first() {
+            if until > tick {
+                break;
+            }
+            self.pauses.pop_first();
+            if let Some(index) = self.index(position) {
+                self.slots[index].state = State::Ready;
+                self.ready.push_front(position);
+            }
+        }
+    }
+
+    /// The next event that has been under way for too long. Each is told once.
+    pub(super) fn hanging(&mut self, tick: Duration) -> Option<u64> {
+        for _ in 0..self.began.len() {
+            let &(began, position) = self.began.front()?;
+            match self.slot(position).map(|slot| slot.state) {
+                None | Some(State::Gone) => {
+                    self.began.pop_front();
+                }
+                // What is handled is not left to a lane; should its commit fail, it is told a second later.
+                Some(State::Committing) => {
+                    self.began.pop_front();
+                    self.began.push_back((tick, position));
+                }
+                Some(State::Waiting | State::Ready | State::Running | State::Pausing) => {
+                    if began + HANG_AFTER > tick {
+                        return None;
+                    }
+                    self.began.pop_front();
+                    return Some(position);
+                }
+            }
+        }
+        None
+    }
+
+    /// When time alone changes something here.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        let pause = self.pauses.first().map(|(until, _)| *until);
+        let hang = self.began.front().map(|(began, _)| *began + HANG_AFTER);
+        pause.into_iter().chain(hang).min()
+    }
+
+    fn index(&self, position: u64) -> Option<usize> {
+        let first = self.slots.front()?.position;
+        let offset = usize::try_from(position.checked_sub(first)?).ok()?;
+        // Slots are dense but for what the filter passed over, so the search ends at or before the offset.
+        if self.slots.get(offset).is_some_and(|slot| slot.position == position) {
+            return Some(offset);
+        }
+        self.slots.binary_search_by_key(&position, |slot| slot.position).ok()
+    }
+
+    /// Takes a slot out of what its state counts for.
+    fn leave_state(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        match slot.state {
+            State::Running => self.running -= 1,
+            State::Committing => self.committing -= 1,
+            State::Pausing => {
+                let position = slot.position;
+                self.pauses.retain(|(_, paused)| *paused != position);
+            }
+            // A ready position stays in its queue and is passed over there.
+            State::Waiting | State::Ready | State::Gone => {}
+        }
+    }
+
+    /// Frees a slot; the next event of the key goes on.
+    fn release(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.state = State::Gone;
+        let next = slot.next;
+        match self.order {
+            Order::Key if next == NONE => {
+                self.keys.remove(self.slots[index].event.envelope.key.as_str());
+            }
+            Order::Key => {
+                if let Some(index) = self.index(next) {
+                    self.slots[index].state = State::Ready;
+                    // Before the others: it is older than what has waited for a place.
+                    self.ready.push_front(next);
+                }
+            }
+            Order::None => {}
+        }
+        while self.slots.front().is_some_and(|slot| slot.state == State::Gone) {
+            self.slots.pop_front();
+        }
+    }
+}

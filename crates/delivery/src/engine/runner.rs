@@ -1,0 +1,394 @@
+//! The runner: one task per subscription, which does what its [`machine`](super::machine) says.
+//!
+//! A round takes what has ended, lets the machine decide, and starts what it says. A handler that ends at once is not
+//! spawned, timed or queued: it is polled where it is started, and its end is the next round's input.
+//!
+//! **Guarantees.** All commits of a subscription are submitted from its task. Nothing begins after the stop signal;
+//! what is under way then has [`DRAIN_WITHIN`] to end, and the state is saved last of all.
+//!
+//! **Not guaranteed.** A handler that blocks its thread blocks its subscription (not the others), timeout or not.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::{Target, deliver};
+use super::figures::Figures;
+use super::machine::{Effect, Input, LANE_EVENTS, Machine, Now, Rng, Save, Verdict};
+use super::scribe::Scribe;
+use super::tail::{BATCH_EVENTS, POLL_EVERY, Tail, Taken};
+use crate::BoxFuture;
+use crate::clock::Clock;
+use crate::commit::Transaction;
+use crate::envelope::{Key, Stored};
+use crate::log::Log;
+use crate::subscriber::{Effects, Order, StoredLane, Subscriptions};
+
+/// How long what is under way may go on after the stop signal.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long the last save may take after that.
+const SAVE_WITHIN: Duration = Duration::from_secs(5);
+/// Rounds without a rest, so that a busy subscription lets others have the thread.
+const ROUNDS: usize = 64;
+/// Ended work taken at once.
+const INPUTS: usize = 1024;
+
+/// What a runner shares with those who ask about its subscription.
+pub(super) struct Shared {
+    pub(super) name: &'static str,
+    machine: Mutex<Machine>,
+}
+
+impl Shared {
+    pub(super) fn new(name: &'static str, machine: Machine) -> Self {
+        Self {
+            name,
+            machine: Mutex::new(machine),
+        }
+    }
+
+    pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all runners of an engine work with.
+pub(super) struct Tools {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) subscriptions: Arc<dyn Subscriptions>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) scribe: Scribe,
+    pub(super) tail: Tail,
+    pub(super) began: Instant,
+    /// Tells that some subscription has moved or come to rest.
+    pub(super) moved: watch::Sender<()>,
+}
+
+impl Tools {
+    pub(super) fn now(&self) -> Now {
+        Now {
+            tick: self.began.elapsed(),
+            wall: self.clock.now(),
+        }
+    }
+}
+
+/// Something under way, by what its end tells the machine.
+type Work = BoxFuture<'static, Input>;
+
+pub(super) struct Runner {
+    tools: Arc<Tools>,
+    shared: Arc<Shared>,
+    target: Arc<Target>,
+    order: Order,
+    rng: Rng,
+    figures: Figures,
+    /// Everything under way; what ends becomes an input.
+    work: FuturesUnordered<Work>,
+    inputs: Vec<Input>,
+    effects: Vec<Effect>,
+    /// It is older than the ring and a read of its own is under way.
+    catching_up: bool,
+    published: u64,
+}
+
+impl Runner {
+    pub(super) fn new(
+        tools: Arc<Tools>,
+        shared: Arc<Shared>,
+        target: Target,
+        order: Order,
+        rng: Rng,
+    ) -> Self {
+        Self {
+            figures: Figures::new(shared.name),
+            tools,
+            shared,
+            target: Arc::new(target),
+            order,
+            rng,
+            work: FuturesUnordered::new(),
+            inputs: Vec::new(),
+            effects: Vec::new(),
+            catching_up: false,
+            published: u64::MAX,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Runs until the server stops.
+    pub(super) async fn run(self, stopping: CancellationToken) {
+        let name = self.shared.name;
+        if AssertUnwindSafe(self.work_on(stopping)).catch_unwind().await.is_err() {
+            tracing::error!(subscription = name, "the engine failed; nothing is delivered until a restart");
+        }
+    }
+
+    async fn work_on(mut self, stopping: CancellationToken) {
+        let mut reached = self.tools.tail.reached();
+        let mut stop: Option<Instant> = None;
+        loop {
+            if stop.is_none() && stopping.is_cancelled() {
+                stop = Some(Instant::now() + DRAIN_WITHIN);
+                self.inputs.push(Input::Stop);
+            }
+            reached.mark_unchanged();
+            let Some(mut wake) = self.rounds().await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            if let Some(stop) = stop {
+                if self.shared.machine().is_at_rest() {
+                    return;
+                }
+                if Instant::now() >= stop {
+                    return self.give_up().await;
+                }
+                wake = wake.min(stop);
+            }
+            tokio::select! {
+                Some(input) = self.work.next(), if !self.work.is_empty() => self.inputs.push(input),
+                () = stopping.cancelled(), if stop.is_none() => {}
+                Ok(()) = reached.changed(), if stop.is_none() => {}
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
+    async fn rounds(&mut self) -> Option<Instant> {
+        let mut idle = false;
+        for _ in 0..ROUNDS {
+            self.collect().await;
+            let now = self.tools.now();
+            self.decide(now);
+            self.start().await;
+            idle = self.inputs.is_empty() && !self.fetch();
+            if idle {
+                break;
+            }
+        }
+        let wake = self.publish(self.tools.now());
+        idle.then_some(wake)
+    }
+
+    /// Takes what has ended.
+    async fn collect(&mut self) {
+        if self.work.is_empty() {
+            return;
+        }
+        let (work, inputs) = (&mut self.work, &mut self.inputs);
+        poll_fn(|cx| {
+            while inputs.len() < INPUTS
+                && let Poll::Ready(Some(input)) = work.poll_next_unpin(cx)
+            {
+                inputs.push(input);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn decide(&mut self, now: Now) {
+        let wall = now.wall.as_microsecond();
+        let mut machine = self.shared.machine();
+        for input in self.inputs.drain(..) {
+            match &input {
+                Input::Finished { event, verdict } => {
+                    self.figures.count(verdict, wall - event.recorded_at.as_microsecond());
+                }
+                Input::Read(_) => self.catching_up = false,
+                _ => {}
+            }
+            machine.step(input, now, &mut self.rng, &mut self.effects);
+        }
+        machine.step(Input::Tick, now, &mut self.rng, &mut self.effects);
+    }
+
+    async fn start(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Deliver(event) => self.deliver(event).await,
+                Effect::Commit { event, effects, row } => {
+                    let tools = self.tools.clone();
+                    let name = self.shared.name;
+                    self.work.push(Box::pin(commit(tools, name, event, effects, row)));
+                }
+                Effect::Save(save) => {
+                    let save = self.save(&save);
+                    self.work.push(save);
+                }
+                Effect::Backlog { key, after, upto } => {
+                    let tools = self.tools.clone();
+                    self.work.push(Box::pin(backlog(tools, self.order, key, after, upto)));
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// Polls the delivery once where it is: only one that does not end at once becomes work, with a timeout.
+    async fn deliver(&mut self, event: Arc<Stored>) {
+        let mut delivery = Box::pin(deliver(self.target.clone(), event.clone()));
+        let first = poll_fn(|cx| Poll::Ready(delivery.as_mut().poll(cx))).await;
+        if let Poll::Ready(verdict) = first {
+            self.inputs.push(Input::Finished { event, verdict });
+            return;
+        }
+        let timeout = self.target.timeout;
+        self.work.push(Box::pin(async move {
+            let verdict = tokio::time::timeout(timeout, delivery).await.unwrap_or(Verdict::TimedOut);
+            Input::Finished { event, verdict }
+        }));
+    }
+
+    /// Takes events from the ring if the window could use some. Says whether it got any.
+    fn fetch(&mut self) -> bool {
+        if self.catching_up {
+            return false;
+        }
+        let Some((after, room)) = self.shared.machine().wants() else {
+            return false;
+        };
+        let limit = usize::try_from(room).unwrap_or(usize::MAX).min(BATCH_EVENTS);
+        match self.tools.tail.take(after, limit) {
+            Taken::Events(events) => {
+                self.inputs.push(Input::Read(events));
+                true
+            }
+            Taken::Empty => false,
+            Taken::Behind => {
+                self.catching_up = true;
+                self.work.push(Box::pin(catch_up(self.tools.clone(), after, limit)));
+                false
+            }
+        }
+    }
+
+    /// Submits the engine's own state.
+    fn save(&self, save: &Save) -> Work {
+        let (tools, name) = (&self.tools, self.shared.name);
+        let mut transaction = Transaction::default();
+        for lane in &save.lanes {
+            transaction.writes.push(tools.subscriptions.put_lane(name, lane));
+        }
+        for key in &save.drop {
+            transaction.writes.push(tools.subscriptions.drop_lane(name, key));
+        }
+        transaction.writes.extend(save.cursor.map(|cursor| tools.subscriptions.advance(name, cursor)));
+        for letter in &save.letters {
+            let dead = &letter.event.envelope;
+            tracing::warn!(
+                subscription = name, event = %dead.id, r#type = dead.kind, attempts = letter.attempts,
+                class = letter.class.code(), "an event is parked; its key waits for a decision"
+            );
+            transaction.records.push(tools.scribe.dead_letter(name, letter));
+        }
+        let commit = tools.log.commit(transaction);
+        Box::pin(async move {
+            let result = commit.await;
+            if let Err(error) = &result {
+                tracing::warn!(subscription = name, %error, "its cursor and lanes are not saved; trying again");
+            }
+            Input::Saved { committed: result.is_ok() }
+        })
+    }
+
+    fn publish(&mut self, now: Now) -> Instant {
+        let head = self.tools.log.head().borrow().position;
+        let (cursor, next) = {
+            let machine = self.shared.machine();
+            self.figures.publish(&machine, head);
+            let next = machine.next_tick(now);
+            let lanes = machine.lanes_retrying() > 0;
+            // The time of a lane is the wall clock's, which may jump.
+            (machine.cursor(), next.map(|next| if lanes { next.min(now.tick + POLL_EVERY) } else { next }))
+        };
+        if std::mem::replace(&mut self.published, cursor) != cursor {
+            self.tools.moved.send_replace(());
+        }
+        // Without anything to wait for, any time will do.
+        self.tools.began + next.unwrap_or(now.tick + Duration::from_secs(3600))
+    }
+
+    /// Drops what is still under way after the stop, and saves what is known.
+    async fn give_up(mut self) {
+        let left = self.shared.machine().in_flight();
+        tracing::warn!(subscription = self.shared.name, left, "deliveries did not end in time; they begin again at the next start");
+        self.work = FuturesUnordered::new();
+        let now = self.tools.now();
+        self.inputs.push(Input::Saved { committed: false });
+        self.decide(now);
+        self.effects.retain(|effect| matches!(effect, Effect::Save(_)));
+        self.start().await;
+        let _ = tokio::time::timeout(SAVE_WITHIN, self.work.next()).await;
+    }
+}
+
+/// Commits what a handler left behind, with the row that says that the event is done.
+async fn commit(
+    tools: Arc<Tools>,
+    subscription: &'static str,
+    event: Arc<Stored>,
+    effects: Effects,
+    row: StoredLane,
+) -> Input {
+    let result = match tools.scribe.facts(&event, effects.facts).await {
+        Ok(records) => {
+            let mut writes = effects.writes;
+            writes.push(tools.subscriptions.put_lane(subscription, &row));
+            let committed = tools.log.commit(Transaction { writes, records }).await;
+            committed.map(|_| ()).map_err(|error| format!("its effects were not committed: {error}"))
+        }
+        Err(fault) => Err(format!("its facts cannot be sealed: {fault}")),
+    };
+    Input::Committed { event, result }
+}
+
+/// Reads the next events of a lane.
+async fn backlog(tools: Arc<Tools>, order: Order, key: Key, after: u64, upto: u64) -> Input {
+    let read = match order {
+        Order::Key => tools.subscriptions.backlog(&key, after, upto, LANE_EVENTS).await,
+        // A lane for one event, which lies right after the position.
+        Order::None => tools.log.read(after, 1).await,
+    };
+    let read = match read {
+        Ok(mut events) => {
+            let full = order == Order::Key && events.len() >= LANE_EVENTS;
+            events.retain(|event| event.position <= upto);
+            let last = events.last().map_or(upto, |event| event.position);
+            let known = if full { last } else { upto };
+            Some((events.into_iter().map(Arc::new).collect(), known))
+        }
+        Err(fault) => {
+            tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
+            None
+        }
+    };
+    Input::Backlog { key, read }
+}
+
+/// Reads the log for a subscription that is older than the ring.
+async fn catch_up(tools: Arc<Tools>, after: u64, limit: usize) -> Input {
+    let events = match tools.log.read(after, limit).await {
+        Ok(events) => events.into_iter().map(Arc::new).collect(),
+        Err(fault) => {
+            tracing::warn!(%fault, "the log cannot be read; trying again");
+            tokio::time::sleep(POLL_EVERY).await;
+            Vec::new()
+        }
+    };
+    Input::Read(events)
+}

@@ -1,0 +1,105 @@
+//! A running engine, as others see it.
+
+use std::sync::Arc;
+
+use super::machine::DeliveryState;
+use super::runner::{Shared, Tools};
+use crate::envelope::Stored;
+
+/// One subscription at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionStatus {
+    pub name: &'static str,
+    /// Everything up to here is done or left to a lane. The database may lag behind it by a second.
+    pub position: u64,
+    /// Events between it and the head of the log, wanted or not.
+    pub lag: u64,
+    /// Deliveries, and commits of what they left behind.
+    pub in_flight: usize,
+    pub lanes_retrying: usize,
+    pub lanes_parked: usize,
+    /// Always false: nothing can pause a subscription yet.
+    pub paused: bool,
+}
+
+/// Where one event is, for one subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryStatus {
+    pub subscription: &'static str,
+    pub state: DeliveryState,
+    /// Attempts begun; 0 when it is done, for nothing is kept of what went well.
+    pub attempts: u32,
+    /// The last error, where there was one and the event is still in trouble.
+    pub error: Option<String>,
+}
+
+/// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
+#[derive(Clone)]
+pub struct Running {
+    tools: Arc<Tools>,
+    subscriptions: Arc<[Arc<Shared>]>,
+}
+
+impl Running {
+    pub(super) fn new(tools: Arc<Tools>, subscriptions: Vec<Arc<Shared>>) -> Self {
+        Self {
+            tools,
+            subscriptions: subscriptions.into(),
+        }
+    }
+
+    /// In the order of registration.
+    pub fn status(&self) -> Vec<SubscriptionStatus> {
+        let head = self.head();
+        self.subscriptions
+            .iter()
+            .map(|shared| {
+                let machine = shared.machine();
+                SubscriptionStatus {
+                    name: shared.name,
+                    position: machine.cursor(),
+                    lag: head.saturating_sub(machine.cursor()),
+                    in_flight: machine.in_flight(),
+                    lanes_retrying: machine.lanes_retrying(),
+                    lanes_parked: machine.lanes_parked(),
+                    paused: false,
+                }
+            })
+            .collect()
+    }
+
+    /// Where an event is, for each subscription. One that is older than a subscription counts as done.
+    pub fn delivery_of(&self, event: &Stored) -> Vec<DeliveryStatus> {
+        self.subscriptions
+            .iter()
+            .map(|shared| {
+                let machine = shared.machine();
+                let (state, attempts, error) = machine.state_of(event);
+                DeliveryStatus {
+                    subscription: shared.name,
+                    state,
+                    attempts,
+                    error: error.map(str::to_owned),
+                }
+            })
+            .collect()
+    }
+
+    /// For tests: waits until every subscription has reached the head of the log, with what is in trouble left to lanes.
+    /// What handlers append meanwhile is waited for too.
+    pub async fn drain(&self) {
+        let mut moved = self.tools.moved.subscribe();
+        loop {
+            let head = self.head();
+            if self.subscriptions.iter().all(|shared| shared.machine().cursor() >= head) {
+                return;
+            }
+            // The sender lives as long as `tools`.
+            let _ = moved.changed().await;
+        }
+    }
+
+    fn head(&self) -> u64 {
+        self.tools.log.head().borrow().position
+    }
+}

@@ -1,0 +1,83 @@
+//! The scribe: makes records of what handlers and the engine itself have to say.
+
+use std::sync::Arc;
+
+use super::machine::DeadLetter;
+use crate::catalogue::Catalogue;
+use crate::clock::{Clock, Ids};
+use crate::code::Code;
+use crate::envelope::{Actor, Context, Envelope, Key, Stored};
+use crate::event::{Event as _, EventMeta};
+use crate::events::EventDeadLettered;
+use crate::fault::Fault;
+use crate::log::{Appender, Record};
+use crate::seal::Vault;
+use crate::subscriber::Fact;
+
+pub(super) struct Scribe {
+    pub(super) appender: Arc<Appender>,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) vault: Arc<dyn Vault>,
+}
+
+impl Scribe {
+    /// Records of the facts that handling `cause` brought to light.
+    pub(super) async fn facts(&self, cause: &Stored, facts: Vec<Fact>) -> Result<Vec<Record>, Fault> {
+        let mut records = Vec::with_capacity(facts.len());
+        for fact in facts {
+            // Never a new key: where the old one was destroyed, the fields are not to be kept either.
+            let key = match (&fact.body.personal, &cause.personal) {
+                (Some(_), Some(sealed)) => self.vault.existing(&sealed.key).await?,
+                _ => None,
+            };
+            let envelope = Envelope {
+                subject: cause.envelope.subject.clone(),
+                ..self.envelope(&fact.meta, cause, fact.key.unwrap_or_else(|| cause.envelope.key.clone()))
+            };
+            let record =
+                self.appender.record(envelope, fact.body, &Context::default(), key.as_deref(), None);
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// The record that an event was parked.
+    pub(super) fn dead_letter(&self, subscription: &str, letter: &DeadLetter) -> Record {
+        let dead = &letter.event.envelope;
+        let event = EventDeadLettered {
+            subscription: subscription.to_owned(),
+            event_id: dead.id,
+            event_type: dead.kind.clone(),
+            attempts: letter.attempts,
+            error_class: Code::new(letter.class.code()),
+        };
+        let key = Key::new("system", "delivery");
+        let envelope = self.envelope(&EventDeadLettered::META, &letter.event, key);
+        let body = event.encode().expect("strings and numbers are always JSON");
+        self.appender.record(envelope, body, &Context::default(), None, None)
+    }
+
+    fn envelope(&self, meta: &EventMeta, cause: &Stored, key: Key) -> Envelope {
+        let cause = &cause.envelope;
+        Envelope {
+            id: self.ids.next(),
+            kind: meta.kind.to_owned(),
+            version: meta.version,
+            key,
+            priority: self.catalogue.class(meta).priority,
+            time: self.clock.now(),
+            workflow_id: cause.workflow_id,
+            correlation_id: cause.correlation_id,
+            causation_id: Some(cause.id),
+            subject: None,
+            actor: Actor {
+                kind: "system".into(),
+                id: None,
+            },
+            request_id: cause.request_id.clone(),
+            traceparent: cause.traceparent.clone(),
+        }
+    }
+}

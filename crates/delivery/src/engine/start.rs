@@ -1,0 +1,203 @@
+//! The start: what is registered is compared with the catalogue and with the database before anything is delivered.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::delivery::Target;
+use super::figures::Figures;
+use super::machine::{Machine, Rng, Rules, Selection};
+use super::runner::{Runner, Shared, Tools};
+use super::running::Running;
+use super::scribe::Scribe;
+use super::selection::resolve;
+use super::tail::Tail;
+use crate::catalogue::Catalogue;
+use crate::clock::{Clock, Ids};
+use crate::commit::Transaction;
+use crate::fault::Fault;
+use crate::log::{Appender, CommitError, Log};
+use crate::seal::Vault;
+use crate::subscriber::{Begin, StoredSubscription, Subscription, Subscriptions};
+use crate::tasks::Tasks;
+
+/// Why the engine does not start. Nothing was delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("two subscriptions are registered as {0:?} (a name, or a former name given as `alias`): give one of them another")]
+    DuplicateName(&'static str),
+    #[error(
+        "the database has a subscription {0:?} that this program does not register: register it, \
+         or if it was renamed, give {0:?} as the `alias` of the one that takes its place"
+    )]
+    UnknownStored(String),
+    #[error(
+        "subscription {name:?} takes the place of {alias:?}, but the database has both: \
+         register {alias:?} again, or give {name:?} another name"
+    )]
+    AliasTaken { name: &'static str, alias: &'static str },
+    #[error(
+        "subscription {subscription:?} asks for {pattern:?}, which matches no event type of the catalogue: \
+         `events catalogue` lists the types and every other name they have"
+    )]
+    NoSuchEvent { subscription: &'static str, pattern: &'static str },
+    #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
+    NoConcurrency(&'static str),
+    #[error("the cursors cannot be read: {0}")]
+    Fault(#[from] Fault),
+    #[error("the subscriptions cannot be registered in the database: {0}")]
+    Register(#[from] CommitError),
+}
+
+/// What the engine works with.
+pub struct Parts {
+    pub log: Arc<dyn Log>,
+    pub subscriptions: Arc<dyn Subscriptions>,
+    pub vault: Arc<dyn Vault>,
+    pub appender: Arc<Appender>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub catalogue: Arc<Catalogue>,
+    pub tasks: Tasks,
+}
+
+/// An engine that has not started.
+pub struct Engine {
+    parts: Parts,
+    registered: Vec<Subscription>,
+}
+
+impl Engine {
+    pub fn new(parts: Parts, registered: Vec<Subscription>) -> Self {
+        Self { parts, registered }
+    }
+
+    /// Checks what is registered, adds or renames its rows in one commit, and begins to deliver.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let Self { parts, registered } = self;
+        let selections = check(&registered, &parts.catalogue)?;
+        let cursors = reconcile(&parts, &registered).await?;
+
+        Figures::describe();
+        let stopping = parts.tasks.stopping();
+        let tools = Arc::new(Tools {
+            tail: Tail::new(parts.log.clone(), cursors.iter().copied().max().unwrap_or(0)),
+            log: parts.log,
+            subscriptions: parts.subscriptions,
+            scribe: Scribe {
+                appender: parts.appender,
+                catalogue: parts.catalogue,
+                clock: parts.clock.clone(),
+                ids: parts.ids.clone(),
+                vault: parts.vault.clone(),
+            },
+            clock: parts.clock,
+            began: Instant::now(),
+            moved: watch::Sender::new(()),
+        });
+
+        let mut runners = Vec::with_capacity(registered.len());
+        for ((subscription, selection), cursor) in registered.into_iter().zip(selections).zip(cursors) {
+            let lanes = tools.subscriptions.lanes(subscription.name).await?;
+            let rules = Rules {
+                selection,
+                order: subscription.order,
+                concurrency: subscription.concurrency,
+                retry: subscription.retry,
+            };
+            let machine = Machine::new(rules, cursor, lanes, tools.now());
+            let target = Target {
+                name: subscription.name.into(),
+                handler: subscription.handler,
+                vault: parts.vault.clone(),
+                personal: subscription.personal,
+                timeout: subscription.timeout,
+            };
+            let shared = Arc::new(Shared::new(subscription.name, machine));
+            let rng = Rng::seeded(seed(&*parts.ids));
+            runners.push(Runner::new(tools.clone(), shared, target, subscription.order, rng));
+        }
+        let running = Running::new(tools.clone(), runners.iter().map(Runner::shared).collect());
+        if !runners.is_empty() {
+            let stopping = stopping.clone();
+            parts.tasks.spawn(async move { tools.tail.run(stopping).await });
+        }
+        for runner in runners {
+            parts.tasks.spawn(runner.run(stopping.clone()));
+        }
+        Ok(running)
+    }
+}
+
+/// What can be said without the database.
+fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selection>, StartError> {
+    let mut names = HashSet::new();
+    for subscription in registered {
+        for name in [Some(subscription.name), subscription.alias].into_iter().flatten() {
+            if !names.insert(name) {
+                return Err(StartError::DuplicateName(name));
+            }
+        }
+        if subscription.concurrency == 0 {
+            return Err(StartError::NoConcurrency(subscription.name));
+        }
+    }
+    registered
+        .iter()
+        .map(|subscription| {
+            resolve(&subscription.filter, catalogue).map_err(|pattern| StartError::NoSuchEvent {
+                subscription: subscription.name,
+                pattern,
+            })
+        })
+        .collect()
+}
+
+/// Brings the database's subscriptions in line with the registered ones. The cursors are in the order of registration.
+async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64>, StartError> {
+    let stored = parts.subscriptions.load().await?;
+    let mut stored: HashMap<String, u64> =
+        stored.into_iter().map(|StoredSubscription { name, position }| (name, position)).collect();
+    let head = parts.log.head().borrow().position;
+    let mut transaction = Transaction::default();
+    let mut cursors = Vec::with_capacity(registered.len());
+    for subscription in registered {
+        let name = subscription.name;
+        let (own, former) = (
+            stored.remove(name),
+            subscription.alias.and_then(|alias| Some((alias, stored.remove(alias)?))),
+        );
+        cursors.push(match (own, former) {
+            (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
+            (Some(cursor), None) => cursor,
+            (None, Some((alias, cursor))) => {
+                transaction.writes.push(parts.subscriptions.rename(alias, name));
+                cursor
+            }
+            (None, None) => {
+                let cursor = match subscription.begin {
+                    Begin::Start => 0,
+                    Begin::Head => head,
+                };
+                transaction.writes.push(parts.subscriptions.create(name, cursor));
+                cursor
+            }
+        });
+    }
+    if let Some(name) = stored.into_keys().min() {
+        return Err(StartError::UnknownStored(name));
+    }
+    if !transaction.writes.is_empty() {
+        parts.log.commit(transaction).await?;
+    }
+    Ok(cursors)
+}
+
+/// For jitter alone.
+fn seed(ids: &dyn Ids) -> u64 {
+    let mut bytes = [0; 8];
+    ids.random(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

@@ -1,0 +1,76 @@
+//! One reader for all, and what happens when it is not enough.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_found_without_a_signal() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    trial.start_one(&script).await;
+    millis(1000).await;
+    trial.memory.lose_signals();
+    let began = Instant::now();
+    trial.memory.append(PLACED, "a");
+    until(|| script.count() == 1).await;
+    assert!(began.elapsed() <= Duration::from_millis(202), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_far_behind_reads_for_itself_and_holds_up_nobody() {
+    let mut trial = Trial::new();
+    let (fast, slow) = (Script::new(|_| done()), Script::new(|_| done()));
+    let subscriptions =
+        |slow: &Arc<Script>| vec![mail(&fast), Subscription::durable("slow", Filter::All, slow.clone())];
+    trial.start(subscriptions(&slow)).await;
+    slow.change(|_| Act::After(Duration::from_millis(50), Outcome::Done));
+    trial.memory.append_all((0..20_000).map(|_| (PLACED, "a")));
+    until(|| fast.count() == 20_000).await;
+    let behind = slow.count();
+    assert!(behind < 10_000, "{behind}");
+    slow.change(|_| done());
+    until(|| slow.count() == 20_000).await;
+    assert!(slow.positions().is_sorted());
+    trial.stop().await;
+
+    // One that starts far behind catches up too, and then goes on with the others.
+    let late = Script::new(|_| done());
+    let mut all = subscriptions(&slow);
+    all.push(Subscription::durable("late", Filter::All, late.clone()));
+    let running = trial.start(all).await;
+    trial.memory.append_all((0..3000).map(|_| (PLACED, "b")));
+    running.drain().await;
+    assert_eq!(late.positions(), (1..=23_000).collect::<Vec<_>>());
+    assert_eq!(slow.count(), 23_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_is_read_later() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    let running = trial.start_one(&script).await;
+    trial.memory.fail_reads(5);
+    trial.memory.append_all([(PLACED, "a"), (PLACED, "b")]);
+    running.drain().await;
+    assert_eq!(script.positions(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_full_of_one_stuck_key_is_left_to_a_lane() {
+    let trial = Trial::new();
+    let script = Script::new(|call| if call.position == 1 { Act::Hang } else { done() });
+    let running = trial.start_one(&script).await;
+    trial.memory.append_all((0..10_000).map(|n| (PLACED, if n < 9_999 { "stuck" } else { "free" })));
+    running.drain().await;
+    assert_eq!(script.positions(), [1, 10_000]);
+    until(|| running.status()[0].lanes_retrying == 0 || { script.change(|_| done()); false }).await;
+    assert_eq!(script.positions()[2..], (1..10_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_subscriptions_there_is_nothing_to_do() {
+    let mut trial = Trial::new();
+    let running = trial.start(vec![]).await;
+    trial.memory.append(PLACED, "a");
+    running.drain().await;
+    trial.stop().await;
+}

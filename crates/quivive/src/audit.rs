@@ -1,0 +1,153 @@
+//! Proving that the log is whole: its chain, recomputed from the first event to the head.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quivive_delivery::chain::{GENESIS, Walk};
+use quivive_delivery::{Fault, Log, Stored};
+use quivive_store::{Database, Executor as _};
+use quivive_store_sqlite::{OpenError, Sqlite};
+use serde::Serialize;
+
+use crate::config::Directories;
+use crate::failure::{Class, Failure, chain};
+use crate::start::{class_of_database, class_of_fault};
+
+/// The database's file in its directory.
+pub(crate) const DATABASE: &str = "quivive.db";
+
+/// Signed heads of the log that left the database, one a line.
+const CHECKPOINTS: &str = "checkpoints.ndjson";
+
+/// Events read at once.
+const BATCH: usize = 1_000;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub ok: bool,
+    /// How many events are linked to each other without a flaw, from the first on.
+    pub events: u64,
+    /// The first position that was changed, removed or put in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_bad_position: Option<u64>,
+    /// The records in `checkpoints.ndjson`. Counted, not yet compared with.
+    pub checkpoints: u64,
+}
+
+/// Recomputes the chain up to the head of now. Changes nothing, and takes no lock: a server may run beside it.
+pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
+    let path = directories.database.join(DATABASE);
+    if !path.is_file() {
+        let message = format!("there is no database at {}", path.display());
+        return Err(Failure::new(Class::Unavailable, message, "name the server's data directory with --data-dir"));
+    }
+    let checkpoints = checkpoints(&directories.data.join(CHECKPOINTS))?;
+    let store = match Sqlite::open_read_only(&path) {
+        Ok(store) => Arc::new(store),
+        Err(OpenError::Head { position }) => return Ok(verdict(position - 1, Err(position), checkpoints)),
+        Err(error) => {
+            let remedy = "look at the disk; verify a copy, or a backup";
+            return Err(Failure::new(class_of_database(&error), chain(&error), remedy));
+        }
+    };
+    let head = *store.head().borrow();
+    let mut walked = Walked::new(Database::new(Arc::clone(&store) as _));
+    let walk = walked.to(head.position).await;
+    let walk = walk.map_err(|fault| {
+        let remedy = "look at the disk; verify a copy, or a backup";
+        Failure::new(class_of_fault(&fault), fault.to_string(), remedy)
+    })?;
+    let result = walk.and_then(|()| walked.walk.finish(head.position, &head.chain));
+    store.close();
+    Ok(verdict(walked.events, result, checkpoints))
+}
+
+fn verdict(events: u64, result: Result<(), u64>, checkpoints: u64) -> Verdict {
+    Verdict {
+        ok: result.is_ok(),
+        events,
+        first_bad_position: result.err(),
+        checkpoints,
+    }
+}
+
+struct Walked {
+    log: Database,
+    walk: Walk,
+    events: u64,
+}
+
+impl Walked {
+    fn new(log: Database) -> Self {
+        Self {
+            log,
+            walk: Walk::from(0, GENESIS),
+            events: 0,
+        }
+    }
+
+    /// Walks up to a position. The inner error is the first bad one.
+    async fn to(&mut self, head: u64) -> Result<Result<(), u64>, Fault> {
+        // A clone shares the database, and lets the next batch be read while this one is hashed.
+        let log = self.log.clone();
+        let mut next = log.read(0, BATCH);
+        loop {
+            let batch = match next.await {
+                Ok(batch) => batch,
+                // A row that is not even an event: which one, the slow way.
+                Err(Fault::Internal(_)) => return self.one_by_one(head).await,
+                Err(fault) => return Err(fault),
+            };
+            let Some(last) = batch.last().map(|event| event.position) else {
+                return Ok(Ok(()));
+            };
+            next = log.read(last, BATCH);
+            for event in batch.iter().filter(|event| event.position <= head) {
+                if let Err(position) = self.step(event) {
+                    return Ok(Err(position));
+                }
+            }
+            if last >= head {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    async fn one_by_one(&mut self, head: u64) -> Result<Result<(), u64>, Fault> {
+        while self.events < head {
+            let after = self.events;
+            match self.log.read(after, 1).await {
+                Ok(batch) => {
+                    let Some(event) = batch.first() else {
+                        return Ok(Ok(()));
+                    };
+                    if let Err(position) = self.step(event) {
+                        return Ok(Err(position));
+                    }
+                }
+                Err(Fault::Internal(_)) => return Ok(Err(after + 1)),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn step(&mut self, event: &Stored) -> Result<(), u64> {
+        self.walk.step(event)?;
+        self.events += 1;
+        Ok(())
+    }
+}
+
+/// How many records the file has; none when there is no file.
+fn checkpoints(path: &Path) -> Result<u64, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().filter(|line| !line.trim().is_empty()).count() as u64),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", path.display());
+            Err(Failure::new(crate::failure::class_of(&error), message, "make it readable, or move it away"))
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Putting a server together: for the program, for its commands, and inside somebody else's.
+//!
+//! **Cast.** A [`Builder`] knows what to build. [`Builder::open`] opens keys and database and makes the kernel: enough for
+//! a command. [`Builder::build`] goes on to the engine and the web: a [`Server`], to be served by whoever holds it.
+//!
+//! **Order.** Data directory, keys, database, comparison of the two, kernel, recovery of what a crash left open, first
+//! administrator, engine, web. Nothing is ready before all of it is.
+
+mod opened;
+mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use metrics_exporter_prometheus::PrometheusHandle;
+use quivive_app::Settings;
+use quivive_app::ports::Mailer;
+use quivive_app::switchboard::{self, Workflows};
+use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::subscriber::{Retry, Subscription};
+use quivive_outbound::{Hashing, SmtpConfig};
+
+use crate::config::{Directories, FirstAdmin, Mode, Plan};
+use crate::start::StartError;
+
+pub use opened::create_keys;
+pub use server::Server;
+
+pub(crate) use opened::Opened;
+
+/// What to build. The defaults are those of the configuration reference.
+pub struct Builder {
+    pub(crate) directories: Option<Directories>,
+    pub(crate) settings: Settings,
+    pub(crate) workflows: Result<Workflows, Duplicate>,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) mail: Mail,
+    pub(crate) templates: Option<PathBuf>,
+    pub(crate) hashing: Hashing,
+    pub(crate) retry: Retry,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) rate_limits: bool,
+    pub(crate) admin: Option<FirstAdmin>,
+    pub(crate) metrics: Option<PrometheusHandle>,
+}
+
+/// Where letters go.
+pub(crate) enum Mail {
+    /// The built-in mailbox; development only.
+    Mailbox,
+    Smtp(SmtpConfig),
+    Own(Arc<dyn Mailer>),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// A server for development at `http://localhost:8080`, with its letters in a mailbox of its own. Give it at least a
+    /// directory.
+    pub fn new() -> Self {
+        Self {
+            directories: None,
+            settings: Settings::for_url("http://localhost:8080"),
+            workflows: switchboard::workflows(),
+            subscriptions: Vec::new(),
+            mail: Mail::Mailbox,
+            templates: None,
+            hashing: Hashing::default(),
+            retry: Retry::DEFAULT,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            rate_limits: true,
+            admin: None,
+            metrics: None,
+        }
+    }
+
+    /// As configured.
+    pub fn of_plan(plan: &Plan) -> Self {
+        Self {
+            directories: Some(plan.directories.clone()),
+            settings: plan.settings.clone(),
+            mail: plan.smtp.clone().map_or(Mail::Mailbox, Mail::Smtp),
+            templates: plan.templates.clone(),
+            hashing: plan.hashing,
+            retry: plan.retry,
+            trusted_proxies: plan.trusted_proxies.clone(),
+            cors_origins: plan.cors_origins.clone(),
+            rate_limits: plan.rate_limits,
+            admin: plan.admin.clone(),
+            ..Self::new()
+        }
+    }
+
+    /// Keeps database and keys in this directory; it is made when it is not there. One server at a time.
+    #[must_use]
+    pub fn sqlite(mut self, directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        self.directories = Some(Directories {
+            database: directory.clone(),
+            data: directory,
+        });
+        self
+    }
+
+    /// Names, lifetimes and policies. An https issuer makes it production: then it needs a mailer.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Reacts to events in code: durable, in order, tried again when it fails.
+    #[must_use]
+    pub fn subscribe(mut self, subscription: Subscription) -> Self {
+        self.subscriptions.push(subscription);
+        self
+    }
+
+    /// Adds workflows and event types of one's own: `.register(|all| all.workflow::<PlaceOrder>())`.
+    #[must_use]
+    pub fn register(mut self, add: impl FnOnce(Workflows) -> Result<Workflows, Duplicate>) -> Self {
+        self.workflows = self.workflows.and_then(add);
+        self
+    }
+
+    /// Sends letters in one's own way.
+    #[must_use]
+    pub fn mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
+        self.mail = Mail::Own(mailer);
+        self
+    }
+
+    /// Believes `X-Forwarded-For` of these.
+    #[must_use]
+    pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
+        self.trusted_proxies = networks;
+        self
+    }
+
+    /// What `/metrics` prints. A library installs no recorder; who installs one gives its handle here.
+    #[must_use]
+    pub fn metrics(mut self, handle: PrometheusHandle) -> Self {
+        self.metrics = Some(handle);
+        self
+    }
+
+    /// Builds the whole server. Must be called within a Tokio runtime, which the server then uses.
+    pub async fn build(self) -> Result<Server, StartError> {
+        Server::start(self).await
+    }
+
+    /// Opens the data and makes the kernel, without reacting to anything.
+    pub(crate) async fn open(self) -> Result<Opened, StartError> {
+        Opened::open(&self).await
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        if self.settings.issuer.starts_with("https://") {
+            Mode::Production
+        } else {
+            Mode::Development
+        }
+    }
+}

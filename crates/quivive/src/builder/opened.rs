@@ -1,0 +1,147 @@
+//! Keys, database and kernel: what a command needs, and what a server stands on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quivive_app::kernel::{Families, Kernel, Parts};
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{Clock, Ids, Log};
+use quivive_outbound::{Argon2Pool, FileVault, JwtTokens, KeyStore, SystemClock, SystemIds};
+use quivive_store::{Database, SQLITE_MIGRATIONS};
+use quivive_store_sqlite::{Migration, OpenError, Sqlite, SqliteOptions};
+
+use super::Builder;
+use crate::config::Directories;
+use crate::control::Desk;
+use crate::start::StartError;
+use crate::{fingerprints, private};
+
+/// The directory of the keys in the data directory.
+const KEYS: &str = "keys";
+
+/// The list of keys; it is written last, so that where it is, all of them are.
+const KEY_LIST: &str = "keyring.json";
+
+/// The data, open, with the kernel over them.
+pub(crate) struct Opened {
+    pub(crate) directories: Directories,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) keys: Arc<KeyStore>,
+    pub(crate) store: Arc<Sqlite>,
+    pub(crate) database: Database,
+    pub(crate) families: Arc<Families>,
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) tasks: Tasks,
+}
+
+impl Opened {
+    pub(super) async fn open(builder: &Builder) -> Result<Self, StartError> {
+        let directories = builder.directories.clone().ok_or(StartError::NoDirectory)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
+        prepare(&directories)?;
+        let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
+        // The database's lock comes before anything of it is read: a second server ends here.
+        let store = Arc::new(open_store(&directories, Arc::clone(&clock))?);
+        let database = Database::new(Arc::clone(&store) as _);
+        fingerprints::compare(&keys, &database).await?;
+        let settings = &builder.settings;
+        let keys = Arc::new(keys);
+        let shared = Arc::new(database.clone());
+        let families = Arc::new(Families {
+            accounts: Arc::clone(&shared) as _,
+            guesses: Arc::clone(&shared) as _,
+            one_time: Arc::clone(&shared) as _,
+            sessions: Arc::clone(&shared) as _,
+            keys: Arc::clone(&keys) as _,
+            access_tokens: Arc::new(JwtTokens::new(&keys, &settings.issuer, &settings.audience)),
+            hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),
+            vault: Arc::new(FileVault::open(&keys, Arc::clone(&ids))?),
+            ids: Arc::clone(&ids),
+            clock: Arc::clone(&clock),
+            settings: settings.clone(),
+        });
+        let tasks = Tasks::new();
+        let kernel = Kernel::new(Parts {
+            families: Arc::clone(&families),
+            attempts: Arc::clone(&shared) as _,
+            log: shared as Arc<dyn Log>,
+            vault: Arc::clone(&families.vault),
+            tasks: tasks.clone(),
+            workflows: builder.workflows.clone().map_err(|duplicate| StartError::Catalogue(duplicate))?,
+        });
+        let recovered = kernel.recover().await?;
+        if recovered.interrupted + recovered.expired > 0 {
+            tracing::info!(
+                interrupted = recovered.interrupted,
+                expired = recovered.expired,
+                "closed the attempts that an earlier run left open"
+            );
+        }
+        Ok(Self {
+            directories,
+            clock,
+            ids,
+            keys,
+            store,
+            database,
+            families,
+            kernel,
+            tasks,
+        })
+    }
+
+    /// What answers a command without a server.
+    pub(crate) fn desk(&self) -> Desk {
+        Desk {
+            kernel: Arc::clone(&self.kernel),
+            database: self.database.clone(),
+            setup: None,
+            operation: None,
+        }
+    }
+
+    /// Ends every task, then closes the database.
+    pub(crate) async fn close(self) {
+        self.tasks.shut_down().await;
+        close_store(self.store).await;
+    }
+}
+
+/// Makes the store durable and lets go of its lock. It blocks, so not on a thread of the runtime.
+pub(super) async fn close_store(store: Arc<Sqlite>) {
+    let _ = tokio::task::spawn_blocking(move || store.close()).await;
+}
+
+fn open_store(directories: &Directories, clock: Arc<dyn Clock>) -> Result<Sqlite, OpenError> {
+    let migrations: Vec<_> = SQLITE_MIGRATIONS
+        .iter()
+        .map(|migration| Migration {
+            version: migration.version,
+            sql: migration.sql,
+        })
+        .collect();
+    Sqlite::open(SqliteOptions::new(&directories.database, clock), &migrations)
+}
+
+fn prepare(directories: &Directories) -> Result<(), StartError> {
+    private::directory(&directories.data).map_err(|source| StartError::Directory {
+        path: directories.data.clone(),
+        source,
+    })
+}
+
+/// Whether a server was given keys.
+pub(crate) fn has_keys(directories: &Directories) -> bool {
+    directories.data.join(KEYS).join(KEY_LIST).exists()
+}
+
+/// Makes the keys of a new server, and answers where they are and whether it was this call that made them.
+pub fn create_keys(directories: &Directories) -> Result<(PathBuf, bool), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids = SystemIds::new(Arc::clone(&clock));
+    prepare(directories)?;
+    let keys = KeyStore::open(&directories.data.join(KEYS), &ids, clock.now())?;
+    Ok((keys.directory().to_owned(), keys.created()))
+}

@@ -1,0 +1,202 @@
+//! A whole server, without the socket it is served on.
+
+use std::sync::Arc;
+
+use axum::Router;
+use quivive_app::access::Access;
+use quivive_app::kernel::{Failure as Outcome, Kernel};
+use quivive_app::letters::Letters;
+use quivive_app::ports::Mailer;
+use quivive_app::switchboard;
+use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
+use quivive_delivery::subscriber::{Retry, Subscription};
+use quivive_delivery::{Codes as _, Fault};
+use quivive_outbound::{Mailbox, SmtpMailer};
+use quivive_store_sqlite::Migrated;
+use quivive_web::{Operation, Options, Web};
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use super::opened::{Opened, close_store};
+use super::{Builder, Mail};
+use crate::config::Mode;
+use crate::control::{Desk, first_administrator};
+use crate::health::{Health, Kept};
+use crate::secrets::{SetupLink, mailbox_key};
+use crate::start::StartError;
+
+/// A server: subscriptions run, the router answers. Shut it down with [`Server::shut_down`]; a dropped one leaves what
+/// was under way to the recovery of the next start.
+pub struct Server {
+    opened: Opened,
+    router: Router,
+    pub(crate) setup: Arc<SetupLink>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) mailbox_key: Option<SecretString>,
+}
+
+impl Server {
+    pub(super) async fn start(mut builder: Builder) -> Result<Self, StartError> {
+        let mode = builder.mode();
+        if mode == Mode::Production && matches!(builder.mail, Mail::Mailbox) {
+            return Err(StartError::NoMailer);
+        }
+        let opened = Opened::open(&builder).await?;
+        match Self::over(&mut builder, &opened, mode).await {
+            Ok((router, setup, health, mailbox_key)) => Ok(Self {
+                opened,
+                router,
+                setup,
+                health,
+                mailbox_key,
+            }),
+            Err(error) => {
+                opened.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything over open data. When it fails, the data are still the caller's to close.
+    async fn over(
+        builder: &mut Builder,
+        opened: &Opened,
+        mode: Mode,
+    ) -> Result<(Router, Arc<SetupLink>, Arc<Health>, Option<SecretString>), StartError> {
+        let setup = Arc::new(set_up(builder, opened).await?);
+        let post = Post::of(builder, opened, mode)?;
+        let access = Arc::new(Access::new(Arc::clone(&opened.families)));
+        let letters = Letters::new(builder.templates.as_deref())?;
+        let mut subscriptions = switchboard::subscribers(&opened.families, &access, post.mailer, letters);
+        subscriptions.append(&mut builder.subscriptions);
+        retry_as_configured(&mut subscriptions, builder.retry);
+        let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
+        opened.kernel.sweep();
+        let web = Web {
+            options: Options {
+                public_url: builder.settings.issuer.clone(),
+                development: mode == Mode::Development,
+                trusted_proxies: builder.trusted_proxies.clone(),
+                cors_origins: builder.cors_origins.clone(),
+                rate_limits: builder.rate_limits,
+                mailbox_key: post.key.clone(),
+            },
+            settings: builder.settings.clone(),
+            kernel: Arc::clone(&opened.kernel),
+            access,
+            log: Arc::new(opened.database.clone()),
+            vault: Arc::clone(&opened.families.vault),
+            mailbox: post.mailbox,
+            operation: Arc::clone(&health) as Arc<dyn Operation>,
+            setup: Arc::clone(&setup) as _,
+        };
+        Ok((quivive_web::router(Arc::new(web)), setup, health, post.key))
+    }
+
+    /// Everything the server answers. Nest it in an axum app, and serve that with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`: without it all clients are one source.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Runs workflows, and reads what they read.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.opened.kernel
+    }
+
+    /// Says why, once the store has stopped for good. Then end the process: a restart reads back what is on the disk.
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.opened.store.fatal()
+    }
+
+    /// Stops reacting, saves how far each subscription came, ends every task and closes the database.
+    pub async fn shut_down(self) {
+        self.health.stop().await;
+        self.opened.close().await;
+    }
+
+    /// As [`Server::shut_down`], where the store is past saving anything.
+    pub(crate) async fn abandon(self) {
+        close_store(self.opened.store).await;
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        Desk {
+            setup: Some(Arc::clone(&self.setup)),
+            operation: Some(Arc::clone(&self.health) as _),
+            ..self.opened.desk()
+        }
+    }
+
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// What opening did to the database.
+    pub(crate) fn migrated(&self) -> Migrated {
+        self.opened.store.migrated()
+    }
+}
+
+/// The administrator of the configuration, or the link for whoever comes first; neither when there is one.
+async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartError> {
+    let mut needed = opened.families.accounts.administrators().await? == 0;
+    if let Some(admin) = builder.admin.as_ref().filter(|_| needed) {
+        match first_administrator(&opened.kernel, admin).await {
+            Ok(user_id) => tracing::info!(%user_id, "the administrator of the configuration was created"),
+            Err(Outcome::Refused(Refusal::AlreadyDone)) => {}
+            Err(Outcome::Refused(refusal)) => return Err(StartError::FirstAdmin { why: refusal.code() }),
+            Err(Outcome::Fault(fault)) => return Err(fault.into()),
+            Err(Outcome::Conflict | Outcome::Closed | Outcome::Internal) => {
+                return Err(Fault::Internal("the first administrator could not be created".to_owned()).into());
+            }
+        }
+        needed = false;
+    }
+    let clock = Arc::clone(&opened.clock);
+    Ok(SetupLink::new(&opened.directories.data, needed, opened.ids.as_ref(), clock))
+}
+
+/// Where letters go, and where they can be read if that is here.
+struct Post {
+    mailer: Arc<dyn Mailer>,
+    mailbox: Option<Arc<dyn quivive_web::Mailbox>>,
+    key: Option<SecretString>,
+}
+
+impl Post {
+    fn of(builder: &Builder, opened: &Opened, mode: Mode) -> Result<Self, StartError> {
+        let mailer: Arc<dyn Mailer> = match &builder.mail {
+            Mail::Own(mailer) => Arc::clone(mailer),
+            Mail::Smtp(smtp) => Arc::new(SmtpMailer::new(smtp, Arc::clone(&opened.clock))?),
+            Mail::Mailbox => {
+                debug_assert_eq!(mode, Mode::Development, "checked before anything was opened");
+                let data = &opened.directories.data;
+                let key = mailbox_key(data, opened.ids.as_ref()).map_err(|source| StartError::Directory {
+                    path: data.clone(),
+                    source,
+                })?;
+                let mailbox = Arc::new(Mailbox::new(Arc::clone(&opened.clock)));
+                return Ok(Self {
+                    mailbox: Some(Arc::new(Kept(Arc::clone(&mailbox)))),
+                    mailer: mailbox,
+                    key: Some(key),
+                });
+            }
+        };
+        Ok(Self {
+            mailer,
+            mailbox: None,
+            key: None,
+        })
+    }
+}
+
+/// What has no retry of its own is tried again as the operator said.
+fn retry_as_configured(subscriptions: &mut [Subscription], retry: Retry) {
+    for subscription in subscriptions {
+        if subscription.retry == Retry::DEFAULT {
+            subscription.retry = retry;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What an operator's commands do, beside a running server or without one.
+//!
+//! **Cast.** A command makes a [`Call`] and gives it to an [`Operator`]. Beside a server the operator sends it through the
+//! socket in the data directory; without one it opens the data itself, under the lock that a server would have. Either way
+//! the same [`Desk`] answers, through the same kernel.
+//!
+//! **Wire.** One call as a line of JSON; the answer as lines, each an item, the last `done` or the failure. The socket
+//! belongs to the server's user: others are refused by its mode, and by who they are.
+
+mod call;
+mod desk;
+mod kinds;
+mod operator;
+mod socket;
+mod view;
+
+pub use call::{Call, Passphrase, Tail};
+pub use operator::Operator;
+
+pub(crate) use desk::Desk;
+pub(crate) use socket::listen;
+
+/// The socket's file in the data directory.
+const SOCKET: &str = "control.sock";

@@ -1,0 +1,87 @@
+//! What can be asked, and the lines that answer.
+
+use quivive_domain::Password;
+use quivive_domain::password::TooLong;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// One request of an operator.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Call {
+    /// Answers {`user_id`, `sign_in`}.
+    CreateAdministrator { email: String, password: Passphrase },
+    /// Answers {`link`, `expires_in`}.
+    RecoverAdministrator { email: String },
+    /// Answers with one item for each event.
+    Tail(Tail),
+    /// Answers with the event and its `deliveries`.
+    Show { id: Uuid },
+}
+
+/// Which events to print.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Tail {
+    /// Go on with what is to come.
+    pub follow: bool,
+    /// Begin after this position; `None`: with the newest 20.
+    pub after: Option<u64>,
+    /// A type, any other name it has, or a family: `user.*`, `*.failed`.
+    pub kind: Option<String>,
+}
+
+/// A password on its way through the socket. Debug does not show it; it is wiped when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    pub(crate) fn into_password(mut self) -> Result<Password, TooLong> {
+        Password::new(std::mem::take(&mut *self.0))
+    }
+}
+
+impl From<Password> for Passphrase {
+    fn from(password: Password) -> Self {
+        Self(Zeroizing::new(password.expose().to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line {
+    Item(Value),
+    Done,
+    Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_survives_the_wire_and_its_password_is_not_shown() {
+        let call = Call::CreateAdministrator {
+            email: "ada@example.org".to_owned(),
+            password: Password::new("hunter2".to_owned()).unwrap().into(),
+        };
+        assert!(!format!("{call:?}").contains("hunter2"));
+        let wire = serde_json::to_string(&call).unwrap();
+        let Call::CreateAdministrator { password, .. } = serde_json::from_str(&wire).unwrap() else {
+            panic!("another call came back: {wire}");
+        };
+        assert_eq!(password.into_password().unwrap().expose(), "hunter2");
+        assert!(serde_json::from_str::<Call>(r#"{"call":"show","id":"x"}"#).is_err());
+    }
+}

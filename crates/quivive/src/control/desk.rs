@@ -1,0 +1,209 @@
+//! Answers calls, through the kernel that it is given.
+
+use std::sync::Arc;
+
+use quivive_app::kernel::{Failure as Outcome, Kernel};
+use quivive_app::settings::Links;
+use quivive_app::workflows::operators::bootstrap_administrator::{self, BootstrapAdministrator, Method};
+use quivive_app::workflows::passwords::request_password_reset::{self, RequestPasswordReset};
+use quivive_app::{Request, one_time};
+use quivive_delivery::{Codes as _, Fault, Log as _};
+use quivive_domain::{Address, UserId};
+use quivive_store::Database;
+use quivive_web::{Operation, Setup as _};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::call::{Call, Passphrase, Tail};
+use super::kinds::Kinds;
+use super::view;
+use crate::failure::{Class, Failure};
+use crate::secrets::SetupLink;
+use crate::start::class_of_fault;
+
+/// Events read at once.
+const BATCH: usize = 500;
+
+/// How many events a tail begins with when it is not said where, and how far back it looks for them.
+const NEWEST: usize = 20;
+const LOOK_BACK: u64 = 10_000;
+
+/// What answers need.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub kernel: Arc<Kernel>,
+    pub database: Database,
+    /// Both are a running server's.
+    pub setup: Option<Arc<SetupLink>>,
+    pub operation: Option<Arc<dyn Operation>>,
+}
+
+impl Desk {
+    /// Does what was asked. Items go to `items`; it ends early when nobody takes them any more.
+    pub(crate) async fn answer(&self, call: Call, items: mpsc::Sender<Value>) -> Result<(), Failure> {
+        let item = match call {
+            Call::CreateAdministrator { email, password } => self.create_administrator(email, password).await?,
+            Call::RecoverAdministrator { email } => self.recover_administrator(email).await?,
+            Call::Show { id } => self.show(id).await?,
+            Call::Tail(tail) => return self.tail(&tail, &items).await,
+        };
+        // Whoever asked and went away does not want it.
+        let _ = items.send(item).await;
+        Ok(())
+    }
+
+    async fn create_administrator(&self, email: String, password: Passphrase) -> Result<Value, Failure> {
+        let password = password.into_password().map_err(|error| refused(&error.to_string(), "choose a shorter one"))?;
+        let command = BootstrapAdministrator {
+            email,
+            password,
+            method: Method::Command,
+        };
+        let reply = self.kernel.execute(command, Request::system()).await.map_err(|outcome| {
+            use bootstrap_administrator::Refusal;
+            told(outcome, |refusal| match refusal {
+                Refusal::InvalidEmail => refused("this is no e-mail address", "write it as you@example.org"),
+                Refusal::WeakPassword => {
+                    let policy = &self.kernel.families().settings.passwords;
+                    let remedy = format!("use at least {} characters: several unrelated words are fine", policy.min_chars);
+                    refused("the password is too weak", &remedy)
+                }
+                Refusal::AlreadyDone | Refusal::TokenExpired => refused(refusal.code(), "use `quivive admin create` again"),
+            })
+        })?;
+        if let Some(setup) = &self.setup {
+            setup.done();
+        }
+        let sign_in = &self.kernel.families().settings.issuer;
+        Ok(json!({"user_id": reply.user_id, "sign_in": format!("{sign_in}/")}))
+    }
+
+    async fn recover_administrator(&self, email: String) -> Result<Value, Failure> {
+        let families = self.kernel.families();
+        let no_admin = || refused("no administrator has this address", "create one with `quivive admin create`");
+        let address = Address::parse(&email).map_err(|_| no_admin())?;
+        let account = families.accounts.by_address(&address).await.map_err(fault)?;
+        if !account.is_some_and(|account| account.is_admin()) {
+            return Err(no_admin());
+        }
+        let command = RequestPasswordReset { email };
+        let reply = self.kernel.execute(command, Request::system()).await.map_err(|outcome| {
+            use request_password_reset::Refusal;
+            told(outcome, |refusal| match refusal {
+                Refusal::UserNotFound => no_admin(),
+                Refusal::AccountInactive => refused("this account is locked or deactivated", "create another with `quivive admin create`"),
+                Refusal::RateLimited => refused(
+                    "as many resets as an hour allows were asked for this address",
+                    "use the newest letter, wait an hour, or set a password with `quivive admin create`",
+                ),
+            })
+        })?;
+        let lost = || Fault::Internal("the token that was just made is not there".to_owned());
+        let row = families.one_time.by_id(reply.token).await.map_err(fault)?.ok_or_else(|| fault(lost()))?;
+        let token = one_time::derive(families, &row).ok_or_else(|| fault(lost()))?;
+        Ok(json!({
+            "link": Links::with_token(&families.settings.links.reset, &token),
+            "expires_in": families.settings.lifetimes.password_reset.as_secs(),
+        }))
+    }
+
+    async fn show(&self, id: Uuid) -> Result<Value, Failure> {
+        let found = self.database.event_by_id(id).await.map_err(fault)?;
+        let event = found.ok_or_else(|| refused("there is no event with this id", "see `quivive events tail`"))?;
+        let deliveries = match &self.operation {
+            Some(operation) => json!(operation.deliveries(&event).await),
+            // Without a server nothing is delivered; the cursors would only say where it stood.
+            None => Value::Null,
+        };
+        let mut view = view::event(&event, self.kernel.catalogue());
+        view["deliveries"] = deliveries;
+        Ok(view)
+    }
+
+    async fn tail(&self, tail: &Tail, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
+        let kinds = Kinds::read(tail.kind.as_deref(), self.kernel.catalogue())?;
+        let mut head = self.database.head();
+        let mut at = match tail.after {
+            Some(after) => after,
+            None => self.newest(&kinds, head.borrow_and_update().position).await?,
+        };
+        loop {
+            let events = self.database.read(at, BATCH).await.map_err(fault)?;
+            let Some(last) = events.last() else {
+                if !tail.follow {
+                    return Ok(());
+                }
+                tokio::select! {
+                    moved = head.changed() => if moved.is_err() {
+                        return Ok(());
+                    },
+                    () = items.closed() => return Ok(()),
+                }
+                continue;
+            };
+            at = last.position;
+            for event in events.iter().filter(|event| kinds.fits(&event.envelope.kind)) {
+                let item = view::event(event, self.kernel.catalogue());
+                if items.send(item).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The position after which the newest few that fit begin.
+    async fn newest(&self, kinds: &Kinds, head: u64) -> Result<u64, Failure> {
+        let mut at = head.saturating_sub(LOOK_BACK);
+        let mut fitting = std::collections::VecDeque::with_capacity(NEWEST);
+        while at < head {
+            let events = self.database.read(at, BATCH).await.map_err(fault)?;
+            let Some(last) = events.last() else {
+                break;
+            };
+            at = last.position;
+            for event in events.iter().filter(|event| kinds.fits(&event.envelope.kind)) {
+                if fitting.len() == NEWEST {
+                    fitting.pop_front();
+                }
+                fitting.push_back(event.position);
+            }
+        }
+        Ok(fitting.front().map_or(head, |first| first - 1))
+    }
+}
+
+/// The administrator of the configuration, where there is none yet. Answers with who it became.
+pub(crate) async fn first_administrator(
+    kernel: &Arc<Kernel>,
+    admin: &crate::config::FirstAdmin,
+) -> Result<UserId, Outcome<bootstrap_administrator::Refusal>> {
+    use secrecy::ExposeSecret as _;
+    let password = admin.password.expose_secret().to_owned();
+    let command = BootstrapAdministrator {
+        email: admin.email.clone(),
+        password: quivive_domain::Password::new(password)
+            .map_err(|_| Outcome::Refused(bootstrap_administrator::Refusal::WeakPassword))?,
+        method: Method::Configuration,
+    };
+    kernel.execute(command, Request::system()).await.map(|reply| reply.user_id)
+}
+
+fn refused(message: &str, remedy: &str) -> Failure {
+    Failure::new(Class::Refused, message, remedy)
+}
+
+/// What became of a workflow that has no reply.
+fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
+    match outcome {
+        Outcome::Refused(reason) => refusal(reason),
+        Outcome::Fault(error) => fault(error),
+        Outcome::Conflict | Outcome::Closed => Failure::new(Class::Busy, "something else was changing the same", "try again"),
+        Outcome::Internal => Failure::new(Class::Io, "it broke; the log has the event", "see the server's output, and report it"),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn fault(fault: Fault) -> Failure {
+    Failure::new(class_of_fault(&fault), fault.to_string(), "try again; if it stays, look at the disk")
+}
