@@ -8,6 +8,10 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::print_stderr,
     reason = "a measurement that cannot go on says so by panicking, and prints its figures"
 )]
 

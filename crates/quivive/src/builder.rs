@@ -3,7 +3,7 @@
 //! **Cast.** A [`Builder`] knows what to build. [`Builder::open`] opens keys and database and makes the kernel: enough for
 //! a command. [`Builder::build`] goes on to the engine and the web: a [`Server`], to be served by whoever holds it.
 //!
-//! **Order.** Data directory, keys, database, comparison of the two, kernel, recovery of what a crash left open, first
+//! **Order.** Data directory, database with its lock, keys, comparison of the two, kernel, recovery of what a crash left open, first
 //! administrator, engine, web. Nothing is ready before all of it is.
 
 mod opened;
@@ -27,13 +27,14 @@ use crate::start::StartError;
 pub use opened::create_keys;
 pub use server::Server;
 
-pub(crate) use opened::Opened;
+pub(crate) use opened::{Opened, has_keys};
 
 /// What to build. The defaults are those of the configuration reference.
 pub struct Builder {
     pub(crate) directories: Option<Directories>,
     pub(crate) settings: Settings,
-    pub(crate) workflows: Result<Workflows, Duplicate>,
+    /// Taken by the kernel.
+    pub(crate) workflows: Option<Result<Workflows, Duplicate>>,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) mail: Mail,
     pub(crate) templates: Option<PathBuf>,
@@ -67,7 +68,7 @@ impl Builder {
         Self {
             directories: None,
             settings: Settings::for_url("http://localhost:8080"),
-            workflows: switchboard::workflows(),
+            workflows: Some(switchboard::workflows()),
             subscriptions: Vec::new(),
             mail: Mail::Mailbox,
             templates: None,
@@ -126,7 +127,7 @@ impl Builder {
     /// Adds workflows and event types of one's own: `.register(|all| all.workflow::<PlaceOrder>())`.
     #[must_use]
     pub fn register(mut self, add: impl FnOnce(Workflows) -> Result<Workflows, Duplicate>) -> Self {
-        self.workflows = self.workflows.and_then(add);
+        self.workflows = self.workflows.map(|workflows| workflows.and_then(add));
         self
     }
 
@@ -157,8 +158,8 @@ impl Builder {
     }
 
     /// Opens the data and makes the kernel, without reacting to anything.
-    pub(crate) async fn open(self) -> Result<Opened, StartError> {
-        Opened::open(&self).await
+    pub(crate) async fn open(mut self) -> Result<Opened, StartError> {
+        Opened::open(&mut self).await
     }
 
     pub(crate) fn mode(&self) -> Mode {

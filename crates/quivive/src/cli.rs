@@ -137,6 +137,7 @@ impl Everywhere {
 
 /// A runtime for a command that asks one thing and ends.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    quivive::logging::init_for_command();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("cannot start: {error}"), "free some memory or raise the limit of open files")

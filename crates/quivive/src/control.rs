@@ -17,7 +17,7 @@ mod view;
 pub use call::{Call, Passphrase, Tail};
 pub use operator::Operator;
 
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, first_administrator};
 pub(crate) use socket::listen;
 
 /// The socket's file in the data directory.

@@ -17,7 +17,7 @@ mod secrets;
 pub mod serve;
 mod start;
 
-pub use builder::{Builder, Server};
+pub use builder::{Builder, Server, create_keys};
 pub use failure::{Class, Failure};
 pub use quivive_app::kernel::Kernel;
 pub use quivive_app::{Request, Settings};

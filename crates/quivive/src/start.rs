@@ -37,8 +37,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Catalogue(#[from] Duplicate),
-    #[error("the subscriptions cannot be started: {0}")]
-    Subscriptions(String),
+    #[error("the subscriptions cannot be started")]
+    Subscriptions(#[source] quivive_delivery::engine::StartError),
     #[error(transparent)]
     Letters(#[from] LetterError),
     #[error(transparent)]
@@ -121,7 +121,7 @@ pub(crate) fn class_of_database(error: &OpenError) -> Class {
         OpenError::InUse { .. } => Class::Busy,
         OpenError::File { source, .. } => class_of(source),
         OpenError::Newer { .. } | OpenError::Migrations => Class::Config,
-        OpenError::Migration { .. } | OpenError::Dangling { .. } | OpenError::Head { .. } | OpenError::Database(_) => Class::Io,
+        OpenError::Migration { .. } | OpenError::Dangling { .. } | OpenError::Head { .. } | OpenError::Unsound(_) | OpenError::Database(_) => Class::Io,
         OpenError::Thread(_) => Class::Unavailable,
     }
 }

@@ -31,6 +31,7 @@ mod sqlite;
 mod statements;
 mod writer;
 
-pub use migrate::{Migrated, Migration};
+pub use migrate::Migrated;
+pub use quivive_store::Migration;
 pub use open::{COMMIT_QUEUE, OpenError, READERS, SqliteOptions};
 pub use sqlite::Sqlite;

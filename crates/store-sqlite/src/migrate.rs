@@ -6,18 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use quivive_store::Migration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::open::OpenError;
-
-/// One step of the schema.
-#[derive(Debug, Clone, Copy)]
-pub struct Migration {
-    /// From 1, ascending.
-    pub version: u32,
-    /// One or more statements. No `BEGIN`, no `COMMIT`.
-    pub sql: &'static str,
-}
 
 /// What opening did to the schema, for the banner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

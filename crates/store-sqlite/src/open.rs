@@ -10,7 +10,9 @@ use quivive_delivery::{Clock, Head};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::checkpoint::Checkpoints;
-use crate::migrate::{self, Migrated, Migration};
+use quivive_store::Migration;
+
+use crate::migrate::{self, Migrated};
 use crate::{connection, failure, lock};
 
 /// The database's file inside the data directory.

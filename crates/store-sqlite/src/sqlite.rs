@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
-use quivive_store::{Executor, Row};
+use quivive_store::{Executor, Migration, Row};
 use tokio::sync::{oneshot, watch};
 
 use crate::connection;
 use crate::halt::Halt;
-use crate::migrate::{Migrated, Migration};
+use crate::migrate::Migrated;
 use crate::open::{self, OpenError, Opened, SqliteOptions};
 use crate::queue::{Queue, Refused};
 use crate::reader::{self, Question, READ_QUEUE};

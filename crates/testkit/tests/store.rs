@@ -37,14 +37,7 @@ impl Drop for Directory {
 fn sqlite() -> (Arc<Sqlite>, Directory) {
     let directory = Directory::new();
     let options = SqliteOptions::new(&directory.0, Arc::new(Still));
-    let migrations: Vec<_> = SQLITE_MIGRATIONS
-        .iter()
-        .map(|m| quivive_store_sqlite::Migration {
-            version: m.version,
-            sql: m.sql,
-        })
-        .collect();
-    let store = Sqlite::open(options, &migrations).expect("a fresh database");
+    let store = Sqlite::open(options, SQLITE_MIGRATIONS).expect("a fresh database");
     (Arc::new(store), directory)
 }
 

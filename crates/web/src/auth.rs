@@ -20,14 +20,23 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Absent where the list calls a route open and its handler does not agree.
-        parts.extensions.remove::<Self>().ok_or_else(|| Problem::new(Code::Internal))
+        parts
+            .extensions
+            .remove::<Self>()
+            .ok_or_else(|| Problem::new(Code::Internal))
     }
 }
 
 /// The caller, if the request carries a good access token.
-pub(crate) async fn caller(access: &Access, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+pub(crate) async fn caller(
+    access: &Access,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, Problem> {
     match bearer(headers) {
-        Some(token) => access.authenticate(token).await.map_err(|fault| Problem::of_fault(&fault)),
+        Some(token) => access
+            .authenticate(token)
+            .await
+            .map_err(|fault| Problem::of_fault(&fault)),
         None => Ok(None),
     }
 }
@@ -35,7 +44,9 @@ pub(crate) async fn caller(access: &Access, headers: &HeaderMap) -> Result<Optio
 /// The caller, or 401.
 pub(crate) async fn signed_in(access: &Access, headers: &HeaderMap) -> Result<SignedIn, Problem> {
     let caller = caller(access, headers).await?;
-    caller.map(SignedIn).ok_or_else(|| Problem::new(Code::Unauthenticated))
+    caller
+        .map(SignedIn)
+        .ok_or_else(|| Problem::new(Code::Unauthenticated))
 }
 
 /// The one bearer token of a request. Two are none: what is in front might judge another one than we do.

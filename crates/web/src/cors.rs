@@ -2,7 +2,8 @@
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,10 @@ impl Cors {
     /// An origin that cannot be a header's value matches nothing.
     pub(crate) fn new(origins: &[String]) -> Self {
         Self {
-            origins: origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
+            origins: origins
+                .iter()
+                .filter_map(|origin| origin.parse().ok())
+                .collect(),
         }
     }
 
@@ -39,8 +43,14 @@ pub(crate) fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response
     let mut answer = StatusCode::NO_CONTENT.into_response();
     let out = answer.headers_mut();
     let fixed = HeaderValue::from_static;
-    out.insert(ACCESS_CONTROL_ALLOW_METHODS, fixed("GET, POST, PUT, PATCH, DELETE"));
-    out.insert(ACCESS_CONTROL_ALLOW_HEADERS, fixed("authorization, content-type"));
+    out.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        fixed("GET, POST, PUT, PATCH, DELETE"),
+    );
+    out.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        fixed("authorization, content-type"),
+    );
     out.insert(ACCESS_CONTROL_MAX_AGE, fixed("600"));
     Some(answer)
 }
@@ -48,7 +58,10 @@ pub(crate) fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response
 /// Lets the page of that origin read the answer.
 pub(crate) fn expose(origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, retry-after"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("x-request-id, retry-after"),
+    );
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
 
@@ -68,7 +81,11 @@ mod tests {
             ("/api/v1/users", "null", false),
         ] {
             let headers = HeaderMap::from_iter([(ORIGIN, origin.parse().unwrap())]);
-            assert_eq!(cors.origin(path, &headers).is_some(), want, "{path} {origin}");
+            assert_eq!(
+                cors.origin(path, &headers).is_some(),
+                want,
+                "{path} {origin}"
+            );
             assert!(Cors::new(&[]).origin(path, &headers).is_none());
         }
     }

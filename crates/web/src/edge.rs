@@ -2,14 +2,16 @@
 //! order of checks and nothing can be mounted beside it.
 //!
 //! In: a request id and a context, then host, cross-origin questions, rate limit, and the authority that the list of routes
-//! ([`crate::routes::ROUTES`]) asks for. A path of the API that the list does not name is served to nobody. Out: panics
+//! ([`crate::routes::ROUTES`]) asks for. A route of the API that the list does not name is served to nobody. Out: panics
 //! caught, problems written, headers that every answer has.
+//!
+//! The list is matched here, on the path that the router sees, so that it holds under a prefix, too.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
@@ -34,7 +36,19 @@ pub(crate) struct Edge {
     hosts: Hosts,
     cors: Cors,
     limits: Option<Limits>,
-    routes: HashMap<(Method, &'static str), &'static Route>,
+    /// The list by path, but for those with a parameter.
+    exact: HashMap<&'static str, Vec<&'static Route>>,
+    patterns: Vec<&'static Route>,
+}
+
+/// What stands behind the edge: the layer is put around each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Only what the list names.
+    Api,
+    Pages,
+    /// The end of all routes.
+    Nothing,
 }
 
 /// One request, as much of it as its answer needs.
@@ -42,7 +56,7 @@ struct Visit {
     context: RequestContext,
     method: Method,
     uri: Uri,
-    route: Place,
+    place: Place,
     wants_html: bool,
 }
 
@@ -50,56 +64,88 @@ struct Visit {
 #[derive(Clone, Copy)]
 enum Place {
     Listed(&'static Route),
-    /// A path of the API, with another method.
+    /// A path of the list, with another method.
     OtherMethod,
-    /// A path of the API that the list does not name.
+    /// A route of the API that the list does not name.
     Unlisted,
-    /// A hosted page, or nothing.
     Page,
+    Nowhere,
 }
 
 impl Edge {
     pub(crate) fn new(web: Arc<Web>) -> Self {
+        let (patterns, plain): (Vec<_>, Vec<_>) =
+            ROUTES.iter().partition(|route| route.path.contains('{'));
+        let mut exact: HashMap<_, Vec<_>> = HashMap::new();
+        for route in plain {
+            exact.entry(route.path).or_default().push(route);
+        }
         Self {
             hosts: Hosts::new(&web.options),
             cors: Cors::new(&web.options.cors_origins),
             limits: web.options.rate_limits.then(Limits::new),
-            routes: ROUTES.iter().map(|route| ((route.method.clone(), route.path), route)).collect(),
+            exact,
+            patterns,
             web,
         }
     }
 
-    fn visit(&self, request: &Request) -> Visit {
+    fn visit(&self, behind: Behind, request: &Request) -> Visit {
         let id = self.web.kernel.families().ids.next();
         let trusted = &self.web.options.trusted_proxies;
         Visit {
             context: RequestContext::read(request, trusted, id, Instant::now()),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            route: self.place(request),
+            place: match behind {
+                Behind::Api => self.listed(request.method(), request.uri().path()),
+                Behind::Pages => Place::Page,
+                Behind::Nothing => Place::Nowhere,
+            },
             wants_html: wants_html(request),
         }
     }
 
-    fn place(&self, request: &Request) -> Place {
-        let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        let method = match *request.method() {
-            Method::HEAD => Method::GET,
-            ref method => method.clone(),
-        };
-        if let Some(route) = self.routes.get(&(method, path)) {
-            Place::Listed(route)
-        } else if ROUTES.iter().any(|route| route.path == path) {
-            Place::OtherMethod
-        } else if path.starts_with("/api/") {
-            Place::Unlisted
+    fn listed(&self, method: &Method, path: &str) -> Place {
+        let method = if method == Method::HEAD {
+            &Method::GET
         } else {
-            Place::Page
+            method
+        };
+        let mut known = false;
+        for route in self.routes_of(path) {
+            if route.method == *method {
+                return Place::Listed(route);
+            }
+            known = true;
+        }
+        if known {
+            Place::OtherMethod
+        } else {
+            Place::Unlisted
         }
     }
 
+    /// The routes of a path. One without a parameter wins, as it does in the router.
+    fn routes_of<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'static Route> + 'a {
+        let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
+        let patterns: &[&'static Route] = if exact.is_empty() {
+            &self.patterns
+        } else {
+            &[]
+        };
+        exact
+            .iter()
+            .chain(patterns.iter().filter(|route| fits(route.path, path)))
+            .copied()
+    }
+
     /// The checks, in their order. What passes is counted against the limit; what does not is counted as refused.
-    async fn admit(&self, request: &mut Request, visit: &Visit) -> Result<Option<Standing>, Refused> {
+    async fn admit(
+        &self,
+        request: &mut Request,
+        visit: &Visit,
+    ) -> Result<Option<Standing>, Box<Refused>> {
         let headers = request.headers();
         if header_bytes(headers) > MAX_HEADER_BYTES {
             return Err(Problem::new(Code::HeadersTooLarge).into());
@@ -108,36 +154,42 @@ impl Edge {
         if self.cors.origin(visit.uri.path(), headers).is_some()
             && let Some(answer) = cors::preflight(&visit.method, headers)
         {
-            return Err(Refused::Asked(answer));
+            return Err(Refused::Asked(answer).into());
         }
         let standing = self.limit(visit)?;
-        match visit.route {
+        match visit.place {
             Place::Listed(route) => self.authorise(route.authority, request, visit).await?,
-            Place::OtherMethod => return Err(Refused::Method(allowed(request))),
+            Place::OtherMethod => {
+                return Err(Refused::Method(self.allowed(visit.uri.path())).into());
+            }
             Place::Unlisted => return Err(Problem::new(Code::NotFound).into()),
-            Place::Page => {}
+            Place::Page | Place::Nowhere => {}
         }
         request.extensions_mut().insert(visit.context.clone());
         Ok(standing)
     }
 
     fn check_host(&self, visit: &Visit, headers: &HeaderMap) -> Result<(), Problem> {
-        match visit.route {
-            Place::Listed(Route { authority: Authority::Probe, .. }) => Ok(()),
+        match visit.place {
+            Place::Listed(Route {
+                authority: Authority::Probe,
+                ..
+            }) => Ok(()),
             // A scraper on this machine does not know the public name.
-            Place::Listed(Route { authority: Authority::Loopback, .. })
-                if host::is_for_loopback(&visit.uri, headers) =>
-            {
-                Ok(())
-            }
-            _ => self.hosts.check(&visit.uri, headers, visit.context.is_local()),
+            Place::Listed(Route {
+                authority: Authority::Loopback,
+                ..
+            }) if host::is_for_loopback(&visit.uri, headers) => Ok(()),
+            _ => self
+                .hosts
+                .check(&visit.uri, headers, visit.context.is_local()),
         }
     }
 
-    fn limit(&self, visit: &Visit) -> Result<Option<Standing>, Refused> {
-        let family = match visit.route {
+    fn limit(&self, visit: &Visit) -> Result<Option<Standing>, Box<Refused>> {
+        let family = match visit.place {
             Place::Listed(route) => route.family,
-            Place::OtherMethod | Place::Unlisted => Some(Family::Read),
+            Place::OtherMethod | Place::Unlisted | Place::Nowhere => Some(Family::Read),
             Place::Page => Some(page_family(&visit.method, visit.uri.path())),
         };
         let (Some(limits), Some(family)) = (&self.limits, family) else {
@@ -146,14 +198,20 @@ impl Edge {
         let standing = limits.count(visit.context.ip(), family);
         match standing.refusal() {
             Some(problem) => {
-                metrics::counter!("quivive_rate_limited_total", "family" => family.as_str()).increment(1);
-                Err(Refused::Limited(problem, standing))
+                metrics::counter!("quivive_rate_limited_total", "family" => family.as_str())
+                    .increment(1);
+                Err(Refused::Limited(problem, standing).into())
             }
             None => Ok(Some(standing)),
         }
     }
 
-    async fn authorise(&self, authority: Authority, request: &mut Request, visit: &Visit) -> Result<(), Problem> {
+    async fn authorise(
+        &self,
+        authority: Authority,
+        request: &mut Request,
+        visit: &Visit,
+    ) -> Result<(), Problem> {
         match authority {
             Authority::Open | Authority::Probe => Ok(()),
             Authority::Loopback if visit.context.is_local() => Ok(()),
@@ -161,12 +219,27 @@ impl Edge {
             Authority::Bearer | Authority::Admin => {
                 let caller = auth::signed_in(&self.web.access, request.headers()).await?;
                 if authority == Authority::Admin && !caller.0.is_admin() {
-                    return Err(Problem::with_detail(Code::Forbidden, "This needs the role admin."));
+                    return Err(Problem::with_detail(
+                        Code::Forbidden,
+                        "This needs the role admin.",
+                    ));
                 }
                 request.extensions_mut().insert(caller);
                 Ok(())
             }
         }
+    }
+
+    /// For the header `Allow`.
+    fn allowed(&self, path: &str) -> HeaderValue {
+        let mut methods: Vec<&str> = Vec::new();
+        for route in self.routes_of(path) {
+            methods.push(route.method.as_str());
+            if route.method == Method::GET {
+                methods.push("HEAD");
+            }
+        }
+        HeaderValue::try_from(methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
     }
 
     async fn pass(&self, mut request: Request, next: Next, visit: &Visit) -> Response {
@@ -192,8 +265,7 @@ impl Edge {
         }
         let id = visit.context.id();
         if let Some(problem) = problem {
-            let api = !matches!(visit.route, Place::Page);
-            answer = if visit.wants_html && !api {
+            answer = if visit.wants_html && !visit.uri.path().starts_with("/api") {
                 html::problem(&problem, answer, &id)
             } else {
                 problem.render(answer, &self.web.options.public_url, visit.uri.path(), id)
@@ -209,10 +281,16 @@ impl Edge {
 }
 
 /// The layer.
-pub(crate) async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
-    let visit = edge.visit(&request);
+pub(crate) async fn edge(
+    State((edge, behind)): State<(Arc<Edge>, Behind)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let visit = edge.visit(behind, &request);
     let origin = edge.cors.origin(visit.uri.path(), request.headers());
-    let passed = AssertUnwindSafe(edge.pass(request, next, &visit)).catch_unwind().await;
+    let passed = AssertUnwindSafe(edge.pass(request, next, &visit))
+        .catch_unwind()
+        .await;
     let answer = passed.unwrap_or_else(|_| {
         tracing::error!(request_id = %visit.context.id(), "a handler panicked");
         Problem::new(Code::Internal).into_response()
@@ -230,9 +308,9 @@ enum Refused {
     Asked(Response),
 }
 
-impl From<Problem> for Refused {
+impl From<Problem> for Box<Refused> {
     fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
+        Box::new(Refused::Problem(problem))
     }
 }
 
@@ -258,17 +336,17 @@ impl IntoResponse for Refused {
     }
 }
 
-/// The methods that the list has for a path, for the header `Allow`.
-fn allowed(request: &Request) -> HeaderValue {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let mut methods: Vec<&str> = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.path == path) {
-        methods.push(route.method.as_str());
-        if route.method == Method::GET {
-            methods.push("HEAD");
+/// Whether a path is one of a pattern's: as many segments, each the same or a parameter's.
+fn fits(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) if wanted == given => {}
+            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {}
+            _ => return false,
         }
     }
-    HeaderValue::try_from(methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// How pages are counted: with the routes of the API that do the same.
@@ -282,19 +360,25 @@ fn page_family(method: &Method, path: &str) -> Family {
 }
 
 fn wants_html(request: &Request) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = request
+        .headers()
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// One line and one figure a request: no query, no address, nothing personal.
 fn record(visit: &Visit, answer: &Response) {
-    let route = match visit.route {
+    let route = match visit.place {
         Place::Listed(route) => route.path,
-        Place::OtherMethod | Place::Unlisted => "other",
+        Place::OtherMethod | Place::Unlisted | Place::Nowhere => "none",
         Place::Page => "page",
     };
     let status = answer.status();

@@ -36,7 +36,11 @@ mod tests {
                 7
             })
             .await;
-            assert_eq!((answer, arrived.elapsed().as_millis()), (7, want_ms), "{work_ms}");
+            assert_eq!(
+                (answer, arrived.elapsed().as_millis()),
+                (7, want_ms),
+                "{work_ms}"
+            );
         }
     }
 }

@@ -5,8 +5,8 @@ use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 
-use crate::problem::{Code, Problem};
 use crate::Options;
+use crate::problem::{Code, Problem};
 
 /// Of a name that is shown back, in characters.
 const MAX_SHOWN_CHARS: usize = 100;
@@ -26,7 +26,11 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn new(options: &Options) -> Self {
         let uri = options.public_url.parse::<Uri>().unwrap_or_default();
-        let scheme_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let scheme_port = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
         Self {
             public_url: options.public_url.clone(),
             host: uri.host().unwrap_or_default().to_ascii_lowercase(),
@@ -68,7 +72,7 @@ impl Hosts {
         let asked: String = name.as_str().chars().take(MAX_SHOWN_CHARS).collect();
         let detail = format!(
             "You asked for {asked}, but this server is configured as {}. In development localhost, 127.0.0.1 and [::1] serve \
-             too, with its port. To serve it under that name, write public_url = \"http://{asked}\" in quivive.toml.",
+             too, with its port. To serve it under that name, write public_url = \"http://{asked}\" under [server] in quivive.toml.",
             self.public_url
         );
         Problem::with_detail(Code::MisdirectedRequest, detail)
@@ -77,8 +81,12 @@ impl Hosts {
 
 /// Whether every name in the request is one of this machine for itself: a page in a browser cannot have made it up.
 pub(crate) fn is_for_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    named(uri, headers)
-        .is_ok_and(|(target, header)| target.iter().chain(&header).all(|name| is_loopback(name.host())))
+    named(uri, headers).is_ok_and(|(target, header)| {
+        target
+            .iter()
+            .chain(&header)
+            .all(|name| is_loopback(name.host()))
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -86,20 +94,28 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// The names that a request goes to: of its target (HTTP/2, and the absolute form of HTTP/1) and of its Host header.
-fn named(uri: &Uri, headers: &HeaderMap) -> Result<(Option<Authority>, Option<Authority>), Problem> {
+fn named(
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(Option<Authority>, Option<Authority>), Problem> {
     let bad = |detail: &'static str| Problem::with_detail(Code::BadRequest, detail);
     let target = uri.authority().cloned();
     let mut lines = headers.get_all(HOST).iter();
     let header = match lines.next() {
-        Some(line) => {
-            Some(Authority::try_from(line.as_bytes()).map_err(|_| bad("The Host header is not a host name."))?)
-        }
+        Some(line) => Some(
+            Authority::try_from(line.as_bytes())
+                .map_err(|_| bad("The Host header is not a host name."))?,
+        ),
         None => None,
     };
     if lines.next().is_some() {
         return Err(bad("The request has two Host headers."));
     }
-    if target.iter().chain(&header).any(|name| name.as_str().contains('@')) {
+    if target
+        .iter()
+        .chain(&header)
+        .any(|name| name.as_str().contains('@'))
+    {
         return Err(bad("A host name holds no @."));
     }
     if target.is_none() && header.is_none() {
@@ -131,21 +147,43 @@ mod tests {
             headers.append(HOST, line.parse().unwrap());
         }
         let answer = hosts.check(&uri.parse().unwrap(), &headers, local);
-        answer.map_or_else(|problem| problem.status, |()| StatusCode::OK).as_u16()
+        answer
+            .map_or_else(|problem| problem.status, |()| StatusCode::OK)
+            .as_u16()
     }
 
     #[test]
     fn in_development_every_name_of_this_machine_serves_with_the_right_port() {
         let hosts = hosts("http://localhost:8080", true);
-        for good in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:8080"] {
+        for good in [
+            "localhost:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "LOCALHOST:8080",
+        ] {
             assert_eq!(ask(&hosts, "/", &[good], true), 200, "{good}");
         }
-        for bad in ["localhost", "localhost:80", "127.0.0.1:8081", "evil.example:8080", "localhost.:8080", "localhost:"] {
+        for bad in [
+            "localhost",
+            "localhost:80",
+            "127.0.0.1:8081",
+            "evil.example:8080",
+            "localhost.:8080",
+            "localhost:",
+        ] {
             assert_eq!(ask(&hosts, "/", &[bad], true), 421, "{bad}");
         }
-        assert_eq!(ask(&hosts, "/", &["127.0.0.1:8080"], false), 421, "through a proxy only the configured name serves");
+        assert_eq!(
+            ask(&hosts, "/", &["127.0.0.1:8080"], false),
+            421,
+            "through a proxy only the configured name serves"
+        );
         let problem = hosts.refusal(&"evil.example:8080".parse().unwrap());
-        for said in ["evil.example:8080", "http://localhost:8080", "public_url = \"http://evil.example:8080\""] {
+        for said in [
+            "evil.example:8080",
+            "http://localhost:8080",
+            "public_url = \"http://evil.example:8080\"",
+        ] {
             assert!(problem.detail.contains(said), "{}", problem.detail);
         }
     }
@@ -156,12 +194,22 @@ mod tests {
         for good in ["id.example.org", "ID.example.org", "id.example.org:443"] {
             assert_eq!(ask(&hosts, "/", &[good], true), 200, "{good}");
         }
-        for bad in ["localhost", "127.0.0.1", "id.example.org:80", "id.example.org.evil.example", "example.org", "id.example.org:x"] {
+        for bad in [
+            "localhost",
+            "127.0.0.1",
+            "id.example.org:80",
+            "id.example.org.evil.example",
+            "example.org",
+            "id.example.org:x",
+        ] {
             let status = ask(&hosts, "/", &[bad], true);
             assert!(status == 421 || status == 400, "{bad} {status}");
         }
         let problem = hosts.refusal(&"evil.example".parse().unwrap());
-        assert!(!problem.detail.contains("id.example.org"), "a stranger is not told the configuration");
+        assert!(
+            !problem.detail.contains("id.example.org"),
+            "a stranger is not told the configuration"
+        );
     }
 
     #[test]

@@ -13,7 +13,10 @@ use crate::problem::Problem;
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HEADERS: [(HeaderName, HeaderValue); 2] = [
-    (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+    (
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    ),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
 ];
 
@@ -39,7 +42,10 @@ pub(crate) fn show(html: String) -> Response {
 pub(crate) fn problem(problem: &Problem, answer: Response, request_id: &Uuid) -> Response {
     let mut main = String::new();
     let detail = escape(&problem.detail);
-    let _ = writeln!(main, "<p>{detail}</p>\n<p><a href=\"/\">To the start page</a></p>");
+    let _ = writeln!(
+        main,
+        "<p>{detail}</p>\n<p><a href=\"/\">To the start page</a></p>"
+    );
     let _ = writeln!(main, "<p class=\"hint\"><code>{request_id}</code></p>");
     let html = page(problem.code.meaning().title, &main);
     let (mut parts, _) = answer.into_parts();

@@ -12,7 +12,9 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use futures_util::StreamExt as _;
 
-pub(crate) use fields::{Body, DEVICE_TOKEN, EMAIL, Field, Fields, PASSWORD, REFRESH_TOKEN, TOKEN, Text, schema};
+pub(crate) use fields::{
+    Body, DEVICE_TOKEN, EMAIL, Field, Fields, PASSWORD, REFRESH_TOKEN, TOKEN, Text, schema,
+};
 
 use crate::problem::{Code, Problem};
 
@@ -57,8 +59,12 @@ impl<S: Sync, T: Body> OptionalFromRequest<S> for Json<T> {
 
 /// Requires `application/json` by name: a form on another site cannot send that without asking first.
 fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     let plain = headers
         .get(CONTENT_ENCODING)
         .is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
@@ -80,7 +86,8 @@ async fn read(headers: &HeaderMap, body: Stream) -> Result<Vec<u8>, Problem> {
     let mut fits = announced <= MAX_BODY_BYTES as u64;
     let all = async {
         while fits && let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|_| Problem::with_detail(Code::BadRequest, "The body broke off."))?;
+            let chunk =
+                chunk.map_err(|_| Problem::with_detail(Code::BadRequest, "The body broke off."))?;
             fits = bytes.len() + chunk.len() <= MAX_BODY_BYTES;
             if fits {
                 bytes.extend_from_slice(&chunk);
@@ -116,12 +123,16 @@ async fn drain(mut stream: axum::body::BodyDataStream) {
 fn parse<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Problem::with_detail(Code::MalformedJson, "The body is not UTF-8."))?;
-    let given = serde_json::from_str(text)
-        .map_err(|error| Problem::with_detail(Code::MalformedJson, format!("The body is not JSON: {error}.")))?;
+    let given = serde_json::from_str(text).map_err(|error| {
+        Problem::with_detail(
+            Code::MalformedJson,
+            format!("The body is not JSON: {error}."),
+        )
+    })?;
     fields::fit::<T>(given).map_err(|errors| {
         let detail = match errors.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.message).into(),
-            _ => Code::InvalidFields.meaning().meaning.into(),
+            _ => Code::InvalidFields.meaning().about.into(),
         };
         Problem {
             detail,

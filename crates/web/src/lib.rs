@@ -40,17 +40,20 @@ use secrecy::SecretString;
 
 pub use openapi::openapi;
 
+use edge::{Behind, Edge};
 use problem::{Code, Problem};
 
 /// Everything: the API, the pages, and the edge around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`; without that all clients are one source.
 pub fn router(web: Arc<Web>) -> Router {
     let (api, _) = routes::api().split_for_parts();
-    let edge = Arc::new(edge::Edge::new(Arc::clone(&web)));
+    let nothing = Router::new().fallback(async || Problem::new(Code::NotFound));
+    let edge = Arc::new(Edge::new(Arc::clone(&web)));
+    let behind = |behind| from_fn_with_state((Arc::clone(&edge), behind), edge::edge);
     api.with_state(Arc::clone(&web))
-        .merge(pages::router(web))
-        .fallback(async || Problem::new(Code::NotFound))
-        .layer(from_fn_with_state(edge, edge::edge))
+        .layer(behind(Behind::Api))
+        .merge(pages::router(web).layer(behind(Behind::Pages)))
+        .merge(nothing.layer(behind(Behind::Nothing)))
 }
 
 /// What the outside may see of this server.

@@ -187,8 +187,10 @@ impl Limits {
 
     fn count_at(&self, ip: Option<IpAddr>, family: Family, now_ms: u64) -> Standing {
         let key = (Source::of(ip), family);
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
-        let mut table = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.hasher.hash_one(key) % SHARDS as u64;
+        let mut table = self.shards[usize::try_from(shard).unwrap_or(0)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !table.contains_key(&key) {
             make_room(&mut table, now_ms);
         }
@@ -208,8 +210,11 @@ impl Limits {
         Standing {
             limit,
             remaining: limit.saturating_sub(used),
-            reset_secs: (counter.began_ms + WINDOW_MS).saturating_sub(now_ms).div_ceil(1_000),
-            retry_after_secs: refused.then(|| counter.wait_ms(now_ms, limit).div_ceil(1_000).max(1)),
+            reset_secs: (counter.began_ms + WINDOW_MS)
+                .saturating_sub(now_ms)
+                .div_ceil(1_000),
+            retry_after_secs: refused
+                .then(|| counter.wait_ms(now_ms, limit).div_ceil(1_000).max(1)),
         }
     }
 }
@@ -223,7 +228,10 @@ fn make_room(table: &mut HashMap<Key, Counter>, now_ms: u64) {
     if table.len() < MAX_ENTRIES / SHARDS {
         return;
     }
-    let least = table.iter().take(SAMPLE).min_by_key(|(_, counter)| counter.weight(now_ms));
+    let least = table
+        .iter()
+        .take(SAMPLE)
+        .min_by_key(|(_, counter)| counter.weight(now_ms));
     if let Some(key) = least.map(|(key, _)| *key) {
         table.remove(&key);
     }
@@ -233,6 +241,7 @@ fn make_room(table: &mut HashMap<Key, Counter>, now_ms: u64) {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the table takes it")]
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
@@ -240,10 +249,17 @@ mod tests {
     #[test]
     fn a_source_gets_its_limit_and_then_a_time_to_wait() {
         let limits = Limits::new();
-        for (family, limit) in [(Family::Login, 30), (Family::Registration, 10), (Family::Recovery, 10)] {
+        for (family, limit) in [
+            (Family::Login, 30),
+            (Family::Registration, 10),
+            (Family::Recovery, 10),
+        ] {
             for i in 0..limit {
                 let standing = limits.count_at(ip("192.0.2.1"), family, u64::from(i));
-                assert_eq!((standing.remaining, standing.retry_after_secs), (limit - i - 1, None));
+                assert_eq!(
+                    (standing.remaining, standing.retry_after_secs),
+                    (limit - i - 1, None)
+                );
             }
             let standing = limits.count_at(ip("192.0.2.1"), family, 1_000);
             assert_eq!(standing.limit, limit);
@@ -252,8 +268,18 @@ mod tests {
             assert!(standing.refusal().is_some());
             // The wait that was said is long enough, and a second less would not have been.
             let after = 1_000 + wait * 1_000;
-            assert!(limits.count_at(ip("192.0.2.1"), family, after - 2_000).refusal().is_some());
-            assert!(limits.count_at(ip("192.0.2.1"), family, after).refusal().is_none());
+            assert!(
+                limits
+                    .count_at(ip("192.0.2.1"), family, after - 2_000)
+                    .refusal()
+                    .is_some()
+            );
+            assert!(
+                limits
+                    .count_at(ip("192.0.2.1"), family, after)
+                    .refusal()
+                    .is_none()
+            );
         }
     }
 
@@ -262,21 +288,42 @@ mod tests {
         let limits = Limits::new();
         let mut admitted = Vec::new();
         for now_ms in (0..600_000).step_by(100) {
-            if limits.count_at(ip("192.0.2.1"), Family::Login, now_ms).refusal().is_none() {
+            if limits
+                .count_at(ip("192.0.2.1"), Family::Login, now_ms)
+                .refusal()
+                .is_none()
+            {
                 admitted.push(now_ms);
             }
         }
-        let most = admitted.iter().map(|from| admitted.iter().filter(|at| (*from..from + 60_000).contains(*at)).count()).max();
+        let most = admitted
+            .iter()
+            .map(|from| {
+                admitted
+                    .iter()
+                    .filter(|at| (*from..from + 60_000).contains(*at))
+                    .count()
+            })
+            .max();
         assert!((30..=36).contains(&most.unwrap()), "{most:?}");
         assert!((250..=330).contains(&admitted.len()), "{}", admitted.len());
     }
 
     #[test]
     fn an_ipv6_source_is_a_slash_64_and_an_ipv4_source_an_address() {
-        assert_eq!(Source::of(ip("2001:db8::1")), Source::of(ip("2001:db8::ffff:1:2:3")));
-        assert_ne!(Source::of(ip("2001:db8::1")), Source::of(ip("2001:db8:0:1::1")));
+        assert_eq!(
+            Source::of(ip("2001:db8::1")),
+            Source::of(ip("2001:db8::ffff:1:2:3"))
+        );
+        assert_ne!(
+            Source::of(ip("2001:db8::1")),
+            Source::of(ip("2001:db8:0:1::1"))
+        );
         assert_ne!(Source::of(ip("192.0.2.1")), Source::of(ip("192.0.2.2")));
-        assert_eq!(Source::of(ip("::ffff:192.0.2.1")), Source::of(ip("192.0.2.1")));
+        assert_eq!(
+            Source::of(ip("::ffff:192.0.2.1")),
+            Source::of(ip("192.0.2.1"))
+        );
     }
 
     #[test]
@@ -289,9 +336,20 @@ mod tests {
             let source = Some(IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0a00_0000 + i)));
             limits.count_at(source, Family::Read, 1);
         }
-        let entries = || limits.shards.iter().map(|s| s.lock().unwrap().len()).sum::<usize>();
+        let entries = || {
+            limits
+                .shards
+                .iter()
+                .map(|s| s.lock().unwrap().len())
+                .sum::<usize>()
+        };
         assert!(entries() <= MAX_ENTRIES, "{}", entries());
-        assert!(limits.count_at(ip("192.0.2.1"), Family::Login, 2).refusal().is_some());
+        assert!(
+            limits
+                .count_at(ip("192.0.2.1"), Family::Login, 2)
+                .refusal()
+                .is_some()
+        );
         // A while later all of them are idle, and the first newcomers sweep them out.
         for i in 0..1_000_u32 {
             let source = Some(IpAddr::V4(std::net::Ipv4Addr::from_bits(0x0b00_0000 + i)));

@@ -3,8 +3,8 @@
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
-    ResponseBuilder,
+    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
+    RefOr, Response, ResponseBuilder,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
@@ -41,7 +41,9 @@ pub(crate) use described;
 
 /// The document without its paths.
 pub(crate) fn frame() -> OpenApi {
-    let mut license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build();
+    let mut license = LicenseBuilder::new()
+        .name(env!("CARGO_PKG_LICENSE"))
+        .build();
     license.identifier = Some(env!("CARGO_PKG_LICENSE").to_owned());
     let info = InfoBuilder::new()
         .title("Quivive")
@@ -59,8 +61,12 @@ pub fn openapi() -> OpenApi {
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.bearer_format = Some("JWT".to_owned());
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    components.schemas.insert(Document::name().into_owned(), Document::schema());
-    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    components
+        .schemas
+        .insert(Document::name().into_owned(), Document::schema());
+    components
+        .schemas
+        .insert(FieldError::name().into_owned(), FieldError::schema());
     for route in ROUTES {
         let item = api.paths.paths.get_mut(route.path);
         if let Some(operation) = item.and_then(|item| operation(item, route)) {
@@ -98,7 +104,10 @@ fn method(route: &Route) -> HttpMethod {
 fn complete(operation: &mut Operation, route: &Route) {
     match route.authority {
         Authority::Bearer | Authority::Admin => {
-            operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+            operation.security = Some(vec![SecurityRequirement::new(
+                "bearer",
+                Vec::<String>::new(),
+            )]);
             add(operation, "401", "`unauthenticated`");
         }
         Authority::Open | Authority::Probe | Authority::Loopback => {}
@@ -113,11 +122,25 @@ fn complete(operation: &mut Operation, route: &Route) {
         add(operation, "422", "`invalid_fields`");
     }
     if let Some(family) = route.family {
-        add(operation, "429", &format!("`rate_limited`: {} a minute from one source", family.limit()));
-        add(operation, "503", "`busy`, `conflict`, `unavailable`: nothing was done; try again after `Retry-After` seconds");
+        add(
+            operation,
+            "429",
+            &format!(
+                "`rate_limited`: {} a minute from one source",
+                family.limit()
+            ),
+        );
+        add(
+            operation,
+            "503",
+            "`busy`, `conflict`, `unavailable`: nothing was done; try again after `Retry-After` seconds",
+        );
         for (status, response) in &mut operation.responses.responses {
             if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
-                response.content.entry("application/problem+json".to_owned()).or_insert_with(problem);
+                response
+                    .content
+                    .entry("application/problem+json".to_owned())
+                    .or_insert_with(problem);
             }
         }
     }
@@ -125,7 +148,9 @@ fn complete(operation: &mut Operation, route: &Route) {
 
 fn add(operation: &mut Operation, status: &str, description: &str) {
     let responses = &mut operation.responses.responses;
-    responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(answer(description)));
+    responses
+        .entry(status.to_owned())
+        .or_insert_with(|| RefOr::T(answer(description)));
 }
 
 fn answer(description: &str) -> Response {
@@ -133,7 +158,11 @@ fn answer(description: &str) -> Response {
 }
 
 fn problem() -> RefOr<Content> {
-    RefOr::T(ContentBuilder::new().schema(Some(Ref::from_schema_name(Document::name()))).build())
+    RefOr::T(
+        ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(Document::name())))
+            .build(),
+    )
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Meaning {
     /// The same for every occurrence.
     pub title: &'static str,
     /// What happened and what to do about it; the detail where there is nothing more particular to say.
-    pub meaning: &'static str,
+    pub about: &'static str,
 }
 
 macro_rules! codes {
@@ -45,7 +45,7 @@ macro_rules! codes {
                             code: $code,
                             status: StatusCode::$status,
                             title: $title,
-                            meaning: $meaning,
+                            about: $meaning,
                         };
                         MEANING
                     })*
@@ -119,7 +119,10 @@ codes! {
 impl Code {
     /// By the word that programs see.
     pub fn find(code: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|known| known.meaning().code == code)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|known| known.meaning().code == code)
     }
 
     /// For an answer that a library gave without one.
@@ -158,7 +161,7 @@ pub struct Problem {
     pub retry_after_secs: Option<u64>,
 }
 
-/// The document, as it goes out.
+/// A refusal (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Document<'a> {
@@ -190,11 +193,11 @@ const LATER_SECS: u64 = 30;
 impl Problem {
     /// As its code says.
     pub fn new(code: Code) -> Self {
-        let Meaning { status, meaning, .. } = code.meaning();
+        let Meaning { status, about, .. } = code.meaning();
         Self {
             code,
             status: *status,
-            detail: Cow::Borrowed(meaning),
+            detail: Cow::Borrowed(about),
             errors: Vec::new(),
             retry_after_secs: None,
         }
@@ -235,7 +238,8 @@ impl Problem {
     pub fn of_fault(fault: &Fault) -> Self {
         match fault {
             Fault::Busy { retry_after, .. } => {
-                Self::new(Code::Busy).and_retry_after(retry_after.as_secs_f64().ceil() as u64)
+                let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+                Self::new(Code::Busy).and_retry_after(secs)
             }
             Fault::NoSpace | Fault::Stopped(_) => {
                 tracing::error!(%fault, "a request could not be served");
@@ -266,7 +270,13 @@ impl Problem {
 
     /// Turns an answer into the document, keeping its headers. `instance` is a path without its query, which may hold a
     /// token.
-    pub(crate) fn render(&self, answer: Response, public_url: &str, instance: &str, request_id: Uuid) -> Response {
+    pub(crate) fn render(
+        &self,
+        answer: Response,
+        public_url: &str,
+        instance: &str,
+        request_id: Uuid,
+    ) -> Response {
         let Meaning { code, title, .. } = self.code.meaning();
         let document = Document {
             kind: format!("{public_url}/problems/{code}"),
@@ -282,7 +292,10 @@ impl Problem {
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let (mut parts, _) = answer.into_parts();
         parts.status = self.status;
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        parts.headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         parts.headers.remove(axum::http::header::CONTENT_LENGTH);
         Response::from_parts(parts, body.into())
     }
@@ -293,10 +306,14 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut answer = self.status.into_response();
         if let Some(secs) = self.retry_after_secs {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(secs));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer.extensions_mut().insert(self);
         answer
@@ -335,7 +352,9 @@ mod tests {
         );
         assert_eq!(answer.status(), 422);
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
-        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 10_000)
+            .await
+            .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let want = serde_json::json!({
             "type": "https://id.example/problems/invalid_fields",
@@ -357,10 +376,14 @@ mod tests {
             retry_after: std::time::Duration::from_millis(1_200),
         });
         assert_eq!((busy.code, busy.retry_after_secs), (Code::Busy, Some(2)));
-        let fault = Problem::of_fault(&Fault::Internal("the password of the database is hunter2".to_owned()));
+        let fault = Problem::of_fault(&Fault::Internal(
+            "the password of the database is hunter2".to_owned(),
+        ));
         assert_eq!(fault.code, Code::Internal);
         assert!(!fault.detail.contains("hunter2"));
-        let refused = Problem::new(Code::InvalidToken).and_status(StatusCode::UNAUTHORIZED).into_response();
+        let refused = Problem::new(Code::InvalidToken)
+            .and_status(StatusCode::UNAUTHORIZED)
+            .into_response();
         assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer");
     }
 }

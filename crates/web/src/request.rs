@@ -65,7 +65,9 @@ impl RequestContext {
             ip: peer.map(|peer| client(peer, headers, trusted_proxies)),
             forwarded: FORWARDING.iter().any(|name| headers.contains_key(*name)),
             agent: agent(headers),
-            traceparent: text(headers, "traceparent").filter(|t| is_traceparent(t)).map(str::to_owned),
+            traceparent: text(headers, "traceparent")
+                .filter(|t| is_traceparent(t))
+                .map(str::to_owned),
             correlation_id: text(headers, "x-correlation-id").and_then(|t| Uuid::try_parse(t).ok()),
         }))
     }
@@ -113,7 +115,11 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Absent only if somebody mounts a route beside the edge.
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::new(Code::Internal))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Problem::new(Code::Internal))
     }
 }
 
@@ -142,7 +148,10 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 
 /// An address as proxies write it: bare, in brackets, or with a port.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
     let ip = bare
         .parse::<IpAddr>()
         .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()))
@@ -157,7 +166,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn agent(headers: &HeaderMap) -> Option<String> {
     let bytes = headers.get(USER_AGENT)?.as_bytes();
     let text = String::from_utf8_lossy(bytes);
-    let agent: String = text.chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
+    let agent: String = text
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_AGENT_CHARS)
+        .collect();
     (!agent.is_empty()).then_some(agent)
 }
 
@@ -170,7 +183,10 @@ fn is_traceparent(text: &str) -> bool {
         })
     };
     let shaped = hex(2) && hex(32) && hex(16) && hex(2) && parts.next().is_none();
-    shaped && text.starts_with("00-") && text[3..35].bytes().any(|b| b != b'0') && text[36..52].bytes().any(|b| b != b'0')
+    shaped
+        && text.starts_with("00-")
+        && text[3..35].bytes().any(|b| b != b'0')
+        && text[36..52].bytes().any(|b| b != b'0')
 }
 
 #[cfg(test)]
@@ -181,7 +197,9 @@ mod tests {
     fn read(peer: &str, headers: &[(&str, &str)]) -> RequestContext {
         let mut request = axum::extract::Request::new(Body::empty());
         let peer: IpAddr = peer.parse().unwrap();
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer, 4_711)));
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::new(peer, 4_711)));
         for (name, value) in headers {
             let name: axum::http::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
@@ -194,27 +212,99 @@ mod tests {
     fn only_a_trusted_proxy_may_say_where_a_request_came_from() {
         for (peer, headers, want) in [
             // T12: whatever a stranger writes, the socket counts.
-            ("192.0.2.1", &[("x-forwarded-for", "203.0.113.9")][..], "192.0.2.1"),
-            ("192.0.2.1", &[("forwarded", "for=203.0.113.9"), ("x-real-ip", "203.0.113.9")], "192.0.2.1"),
-            ("192.0.2.1", &[("cf-connecting-ip", "203.0.113.9"), ("true-client-ip", "203.0.113.9")], "192.0.2.1"),
-            ("::ffff:192.0.2.1", &[("x-forwarded-for", "203.0.113.9")], "192.0.2.1"),
+            (
+                "192.0.2.1",
+                &[("x-forwarded-for", "203.0.113.9")][..],
+                "192.0.2.1",
+            ),
+            (
+                "192.0.2.1",
+                &[
+                    ("forwarded", "for=203.0.113.9"),
+                    ("x-real-ip", "203.0.113.9"),
+                ],
+                "192.0.2.1",
+            ),
+            (
+                "192.0.2.1",
+                &[
+                    ("cf-connecting-ip", "203.0.113.9"),
+                    ("true-client-ip", "203.0.113.9"),
+                ],
+                "192.0.2.1",
+            ),
+            (
+                "::ffff:192.0.2.1",
+                &[("x-forwarded-for", "203.0.113.9")],
+                "192.0.2.1",
+            ),
             // Other headers count from nobody.
-            ("10.0.0.1", &[("x-real-ip", "203.0.113.9"), ("forwarded", "for=203.0.113.9")], "10.0.0.1"),
+            (
+                "10.0.0.1",
+                &[
+                    ("x-real-ip", "203.0.113.9"),
+                    ("forwarded", "for=203.0.113.9"),
+                ],
+                "10.0.0.1",
+            ),
             // From the right, as far as it is proxies.
-            ("10.0.0.1", &[("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
-            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2")], "203.0.113.9"),
-            ("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
-            ("10.0.0.1", &[("x-forwarded-for", "203.0.113.9:4711")], "203.0.113.9"),
-            ("fd00::1", &[("x-forwarded-for", "[2001:db8::9]:443")], "2001:db8::9"),
-            ("10.0.0.1", &[("x-forwarded-for", "::ffff:203.0.113.9")], "203.0.113.9"),
-            ("10.0.0.1", &[("x-forwarded-for", "10.9.9.9, 10.0.0.2")], "10.9.9.9"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9")],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2")],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &[
+                    ("x-forwarded-for", "1.1.1.1"),
+                    ("x-forwarded-for", "203.0.113.9"),
+                ],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9:4711")],
+                "203.0.113.9",
+            ),
+            (
+                "fd00::1",
+                &[("x-forwarded-for", "[2001:db8::9]:443")],
+                "2001:db8::9",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "::ffff:203.0.113.9")],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "10.9.9.9, 10.0.0.2")],
+                "10.9.9.9",
+            ),
             // What cannot be read ends it: nothing left of it is believed.
-            ("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, a")], "10.0.0.1"),
-            ("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, a, 10.0.0.2")], "10.0.0.2"),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9, a")],
+                "10.0.0.1",
+            ),
+            (
+                "10.0.0.1",
+                &[("x-forwarded-for", "203.0.113.9, a, 10.0.0.2")],
+                "10.0.0.2",
+            ),
             ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
         ] {
             let context = read(peer, headers);
-            assert_eq!(context.ip(), Some(want.parse().unwrap()), "{peer} {headers:?}");
+            assert_eq!(
+                context.ip(),
+                Some(want.parse().unwrap()),
+                "{peer} {headers:?}"
+            );
             assert!(!context.is_local(), "{peer}");
         }
     }
@@ -225,7 +315,10 @@ mod tests {
         assert!(read("::1", &[]).is_local());
         assert!(!read("192.0.2.1", &[]).is_local());
         for name in FORWARDING {
-            assert!(!read("127.0.0.1", &[(name, "127.0.0.1")]).is_local(), "{name}");
+            assert!(
+                !read("127.0.0.1", &[(name, "127.0.0.1")]).is_local(),
+                "{name}"
+            );
         }
     }
 
@@ -257,9 +350,16 @@ mod tests {
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
         ] {
-            let context = read("192.0.2.1", &[("traceparent", bad), ("x-correlation-id", "one")]);
+            let context = read(
+                "192.0.2.1",
+                &[("traceparent", bad), ("x-correlation-id", "one")],
+            );
             let request = context.request(Actor::Anonymous);
-            assert_eq!((request.traceparent, request.correlation_id), (None, None), "{bad:?}");
+            assert_eq!(
+                (request.traceparent, request.correlation_id),
+                (None, None),
+                "{bad:?}"
+            );
         }
     }
 }

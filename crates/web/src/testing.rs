@@ -17,6 +17,7 @@ use quivive_domain::one_time::Purpose;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::edge::{self, Behind, Edge};
 use crate::{Operation, Options, Setup, Web};
 
 pub(crate) const URL: &str = "http://localhost:8080";
@@ -42,13 +43,22 @@ impl Answer {
 
     /// Empty when it is absent.
     pub(crate) fn header(&self, name: impl AsHeaderName) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Status and code of a problem.
     pub(crate) fn problem(&self) -> (u16, String) {
-        assert_eq!(self.header(CONTENT_TYPE), "application/problem+json", "{self:?}");
-        (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
+        assert_eq!(
+            self.header(CONTENT_TYPE),
+            "application/problem+json",
+            "{self:?}"
+        );
+        (
+            self.status,
+            self.json()["code"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 }
 
@@ -84,7 +94,9 @@ impl Ask {
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let name: axum::http::HeaderName = name.parse().unwrap();
-        self.request.headers_mut().append(name, value.parse().unwrap());
+        self.request
+            .headers_mut()
+            .append(name, value.parse().unwrap());
         self
     }
 
@@ -110,9 +122,18 @@ impl Server {
     }
 
     /// Another router behind the same edge.
-    pub(crate) fn around(scene: Scene, inside: Router) -> Self {
-        let edge = Arc::new(crate::edge::Edge::new(Self::web(&scene, |_| {})));
-        let router = inside.layer(axum::middleware::from_fn_with_state(edge, crate::edge::edge));
+    pub(crate) fn around(scene: Scene, behind: Behind, inside: Router) -> Self {
+        let edge = Arc::new(Edge::new(Self::web(&scene, |_| {})));
+        let router = inside.layer(axum::middleware::from_fn_with_state(
+            (edge, behind),
+            edge::edge,
+        ));
+        Self { scene, router }
+    }
+
+    /// The whole server under a prefix of somebody else's application.
+    pub(crate) fn nested(scene: Scene, prefix: &str) -> Self {
+        let router = Router::new().nest(prefix, crate::router(Self::web(&scene, |_| {})));
         Self { scene, router }
     }
 
@@ -159,13 +180,21 @@ impl Server {
     /// Signs in the person the scene is about.
     pub(crate) async fn tokens(&self) -> Value {
         let email = self.scene.account().email.typed().to_owned();
-        let answer = self.send(post("/api/v1/sessions", &json!({"email": email, "password": PASSWORD}))).await;
+        let answer = self
+            .send(post(
+                "/api/v1/sessions",
+                &json!({"email": email, "password": PASSWORD}),
+            ))
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
     pub(crate) async fn access_token(&self) -> String {
-        self.tokens().await["access_token"].as_str().unwrap().to_owned()
+        self.tokens().await["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// The person's newest token, as a letter carries it.
@@ -173,7 +202,9 @@ impl Server {
         let user = self.scene.user;
         let row = self.scene.world.see(|state| {
             let mut tokens = state.one_time.values().map(|(token, _)| token);
-            tokens.rfind(|token| token.account == user && token.purpose == purpose).cloned()
+            tokens
+                .rfind(|token| token.account == user && token.purpose == purpose)
+                .cloned()
         });
         one_time::derive(self.scene.kernel.families(), &row.unwrap()).unwrap()
     }

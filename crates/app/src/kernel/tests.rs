@@ -48,8 +48,8 @@ async fn an_attempt_and_one_outcome_in_order_under_one_workflow_id() {
         assert_eq!(envelope.workflow_id, attempted.envelope.workflow_id);
         assert_eq!(envelope.correlation_id, attempted.envelope.workflow_id);
         assert_eq!((envelope.actor.kind.as_ref(), envelope.actor.id), ("user", Some(scene.user.0)));
-        assert_eq!(envelope.request_id.as_deref(), Some("request 1"));
-        assert!(event.context.is_some(), "where it came from is sealed");
+        assert_eq!(envelope.request_id, attempted.envelope.request_id);
+        assert!(envelope.request_id.is_some() && event.context.is_some(), "where it came from is sealed");
     }
     assert!(attempted.personal.is_some() && !String::from_utf8_lossy(&attempted.body).contains("toy@"));
 }

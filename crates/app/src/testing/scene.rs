@@ -123,7 +123,6 @@ pub fn nobody() -> Scene {
             actor: Actor::Anonymous,
             ip: Some([192, 0, 2, 1].into()),
             agent: Some("Mozilla/5.0 Firefox/140.0".to_owned()),
-            request_id: Some("request 1".to_owned()),
             ..Request::system()
         },
         world,
@@ -223,12 +222,14 @@ impl Scene {
 
     /// Asks for something, to its end.
     pub async fn when<W: Workflow>(&self, workflow: W) -> Told<W> {
-        let before = self.world.log().len();
-        let answer = self.kernel.execute(workflow, self.request.clone()).await;
-        let mut events = self.world.log().split_off(before);
-        let own = events.iter().find(|e| e.envelope.kind == W::Attempted::META.kind);
-        let workflow_id = own.map(|e| e.envelope.workflow_id);
-        events.retain(|e| Some(e.envelope.workflow_id) == workflow_id);
+        let request_id = Some(format!("request {}", self.world.next()));
+        let request = Request {
+            request_id: request_id.clone(),
+            ..self.request.clone()
+        };
+        let answer = self.kernel.execute(workflow, request).await;
+        let mut events = self.world.log();
+        events.retain(|event| event.envelope.request_id == request_id);
         Told {
             scene: self.clone(),
             answer,
@@ -305,7 +306,7 @@ fn session(id: SessionId, account: UserId, now: quivive_delivery::Time) -> Sessi
 pub struct Told<W: Workflow> {
     pub scene: Scene,
     pub answer: Result<W::Reply, Failure<W::Refusal>>,
-    /// All events of the workflow, oldest first.
+    /// All events of the request, oldest first.
     pub events: Vec<Stored>,
 }
 

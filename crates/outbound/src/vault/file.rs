@@ -88,22 +88,20 @@ impl KeyFile {
                 self.check_header(&bytes)?;
                 continue;
             }
-            match (record::name(&bytes), broken) {
-                (Some(name), None) if !record::is_destroyed(&bytes) => {
-                    self.index
-                        .insert(&self.file, name, number)
-                        .map_err(at(&path))?;
-                }
-                (Some(_), None) => {}
-                (None, _) => broken = broken.or(Some(number)),
+            let Some(name) = record::name(&bytes) else {
+                broken = broken.or(Some(number));
+                continue;
+            };
+            if let Some(first) = broken {
                 // What a crash leaves unfinished was not synced when anything behind it was written.
-                (Some(_), Some(first)) if record::unsynced_from(&bytes) > u64::from(first) => {
-                    return Err(KeyError::malformed(
-                        &path,
-                        format!("record {first} is damaged"),
-                    ));
+                if record::unsynced_from(&bytes) > u64::from(first) {
+                    let what = format!("record {first} is damaged");
+                    return Err(KeyError::malformed(&path, what));
                 }
-                (Some(_), Some(_)) => {}
+            } else if !record::is_destroyed(&bytes) {
+                self.index
+                    .insert(&self.file, name, number)
+                    .map_err(at(&path))?;
             }
         }
         if whole == 0 {

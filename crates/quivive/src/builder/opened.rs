@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quivive_app::kernel::{Families, Kernel, Parts};
+use quivive_app::switchboard;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Ids, Log};
 use quivive_outbound::{Argon2Pool, FileVault, JwtTokens, KeyStore, SystemClock, SystemIds};
 use quivive_store::{Database, SQLITE_MIGRATIONS};
-use quivive_store_sqlite::{Migration, OpenError, Sqlite, SqliteOptions};
+use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
 use super::Builder;
 use crate::config::Directories;
@@ -36,14 +37,16 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(super) async fn open(builder: &Builder) -> Result<Self, StartError> {
+    pub(super) async fn open(builder: &mut Builder) -> Result<Self, StartError> {
         let directories = builder.directories.clone().ok_or(StartError::NoDirectory)?;
+        let workflows = builder.workflows.take().unwrap_or_else(switchboard::workflows)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
+        // Its lock comes first: a second server ends here, before it could make keys of its own.
+        let options = SqliteOptions::new(&directories.database, Arc::clone(&clock));
+        let store = Arc::new(Sqlite::open(options, SQLITE_MIGRATIONS)?);
         let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
-        // The database's lock comes before anything of it is read: a second server ends here.
-        let store = Arc::new(open_store(&directories, Arc::clone(&clock))?);
         let database = Database::new(Arc::clone(&store) as _);
         fingerprints::compare(&keys, &database).await?;
         let settings = &builder.settings;
@@ -69,7 +72,7 @@ impl Opened {
             log: shared as Arc<dyn Log>,
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
-            workflows: builder.workflows.clone().map_err(|duplicate| StartError::Catalogue(duplicate))?,
+            workflows,
         });
         let recovered = kernel.recover().await?;
         if recovered.interrupted + recovered.expired > 0 {
@@ -112,17 +115,6 @@ impl Opened {
 /// Makes the store durable and lets go of its lock. It blocks, so not on a thread of the runtime.
 pub(super) async fn close_store(store: Arc<Sqlite>) {
     let _ = tokio::task::spawn_blocking(move || store.close()).await;
-}
-
-fn open_store(directories: &Directories, clock: Arc<dyn Clock>) -> Result<Sqlite, OpenError> {
-    let migrations: Vec<_> = SQLITE_MIGRATIONS
-        .iter()
-        .map(|migration| Migration {
-            version: migration.version,
-            sql: migration.sql,
-        })
-        .collect();
-    Sqlite::open(SqliteOptions::new(&directories.database, clock), &migrations)
 }
 
 fn prepare(directories: &Directories) -> Result<(), StartError> {

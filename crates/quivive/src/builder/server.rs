@@ -41,7 +41,7 @@ impl Server {
         if mode == Mode::Production && matches!(builder.mail, Mail::Mailbox) {
             return Err(StartError::NoMailer);
         }
-        let opened = Opened::open(&builder).await?;
+        let opened = Opened::open(&mut builder).await?;
         match Self::over(&mut builder, &opened, mode).await {
             Ok((router, setup, health, mailbox_key)) => Ok(Self {
                 opened,
@@ -111,7 +111,7 @@ impl Server {
 
     /// Stops reacting, saves how far each subscription came, ends every task and closes the database.
     pub async fn shut_down(self) {
-        self.health.stop().await;
+        self.health.stop();
         self.opened.close().await;
     }
 

@@ -56,7 +56,12 @@ impl Tail {
             kind: self.kind.clone(),
         });
         block_on(async {
-            let mut operator = Operator::open(&loaded).await?;
+            let mut operator = Operator::open_existing(&loaded).await?;
+            if self.follow && !operator.is_beside_a_server() {
+                operator.close().await;
+                let remedy = "start the server, or leave out --follow";
+                return Err(Failure::new(Exit::Unavailable, "no server is running, so nothing is to come", remedy));
+            }
             let mut written = Ok(true);
             let print = |event: Value| {
                 written = output::value(everywhere.output, &event, || line(&event));
@@ -79,7 +84,7 @@ impl Show {
     fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
         let loaded = everywhere.load()?;
         block_on(async {
-            let mut operator = Operator::open(&loaded).await?;
+            let mut operator = Operator::open_existing(&loaded).await?;
             let answered = operator.call(Call::Show { id: self.id }).await;
             operator.close().await;
             let answer = answered?;
@@ -100,7 +105,7 @@ fn line(event: &Value) -> String {
 }
 
 fn catalogue(output: Output) -> Result<Exit, Failure> {
-    let catalogue = quivive::catalogue();
+    let catalogue = quivive::catalogue()?;
     let types = catalogue.all();
     if output == Output::Json {
         output::json(&types)?;

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use quivive::config::{Problem, Problems};
+use quivive::{Class, StartError};
 
 use super::exit::Exit;
 
@@ -46,6 +47,26 @@ impl Failure {
         // Nobody is left to tell when this fails.
         let _ = stderr.lock().write_all(text.as_bytes());
         self.exit
+    }
+}
+
+impl From<quivive::Failure> for Failure {
+    fn from(failure: quivive::Failure) -> Self {
+        let exit = match failure.class {
+            Class::Refused => Exit::Refused,
+            Class::Unavailable => Exit::Unavailable,
+            Class::Io => Exit::Io,
+            Class::Busy => Exit::Busy,
+            Class::Denied => Exit::Denied,
+            Class::Config => Exit::Config,
+        };
+        Self::new(exit, failure.message, failure.remedy)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        quivive::Failure::from(error).into()
     }
 }
 

@@ -11,7 +11,10 @@ pub(super) struct Openapi {}
 
 impl Openapi {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
-        let mut text = quivive::openapi();
+        let text = quivive::openapi();
+        let mut text = text.map_err(|error| {
+            Failure::new(Exit::Io, format!("no document: {error}"), "report it: this is a fault of the program")
+        })?;
         text.push('\n');
         output::raw(text.as_bytes())?;
         Ok(Exit::Done)

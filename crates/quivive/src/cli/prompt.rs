@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 
 use quivive::domain::Password;
-use quivive::zeroize::Zeroizing;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -36,7 +36,7 @@ fn typed_twice() -> Result<Zeroizing<String>, Failure> {
         ));
     }
     let tty = File::options().read(true).write(true).open("/dev/tty").map_err(|error| unreadable(&error))?;
-    let mut ask = |question: &str| {
+    let ask = |question: &str| {
         let silence = Silence::over(&tty)?;
         (&tty).write_all(question.as_bytes())?;
         let answer = line(&mut BufReader::new(&tty));

@@ -2,7 +2,7 @@
 
 use quivive_domain::Password;
 use quivive_domain::password::TooLong;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -35,9 +35,19 @@ pub struct Tail {
 }
 
 /// A password on its way through the socket. Debug does not show it; it is wiped when dropped.
-#[derive(Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Passphrase(Zeroizing<String>);
+
+impl Serialize for Passphrase {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Passphrase {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
 
 impl Passphrase {
     pub(crate) fn into_password(mut self) -> Result<Password, TooLong> {

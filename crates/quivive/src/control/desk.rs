@@ -124,9 +124,10 @@ impl Desk {
     async fn tail(&self, tail: &Tail, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
         let kinds = Kinds::read(tail.kind.as_deref(), self.kernel.catalogue())?;
         let mut head = self.database.head();
+        let now = head.borrow_and_update().position;
         let mut at = match tail.after {
             Some(after) => after,
-            None => self.newest(&kinds, head.borrow_and_update().position).await?,
+            None => self.newest(&kinds, now).await?,
         };
         loop {
             let events = self.database.read(at, BATCH).await.map_err(fault)?;

@@ -107,8 +107,12 @@ async fn beside(stream: &mut UnixStream, call: &Call, mut take: impl FnMut(Value
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next_line().await.map_err(|error| lost(&error))? {
         match serde_json::from_str(&line).map_err(|error| lost(&error))? {
-            Line::Item(item) if take(item) => {}
-            Line::Item(_) | Line::Done => return Ok(()),
+            Line::Item(item) => {
+                if !take(item) {
+                    return Ok(());
+                }
+            }
+            Line::Done => return Ok(()),
             Line::Failed(failure) => return Err(failure),
         }
     }

@@ -32,8 +32,6 @@ pub(crate) enum Mail<'a> {
     /// With the mailbox's key: a secret.
     Mailbox { key: &'a str },
     Server { host: &'a str, port: u16, from: &'a str },
-    /// By a program that embeds the server.
-    Own,
 }
 
 /// What opening did to the database.
@@ -93,7 +91,6 @@ impl Banner<'_> {
                 ("Mailbox", format!("{}/dev/mail?key={key}    ({why})", self.url))
             }
             Mail::Server { host, port, from } => ("Mail", format!("{host}:{port}, from {from}")),
-            Mail::Own => ("Mail", "sent by the embedding program".to_owned()),
         }
     }
 

@@ -103,6 +103,8 @@ pub(super) async fn a_new_password_raises_all_versions_and_keeps_the_newest_old_
     f.must(f.db.set_password(&bare, &password("first"), 2, at(1)))
         .await;
     assert_eq!(f.db.password_history(bare.id, 5).await.expect("a read"), []);
+    let stale = f.commit(f.db.set_password(&bare, &password("late"), 2, at(1)));
+    assert!(stale.await.is_err(), "also where there is nothing to keep");
     let bare = f.reread(&bare).await;
     f.must(f.db.set_password(&bare, &password("second"), 0, at(1)))
         .await;

@@ -44,7 +44,9 @@ pub(crate) enum Text {
     /// One-time, refresh and device tokens.
     Token,
     /// A line for people: so many characters, none of them a control character.
-    Line { max_chars: usize },
+    Line {
+        max_chars: usize,
+    },
 }
 
 /// In bytes. An address that can receive letters has at most 254; a little more is let through to be called invalid.
@@ -90,7 +92,11 @@ pub(crate) const DEVICE_TOKEN: Field = Field {
 impl Field {
     /// The same under another name.
     pub(crate) const fn named(self, name: &'static str, about: &'static str) -> Self {
-        Self { name, about, ..self }
+        Self {
+            name,
+            about,
+            ..self
+        }
     }
 
     fn limit(&self) -> usize {
@@ -109,10 +115,20 @@ impl Field {
         };
         let limit = self.limit();
         if length > limit {
-            return Some(error(self.name, "too_long", format!("At most {limit} {unit}.")));
+            return Some(error(
+                self.name,
+                "too_long",
+                format!("At most {limit} {unit}."),
+            ));
         }
         let broken = matches!(self.text, Text::Line { .. }) && text.chars().any(char::is_control);
-        broken.then(|| error(self.name, "control_character", "No line breaks or other control characters."))
+        broken.then(|| {
+            error(
+                self.name,
+                "control_character",
+                "No line breaks or other control characters.",
+            )
+        })
     }
 
     fn schema(&self) -> Schema {
@@ -192,7 +208,11 @@ pub(super) fn fit<T: Body>(given: Given) -> Result<T, Vec<FieldError>> {
     }
     for (name, value) in list {
         let wrong = match (T::FIELDS.iter().find(|field| field.name == name), value) {
-            (None, _) => Some(error(&name, "unknown_field", "There is no such field here.")),
+            (None, _) => Some(error(
+                &name,
+                "unknown_field",
+                "There is no such field here.",
+            )),
             (Some(field), Given::Text(text)) => {
                 let wrong = field.check(&text);
                 fields.push((field.name, text));

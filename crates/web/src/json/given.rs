@@ -6,7 +6,7 @@ use std::fmt;
 use secrecy::zeroize::Zeroizing;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// One value. Reading it recurses, so that serde_json's limit on depth holds for what is skipped, too.
+/// One value. Reading it recurses, so that `serde_json`'s limit on depth holds for what is skipped, too.
 pub(super) enum Given {
     Text(Zeroizing<String>),
     Object(Members),

@@ -40,13 +40,17 @@ impl Body for Shape {
 fn request(content_type: Option<&str>, body: impl Into<Stream>) -> Request {
     let mut request = Request::new(body.into());
     if let Some(value) = content_type {
-        request.headers_mut().insert(CONTENT_TYPE, value.parse().unwrap());
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, value.parse().unwrap());
     }
     request
 }
 
 async fn extract(request: Request) -> Result<Shape, Problem> {
-    <Json<Shape> as FromRequest<()>>::from_request(request, &()).await.map(|Json(shape)| shape)
+    <Json<Shape> as FromRequest<()>>::from_request(request, &())
+        .await
+        .map(|Json(shape)| shape)
 }
 
 async fn given(body: impl Into<Stream>) -> Result<Shape, Problem> {
@@ -56,7 +60,11 @@ async fn given(body: impl Into<Stream>) -> Result<Shape, Problem> {
 /// Expects a refusal, and says its status, code, and the pointers with their codes.
 async fn refused(body: impl Into<Stream>) -> (u16, &'static str, Vec<String>) {
     let problem = given(body).await.err().expect("it should be refused");
-    let errors = problem.errors.iter().map(|e| format!("{} {}", e.pointer, e.code)).collect();
+    let errors = problem
+        .errors
+        .iter()
+        .map(|e| format!("{} {}", e.pointer, e.code))
+        .collect();
     (problem.status.as_u16(), problem.code.meaning().code, errors)
 }
 
@@ -69,18 +77,42 @@ async fn a_good_body_passes() {
     assert!(shape.name.is_none() && shape.device_token.is_none());
     let all = r#"{"device_token":"d","display_name":"Ångst","password":"pw","email":"a\u0040b"}"#;
     let shape = given(all).await.ok().unwrap();
-    assert_eq!((shape.email.as_str(), shape.name.as_deref()), ("a@b", Some("Ångst")));
+    assert_eq!(
+        (shape.email.as_str(), shape.name.as_deref()),
+        ("a@b", Some("Ångst"))
+    );
 }
 
 #[tokio::test]
 async fn every_field_takes_a_string_and_nothing_else() {
     for field in ["email", "password", "display_name", "device_token"] {
-        for wrong in ["[]", r#"["a@b"]"#, "{}", r#"{"$ne":null}"#, "0", "-1.5", "true", "null"] {
-            let rest = if field == "email" { r#""password":"x""# } else { r#""email":"a""# };
-            let more = if matches!(field, "email" | "password") { "" } else { r#","password":"x""# };
+        for wrong in [
+            "[]",
+            r#"["a@b"]"#,
+            "{}",
+            r#"{"$ne":null}"#,
+            "0",
+            "-1.5",
+            "true",
+            "null",
+        ] {
+            let rest = if field == "email" {
+                r#""password":"x""#
+            } else {
+                r#""email":"a""#
+            };
+            let more = if matches!(field, "email" | "password") {
+                ""
+            } else {
+                r#","password":"x""#
+            };
             let body = format!(r#"{{"{field}":{wrong},{rest}{more}}}"#);
             let want = vec![format!("/{field} wrong_type")];
-            assert_eq!(refused(body.clone()).await, (422, "invalid_fields", want), "{body}");
+            assert_eq!(
+                refused(body.clone()).await,
+                (422, "invalid_fields", want),
+                "{body}"
+            );
         }
     }
 }
@@ -88,22 +120,62 @@ async fn every_field_takes_a_string_and_nothing_else() {
 #[tokio::test]
 async fn what_does_not_belong_is_named() {
     for (body, want) in [
-        (r#"{}"#, vec!["/email missing_field", "/password missing_field"]),
-        (r#"{"email":"a","email":"b","password":"x"}"#, vec!["/email duplicate_field"]),
-        (r#"{"email":"a","\u0065mail":"b","password":"x"}"#, vec!["/email duplicate_field"]),
-        (r#"{"email":"a","password":"x","is_admin":true}"#, vec!["/is_admin unknown_field"]),
-        (r#"{"email":"a","password":"x","a/b~c":{"role":"admin"}}"#, vec!["/a~1b~0c unknown_field"]),
-        (r#"{"email":"a","password":"x","Email":"b"}"#, vec!["/Email unknown_field"]),
-        (r#"{"email":"a","password":"x","display_name":"sixsix"}"#, vec!["/display_name too_long"]),
-        (r#"{"email":"a","password":"x","display_name":"a\nb"}"#, vec!["/display_name control_character"]),
+        (
+            "{}",
+            vec!["/email missing_field", "/password missing_field"],
+        ),
+        (
+            r#"{"email":"a","email":"b","password":"x"}"#,
+            vec!["/email duplicate_field"],
+        ),
+        (
+            r#"{"email":"a","\u0065mail":"b","password":"x"}"#,
+            vec!["/email duplicate_field"],
+        ),
+        (
+            r#"{"email":"a","password":"x","is_admin":true}"#,
+            vec!["/is_admin unknown_field"],
+        ),
+        (
+            r#"{"email":"a","password":"x","a/b~c":{"role":"admin"}}"#,
+            vec!["/a~1b~0c unknown_field"],
+        ),
+        (
+            r#"{"email":"a","password":"x","Email":"b"}"#,
+            vec!["/Email unknown_field"],
+        ),
+        (
+            r#"{"email":"a","password":"x","display_name":"sixsix"}"#,
+            vec!["/display_name too_long"],
+        ),
+        (
+            r#"{"email":"a","password":"x","display_name":"a\nb"}"#,
+            vec!["/display_name control_character"],
+        ),
         (r#"["email"]"#, vec![" wrong_type"]),
         (r#""text""#, vec![" wrong_type"]),
     ] {
         let (status, code, errors) = refused(body).await;
-        assert_eq!((status, code, errors), (422, "invalid_fields", want.iter().map(|w| (*w).to_owned()).collect()), "{body}");
+        assert_eq!(
+            (status, code, errors),
+            (
+                422,
+                "invalid_fields",
+                want.iter().map(|w| (*w).to_owned()).collect()
+            ),
+            "{body}"
+        );
     }
     // T05: what only the server may say.
-    for name in ["role", "roles", "email_verified", "tenant_id", "id", "token_version", "locked_until"] {
+    for name in [
+        "role",
+        "roles",
+        "email_verified",
+        "tenant_id",
+        "id",
+        "token_version",
+        "locked_until",
+    ] {
         let body = format!(r#"{{"email":"a","password":"x","{name}":"admin"}}"#);
         assert_eq!(refused(body).await.2, [format!("/{name} unknown_field")]);
     }
@@ -127,7 +199,11 @@ async fn lengths_end_where_they_are_said_to() {
 async fn what_is_not_json_is_a_400() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let nested = format!(r#"{{"email":{deep},"password":"x"}}"#);
-    let objects = format!(r#"{{"a":{}1{}}}"#, r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
+    let objects = format!(
+        r#"{{"a":{}1{}}}"#,
+        r#"{"a":"#.repeat(5_000),
+        "}".repeat(5_000)
+    );
     for body in [
         "",
         " ",
@@ -145,22 +221,40 @@ async fn what_is_not_json_is_a_400() {
         &objects,
     ] {
         let (status, code, _) = refused(body.to_owned()).await;
-        assert_eq!((status, code), (400, "malformed_json"), "{:.60}", body);
+        assert_eq!((status, code), (400, "malformed_json"), "{body:.60}");
     }
-    assert_eq!(refused(&b"{\"email\":\"\xff\"}"[..]).await.1, "malformed_json");
+    assert_eq!(
+        refused(&b"{\"email\":\"\xff\"}"[..]).await.1,
+        "malformed_json"
+    );
 }
 
 #[tokio::test]
 async fn the_type_must_be_json_and_nothing_may_be_compressed() {
-    for good in ["application/json", "Application/JSON; charset=utf-8", "application/json ;x=y"] {
+    for good in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/json ;x=y",
+    ] {
         assert!(extract(request(Some(good), GOOD)).await.is_ok(), "{good}");
     }
-    for bad in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonp"), Some("")] {
+    for bad in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("application/jsonp"),
+        Some(""),
+    ] {
         let problem = extract(request(bad, GOOD)).await.err().unwrap();
-        assert_eq!(problem.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{bad:?}");
+        assert_eq!(
+            problem.status,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "{bad:?}"
+        );
     }
     let mut gzip = request(Some("application/json"), GOOD);
-    gzip.headers_mut().insert(CONTENT_ENCODING, "gzip".parse().unwrap());
+    gzip.headers_mut()
+        .insert(CONTENT_ENCODING, "gzip".parse().unwrap());
     assert_eq!(extract(gzip).await.err().unwrap().status, 415);
 }
 
@@ -173,7 +267,9 @@ async fn a_large_body_is_refused_and_drained() {
     }
     // Announced, never sent.
     let mut announced = request(Some("application/json"), "");
-    announced.headers_mut().insert(CONTENT_LENGTH, "10485760".parse().unwrap());
+    announced
+        .headers_mut()
+        .insert(CONTENT_LENGTH, "10485760".parse().unwrap());
     assert_eq!(extract(announced).await.err().unwrap().status, 413);
     // 10⁵ keys.
     let keys: Vec<_> = (0..100_000).map(|i| format!(r#""k{i}":1"#)).collect();
@@ -186,7 +282,9 @@ async fn a_large_body_is_refused_and_drained() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_not_waited_for() {
-    let never = Stream::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let never = Stream::from_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
     assert_eq!(refused(never).await.0, 408);
 }
 
@@ -194,7 +292,23 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 async fn an_optional_body_may_be_missing_but_not_wrong() {
     let optional = |request| <Json<Shape> as OptionalFromRequest<()>>::from_request(request, &());
     assert!(optional(request(None, "")).await.ok().unwrap().is_none());
-    assert!(optional(request(Some("application/json"), GOOD)).await.ok().unwrap().is_some());
-    assert_eq!(optional(request(None, GOOD)).await.err().unwrap().status, 415);
-    assert_eq!(optional(request(Some("application/json"), "{}")).await.err().unwrap().status, 422);
+    assert!(
+        optional(request(Some("application/json"), GOOD))
+            .await
+            .ok()
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        optional(request(None, GOOD)).await.err().unwrap().status,
+        415
+    );
+    assert_eq!(
+        optional(request(Some("application/json"), "{}"))
+            .await
+            .err()
+            .unwrap()
+            .status,
+        422
+    );
 }

@@ -7,14 +7,20 @@ use super::*;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "UPDATE_GOLDEN=1 rewrites the golden file; nothing else reads it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "UPDATE_GOLDEN=1 rewrites the golden file; nothing else reads it"
+)]
 fn the_committed_document_is_the_one_that_is_served() {
     let now = routes::document();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &now).unwrap();
     }
     let committed = std::fs::read_to_string(GOLDEN).unwrap_or_default();
-    assert!(now == committed, "openapi.json differs: look at it with UPDATE_GOLDEN=1, and at git diff");
+    assert!(
+        now == committed,
+        "openapi.json differs: look at it with UPDATE_GOLDEN=1, and at git diff"
+    );
 }
 
 #[test]
@@ -24,10 +30,17 @@ fn every_route_is_listed_and_described() {
         .as_object()
         .unwrap()
         .iter()
-        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())))
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap()
+                .keys()
+                .map(move |method| (method.to_uppercase(), path.clone()))
+        })
         .collect();
-    let listed: BTreeSet<_> =
-        ROUTES.iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
+    let listed: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|route| (route.method.to_string(), route.path.to_owned()))
+        .collect();
     assert_eq!(listed.len(), ROUTES.len(), "a route is listed twice");
     assert_eq!(described, listed);
 }
@@ -38,11 +51,23 @@ fn every_operation_says_what_it_does_and_how_it_refuses() {
     for route in ROUTES {
         let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
         let named = format!("{} {}", route.method, route.path);
-        assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{named}");
-        assert!(!operation["operationId"].as_str().unwrap_or_default().is_empty(), "{named}");
+        assert!(
+            !operation["summary"].as_str().unwrap_or_default().is_empty(),
+            "{named}"
+        );
+        assert!(
+            !operation["operationId"]
+                .as_str()
+                .unwrap_or_default()
+                .is_empty(),
+            "{named}"
+        );
         let guarded = matches!(route.authority, Authority::Bearer | Authority::Admin);
         if guarded {
-            assert!(operation["responses"]["401"].is_object() && operation["security"].is_array(), "{named}");
+            assert!(
+                operation["responses"]["401"].is_object() && operation["security"].is_array(),
+                "{named}"
+            );
         }
         for (status, response) in operation["responses"].as_object().unwrap() {
             if route.family.is_some() && status.starts_with(['4', '5']) {

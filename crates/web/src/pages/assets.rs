@@ -24,12 +24,18 @@ pub(super) async fn style(RawQuery(wanted): RawQuery, headers: HeaderMap) -> Res
     let known = headers
         .get(IF_NONE_MATCH)
         .and_then(|held| held.to_str().ok())
-        .is_some_and(|held| held.split(',').any(|one| one.trim().trim_start_matches("W/") == tag));
+        .is_some_and(|held| {
+            held.split(',')
+                .any(|one| one.trim().trim_start_matches("W/") == tag)
+        });
     let named = [(CACHE_CONTROL, keep), (ETAG, value(&tag))];
     if known {
         return (StatusCode::NOT_MODIFIED, named).into_response();
     }
-    let kind = [(CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"))];
+    let kind = [(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/css; charset=utf-8"),
+    )];
     (named, kind, STYLE).into_response()
 }
 

@@ -23,8 +23,14 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 /// Letters newest first: as a page, or as JSON for programs.
-async fn mailbox(visit: Visit, context: RequestContext, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let letters = letters(&visit.web, &context, &uri).ok_or_else(|| Problem::new(Code::NotFound))?;
+async fn mailbox(
+    visit: Visit,
+    context: RequestContext,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let letters =
+        letters(&visit.web, &context, &uri).ok_or_else(|| Problem::new(Code::NotFound))?;
     if wants_json(&headers) {
         return Ok(axum::Json(letters).into_response());
     }

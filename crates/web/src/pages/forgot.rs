@@ -4,9 +4,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use quivive_app::Failure;
 use quivive_app::kernel::Actor;
 use quivive_app::workflows::passwords::request_password_reset::{Refusal, RequestPasswordReset};
-use quivive_app::Failure;
 use quivive_domain::Address;
 use serde::Deserialize;
 
@@ -37,18 +37,31 @@ struct Form {
 }
 
 /// A text that is no address is told: that says nothing of any account. Everything else gets one answer.
-async fn request(visit: Visit, context: RequestContext, Posted(given): Posted<Form>) -> Result<Response, Problem> {
+async fn request(
+    visit: Visit,
+    context: RequestContext,
+    Posted(given): Posted<Form>,
+) -> Result<Response, Problem> {
     if Address::parse(&given.email).is_err() {
-        return Ok(form(&visit, &given.email, Some(visit.t.errors.invalid_email)));
+        return Ok(form(
+            &visit,
+            &given.email,
+            Some(visit.t.errors.invalid_email),
+        ));
     }
     let command = RequestPasswordReset { email: given.email };
-    let work = visit.web.kernel.execute(command, context.request(Actor::Anonymous));
+    let work = visit
+        .web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous));
     match even(context.arrived(), work).await {
         Ok(_)
-        | Err(Failure::Refused(Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited)) => {
-            Ok(Redirect::to(SENT).into_response())
-        }
-        Err(failure) => Err(Problem::of_failure(failure, |_| Problem::new(Code::Internal))),
+        | Err(Failure::Refused(
+            Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,
+        )) => Ok(Redirect::to(SENT).into_response()),
+        Err(failure) => Err(Problem::of_failure(failure, |_| {
+            Problem::new(Code::Internal)
+        })),
     }
 }
 

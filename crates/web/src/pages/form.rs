@@ -55,15 +55,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<Web>> for Posted<T> {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    essence
+        .trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// Whether one of our own pages sent it.
 fn is_ours(headers: &HeaderMap, options: &Options) -> bool {
     if headers.contains_key(SEC_FETCH_SITE) {
-        return headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin");
+        return headers
+            .get_all(SEC_FETCH_SITE)
+            .iter()
+            .all(|site| site == "same-origin");
     }
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next().map(|origin| origin.to_str()), origins.next()) {
@@ -117,7 +126,12 @@ mod tests {
     fn check(options: &Options, headers: &[(&'static str, &'static str)], want: bool) {
         let map = headers
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .fold(HeaderMap::new(), |mut map, (name, value)| {
                 map.append(name, value);
                 map
@@ -140,7 +154,10 @@ mod tests {
             (&[(site, "Same-Origin")], false),
             (&[(site, "")], false),
             (&[(site, "same-origin"), (site, "cross-site")], false),
-            (&[(site, "cross-site"), ("origin", "https://id.example.org")], false),
+            (
+                &[(site, "cross-site"), ("origin", "https://id.example.org")],
+                false,
+            ),
             // Browsers without it.
             (&[("origin", "https://id.example.org")], true),
             (&[("origin", "http://id.example.org")], false),
@@ -149,7 +166,13 @@ mod tests {
             (&[("origin", "https://evil.example")], false),
             (&[("origin", "null")], false),
             (&[("origin", "")], false),
-            (&[("origin", "https://id.example.org"), ("origin", "https://evil.example")], false),
+            (
+                &[
+                    ("origin", "https://id.example.org"),
+                    ("origin", "https://evil.example"),
+                ],
+                false,
+            ),
             (&[("referer", "https://id.example.org/reset")], false),
             (&[], false),
         ] {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
-};
 use axum::http::HeaderValue;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -25,7 +25,10 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form
 /// Wraps a page.
 pub(super) async fn around(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let visit = Visit::of(&web, request.headers());
-    let id = request.extensions().get::<RequestContext>().map(|context| context.id().to_string());
+    let id = request
+        .extensions()
+        .get::<RequestContext>()
+        .map(|context| context.id().to_string());
     // The edge writes the document of a problem that stays in the answer.
     let for_a_program = wants_json(request.headers());
     let mut answer = next.run(request).await;
@@ -45,7 +48,12 @@ fn take_problem(answer: &mut Response) -> Option<Problem> {
 }
 
 /// The problem as a page, keeping its status and headers such as `Retry-After`.
-fn explain(visit: &Visit, problem: &Problem, request_id: Option<&str>, answer: Response) -> Response {
+fn explain(
+    visit: &Visit,
+    problem: &Problem,
+    request_id: Option<&str>,
+    answer: Response,
+) -> Response {
     let (title, detail) = words(visit.t, problem);
     let ours = problem.code == Code::Internal;
     let view = views::Problem {
@@ -94,6 +102,8 @@ fn protect(mut answer: Response) -> Response {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Some addresses hold a token, which no other site may see. Not `no-referrer`: then forms would come without an origin.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     answer
 }

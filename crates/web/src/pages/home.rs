@@ -9,7 +9,9 @@ use super::visit::Visit;
 use super::{Shared, assets, views};
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/", get(home)).route("/assets/style.css", get(assets::style))
+    Router::new()
+        .route("/", get(home))
+        .route("/assets/style.css", get(assets::style))
 }
 
 async fn home(visit: Visit) -> Response {

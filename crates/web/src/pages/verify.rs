@@ -9,17 +9,19 @@ use quivive_app::workflows::accounts::verify_email::{Refusal, VerifyEmail};
 use quivive_domain::one_time::Presented;
 use serde::Deserialize;
 
+use super::Shared;
 use super::form::Posted;
 use super::views;
 use super::visit::{LinkToken, Visit};
-use super::Shared;
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
 
 const DONE: &str = "/verify/done";
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/verify", get(ask).post(verify)).route(DONE, get(done))
+    Router::new()
+        .route("/verify", get(ask).post(verify))
+        .route(DONE, get(done))
 }
 
 /// Reads nothing and changes nothing; a link that was cut short is told at once.
@@ -41,11 +43,19 @@ struct Form {
     token: String,
 }
 
-async fn verify(visit: Visit, context: RequestContext, Posted(form): Posted<Form>) -> Result<Response, Problem> {
+async fn verify(
+    visit: Visit,
+    context: RequestContext,
+    Posted(form): Posted<Form>,
+) -> Result<Response, Problem> {
     let command = VerifyEmail {
         token: Presented::parse(&form.token),
     };
-    let reply = visit.web.kernel.execute(command, context.request(Actor::Anonymous)).await;
+    let reply = visit
+        .web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await;
     reply.map_err(|failure| Problem::of_failure(failure, refused))?;
     Ok(Redirect::to(DONE).into_response())
 }

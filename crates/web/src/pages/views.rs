@@ -158,7 +158,12 @@ mod tests {
                 forgot.render(),
                 problem.render(),
                 Verify { t, product, token }.render(),
-                DevMail { t, product, letters }.render(),
+                DevMail {
+                    t,
+                    product,
+                    letters,
+                }
+                .render(),
             ] {
                 let page = page.unwrap();
                 assert!(page.starts_with("<!doctype html>"), "{page:.60}");

@@ -33,7 +33,9 @@ impl FromRequestParts<Arc<Web>> for Visit {
 
 impl Visit {
     pub(super) fn of(web: &Arc<Web>, headers: &HeaderMap) -> Self {
-        let wanted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let wanted = headers
+            .get(ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok());
         Self {
             web: Arc::clone(web),
             t: Texts::of(Locale::best(wanted.unwrap_or_default())),
@@ -82,7 +84,10 @@ impl Visit {
 
     fn spoken(&self) -> [(axum::http::HeaderName, HeaderValue); 3] {
         [
-            (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+            (
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/html; charset=utf-8"),
+            ),
             (CONTENT_LANGUAGE, HeaderValue::from_static(self.t.lang)),
             (VARY, HeaderValue::from_static("accept-language")),
         ]
@@ -107,7 +112,10 @@ impl<S: Sync> FromRequestParts<S> for LinkToken {
 
 /// Whether a program asks: programs name JSON, browsers name HTML first.
 pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepted = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     accepted
         .split(',')
         .map(|range| range.split(';').next().unwrap_or_default().trim())

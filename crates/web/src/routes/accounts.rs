@@ -105,14 +105,22 @@ async fn register_user(
             display_name: body.display_name,
             locale: body.locale,
         };
-        match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
-            Ok(()) | Err(Failure::Refused(register_user::Refusal::DuplicateEmail)) => Ok(VERIFICATION_SENT),
+        match web
+            .kernel
+            .execute(command, context.request(Actor::Anonymous))
+            .await
+        {
+            Ok(()) | Err(Failure::Refused(register_user::Refusal::DuplicateEmail)) => {
+                Ok(VERIFICATION_SENT)
+            }
             Err(Failure::Refused(register_user::Refusal::WeakPassword)) => {
                 Err(weak(&web, "/password", password, address.ok()).await)
             }
             Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {
                 register_user::Refusal::InvalidEmail => invalid_email(&address),
-                register_user::Refusal::RegistrationClosed => Problem::new(Code::RegistrationClosed),
+                register_user::Refusal::RegistrationClosed => {
+                    Problem::new(Code::RegistrationClosed)
+                }
                 // Answered above.
                 register_user::Refusal::DuplicateEmail | register_user::Refusal::WeakPassword => {
                     Problem::new(Code::Internal)
@@ -151,7 +159,7 @@ impl Body for Verification {
     }
 }
 
-described!(Verification);
+described!(Verification as EmailVerification);
 
 /// An account whose address is confirmed now.
 #[derive(Serialize, ToSchema)]
@@ -175,8 +183,12 @@ async fn verify_email(
     let command = VerifyEmail {
         token: Presented::parse(body.token.expose_secret()),
     };
-    let reply = web.kernel.execute(command, context.request(Actor::Anonymous)).await;
-    let reply = reply.map_err(|failure| Problem::of_failure(failure, |_| Problem::new(Code::InvalidToken)))?;
+    let reply = web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await;
+    let reply = reply
+        .map_err(|failure| Problem::of_failure(failure, |_| Problem::new(Code::InvalidToken)))?;
     Ok(axum::Json(Verified {
         user_id: reply.user_id,
     }))
@@ -197,7 +209,7 @@ impl Body for Whose {
     }
 }
 
-described!(Whose);
+described!(Whose as AccountAddress);
 
 /// Ask for another letter of confirmation.
 ///
@@ -212,9 +224,15 @@ async fn request_email_verification(
 ) -> Result<(StatusCode, axum::Json<Sent>), Problem> {
     even(context.arrived(), async {
         let command = RequestEmailVerification { email: body.email };
-        match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+        match web
+            .kernel
+            .execute(command, context.request(Actor::Anonymous))
+            .await
+        {
             Ok(()) | Err(Failure::Refused(_)) => Ok(VERIFICATION_SENT),
-            Err(failure) => Err(Problem::of_failure(failure, |_| Problem::new(Code::Internal))),
+            Err(failure) => Err(Problem::of_failure(failure, |_| {
+                Problem::new(Code::Internal)
+            })),
         }
     })
     .await

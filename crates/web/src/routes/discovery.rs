@@ -15,8 +15,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
 }
 
 /// Long enough to spare us, short enough for a new key to be known before it matters.
-const FOR_A_WHILE: [(HeaderName, HeaderValue); 1] =
-    [(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))];
+const FOR_A_WHILE: [(HeaderName, HeaderValue); 1] = [(
+    CACHE_CONTROL,
+    HeaderValue::from_static("public, max-age=300"),
+)];
 
 /// The keys that sign access tokens.
 ///
@@ -24,6 +26,14 @@ const FOR_A_WHILE: [(HeaderName, HeaderValue); 1] =
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "for services", responses(
     (status = 200, description = "The key set; keep it for five minutes.", body = serde_json::Value),
 ))]
-async fn jwks(State(web): State<Arc<Web>>) -> ([(HeaderName, HeaderValue); 1], axum::Json<serde_json::Value>) {
-    (FOR_A_WHILE, axum::Json(web.kernel.families().access_tokens.jwks()))
+async fn jwks(
+    State(web): State<Arc<Web>>,
+) -> (
+    [(HeaderName, HeaderValue); 1],
+    axum::Json<serde_json::Value>,
+) {
+    (
+        FOR_A_WHILE,
+        axum::Json(web.kernel.families().access_tokens.jwks()),
+    )
 }

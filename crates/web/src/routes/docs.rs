@@ -28,7 +28,8 @@ pub(crate) fn document() -> String {
     text
 }
 
-const JSON: [(HeaderName, HeaderValue); 1] = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+const JSON: [(HeaderName, HeaderValue); 1] =
+    [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
 
 /// This document.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "documentation", responses(
@@ -56,10 +57,12 @@ async fn docs() -> Response {
     (status = 404, description = "`not_found`"),
 ))]
 async fn problem(Path(code): Path<String>) -> Result<Response, Problem> {
-    let meaning = Code::find(&code).ok_or_else(|| Problem::new(Code::NotFound))?.meaning();
+    let meaning = Code::find(&code)
+        .ok_or_else(|| Problem::new(Code::NotFound))?
+        .meaning();
     let main = format!(
         "<p>{}</p>\n<p><code>{}</code> · usual status {}</p>\n<p><a href=\"/api/docs#problems\">All problems</a></p>\n",
-        html::marked(meaning.meaning),
+        html::marked(meaning.about),
         meaning.code,
         meaning.status.as_u16(),
     );

@@ -68,7 +68,9 @@ async fn read_feed(
             "Personal fields need the permission events.read_personal, which nobody has yet. Leave `personal` out.",
         ));
     }
-    let page = feed::page(web.log.as_ref(), &query, head).await.map_err(fault)?;
+    let page = feed::page(web.log.as_ref(), &query, head)
+        .await
+        .map_err(fault)?;
     let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
     let mut data = Vec::with_capacity(page.events.len());
     for event in page.events {
@@ -91,7 +93,7 @@ struct EventDetail {
     #[schema(value_type = Vec<Object>)]
     deliveries: Vec<serde_json::Value>,
     /// The event that caused it.
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     cause: Option<Uuid>,
     /// The events that it caused, as far as they lie close behind it.
     #[schema(value_type = Vec<String>)]
@@ -112,7 +114,10 @@ async fn read_event(
 ) -> Result<axum::Json<EventDetail>, Problem> {
     let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
     let id = Uuid::try_parse(&id).map_err(|_| absent())?;
-    let event = feed::find(web.log.as_ref(), id).await.map_err(fault)?.ok_or_else(absent)?;
+    let event = feed::find(web.log.as_ref(), id)
+        .await
+        .map_err(fault)?
+        .ok_or_else(absent)?;
     let detail = detail(&web, event).await.map_err(fault)?;
     Ok(axum::Json(detail))
 }
@@ -121,7 +126,9 @@ async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
     let effects = feed::effects(web.log.as_ref(), &event).await?;
     let deliveries = web.operation.deliveries(&event).await;
     let cause = event.envelope.causation_id;
-    let event = Opener::new(web.vault.as_ref(), web.kernel.catalogue()).view(event).await?;
+    let event = Opener::new(web.vault.as_ref(), web.kernel.catalogue())
+        .view(event)
+        .await?;
     Ok(EventDetail {
         event,
         deliveries,
@@ -141,7 +148,8 @@ async fn read_catalogue(
     _admin: SignedIn,
 ) -> Result<axum::Json<serde_json::Value>, Problem> {
     let all = serde_json::to_value(web.kernel.catalogue().all());
-    all.map(axum::Json).map_err(|error| fault(Fault::internal(error)))
+    all.map(axum::Json)
+        .map_err(|error| fault(Fault::internal(error)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

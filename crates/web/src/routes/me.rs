@@ -25,6 +25,7 @@ struct Me {
     #[schema(format = "email")]
     email: String,
     email_verified: bool,
+    #[schema(required)]
     display_name: Option<String>,
     /// The language of letters.
     #[schema(example = "en")]

@@ -51,7 +51,7 @@ async fn livez() -> axum::Json<Health> {
 ///
 /// With `?verbose`, and to this machine only: what it waits for, and how each subscription is doing.
 #[utoipa::path(get, path = "/readyz", tag = "operation", params(
-    ("verbose" = Option<String>, Query, allow_reserved = false, description = "Say more. Without a value."),
+    ("verbose" = Option<String>, Query, description = "Say more. Without a value."),
 ), responses(
     (status = 200, description = "It does.", body = Health),
     (status = 503, description = "Not yet, or not any more.", body = Health),
@@ -63,7 +63,11 @@ async fn readyz(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<(StatusCode, axum::Json<Health>), Problem> {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let verbose = query.is_some_and(|query| {
+        query
+            .split('&')
+            .any(|part| part.split('=').next() == Some("verbose"))
+    });
     if verbose && !(context.is_local() && host::is_for_loopback(&uri, &headers)) {
         return Err(Problem::new(Code::NotFound));
     }

@@ -47,7 +47,8 @@ pub(super) async fn weak(
     address: Option<Address>,
 ) -> Problem {
     let policy = web.settings.passwords.clone();
-    let judged = tokio::task::spawn_blocking(move || policy.check(&password, address.as_ref())).await;
+    let judged =
+        tokio::task::spawn_blocking(move || policy.check(&password, address.as_ref())).await;
     match judged {
         Ok(Err(weakness)) => Problem::of_field(
             Code::WeakPassword,
@@ -70,7 +71,7 @@ fn of_field(code: Code, pointer: &str) -> Problem {
         FieldError {
             pointer: pointer.to_owned(),
             code: meaning.code,
-            message: meaning.meaning.to_owned(),
+            message: meaning.about.to_owned(),
         },
     )
 }
@@ -117,7 +118,11 @@ async fn change_password(
         current: body.current,
         new: body.new,
     };
-    match web.kernel.execute(command, context.request(caller.actor())).await {
+    match web
+        .kernel
+        .execute(command, context.request(caller.actor()))
+        .await
+    {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(Failure::Refused(change_password::Refusal::WeakPassword)) => {
             let address = caller.account().email.clone();
@@ -125,9 +130,13 @@ async fn change_password(
         }
         Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {
             change_password::Refusal::UserNotFound => Problem::new(Code::Unauthenticated),
-            change_password::Refusal::InvalidPassword => of_field(Code::InvalidPassword, "/current_password"),
+            change_password::Refusal::InvalidPassword => {
+                of_field(Code::InvalidPassword, "/current_password")
+            }
             change_password::Refusal::WeakPassword => of_field(Code::WeakPassword, "/new_password"),
-            change_password::Refusal::PasswordReused => of_field(Code::PasswordReused, "/new_password"),
+            change_password::Refusal::PasswordReused => {
+                of_field(Code::PasswordReused, "/new_password")
+            }
         })),
     }
 }
@@ -143,12 +152,20 @@ async fn request_password_reset(
     context: RequestContext,
     Json(body): Json<Whose>,
 ) -> Result<(StatusCode, axum::Json<Sent>), Problem> {
-    const SENT: Sent = Sent { status: "reset_sent" };
+    const SENT: Sent = Sent {
+        status: "reset_sent",
+    };
     even(context.arrived(), async {
         let command = RequestPasswordReset { email: body.email };
-        match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+        match web
+            .kernel
+            .execute(command, context.request(Actor::Anonymous))
+            .await
+        {
             Ok(_) | Err(Failure::Refused(_)) => Ok((StatusCode::ACCEPTED, axum::Json(SENT))),
-            Err(failure) => Err(Problem::of_failure(failure, |_| Problem::new(Code::Internal))),
+            Err(failure) => Err(Problem::of_failure(failure, |_| {
+                Problem::new(Code::Internal)
+            })),
         }
     })
     .await
@@ -201,12 +218,18 @@ async fn reset_password(
         token: Presented::parse(body.token.expose_secret()),
         new_password: body.new_password,
     };
-    match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+    match web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await
+    {
         Ok(reply) => Ok(axum::Json(WasReset {
             user_id: reply.user_id,
             message: "The password was changed. Every session has ended; sign in with the new password.",
         })),
-        Err(Failure::Refused(Refusal::WeakPassword)) => Err(weak(&web, "/new_password", new, None).await),
+        Err(Failure::Refused(Refusal::WeakPassword)) => {
+            Err(weak(&web, "/new_password", new, None).await)
+        }
         Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {
             Refusal::TokenNotFound
             | Refusal::TokenExpired

@@ -51,7 +51,10 @@ pub(super) struct TokensAnswer {
     session_id: SessionId,
     /// Present when a device was registered: keep it and send it with the next sign-in.
     #[schema(value_type = Option<String>)]
-    #[serde(serialize_with = "told_if_any", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "told_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
     device_token: Option<SecretString>,
 }
 
@@ -60,7 +63,11 @@ fn told<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(secret.expose_secret())
 }
 
-fn told_if_any<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+#[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
+fn told_if_any<S: Serializer>(
+    secret: &Option<SecretString>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.as_ref().map_or("", |secret| secret.expose_secret()))
 }
 
@@ -116,7 +123,11 @@ async fn sign_in(
         password: body.password,
         device_token: body.device_token,
     };
-    match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+    match web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await
+    {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(failure) => {
             settle(context.arrived()).await;
@@ -148,7 +159,7 @@ impl Body for Refresh {
     }
 }
 
-described!(Refresh);
+described!(Refresh as TokenRefresh);
 
 /// Get new tokens for a refresh token.
 ///
@@ -167,7 +178,11 @@ async fn refresh(
         token: Presented::parse(body.refresh_token.expose_secret()),
         device_token: body.device_token,
     };
-    match web.kernel.execute(command, context.request(Actor::Anonymous)).await {
+    match web
+        .kernel
+        .execute(command, context.request(Actor::Anonymous))
+        .await
+    {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(failure) => Err(Problem::of_failure(failure, |_| {
             Problem::new(Code::InvalidToken).and_status(StatusCode::UNAUTHORIZED)
@@ -208,7 +223,7 @@ async fn sign_out(
 ) -> Result<StatusCode, Problem> {
     let caller = auth::caller(&web.access, &headers).await?;
     let token = body.and_then(|Json(body)| body.refresh_token);
-    let token = token.as_ref().map(|token| token.expose_secret());
+    let token = token.as_ref().map(SecretString::expose_secret);
     let command = LogOut::resolve(web.kernel.families(), caller.as_ref(), token)
         .await
         .map_err(|fault| Problem::of_fault(&fault))?;
@@ -217,7 +232,9 @@ async fn sign_out(
     };
     let actor = caller.map_or(Actor::Anonymous, |caller| caller.actor());
     match web.kernel.execute(command, context.request(actor)).await {
-        Ok(_) | Err(quivive_app::Failure::Refused(_)) => Ok(StatusCode::NO_CONTENT),
-        Err(failure) => Err(Problem::of_failure(failure, |_| Problem::new(Code::Internal))),
+        Ok(()) | Err(quivive_app::Failure::Refused(_)) => Ok(StatusCode::NO_CONTENT),
+        Err(failure) => Err(Problem::of_failure(failure, |_| {
+            Problem::new(Code::Internal)
+        })),
     }
 }

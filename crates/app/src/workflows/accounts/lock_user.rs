@@ -34,3 +34,32 @@ pub fn automatically(commit: &mut Commit, user_id: UserId, until: Time, failed_a
         },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{account, given, password};
+    use crate::workflows::sessions::log_in::{LogIn, Refusal};
+
+    #[tokio::test]
+    async fn the_system_locks_in_the_commit_of_the_failure_that_caused_it() {
+        let scene = given(account().verified());
+        let wrong = || LogIn {
+            email: "ada@example.org".to_owned(),
+            password: password("wrong"),
+            device_token: None,
+        };
+        for _ in 0..4 {
+            scene.when(wrong()).await.refused(Refusal::InvalidCredentials).raised(&[]);
+        }
+        let told = scene.when(wrong()).await.refused(Refusal::InvalidCredentials);
+        let [_, failed, attempted, locked] = told.events.as_slice() else {
+            panic!("{:?}", told.kinds());
+        };
+        for event in [attempted, locked] {
+            assert_eq!(event.envelope.actor.kind, "system");
+            assert_eq!(event.envelope.causation_id, Some(failed.envelope.id));
+            assert_eq!(event.envelope.key, failed.envelope.key);
+        }
+        assert_eq!(told.open("user.lock.succeeded")["reason"], "too_many_attempts");
+    }
+}

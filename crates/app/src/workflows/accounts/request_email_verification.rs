@@ -104,3 +104,52 @@ impl Workflow for RequestEmailVerification {
         succeed(commit, succeeded, ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::testing::{account, given, nobody};
+
+    fn request() -> RequestEmailVerification {
+        RequestEmailVerification {
+            email: "Ada@example.org".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_token_ends_the_older() {
+        let scene = given(account().with_verification_token());
+        let older = scene.token(Purpose::VerifyEmail).unwrap().id;
+        let told = scene.when(request()).await.succeeded().raised(&[]);
+        let new = told.event::<Succeeded>().await.verification_token_id;
+        scene.world.see(|s| {
+            assert!(s.one_time[&older].0.ended_at.is_some());
+            assert!(s.one_time[&new].0.ended_at.is_none());
+        });
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        nobody().when(request()).await.refused(Refusal::UserNotFound).raised(&[]);
+        given(account().verified()).when(request()).await.refused(Refusal::AlreadyVerified).raised(&[]);
+        let scene = given(account());
+        for _ in 0..3 {
+            scene.when(request()).await.succeeded();
+        }
+        scene.when(request()).await.refused(Refusal::RateLimited).raised(&[]);
+        scene.after(3600).when(request()).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn of_ten_at_once_three_get_a_letter() {
+        let scene = given(account());
+        let told = join_all((0..10).map(|_| scene.when(request()))).await;
+        let (won, lost): (Vec<_>, Vec<_>) = told.into_iter().partition(|t| t.answer.is_ok());
+        assert_eq!(won.len(), 3);
+        for told in lost {
+            told.refused(Refusal::RateLimited);
+        }
+    }
+}

@@ -109,3 +109,75 @@ impl Workflow for VerifyEmail {
         succeed(commit, succeeded, Reply { user_id: account.id })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::testing::{Scene, account, given};
+
+    fn verify(scene: &Scene) -> VerifyEmail {
+        VerifyEmail {
+            token: scene.token(Purpose::VerifyEmail),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_letters_token_verifies_the_address_once() {
+        let scene = given(account().with_verification_token());
+        let told = scene.when(verify(&scene)).await.succeeded().raised(&[]);
+        assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
+        assert_eq!(told.event::<Succeeded>().await.email.as_str(), "ada@example.org");
+        assert_eq!(told.reply().user_id, scene.user);
+        assert_eq!(scene.account().verified_at, Some(scene.world.now()));
+        scene.when(verify(&scene)).await.refused(Refusal::TokenAlreadyUsed).raised(&[]);
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        let scene = given(account().with_reset_token());
+        let token = scene.token(Purpose::ResetPassword);
+        scene.when(VerifyEmail { token }).await.refused(Refusal::TokenNotFound);
+        scene.when(VerifyEmail { token: None }).await.refused(Refusal::TokenNotFound);
+        assert_eq!(scene.account().verified_at, None);
+
+        let scene = given(account().with_verification_token());
+        scene.world.pass(std::time::Duration::from_secs(24 * 3600));
+        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired);
+
+        let scene = given(account().with_verification_token());
+        scene.world.change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
+        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired);
+
+        let scene = given(account().with_verification_token());
+        let orphan = verify(&scene);
+        scene.world.change(|s| s.accounts.clear());
+        scene.when(orphan).await.refused(Refusal::UserNotFound);
+    }
+
+    #[tokio::test]
+    async fn of_fifty_at_once_one_succeeds() {
+        let scene = given(account().with_verification_token());
+        let told = join_all((0..50).map(|_| scene.when(verify(&scene)))).await;
+        let (won, lost): (Vec<_>, Vec<_>) = told.into_iter().partition(|t| t.answer.is_ok());
+        assert_eq!((won.len(), lost.len()), (1, 49));
+        for told in lost {
+            told.refused(Refusal::TokenAlreadyUsed).raised(&[]);
+        }
+        assert_eq!(scene.world.missed(), ["one_time_token redeem"; 49]);
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_changes_meanwhile_makes_the_token_worthless() {
+        let scene = given(account().with_verification_token());
+        let user = scene.user;
+        scene.world.meanwhile("user.email_verification.succeeded", 1, move |s| {
+            let account = s.accounts.get_mut(&user).unwrap();
+            (account.credential_epoch, account.security_version) = (2, 2);
+        });
+        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired).raised(&[]);
+        assert_eq!(scene.world.missed(), ["account fence"]);
+        assert_eq!(scene.account().verified_at, None);
+    }
+}

@@ -122,7 +122,12 @@ impl Workflow for BootstrapAdministrator {
             let keep = cx.settings.password_history;
             commit.write(cx.accounts.fence(&account, cx.now()));
             commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
-            commit.write(cx.accounts.grant_role(&account, Role::Admin));
+            // The guard of the grant looks for the version that the new password raises.
+            let raised = Account {
+                security_version: account.security_version + 1,
+                ..account.clone()
+            };
+            commit.write(cx.accounts.grant_role(&raised, Role::Admin));
             commit.write(cx.accounts.verify_address(account.id, cx.now()));
             end_everything(&mut commit, cx, &account, None, InvalidatedBy::PasswordReset).await?;
             account.id
@@ -138,5 +143,85 @@ impl Workflow for BootstrapAdministrator {
             method: self.method,
         };
         succeed(commit, succeeded, Reply { user_id: id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quivive_delivery::Event as _;
+
+    use super::*;
+    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, fake_hash, given, nobody, password};
+
+    fn bootstrap(method: Method, text: &str) -> BootstrapAdministrator {
+        BootstrapAdministrator {
+            email: "ada@example.org".to_owned(),
+            password: password(text),
+            method,
+        }
+    }
+
+    fn administrator() -> Scene {
+        given(crate::testing::account_of("root@example.org").verified().role(Role::Admin))
+    }
+
+    #[tokio::test]
+    async fn the_first_administrator_can_sign_in_at_once() {
+        for method in [Method::Link, Method::Command, Method::Configuration] {
+            let scene = nobody();
+            let told = scene.when(bootstrap(method, PASSWORD)).await.succeeded().raised(&[]);
+            assert_eq!(told.events[0].envelope.key.as_str(), "system:all");
+            let user = told.reply().user_id;
+            let scene = Scene { user, ..scene };
+            assert!(scene.account().is_admin() && scene.account().verified_at.is_some());
+            scene.signed_in().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        for method in [Method::Link, Method::Configuration] {
+            administrator().when(bootstrap(method, PASSWORD)).await.refused(Refusal::AlreadyDone).raised(&[]);
+        }
+        nobody().when(bootstrap(Method::Link, "password1234")).await.refused(Refusal::WeakPassword).raised(&[]);
+        let odd = BootstrapAdministrator {
+            email: "ada".to_owned(),
+            ..bootstrap(Method::Link, PASSWORD)
+        };
+        nobody().when(odd).await.refused(Refusal::InvalidEmail).raised(&[]);
+    }
+
+    #[tokio::test]
+    async fn the_command_adds_an_administrator_whenever_it_is_given() {
+        administrator().when(bootstrap(Method::Command, PASSWORD)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn an_account_of_that_address_becomes_an_administrator_with_the_new_password() {
+        let scene = given(account().with_sessions(2));
+        let told = scene.when(bootstrap(Method::Command, NEW_PASSWORD)).await.succeeded();
+        assert_eq!(told.kinds()[2..], ["session.invalidated"; 2]);
+        assert_eq!(told.reply().user_id, scene.user);
+        let account = scene.account();
+        assert_eq!(account.roles, [Role::User, Role::Admin]);
+        assert_eq!(account.password, Some(fake_hash(NEW_PASSWORD, 1)));
+        assert!(account.verified_at.is_some() && account.token_version == 2);
+        assert_eq!(scene.open_sessions(), 0);
+    }
+
+    #[tokio::test]
+    async fn of_two_links_at_once_one_claims_the_place() {
+        let scene = nobody();
+        let other = BootstrapAdministrator {
+            email: "bob@example.org".to_owned(),
+            ..bootstrap(Method::Link, PASSWORD)
+        };
+        let (one, two) = tokio::join!(scene.when(bootstrap(Method::Link, PASSWORD)), scene.when(other));
+        let (won, lost) = if one.answer.is_ok() { (one, two) } else { (two, one) };
+        won.succeeded();
+        lost.refused(Refusal::AlreadyDone).raised(&[]);
+        assert_eq!(scene.world.missed(), ["account claim_first_administrator"]);
+        let succeeded = scene.world.kinds().iter().filter(|kind| *kind == Succeeded::META.kind).count();
+        assert_eq!((succeeded, scene.world.see(|s| s.accounts.len())), (1, 1));
     }
 }

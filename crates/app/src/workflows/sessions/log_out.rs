@@ -134,3 +134,77 @@ impl Workflow for LogOut {
         succeed(commit, succeeded, ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Access;
+    use crate::sessions::Tokens;
+    use crate::testing::{Scene, account, account_of, given};
+    use secrecy::ExposeSecret as _;
+
+    async fn caller(scene: &Scene, tokens: &Tokens) -> Caller {
+        let access = Access::new(std::sync::Arc::clone(scene.kernel.families()));
+        let caller = access.authenticate(tokens.access_token.expose_secret()).await;
+        caller.expect("no fault").expect("a good token")
+    }
+
+    async fn resolve(scene: &Scene, caller: Option<&Caller>, refresh: Option<&Tokens>) -> Option<LogOut> {
+        let refresh = refresh.map(|tokens| tokens.refresh_token.expose_secret());
+        LogOut::resolve(scene.kernel.families(), caller, refresh).await.expect("no fault")
+    }
+
+    #[tokio::test]
+    async fn one_session_ends_and_the_others_stay() {
+        let scene = given(account().verified().with_sessions(2));
+        for by_bearer in [true, false] {
+            let tokens = scene.signed_in().await;
+            let caller = caller(&scene, &tokens).await;
+            let log_out = if by_bearer {
+                resolve(&scene, Some(&caller), None).await
+            } else {
+                resolve(&scene, None, Some(&tokens)).await
+            };
+            let told = scene.when(log_out.unwrap()).await.succeeded().raised(&["session.terminated"]);
+            assert_eq!(told.open("session.terminated")["session_id"], tokens.session_id.to_string());
+            assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
+            assert_eq!(scene.open_sessions(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_of_somebody_else_ends_nothing() {
+        let scene = given(account_of("eve@example.org").verified());
+        let eve = scene.signed_in().await;
+        let scene = scene.and(account().verified());
+        let ada = scene.signed_in().await;
+        let caller = caller(&scene, &ada).await;
+        let log_out = resolve(&scene, Some(&caller), Some(&eve)).await.unwrap();
+        scene.when(log_out).await.refused(Refusal::TokenUserMismatch).raised(&[]);
+        let log_out = LogOut::resolve(scene.kernel.families(), Some(&caller), Some("nonsense")).await.unwrap();
+        scene.when(log_out.unwrap()).await.refused(Refusal::TokenNotFound).raised(&[]);
+        assert!(scene.world.see(|s| s.sessions.values().all(|session| session.ended_at.is_none())));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_names_nobody_is_no_workflow() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        assert!(resolve(&scene, None, None).await.is_none());
+        let presented = Presented::parse(tokens.refresh_token.expose_secret()).unwrap();
+        let forged = Presented::new(presented.id, [7; 32]).text();
+        assert!(LogOut::resolve(scene.kernel.families(), None, Some(&forged)).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_at_once_one_ends_it() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        let (one, two) = (resolve(&scene, None, Some(&tokens)).await, resolve(&scene, None, Some(&tokens)).await);
+        let (one, two) = tokio::join!(scene.when(one.unwrap()), scene.when(two.unwrap()));
+        let (won, lost) = if one.answer.is_ok() { (one, two) } else { (two, one) };
+        won.succeeded();
+        lost.refused(Refusal::SessionAlreadyEnded).raised(&[]);
+        assert_eq!(scene.world.missed(), ["session end"]);
+    }
+}

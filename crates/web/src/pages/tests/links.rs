@@ -15,24 +15,45 @@ async fn the_button_confirms_an_address_once() {
     let site = Site::new(given(account().with_verification_token()));
     let token = site.token(Purpose::VerifyEmail);
     let page = site.get(&format!("/verify?token={token}")).await;
-    assert!(page.body.contains(&format!("name=\"token\" value=\"{token}\"")), "{}", page.body);
+    assert!(
+        page.body
+            .contains(&format!("name=\"token\" value=\"{token}\"")),
+        "{}",
+        page.body
+    );
     assert_eq!(site.scene.account().verified_at, None);
 
-    let done = site.post("/verify", &format!("token={token}&button=")).await;
-    assert_eq!((done.status, done.header("location")), (303, "/verify/done"));
+    let done = site
+        .post("/verify", &format!("token={token}&button="))
+        .await;
+    assert_eq!(
+        (done.status, done.header("location")),
+        (303, "/verify/done")
+    );
     assert!(site.scene.account().verified_at.is_some());
 
     let again = site.post("/verify", &format!("token={token}")).await;
     assert_eq!(again.status, 400);
-    assert!(again.body.contains("This link does not work"), "{}", again.body);
+    assert!(
+        again.body.contains("This link does not work"),
+        "{}",
+        again.body
+    );
 }
 
 #[tokio::test]
 async fn a_new_password_is_saved_once() {
-    let site = Site::new(given(account().verified().with_sessions(2).with_reset_token()));
+    let site = Site::new(given(
+        account().verified().with_sessions(2).with_reset_token(),
+    ));
     let token = site.token(Purpose::ResetPassword);
     let hidden = format!("name=\"token\" value=\"{token}\"");
-    assert!(site.get(&format!("/reset?token={token}")).await.body.contains(&hidden));
+    assert!(
+        site.get(&format!("/reset?token={token}"))
+            .await
+            .body
+            .contains(&hidden)
+    );
 
     let long = "x".repeat(5_000);
     for (password, why) in [
@@ -46,12 +67,23 @@ async fn a_new_password_is_saved_once() {
         assert_eq!(again.status, 422, "{password}");
         assert!(again.body.contains(why), "{}", again.body);
         assert!(again.body.contains(&hidden), "the token stays in the form");
-        assert!(password.is_empty() || !again.body.contains(&format!("\"{password}\"")), "the password does not come back");
-        assert!(again.body.contains("<title>Error: "), "errors are heard first");
+        assert!(
+            password.is_empty() || !again.body.contains(&format!("\"{password}\"")),
+            "the password does not come back"
+        );
+        assert!(
+            again.body.contains("<title>Error: "),
+            "errors are heard first"
+        );
     }
     let form = format!("token={token}&new_password={}", encoded(NEW_PASSWORD));
     let done = site.post("/reset", &form).await;
-    assert_eq!((done.status, done.header("location")), (303, "/reset/done"), "{}", done.body);
+    assert_eq!(
+        (done.status, done.header("location")),
+        (303, "/reset/done"),
+        "{}",
+        done.body
+    );
     assert_eq!(site.scene.open_sessions(), 0);
 
     let again = site.post("/reset", &form).await;
@@ -63,14 +95,34 @@ async fn a_new_password_is_saved_once() {
 #[tokio::test]
 async fn every_token_that_does_not_work_gets_the_same_answer() {
     let scene = given(account().with_verification_token().with_reset_token());
-    let locked = scene.and(account_of("bob@example.org").state(AccountState::Inactive).with_reset_token());
+    let locked = scene.and(
+        account_of("bob@example.org")
+            .state(AccountState::Inactive)
+            .with_reset_token(),
+    );
     let site = Site::new(locked);
     let inactive = site.token(Purpose::ResetPassword);
-    let scene = site.scene.clone().and(account_of("cy@example.org").with_verification_token().with_reset_token());
+    let scene = site.scene.clone().and(
+        account_of("cy@example.org")
+            .with_verification_token()
+            .with_reset_token(),
+    );
     let site = Site::new(scene);
-    let (verify, reset) = (site.token(Purpose::VerifyEmail), site.token(Purpose::ResetPassword));
+    let (verify, reset) = (
+        site.token(Purpose::VerifyEmail),
+        site.token(Purpose::ResetPassword),
+    );
     let flipped = |token: &str| -> String {
-        token.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect()
+        token
+            .chars()
+            .map(|c| {
+                if c.is_ascii_lowercase() {
+                    c.to_ascii_uppercase()
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
+            .collect()
     };
     for (path, good, other) in [("/verify", &verify, &reset), ("/reset", &reset, &verify)] {
         let bad = [
@@ -88,7 +140,13 @@ async fn every_token_that_does_not_work_gets_the_same_answer() {
         ];
         let answer = |form: String| {
             let site = &site;
-            async move { site.post(path, &format!("{form}&new_password={}", encoded(NEW_PASSWORD))).await }
+            async move {
+                site.post(
+                    path,
+                    &format!("{form}&new_password={}", encoded(NEW_PASSWORD)),
+                )
+                .await
+            }
         };
         let first = answer(bad[0].clone()).await;
         assert_eq!(first.status, 400);
@@ -96,14 +154,30 @@ async fn every_token_that_does_not_work_gets_the_same_answer() {
             assert_eq!(answer(form.clone()).await, first, "{path} {form}");
         }
         if path == "/reset" {
-            assert_eq!(answer(format!("token={inactive}")).await, first, "an inactive account");
+            assert_eq!(
+                answer(format!("token={inactive}")).await,
+                first,
+                "an inactive account"
+            );
         }
-        site.scene.world.pass(std::time::Duration::from_secs(25 * 3600));
-        assert_eq!(answer(format!("token={good}")).await, first, "{path} expired");
+        site.scene
+            .world
+            .pass(std::time::Duration::from_hours(25));
+        assert_eq!(
+            answer(format!("token={good}")).await,
+            first,
+            "{path} expired"
+        );
         // A link that was cut short is told at once; one that looks right shows its form.
         assert_eq!(site.get(path).await, first);
-        assert_eq!(site.get(&format!("{path}?token={}", &good[1..])).await, first);
-        assert_eq!(site.get(&format!("{path}?token={good}&token={good}")).await, first);
+        assert_eq!(
+            site.get(&format!("{path}?token={}", &good[1..])).await,
+            first
+        );
+        assert_eq!(
+            site.get(&format!("{path}?token={good}&token={good}")).await,
+            first
+        );
         assert_eq!(site.get(&format!("{path}?token={good}")).await.status, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! The pages over an in-memory world, and a small browser.
+//! A whole server over an in-memory world, and a small browser.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,19 +8,17 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{AsHeaderName, CONTENT_TYPE};
-use axum::middleware::map_request;
+use axum::http::header::{AsHeaderName, CONTENT_TYPE, HOST};
+use quivive_app::Settings;
 use quivive_app::access::Access;
 use quivive_app::one_time;
 use quivive_app::testing::Scene;
-use quivive_app::Settings;
 use quivive_delivery::{BoxFuture, Stored};
 use quivive_domain::one_time::Purpose;
 use secrecy::SecretString;
 use tower::ServiceExt as _;
-use uuid::Uuid;
 
-use crate::request::RequestContext;
+use crate::headers::X_REQUEST_ID;
 use crate::{KeptLetter, Mailbox, Operation, Options, Setup, Web};
 
 pub(super) const URL: &str = "https://id.example.org";
@@ -34,18 +32,27 @@ pub(super) struct Site {
     router: Router,
 }
 
-/// An answer, read.
-#[derive(Debug, PartialEq)]
+/// An answer, read. Two are equal when nobody could tell them apart but by their number.
+#[derive(Debug)]
 pub(super) struct Answer {
+    pub(super) id: String,
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
+impl PartialEq for Answer {
+    fn eq(&self, other: &Self) -> bool {
+        (self.status, &self.headers, &self.body) == (other.status, &other.headers, &other.body)
+    }
+}
+
 impl Answer {
     /// Empty when it is absent.
     pub(super) fn header(&self, name: impl AsHeaderName) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -76,8 +83,12 @@ impl Site {
             setup: Arc::clone(&setup) as Arc<dyn Setup>,
         };
         change(&mut web);
-        let router = crate::pages::router(Arc::new(web)).layer(map_request(met));
-        Self { scene, setup, router }
+        let router = crate::router(Arc::new(web));
+        Self {
+            scene,
+            setup,
+            router,
+        }
     }
 
     /// The person's newest token, as the letter carries it.
@@ -85,7 +96,9 @@ impl Site {
         let user = self.scene.user;
         let row = self.scene.world.see(|state| {
             let mut tokens = state.one_time.values().map(|(token, _)| token);
-            tokens.rfind(|token| token.account == user && token.purpose == purpose).cloned()
+            tokens
+                .rfind(|token| token.account == user && token.purpose == purpose)
+                .cloned()
         });
         one_time::derive(self.scene.kernel.families(), &row.unwrap()).unwrap()
     }
@@ -111,31 +124,39 @@ impl Site {
         self.send("POST", path, &headers, form).await
     }
 
-    pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
+    /// The header `peer` stands for the socket.
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "id.example.org");
+        let mut peer = "127.0.0.1";
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            match *name {
+                "peer" => peer = value,
+                name => request = request.header(name, *value),
+            }
         }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let mut request = request.body(Body::from(body.to_owned())).unwrap();
+        let peer = SocketAddr::new(peer.parse().unwrap(), 4_711);
+        request.extensions_mut().insert(ConnectInfo(peer));
         let answer = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = answer.into_parts();
+        let (mut parts, body) = answer.into_parts();
         let body = to_bytes(body, 1_000_000).await.unwrap();
+        let id = parts.headers.remove(X_REQUEST_ID).unwrap();
         Answer {
+            id: id.to_str().unwrap().to_owned(),
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         }
     }
-}
-
-/// Stands for the edge: it knows the socket. `x-test-peer` says another one.
-async fn met(mut request: Request) -> Request {
-    let peer = request.headers().get("x-test-peer").map_or("127.0.0.1", |peer| peer.to_str().unwrap());
-    let peer = SocketAddr::new(peer.parse().unwrap(), 4_711);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let context = RequestContext::read(&request, &[], Uuid::from_u128(7), tokio::time::Instant::now());
-    request.extensions_mut().insert(context);
-    request
 }
 
 /// The link of the first minute.

@@ -37,7 +37,9 @@ pub(super) fn render(api: &OpenApi) -> String {
 fn operations(api: &Value) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
     ROUTES.iter().filter_map(|route| {
         let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
-        operation.is_object().then_some((route.method.as_str(), route.path, operation))
+        operation
+            .is_object()
+            .then_some((route.method.as_str(), route.path, operation))
     })
 }
 
@@ -73,7 +75,11 @@ fn contents(main: &mut String, api: &Value) {
 fn section(main: &mut String, api: &Value, method: &str, path: &str, operation: &Value) {
     let id = escape(text(&operation["operationId"]));
     let _ = writeln!(main, "<section aria-labelledby=\"{id}\">");
-    let _ = writeln!(main, "<h3 id=\"{id}\"><code>{method} {}</code></h3>", escape(path));
+    let _ = writeln!(
+        main,
+        "<h3 id=\"{id}\"><code>{method} {}</code></h3>",
+        escape(path)
+    );
     for part in [&operation["summary"], &operation["description"]] {
         if !text(part).is_empty() {
             let _ = writeln!(main, "<p>{}</p>", marked(text(part)));
@@ -91,7 +97,9 @@ fn section(main: &mut String, api: &Value, method: &str, path: &str, operation: 
 }
 
 fn who(method: &str, path: &str) -> &'static str {
-    let route = ROUTES.iter().find(|route| route.method == method && route.path == path);
+    let route = ROUTES
+        .iter()
+        .find(|route| route.method == method && route.path == path);
     match route.map(|route| route.authority) {
         Some(Authority::Open) => "For everybody.",
         Some(Authority::Probe) => "For everybody, under any host name.",
@@ -108,7 +116,9 @@ fn parameters(main: &mut String, operation: &Value) {
     let Some(parameters) = operation["parameters"].as_array() else {
         return;
     };
-    main.push_str("<table>\n<thead><tr><th>Parameter</th><th>In</th><th>What</th></tr></thead>\n<tbody>\n");
+    main.push_str(
+        "<table>\n<thead><tr><th>Parameter</th><th>In</th><th>What</th></tr></thead>\n<tbody>\n",
+    );
     for parameter in parameters {
         let _ = writeln!(
             main,
@@ -122,10 +132,14 @@ fn parameters(main: &mut String, operation: &Value) {
 }
 
 fn responses(main: &mut String, operation: &Value) {
-    main.push_str("<table>\n<thead><tr><th>Answer</th><th>When</th><th>Shape</th></tr></thead>\n<tbody>\n");
+    main.push_str(
+        "<table>\n<thead><tr><th>Answer</th><th>When</th><th>Shape</th></tr></thead>\n<tbody>\n",
+    );
     for (status, response) in members(&operation["responses"]) {
         let content = members(&response["content"]).next();
-        let shape = content.map(|(_, content)| shape(&content["schema"])).unwrap_or_default();
+        let shape = content
+            .map(|(_, content)| shape(&content["schema"]))
+            .unwrap_or_default();
         let _ = writeln!(
             main,
             "<tr><td>{}</td><td>{}</td><td>{shape}</td></tr>",
@@ -139,7 +153,11 @@ fn responses(main: &mut String, operation: &Value) {
 fn schemas(main: &mut String, api: &Value) {
     main.push_str("<h2 id=\"shapes\">Shapes</h2>\n");
     for (name, schema) in members(&api["components"]["schemas"]) {
-        let _ = writeln!(main, "<section>\n<h3 id=\"shape-{0}\">{0}</h3>", escape(name));
+        let _ = writeln!(
+            main,
+            "<section>\n<h3 id=\"shape-{0}\">{0}</h3>",
+            escape(name)
+        );
         if !text(&schema["description"]).is_empty() {
             let _ = writeln!(main, "<p>{}</p>", marked(text(&schema["description"])));
         }
@@ -161,10 +179,21 @@ fn fields(main: &mut String, schema: &Value) {
         }
         return;
     }
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().map(text).collect();
-    main.push_str("<table>\n<thead><tr><th>Field</th><th>Type</th><th>What</th></tr></thead>\n<tbody>\n");
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(text)
+        .collect();
+    main.push_str(
+        "<table>\n<thead><tr><th>Field</th><th>Type</th><th>What</th></tr></thead>\n<tbody>\n",
+    );
     for (name, property) in members(&schema["properties"]) {
-        let optional = if required.contains(&name.as_str()) { "" } else { ", optional" };
+        let optional = if required.contains(&name.as_str()) {
+            ""
+        } else {
+            ", optional"
+        };
         let _ = writeln!(
             main,
             "<tr><td><code>{}</code></td><td>{}{optional}</td><td>{}</td></tr>",
@@ -178,7 +207,9 @@ fn fields(main: &mut String, schema: &Value) {
 
 fn problems(main: &mut String) {
     main.push_str("<h2 id=\"problems\">Problems</h2>\n<table>\n");
-    main.push_str("<thead><tr><th>Code</th><th>Status</th><th>Meaning</th></tr></thead>\n<tbody>\n");
+    main.push_str(
+        "<thead><tr><th>Code</th><th>Status</th><th>Meaning</th></tr></thead>\n<tbody>\n",
+    );
     for meaning in Code::ALL.iter().map(|code| code.meaning()) {
         let _ = writeln!(
             main,
@@ -186,7 +217,7 @@ fn problems(main: &mut String) {
             meaning.code,
             meaning.status.as_u16(),
             escape(meaning.title),
-            marked(meaning.meaning)
+            marked(meaning.about)
         );
     }
     main.push_str("</tbody>\n</table>\n");
@@ -194,7 +225,10 @@ fn problems(main: &mut String) {
 
 /// A schema in a word or two, as HTML.
 fn shape(schema: &Value) -> String {
-    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+    if let Some(name) = schema["$ref"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next())
+    {
         return format!("<a href=\"#shape-{0}\">{0}</a>", escape(name));
     }
     if let Some(choices) = schema["oneOf"].as_array() {
@@ -220,9 +254,14 @@ fn shape(schema: &Value) -> String {
 
 /// Follows a reference into the components; optional bodies are one of a shape and null.
 fn resolve<'a>(api: &'a Value, schema: &'a Value) -> &'a Value {
-    let named = schema["oneOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["$ref"].is_string()));
+    let named = schema["oneOf"]
+        .as_array()
+        .and_then(|choices| choices.iter().find(|choice| choice["$ref"].is_string()));
     let schema = named.unwrap_or(schema);
-    match schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+    match schema["$ref"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next())
+    {
         Some(name) => &api["components"]["schemas"][name],
         None => schema,
     }
@@ -238,5 +277,7 @@ fn text(value: &Value) -> &str {
 
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }

@@ -31,7 +31,11 @@ pub(super) async fn page(log: &dyn Log, query: &Query, head: Head) -> Result<Pag
     let mut events = Vec::new();
     let (mut at, mut scanned) = (query.after, 0);
     'scan: while at < head.position && scanned < MAX_SCANNED {
-        let limit = if query.is_filtered() { CHUNK } else { query.limit };
+        let limit = if query.is_filtered() {
+            CHUNK
+        } else {
+            query.limit
+        };
         let chunk = log.read(at, limit).await?;
         if chunk.is_empty() {
             break;
@@ -63,7 +67,9 @@ pub(super) async fn find(log: &dyn Log, id: Uuid) -> Result<Option<Stored>, Faul
     while low < high {
         let middle = low + (high - low) / 2;
         match log.read(middle, 1).await?.first() {
-            Some(event) if event.recorded_at.as_millisecond() < made_ms - SLACK_MS => low = event.position,
+            Some(event) if event.recorded_at.as_millisecond() < made_ms - SLACK_MS => {
+                low = event.position
+            }
             _ => high = middle,
         }
     }
@@ -85,7 +91,10 @@ pub(super) async fn find(log: &dyn Log, id: Uuid) -> Result<Option<Stored>, Faul
 /// When a UUID of version 7 was made, in milliseconds since 1970.
 fn made_ms(id: Uuid) -> Option<i64> {
     let (secs, nanos) = id.get_timestamp()?.to_unix();
-    i64::try_from(secs).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))
+    i64::try_from(secs)
+        .ok()?
+        .checked_mul(1_000)?
+        .checked_add(i64::from(nanos / 1_000_000))
 }
 
 /// The ids of what an event caused.
@@ -99,7 +108,9 @@ pub(super) async fn effects(log: &dyn Log, cause: &Stored) -> Result<Vec<Uuid>, 
         };
         at = last.position;
         scanned += chunk.len();
-        let caused = chunk.iter().filter(|event| event.envelope.causation_id == Some(cause.envelope.id));
+        let caused = chunk
+            .iter()
+            .filter(|event| event.envelope.causation_id == Some(cause.envelope.id));
         found.extend(caused.map(|event| event.envelope.id));
     }
     found.truncate(MAX_EFFECTS);

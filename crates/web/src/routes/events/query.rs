@@ -29,8 +29,9 @@ enum KindFilter {
 
 impl Query {
     pub(super) fn read(uri: &Uri, catalogue: &Catalogue, head: Head) -> Result<Self, Problem> {
-        let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|_| Problem::new(Code::InvalidQuery))?;
+        let axum::extract::Query(pairs) =
+            axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+                .map_err(|_| Problem::new(Code::InvalidQuery))?;
         let mut query = Self {
             after: 0,
             limit: DEFAULT_LIMIT,
@@ -49,7 +50,13 @@ impl Query {
         Ok(query)
     }
 
-    fn set(&mut self, name: &str, value: &str, catalogue: &Catalogue, head: Head) -> Result<(), Problem> {
+    fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        catalogue: &Catalogue,
+        head: Head,
+    ) -> Result<(), Problem> {
         match name {
             "after" => self.after = cursor(value, head)?,
             "limit" => {
@@ -61,13 +68,22 @@ impl Query {
             }
             "type" => self.kind = Some(KindFilter::read(value, catalogue)?),
             "workflow_id" => {
-                let id = Uuid::try_parse(value).map_err(|_| wrong(name, "wrong_type", "A UUID."))?;
+                let id =
+                    Uuid::try_parse(value).map_err(|_| wrong(name, "wrong_type", "A UUID."))?;
                 self.workflow_id = Some(id);
             }
             "personal" => {
-                self.personal = value.parse().map_err(|_| wrong(name, "wrong_type", "`true` or `false`."))?;
+                self.personal = value
+                    .parse()
+                    .map_err(|_| wrong(name, "wrong_type", "`true` or `false`."))?;
             }
-            _ => return Err(wrong(name, "unknown_parameter", "There is no such parameter here.")),
+            _ => {
+                return Err(wrong(
+                    name,
+                    "unknown_parameter",
+                    "There is no such parameter here.",
+                ));
+            }
         }
         Ok(())
     }
@@ -85,7 +101,10 @@ impl Query {
             Some(KindFilter::Begins(head)) => kind.starts_with(head.as_str()),
             Some(KindFilter::Ends(tail)) => kind.ends_with(tail.as_str()),
         };
-        kind_fits && self.workflow_id.is_none_or(|id| event.envelope.workflow_id == id)
+        kind_fits
+            && self
+                .workflow_id
+                .is_none_or(|id| event.envelope.workflow_id == id)
     }
 }
 
@@ -99,7 +118,11 @@ impl KindFilter {
         }
         match catalogue.find(value) {
             Some(spec) => Ok(Self::Is(spec.kind)),
-            None => Err(wrong("type", "unknown_type", "No type in the catalogue has this name.")),
+            None => Err(wrong(
+                "type",
+                "unknown_type",
+                "No type in the catalogue has this name.",
+            )),
         }
     }
 }

@@ -31,17 +31,22 @@ pub(super) struct EventView {
     #[schema(value_type = String, format = "date-time")]
     recorded_at: Time,
     /// Whom it is about: a user's id, or a keyed digest.
+    #[schema(required)]
     subject: Option<String>,
     #[schema(value_type = String, format = "uuid")]
     workflow_id: Uuid,
     #[schema(value_type = String, format = "uuid")]
     correlation_id: Uuid,
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     causation_id: Option<Uuid>,
     actor: ActorView,
+    #[schema(required)]
     ip_address: Option<String>,
+    #[schema(required)]
     user_agent: Option<String>,
+    #[schema(required)]
     request_id: Option<String>,
+    #[schema(required)]
     traceparent: Option<String>,
     #[schema(value_type = String, example = "normal")]
     priority: Priority,
@@ -91,8 +96,13 @@ impl<'a> Opener<'a> {
             None => Context::default(),
         };
         let spec = self.catalogue.find(&envelope.kind);
-        let mut data: Map<String, Value> = serde_json::from_slice(&event.body).map_err(Fault::internal)?;
-        for field in spec.iter().flat_map(|spec| &spec.fields).filter(|field| field.personal) {
+        let mut data: Map<String, Value> =
+            serde_json::from_slice(&event.body).map_err(Fault::internal)?;
+        for field in spec
+            .iter()
+            .flat_map(|spec| &spec.fields)
+            .filter(|field| field.personal)
+        {
             data.insert(field.name.to_owned(), Value::Null);
         }
         Ok(EventView {
@@ -129,6 +139,8 @@ impl<'a> Opener<'a> {
         }
         let key = self.keys.get(&sealed.key).and_then(Option::as_ref);
         let plain = key.and_then(|key| key.open(event.as_bytes(), &sealed.bytes));
-        Ok(plain.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default())
+        Ok(plain
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default())
     }
 }

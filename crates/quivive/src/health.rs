@@ -1,0 +1,142 @@
+//! How the server is doing: the engine's state, the store's, and what was counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use quivive_delivery::engine::{DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus};
+use quivive_delivery::log::Appender;
+use quivive_delivery::subscriber::Subscription;
+use quivive_delivery::{BoxFuture, Stored};
+use quivive_outbound::Mailbox;
+use quivive_web::{KeptLetter, Operation};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::builder::Opened;
+use crate::start::StartError;
+
+/// The running engine, and what it runs on.
+pub(crate) struct Health {
+    running: Running,
+    fatal: watch::Receiver<Option<String>>,
+    stopping: AtomicBool,
+    metrics: Option<PrometheusHandle>,
+}
+
+impl Health {
+    /// Starts the subscriptions.
+    pub(crate) async fn start(
+        opened: &Opened,
+        subscriptions: Vec<Subscription>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, StartError> {
+        let parts = Parts {
+            log: Arc::new(opened.database.clone()),
+            subscriptions: Arc::new(opened.database.clone()),
+            vault: Arc::clone(&opened.families.vault),
+            appender: Arc::new(Appender::new()),
+            clock: Arc::clone(&opened.clock),
+            ids: Arc::clone(&opened.ids),
+            catalogue: Arc::clone(opened.kernel.catalogue()),
+            tasks: opened.tasks.clone(),
+        };
+        let running = Engine::new(parts, subscriptions).start().await.map_err(StartError::Subscriptions)?;
+        Ok(Self {
+            running,
+            fatal: opened.store.fatal(),
+            stopping: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// How many subscriptions run.
+    pub(crate) fn count(&self) -> usize {
+        self.running.status().len()
+    }
+
+    /// From now on it is not ready: whoever sends requests here should send them elsewhere.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Operation for Health {
+    fn ready(&self) -> Result<(), String> {
+        if let Some(why) = self.fatal.borrow().as_ref() {
+            return Err(format!("the store has stopped: {why}"));
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("the server is stopping".to_owned());
+        }
+        Ok(())
+    }
+
+    fn subscriptions(&self) -> Vec<Value> {
+        self.running.status().iter().map(subscription).collect()
+    }
+
+    fn deliveries(&self, event: &Stored) -> BoxFuture<'_, Vec<Value>> {
+        let deliveries = self.running.delivery_of(event).iter().map(delivery).collect();
+        Box::pin(std::future::ready(deliveries))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}
+
+fn subscription(status: &SubscriptionStatus) -> Value {
+    let state = match status {
+        SubscriptionStatus { paused: true, .. } => "paused",
+        SubscriptionStatus { lanes_parked: 1.., .. } => "parked",
+        SubscriptionStatus { lanes_retrying: 1.., .. } => "retrying",
+        _ => "running",
+    };
+    json!({
+        "name": status.name,
+        "position": status.position,
+        "lag": status.lag,
+        "state": state,
+        "in_flight": status.in_flight,
+        "lanes_retrying": status.lanes_retrying,
+        "lanes_parked": status.lanes_parked,
+    })
+}
+
+fn delivery(status: &DeliveryStatus) -> Value {
+    json!({
+        "subscription": status.subscription,
+        "state": word(status.state),
+        "attempts": status.attempts,
+        "error": status.error,
+    })
+}
+
+fn word(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Skipped => "skipped",
+        DeliveryState::Done => "done",
+        DeliveryState::Waiting => "waiting",
+        DeliveryState::Retrying => "retrying",
+        DeliveryState::Parked => "parked",
+    }
+}
+
+/// The mailbox as the web shows it.
+pub(crate) struct Kept(pub(crate) Arc<Mailbox>);
+
+impl quivive_web::Mailbox for Kept {
+    fn letters(&self) -> Vec<KeptLetter> {
+        let letter = |kept: &Arc<quivive_outbound::mailbox::Kept>| KeptLetter {
+            id: kept.id.clone(),
+            to: kept.to.clone(),
+            subject: kept.subject.clone(),
+            template: kept.template.to_owned(),
+            text: kept.text.clone(),
+            html: kept.html.clone(),
+            sent_at: kept.sent_at.to_string(),
+        };
+        self.0.list().iter().map(letter).collect()
+    }
+}

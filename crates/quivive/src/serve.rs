@@ -1,0 +1,240 @@
+//! `quivive serve`: a server from its configuration to its last request.
+//!
+//! **Order.** Log → runtime → address → database, keys, kernel, engine, web ([`crate::builder`]) → control socket →
+//! listening → ready. What is wrong is said before anything is touched, as far as it can be known.
+//!
+//! **The end.** On SIGTERM or SIGINT nothing new is accepted, and `/readyz` says so; what is under way has the configured
+//! time to end; subscriptions save how far they came; the database is closed; exit code 0. A second signal cuts the wait
+//! short. A store that has stopped for good ends the process with exit code 74: a restart reads back what is on the disk.
+
+mod banner;
+mod connections;
+mod figures;
+mod management;
+mod signals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quivive_delivery::tasks::Tasks;
+use quivive_web::Operation;
+use secrecy::ExposeSecret as _;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::builder::{Builder, Server, has_keys};
+use crate::config::{Mode, Plan};
+use crate::control;
+use crate::failure::{Class, Failure};
+use crate::logging::{self, Lines};
+use crate::start::StartError;
+
+use banner::{Banner, Mail, Schema};
+use signals::Signals;
+
+/// Connections that wait to be accepted. Linux cuts it to `net.core.somaxconn`.
+const BACKLOG: u32 = 1_024;
+
+/// Of a thread of the runtime. Nothing of ours recurses; the libraries' deepest need a fraction of it.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// What is left of a stopped server ends by itself; nothing is lost by not waiting for it.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Serves until told to stop.
+pub fn run(plan: Plan) -> Result<(), Failure> {
+    let lines = logging::init(&plan.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("quivive")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let ended = runtime.block_on(serve(plan, lines));
+    runtime.shutdown_timeout(FAREWELL);
+    ended
+}
+
+/// In production keys are never made on the side: a server that finds none was most likely given the wrong directory.
+pub fn check_keys(plan: &Plan) -> Result<(), StartError> {
+    if plan.mode == Mode::Development || has_keys(&plan.directories) {
+        return Ok(());
+    }
+    Err(StartError::NoKeys {
+        directory: plan.directories.data.join("keys"),
+    })
+}
+
+async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    check_keys(&plan)?;
+    let (socket, address) = bind(plan.listen)?;
+    let management = plan.management.map(bind).transpose()?;
+    let plan = plan.bound_to(address);
+    let mut builder = Builder::of_plan(&plan);
+    let figures = figures::install();
+    if let Some(figures) = &figures {
+        builder = builder.metrics(figures.clone());
+    }
+    let server = builder.build().await?;
+    let running = match Running::open(&plan, &server, socket, management) {
+        Ok(running) => running,
+        Err(error) => {
+            server.shut_down().await;
+            return Err(error.into());
+        }
+    };
+    if let Some(figures) = figures {
+        figures::keep_up(figures, &running.connections);
+    }
+    announce(&plan, &server, lines);
+    let mut fatal = server.fatal();
+    tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping: no new connections, what is under way may end");
+            server.health.stop();
+            running.stop(&mut signals).await;
+            server.shut_down().await;
+            tracing::info!("stopped");
+            Ok(())
+        }
+        why = fatal.wait_for(Option::is_some) => {
+            let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
+            tracing::error!(why, "the store has stopped: nothing more can be made durable");
+            server.abandon().await;
+            let remedy = "look at the disk; when it is sound, start again: what was acknowledged is there";
+            Err(Failure::new(Class::Io, format!("the store has stopped: {why}"), remedy))
+        }
+    }
+}
+
+/// Takes the address without accepting yet, so that a port in use is told before anything else happens.
+fn bind(address: SocketAddr) -> Result<(TcpSocket, SocketAddr), StartError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart need not wait for connections of the last run to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let bound = socket.local_addr()?;
+        Ok((socket, bound))
+    };
+    bound().map_err(|source| StartError::Listen { address, source })
+}
+
+/// What accepts: people, operators, collectors of figures.
+struct Running {
+    connections: Tasks,
+    drain: Duration,
+}
+
+impl Running {
+    fn open(
+        plan: &Plan,
+        server: &Server,
+        socket: TcpSocket,
+        management: Option<(TcpSocket, SocketAddr)>,
+    ) -> Result<Self, StartError> {
+        let connections = Tasks::new();
+        let data = &plan.directories.data;
+        control::listen(data, server.desk(), &connections).map_err(|source| StartError::Directory {
+            path: data.clone(),
+            source,
+        })?;
+        if let Some((socket, address)) = management {
+            let router = management::router(Arc::clone(&server.health) as Arc<dyn Operation>);
+            let limit = management::MAX_CONNECTIONS;
+            connections::accept(listen(socket, address)?, router, limit, plan.drain, &connections);
+        }
+        let listener = listen(socket, plan.listen)?;
+        let limit = connections::affordable(plan.max_connections);
+        connections::accept(listener, server.router(), limit, plan.drain, &connections);
+        Ok(Self {
+            connections,
+            drain: plan.drain,
+        })
+    }
+
+    /// Lets what is under way end, for as long as it may take or until a second signal.
+    async fn stop(self, signals: &mut Signals) {
+        tokio::select! {
+            ended = tokio::time::timeout(self.drain + FAREWELL, self.connections.shut_down()) => {
+                if ended.is_err() {
+                    tracing::warn!("some requests did not end in time and were cut off");
+                }
+            }
+            signal = signals.next() => tracing::warn!(signal, "told again: what is under way was cut off"),
+        }
+    }
+}
+
+fn listen(socket: TcpSocket, address: SocketAddr) -> Result<TcpListener, StartError> {
+    socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })
+}
+
+/// Says that it is ready, and how to go on. Secrets are for a terminal or a private file, never for a log.
+fn announce(plan: &Plan, server: &Server, lines: Lines) {
+    use std::io::{IsTerminal as _, Write as _};
+    let mut stderr = std::io::stderr();
+    let link = server.setup.url(&plan.public_url);
+    if stderr.is_terminal() && lines == Lines::Text {
+        let key = server.mailbox_key.as_ref().map_or("", |key| key.expose_secret());
+        let text = banner(plan, server, key, link.as_deref()).text();
+        // Who closed the terminal does not read it.
+        let _ = stderr.write_all(text.as_bytes());
+        return;
+    }
+    if lines == Lines::Text {
+        let text = banner(plan, server, "…", None).text();
+        let _ = stderr.write_all(text.as_bytes());
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %plan.listen,
+        public_url = plan.public_url,
+        development = plan.mode == Mode::Development,
+        data = %plan.directories.data.display(),
+        migrations = server.migrated().applied,
+        subscriptions = server.health.count(),
+        "ready"
+    );
+    let Some(link) = link else {
+        return;
+    };
+    match server.setup.write(&link) {
+        Ok(path) => tracing::info!(
+            path = %path.display(),
+            "no administrator yet: open the link in this file within 30 minutes, or run `quivive admin create`"
+        ),
+        Err(error) => tracing::warn!(%error, "no administrator yet, and the link could not be written: run `quivive admin create`"),
+    }
+}
+
+fn banner<'a>(plan: &'a Plan, server: &'a Server, key: &'a str, setup: Option<&'a str>) -> Banner<'a> {
+    let migrated = server.migrated();
+    let opened = server.opened();
+    Banner {
+        mode: plan.mode,
+        url: &plan.public_url,
+        mail: match &plan.smtp {
+            Some(smtp) => Mail::Server {
+                host: &smtp.host,
+                port: smtp.port,
+                from: &smtp.from,
+            },
+            None => Mail::Mailbox { key },
+        },
+        management: plan.management,
+        database: plan.directories.database.join(crate::audit::DATABASE),
+        schema: Schema {
+            applied: migrated.applied,
+            version: migrated.version,
+            took: migrated.took,
+        },
+        keys: opened.keys.directory(),
+        keys_created: opened.keys.created(),
+        config: plan.config_file.as_deref(),
+        searched: &plan.searched,
+        subscriptions: server.health.count(),
+        setup,
+    }
+}

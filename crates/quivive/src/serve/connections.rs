@@ -1,0 +1,159 @@
+//! Connections: accepted up to a limit, HTTP/1.1 or h2 by their first bytes, and ended in good order.
+//!
+//! **Limits.** One more than the limit waits in the system's queue. Headers must come within 10 s, and in 64 KiB, or the
+//! answer is 431. A connection that idles between requests is closed after the same 10 s: clients open another.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use quivive_delivery::tasks::Tasks;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+
+/// For a client to send its headers.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Of all headers of a request.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// Fields of a request.
+const MAX_HEADERS: usize = 100;
+
+/// Requests at once on one h2 connection.
+const MAX_STREAMS: u32 = 128;
+
+/// After a failed accept: what is short (files, memory) may be there again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Files that are not connections: the database, the control socket, letters on their way.
+const OTHER_FILES: u64 = 128;
+
+/// Runs h2's tasks where they are joined at shutdown.
+#[derive(Clone)]
+struct Tracked(Tasks);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(self.0.spawn(future));
+    }
+}
+
+/// As many as wanted, or as the system's limit of open files allows. Raises that as far as this process may.
+pub(super) fn affordable(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = (wanted as u64).saturating_add(OTHER_FILES);
+    let limit = getrlimit(Resource::Nofile);
+    let Some(current) = limit.current.filter(|current| *current < needed) else {
+        return wanted;
+    };
+    let reachable = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+    let raised = Rlimit {
+        current: Some(reachable),
+        maximum: limit.maximum,
+    };
+    let files = if setrlimit(Resource::Nofile, raised).is_ok() { reachable } else { current };
+    let affordable = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(wanted).clamp(1, wanted);
+    if affordable < wanted {
+        tracing::warn!(files, affordable, wanted, "the limit of open files allows fewer connections than configured");
+    }
+    affordable
+}
+
+/// Accepts until `tasks` are told to stop; then every connection ends after the request it is at, within `drain`.
+pub(super) fn accept(listener: TcpListener, router: Router, limit: usize, drain: Duration, tasks: &Tasks) {
+    let places = Arc::new(Semaphore::new(limit));
+    let protocol = Arc::new(protocol(tasks));
+    let connections = tasks.clone();
+    drop(tasks.spawn(async move {
+        let stopping = connections.stopping();
+        loop {
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                () = stopping.cancelled() => return,
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopping.cancelled() => return,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let connection = serve(stream, peer, router.clone(), Arc::clone(&protocol), drain, connections.clone());
+            drop(connections.spawn(async move {
+                connection.await;
+                drop(place);
+            }));
+        }
+    }));
+}
+
+fn protocol(tasks: &Tasks) -> auto::Builder<Tracked> {
+    let mut builder = auto::Builder::new(Tracked(tasks.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(HEADERS_WITHIN)
+        .keep_alive_timeout(HEADERS_WITHIN);
+    builder
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    protocol: Arc<auto::Builder<Tracked>>,
+    drain: Duration,
+    tasks: Tasks,
+) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| answer(request, peer, router.clone()));
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = tasks.stopping().cancelled_owned() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        // Clients that go away, headers that do not come: ordinary, and nobody's to look into.
+        tracing::debug!(error, "a connection ended early");
+    }
+}
+
+async fn answer(request: hyper::Request<Incoming>, peer: SocketAddr, router: Router) -> Result<Response, Infallible> {
+    let mut request: Request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request).await
+}
