@@ -153,3 +153,6 @@ fn category(family: &str) -> &'static str {
         _ => "operation",
     }
 }
+
+#[cfg(test)]
+mod tests;

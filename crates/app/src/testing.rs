@@ -1,6 +1,6 @@
 //! An in-memory world for tests: every port over plain maps, a clock that is set, and trouble that can be asked for.
 //!
-//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it (see `testing/ports.rs`). A
+//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it (see `testing/ports.rs` and `testing/machine.rs`). A
 //! [`Scene`] is a world with one person in it, and the words in which a test of a workflow is written:
 //! `given(account().verified()).when(log_in(PASSWORD)).await.succeeded()`.
 //!
@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod machine;
 mod ports;
 mod scene;
 
@@ -36,8 +37,11 @@ use crate::ports::{Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, R
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
-pub use ports::fake_hash;
-pub use scene::{NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password};
+pub use machine::fake_hash;
+pub use scene::{
+    NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
+    presented,
+};
 
 /// The log's epoch in every world.
 const EPOCH: u64 = 1;
@@ -106,6 +110,7 @@ struct Shared {
     serial: AtomicU64,
     hashed: AtomicU64,
     verified: AtomicU64,
+    evaluated: AtomicU64,
     hashing_places: AtomicU64,
     tasks: Tasks,
 }
@@ -160,6 +165,7 @@ impl World {
             serial: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             verified: AtomicU64::new(0),
+            evaluated: AtomicU64::new(0),
             hashing_places: AtomicU64::new(u64::MAX),
             tasks: Tasks::new(),
         }))
@@ -187,13 +193,17 @@ impl World {
             walk.step(event).expect("the chain is whole");
         }
         let head = *self.0.head.borrow();
-        walk.finish(head.position, &head.chain).expect("the log ends at its head");
+        walk.finish(head.position, &head.chain)
+            .expect("the log ends at its head");
         log
     }
 
     /// The types of all events, oldest first.
     pub fn kinds(&self) -> Vec<String> {
-        self.log().into_iter().map(|event| event.envelope.kind).collect()
+        self.log()
+            .into_iter()
+            .map(|event| event.envelope.kind)
+            .collect()
     }
 
     /// The names of the writes whose guard missed, in order.
@@ -203,7 +213,15 @@ impl World {
 
     /// Hashes made and comparisons done.
     pub fn hashing(&self) -> (u64, u64) {
-        (self.0.hashed.load(Ordering::Relaxed), self.0.verified.load(Ordering::Relaxed))
+        (
+            self.0.hashed.load(Ordering::Relaxed),
+            self.0.verified.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Comparisons with a hash that somebody has, not the same work for nothing.
+    pub fn evaluated(&self) -> u64 {
+        self.0.evaluated.load(Ordering::Relaxed)
     }
 
     /// How many places the hashing queue has left.
@@ -248,7 +266,12 @@ impl World {
 
     /// Changes the state right before the next `times` commits that carry an event of that type: after the workflow has
     /// decided.
-    pub fn meanwhile(&self, kind: &'static str, times: u32, change: impl Fn(&mut State) + Send + Sync + 'static) {
+    pub fn meanwhile(
+        &self,
+        kind: &'static str,
+        times: u32,
+        change: impl Fn(&mut State) + Send + Sync + 'static,
+    ) {
         let change = Arc::new(change);
         self.before(kind, times, move |world| {
             let change = Arc::clone(&change);
@@ -277,8 +300,16 @@ impl World {
 
     fn trouble(&self, transaction: &Transaction) -> Option<Trouble> {
         let mut inside = self.inside();
-        let carries = |kind| transaction.records.iter().any(|r| r.envelope().kind == kind);
-        let ambush = inside.ambushes.iter_mut().find(|a| a.times > 0 && carries(a.kind))?;
+        let carries = |kind| {
+            transaction
+                .records
+                .iter()
+                .any(|r| r.envelope().kind == kind)
+        };
+        let ambush = inside
+            .ambushes
+            .iter_mut()
+            .find(|a| a.times > 0 && carries(a.kind))?;
         ambush.times -= 1;
         Some(ambush.trouble.clone())
     }
@@ -294,7 +325,10 @@ impl World {
         let number = i64::try_from(inside.plans.len()).unwrap_or(i64::MAX);
         inside.plans.push(Arc::new(plan));
         let ids = ids.iter().copied().map(Value::Id);
-        Write::one(name, std::iter::once(Value::Int(number)).chain(ids).collect())
+        Write::one(
+            name,
+            std::iter::once(Value::Int(number)).chain(ids).collect(),
+        )
     }
 
     /// Reads now, answers after others had their turn: what a workflow decides on is old already.
@@ -311,7 +345,9 @@ impl World {
         let mut state = inside.state.clone();
         for (index, write) in transaction.writes.iter().enumerate() {
             let plan = match write.params.first() {
-                Some(Value::Int(number)) => inside.plans.get(usize::try_from(*number).unwrap_or(usize::MAX)),
+                Some(Value::Int(number)) => inside
+                    .plans
+                    .get(usize::try_from(*number).unwrap_or(usize::MAX)),
                 _ => None,
             };
             let plan = plan.expect("writes of a world are made by World::write");
@@ -330,7 +366,13 @@ impl World {
             let (envelope, context, body, personal, digest) = record.into_parts();
             let recorded_at = inside.now;
             head.position += 1;
-            head.chain = chain::link(&head.chain, head.position, EPOCH, recorded_at.as_microsecond(), &digest);
+            head.chain = chain::link(
+                &head.chain,
+                head.position,
+                EPOCH,
+                recorded_at.as_microsecond(),
+                &digest,
+            );
             inside.log.push(Stored {
                 position: head.position,
                 epoch: EPOCH,
@@ -387,7 +429,10 @@ impl World {
 }
 
 impl Log for World {
-    fn commit(&self, transaction: Transaction) -> BoxFuture<'static, Result<Committed, CommitError>> {
+    fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
         match self.trouble(&transaction) {
             None => {
                 let result = self.apply(transaction);
@@ -396,7 +441,9 @@ impl Log for World {
                     result
                 })
             }
-            Some(Trouble::Fails(fault)) => Box::pin(std::future::ready(Err(CommitError::Fault(fault)))),
+            Some(Trouble::Fails(fault)) => {
+                Box::pin(std::future::ready(Err(CommitError::Fault(fault))))
+            }
             Some(Trouble::After(action)) => {
                 let world = self.clone();
                 Box::pin(async move {
@@ -409,7 +456,13 @@ impl Log for World {
 
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
         let inside = self.inside();
-        let events: Vec<_> = inside.log.iter().filter(|e| e.position > after).take(limit).cloned().collect();
+        let events: Vec<_> = inside
+            .log
+            .iter()
+            .filter(|e| e.position > after)
+            .take(limit)
+            .cloned()
+            .collect();
         Box::pin(std::future::ready(Ok(events)))
     }
 

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce};
 use aws_lc_rs::hmac;
+use quick_cache::UnitWeighter;
 use quivive_delivery::seal::{SealKey, Vault};
 use quivive_delivery::{BoxFuture, Fault, Ids};
 use tokio::sync::oneshot;
@@ -38,7 +39,9 @@ use record::{MAX_NAME_BYTES, Wrapping, aes_256_gcm};
 pub(crate) const FILE: &str = "subject-keys.dat";
 
 /// Unwrapped keys kept in memory: the people of a busy hour, in about 3 MB.
-const CACHED_KEYS: usize = 10_000;
+const CACHED_KEYS: u64 = 10_000;
+/// What the cache takes memory for at the start; it grows with what it holds.
+const CACHED_KEYS_AT_START: usize = 500;
 /// Requests that may wait for the thread. Beyond it the disk is too slow for what is asked.
 const MAX_WAITING: usize = 4_096;
 /// What a caller is told to wait when too many do.
@@ -61,7 +64,11 @@ impl FileVault {
     pub fn open(keys: &KeyStore, ids: Arc<dyn Ids>) -> Result<Self, KeyError> {
         let path = keys.directory().join(FILE);
         let file = KeyFile::open(&path, Wrapping::new(&keys.wrapping_key()))?;
-        let cache = Arc::new(Cache::new(CACHED_KEYS));
+        let cache = Arc::new(Cache::with_weighter(
+            CACHED_KEYS_AT_START,
+            CACHED_KEYS,
+            UnitWeighter,
+        ));
         let keeper = Keeper::new(file, Arc::clone(&cache), ids);
         let (requests, inbox) = sync_channel(MAX_WAITING);
         let thread = std::thread::Builder::new()

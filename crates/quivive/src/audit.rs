@@ -1,6 +1,6 @@
 //! Proving that the log is whole: its chain, recomputed from the first event to the head.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quivive_delivery::chain::{GENESIS, Walk};
@@ -10,7 +10,7 @@ use quivive_store_sqlite::{OpenError, Sqlite};
 use serde::Serialize;
 
 use crate::config::Directories;
-use crate::failure::{Class, Failure, chain};
+use crate::failure::{Failure, chain, class_of};
 use crate::start::{class_of_database, class_of_fault};
 
 /// The database's file in its directory.
@@ -37,18 +37,20 @@ pub struct Verdict {
 
 /// Recomputes the chain up to the head of now. Changes nothing, and takes no lock: a server may run beside it.
 pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
-    let path = directories.database.join(DATABASE);
-    if !path.is_file() {
-        let message = format!("there is no database at {}", path.display());
-        return Err(Failure::new(Class::Unavailable, message, "name the server's data directory with --data-dir"));
-    }
+    let path = existing(directories)?;
     let checkpoints = checkpoints(&directories.data.join(CHECKPOINTS))?;
     let store = match Sqlite::open_read_only(&path) {
         Ok(store) => Arc::new(store),
-        Err(OpenError::Head { position }) => return Ok(verdict(position - 1, Err(position), checkpoints)),
+        Err(OpenError::Head { position }) => {
+            return Ok(verdict(position - 1, Err(position), checkpoints));
+        }
         Err(error) => {
             let remedy = "look at the disk; verify a copy, or a backup";
-            return Err(Failure::new(class_of_database(&error), chain(&error), remedy));
+            return Err(Failure::new(
+                class_of_database(&error),
+                chain(&error),
+                remedy,
+            ));
         }
     };
     let head = *store.head().borrow();
@@ -61,6 +63,20 @@ pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
     let result = walk.and_then(|()| walked.walk.finish(head.position, &head.chain));
     store.close();
     Ok(verdict(walked.events, result, checkpoints))
+}
+
+/// The database's file, where there is one.
+pub(crate) fn existing(directories: &Directories) -> Result<PathBuf, Failure> {
+    let path = directories.database.join(DATABASE);
+    match path.metadata() {
+        Ok(_) => Ok(path),
+        Err(error) => {
+            let message = format!("no database at {}: {error}", path.display());
+            let remedy =
+                "name the server's data directory with --data-dir, and run the command as its user";
+            Err(Failure::new(class_of(&error), message, remedy))
+        }
+    }
 }
 
 fn verdict(events: u64, result: Result<(), u64>, checkpoints: u64) -> Verdict {
@@ -147,7 +163,11 @@ fn checkpoints(path: &Path) -> Result<u64, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => {
             let message = format!("cannot read {}: {error}", path.display());
-            Err(Failure::new(crate::failure::class_of(&error), message, "make it readable, or move it away"))
+            Err(Failure::new(
+                class_of(&error),
+                message,
+                "make it readable, or move it away",
+            ))
         }
     }
 }

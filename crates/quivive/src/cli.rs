@@ -28,7 +28,12 @@ use failure::Failure;
 ///
 /// Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "quivive", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "quivive",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -81,16 +86,20 @@ enum Command {
     /// Print a script that completes commands in a shell
     Completions(completions::Completions),
     /// Print the `OpenAPI` document of the HTTP API
-    Openapi(openapi::Openapi),
+    Openapi,
 }
 
 /// Runs the command that the process was given.
 pub(crate) fn run() -> ExitCode {
     let exit = match Cli::try_parse_from(arguments()) {
-        Ok(cli) => cli.run().unwrap_or_else(|failure| failure.report()),
+        Ok(cli) => cli.run().unwrap_or_else(Failure::report),
         Err(asked) => {
             // Help and version are errors to clap, printed to stdout.
-            let exit = if asked.use_stderr() { Exit::Usage } else { Exit::Done };
+            let exit = if asked.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
             let _ = asked.print();
             exit
         }
@@ -115,7 +124,7 @@ impl Cli {
             Some(Command::Keys(command)) => command.run(everywhere),
             Some(Command::Healthcheck(command)) => command.run(everywhere),
             Some(Command::Completions(command)) => command.run(),
-            Some(Command::Openapi(command)) => command.run(),
+            Some(Command::Openapi) => openapi::run(),
         }
     }
 }
@@ -138,9 +147,15 @@ impl Everywhere {
 /// A runtime for a command that asks one thing and ends.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     quivive::logging::init_for_command();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| {
-        Failure::new(Exit::Unavailable, format!("cannot start: {error}"), "free some memory or raise the limit of open files")
+        Failure::new(
+            Exit::Unavailable,
+            format!("cannot start: {error}"),
+            "free some memory or raise the limit of open files",
+        )
     })?;
     runtime.block_on(future)
 }
@@ -163,7 +178,10 @@ mod tests {
             "quivive events catalogue --output json --data-dir /d",
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(cli.everywhere.data_dir.as_deref(), Some(std::path::Path::new("/d")));
+            assert_eq!(
+                cli.everywhere.data_dir.as_deref(),
+                Some(std::path::Path::new("/d"))
+            );
             assert_eq!(cli.everywhere.output, Output::Json);
         }
         assert!(Cli::try_parse_from(["quivive"]).unwrap().command.is_none());

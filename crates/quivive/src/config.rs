@@ -144,7 +144,10 @@ fn effective(layers: [Layer; 4]) -> Vec<Entry> {
     for entry in layers.into_iter().flatten() {
         found.insert(entry.key.clone(), entry);
     }
-    reference::settings().iter().filter_map(|setting| found.remove(&setting.key)).collect()
+    reference::settings()
+        .iter()
+        .filter_map(|setting| found.remove(&setting.key))
+        .collect()
 }
 
 fn sections(entries: &[Entry]) -> Result<Sections, Problem> {

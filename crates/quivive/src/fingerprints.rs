@@ -16,14 +16,22 @@ const NAME: &str = "keys";
 pub(crate) async fn compare(keys: &KeyStore, database: &Database) -> Result<(), StartError> {
     let now: BTreeMap<_, _> = keys.fingerprints().into_iter().collect();
     let noted = database.meta(NAME).await?.unwrap_or_default();
-    let before: BTreeMap<&str, &str> = noted.lines().filter_map(|line| line.split_once('=')).collect();
-    if let Some(name) = now.iter().find(|(name, print)| before.get(name.as_str()).is_some_and(|old| old != print)) {
+    let before: BTreeMap<&str, &str> = noted
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    if let Some(name) = now
+        .iter()
+        .find(|(name, print)| before.get(name.as_str()).is_some_and(|old| old != print))
+    {
         return Err(StartError::OtherKeys {
             directory: keys.directory().to_owned(),
             name: name.0.clone(),
         });
     }
-    let text: String = now.iter().map(|(name, print)| format!("{name}={print}\n")).collect();
+    let text = now.iter().fold(String::new(), |text, (name, print)| {
+        text + name + "=" + print + "\n"
+    });
     if text == noted {
         return Ok(());
     }
@@ -34,6 +42,8 @@ pub(crate) async fn compare(keys: &KeyStore, database: &Database) -> Result<(), 
     match database.commit(note).await {
         Ok(_) => Ok(()),
         Err(CommitError::Fault(fault)) => Err(fault.into()),
-        Err(CommitError::Missed(_)) => Err(Fault::Internal("the keys could not be noted in the database".to_owned()).into()),
+        Err(CommitError::Missed(_)) => {
+            Err(Fault::Internal("the keys could not be noted in the database".to_owned()).into())
+        }
     }
 }

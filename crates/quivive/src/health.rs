@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use quivive_delivery::engine::{DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus};
+use quivive_delivery::engine::{
+    DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus,
+};
 use quivive_delivery::log::Appender;
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{BoxFuture, Stored};
@@ -41,7 +43,10 @@ impl Health {
             catalogue: Arc::clone(opened.kernel.catalogue()),
             tasks: opened.tasks.clone(),
         };
-        let running = Engine::new(parts, subscriptions).start().await.map_err(StartError::Subscriptions)?;
+        let running = Engine::new(parts, subscriptions)
+            .start()
+            .await
+            .map_err(StartError::Subscriptions)?;
         Ok(Self {
             running,
             fatal: opened.store.fatal(),
@@ -77,20 +82,33 @@ impl Operation for Health {
     }
 
     fn deliveries(&self, event: &Stored) -> BoxFuture<'_, Vec<Value>> {
-        let deliveries = self.running.delivery_of(event).iter().map(delivery).collect();
+        let deliveries = self
+            .running
+            .delivery_of(event)
+            .iter()
+            .map(delivery)
+            .collect();
         Box::pin(std::future::ready(deliveries))
     }
 
     fn metrics(&self) -> String {
-        self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+        self.metrics
+            .as_ref()
+            .map(PrometheusHandle::render)
+            .unwrap_or_default()
     }
 }
 
 fn subscription(status: &SubscriptionStatus) -> Value {
     let state = match status {
         SubscriptionStatus { paused: true, .. } => "paused",
-        SubscriptionStatus { lanes_parked: 1.., .. } => "parked",
-        SubscriptionStatus { lanes_retrying: 1.., .. } => "retrying",
+        SubscriptionStatus {
+            lanes_parked: 1.., ..
+        } => "parked",
+        SubscriptionStatus {
+            lanes_retrying: 1..,
+            ..
+        } => "retrying",
         _ => "running",
     };
     json!({

@@ -21,6 +21,7 @@ pub use builder::{Builder, Server, create_keys};
 pub use failure::{Class, Failure};
 pub use quivive_app::kernel::Kernel;
 pub use quivive_app::{Request, Settings};
+pub use quivive_delivery::BoxFuture;
 pub use quivive_delivery::subscriber::{Filter, Handler, Outcome, Received, Subscription};
 pub use start::StartError;
 pub use {quivive_app as app, quivive_delivery as delivery, quivive_domain as domain};

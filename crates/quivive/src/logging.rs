@@ -20,10 +20,9 @@ pub enum Lines {
 pub fn init(log: &Log) -> Lines {
     let terminal = std::io::stderr().is_terminal();
     let lines = match log.format {
-        Format::Text => Lines::Text,
-        Format::Json => Lines::Json,
         Format::Auto if terminal => Lines::Text,
-        Format::Auto => Lines::Json,
+        Format::Text => Lines::Text,
+        Format::Auto | Format::Json => Lines::Json,
     };
     let layer = match lines {
         Lines::Json => fmt::layer()
@@ -33,16 +32,27 @@ pub fn init(log: &Log) -> Lines {
             .with_span_list(false)
             .with_writer(std::io::stderr)
             .boxed(),
-        Lines::Text => fmt::layer().with_ansi(terminal && !no_color()).with_writer(std::io::stderr).boxed(),
+        Lines::Text => fmt::layer()
+            .with_ansi(terminal && !no_color())
+            .with_writer(std::io::stderr)
+            .boxed(),
     };
-    let _ = tracing_subscriber::registry().with(layer.with_filter(log.level.clone())).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(log.level.clone()))
+        .try_init();
     lines
 }
 
 /// For a command that asks one thing: warnings alone, and no times.
 pub fn init_for_command() {
     let ansi = std::io::stderr().is_terminal() && !no_color();
-    let layer = fmt::layer().without_time().with_target(false).with_ansi(ansi).with_writer(std::io::stderr);
+    let layer = fmt::layer()
+        .without_time()
+        .with_target(false)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr);
     let quiet = Targets::new().with_default(LevelFilter::WARN);
-    let _ = tracing_subscriber::registry().with(layer.with_filter(quiet)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(quiet))
+        .try_init();
 }

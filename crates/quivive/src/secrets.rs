@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 use crate::private;
 
 /// How long the link of the first minute serves.
-const SETUP_LIFETIME: Duration = Duration::from_secs(30 * 60);
+const SETUP_LIFETIME: Duration = Duration::from_mins(30);
 
 /// Random bytes in a secret: nobody guesses one.
 const SECRET_BYTES: usize = 32;
@@ -64,7 +64,8 @@ impl SetupLink {
     /// The link, while it serves. A secret: for a terminal or a private file.
     pub(crate) fn url(&self, public_url: &str) -> Option<String> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().map(|open| format!("{public_url}/setup?token={}", open.token.expose_secret()))
+        open.as_ref()
+            .map(|open| format!("{public_url}/setup?token={}", open.token.expose_secret()))
     }
 
     /// Writes the link where the owner alone reads it, and says where.
@@ -84,13 +85,21 @@ impl Setup for SetupLink {
     fn admits(&self, token: &str) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.as_ref().is_some_and(|open| {
-            let genuine = open.token.expose_secret().as_bytes().ct_eq(token.as_bytes());
+            let genuine = open
+                .token
+                .expose_secret()
+                .as_bytes()
+                .ct_eq(token.as_bytes());
             bool::from(genuine) && self.clock.now() < open.until
         })
     }
 
     fn done(&self) {
-        let served = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let served = self
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if served.is_some() {
             self.forget_file();
         }
@@ -102,7 +111,10 @@ pub(crate) fn mailbox_key(data: &Path, ids: &dyn Ids) -> io::Result<SecretString
     let path = data.join(MAILBOX_FILE);
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     let kept = kept.trim();
-    if URL_SAFE_NO_PAD.decode(kept).is_ok_and(|bytes| bytes.len() == SECRET_BYTES) {
+    if URL_SAFE_NO_PAD
+        .decode(kept)
+        .is_ok_and(|bytes| bytes.len() == SECRET_BYTES)
+    {
         return Ok(SecretString::from(kept));
     }
     let key = random(ids);
@@ -149,16 +161,22 @@ mod tests {
         let clock = Arc::new(Set::default());
         let link = SetupLink::new(&data, true, &Counting, Arc::<Set>::clone(&clock));
         let url = link.url("http://localhost:8080").unwrap();
-        let token = url.strip_prefix("http://localhost:8080/setup?token=").unwrap();
+        let token = url
+            .strip_prefix("http://localhost:8080/setup?token=")
+            .unwrap();
         let file = link.write(&url).unwrap().to_owned();
         assert!(link.admits(token));
-        assert!(!link.admits("") && !link.admits(&token[1..]) && !link.admits(&token.to_lowercase()));
+        assert!(
+            !link.admits("") && !link.admits(&token[1..]) && !link.admits(&token.to_lowercase())
+        );
         clock.0.store(30 * 60, Ordering::Relaxed);
         assert!(!link.admits(token), "its time is over");
         clock.0.store(0, Ordering::Relaxed);
         assert!(file.exists());
         link.done();
-        assert!(!link.admits(token) && link.url("http://localhost:8080").is_none() && !file.exists());
+        assert!(
+            !link.admits(token) && link.url("http://localhost:8080").is_none() && !file.exists()
+        );
         let none = SetupLink::new(&data, false, &Counting, clock);
         assert!(!none.admits(token) && none.url("").is_none());
         let _ = std::fs::remove_dir_all(data);
@@ -171,10 +189,19 @@ mod tests {
         let key = mailbox_key(&data, &Counting).unwrap();
         let path = data.join(MAILBOX_FILE);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), key.expose_secret());
-        assert_eq!(mailbox_key(&data, &Counting).unwrap().expose_secret(), key.expose_secret());
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap().trim(),
+            key.expose_secret()
+        );
+        assert_eq!(
+            mailbox_key(&data, &Counting).unwrap().expose_secret(),
+            key.expose_secret()
+        );
         std::fs::write(&path, "short").unwrap();
-        assert_eq!(mailbox_key(&data, &Counting).unwrap().expose_secret().len(), 43);
+        assert_eq!(
+            mailbox_key(&data, &Counting).unwrap().expose_secret().len(),
+            43
+        );
         let _ = std::fs::remove_dir_all(data);
     }
 }

@@ -111,7 +111,11 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
 /// Takes the address without accepting yet, so that a port in use is told before anything else happens.
 fn bind(address: SocketAddr) -> Result<(TcpSocket, SocketAddr), StartError> {
     let bound = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         // A restart need not wait for connections of the last run to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -136,14 +140,22 @@ impl Running {
     ) -> Result<Self, StartError> {
         let connections = Tasks::new();
         let data = &plan.directories.data;
-        control::listen(data, server.desk(), &connections).map_err(|source| StartError::Directory {
-            path: data.clone(),
-            source,
+        control::listen(data, server.desk(), &connections).map_err(|source| {
+            StartError::Directory {
+                path: data.clone(),
+                source,
+            }
         })?;
         if let Some((socket, address)) = management {
             let router = management::router(Arc::clone(&server.health) as Arc<dyn Operation>);
             let limit = management::MAX_CONNECTIONS;
-            connections::accept(listen(socket, address)?, router, limit, plan.drain, &connections);
+            connections::accept(
+                listen(socket, address)?,
+                router,
+                limit,
+                plan.drain,
+                &connections,
+            );
         }
         let listener = listen(socket, plan.listen)?;
         let limit = connections::affordable(plan.max_connections);
@@ -168,7 +180,9 @@ impl Running {
 }
 
 fn listen(socket: TcpSocket, address: SocketAddr) -> Result<TcpListener, StartError> {
-    socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })
+    socket
+        .listen(BACKLOG)
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// Says that it is ready, and how to go on. Secrets are for a terminal or a private file, never for a log.
@@ -177,7 +191,10 @@ fn announce(plan: &Plan, server: &Server, lines: Lines) {
     let mut stderr = std::io::stderr();
     let link = server.setup.url(&plan.public_url);
     if stderr.is_terminal() && lines == Lines::Text {
-        let key = server.mailbox_key.as_ref().map_or("", |key| key.expose_secret());
+        let key = server
+            .mailbox_key
+            .as_ref()
+            .map_or("", |key| key.expose_secret());
         let text = banner(plan, server, key, link.as_deref()).text();
         // Who closed the terminal does not read it.
         let _ = stderr.write_all(text.as_bytes());
@@ -205,11 +222,18 @@ fn announce(plan: &Plan, server: &Server, lines: Lines) {
             path = %path.display(),
             "no administrator yet: open the link in this file within 30 minutes, or run `quivive admin create`"
         ),
-        Err(error) => tracing::warn!(%error, "no administrator yet, and the link could not be written: run `quivive admin create`"),
+        Err(error) => {
+            tracing::warn!(%error, "no administrator yet, and the link could not be written: run `quivive admin create`");
+        }
     }
 }
 
-fn banner<'a>(plan: &'a Plan, server: &'a Server, key: &'a str, setup: Option<&'a str>) -> Banner<'a> {
+fn banner<'a>(
+    plan: &'a Plan,
+    server: &'a Server,
+    key: &'a str,
+    setup: Option<&'a str>,
+) -> Banner<'a> {
     let migrated = server.migrated();
     let opened = server.opened();
     Banner {

@@ -34,7 +34,10 @@ pub enum StartError {
     #[error("the keys in {directory} are not those this database was used with: {name} differs", directory = .directory.display())]
     OtherKeys { directory: PathBuf, name: String },
     #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error(transparent)]
     Catalogue(#[from] Duplicate),
     #[error("the subscriptions cannot be started")]
@@ -57,10 +60,11 @@ pub enum StartError {
 impl StartError {
     fn class(&self) -> Class {
         match self {
-            Self::Directory { source, .. } | Self::Listen { source, .. } => class_of(source),
+            Self::Directory { source, .. }
+            | Self::Listen { source, .. }
+            | Self::Letters(LetterError::Read { source, .. }) => class_of(source),
             Self::Keys(error) => class_of_keys(error),
             Self::Database(error) => class_of_database(error),
-            Self::Letters(LetterError::Read { source, .. }) => class_of(source),
             Self::Fault(fault) => class_of_fault(fault),
             Self::Runtime(_) => Class::Unavailable,
             Self::NoDirectory
@@ -121,7 +125,11 @@ pub(crate) fn class_of_database(error: &OpenError) -> Class {
         OpenError::InUse { .. } => Class::Busy,
         OpenError::File { source, .. } => class_of(source),
         OpenError::Newer { .. } | OpenError::Migrations => Class::Config,
-        OpenError::Migration { .. } | OpenError::Dangling { .. } | OpenError::Head { .. } | OpenError::Unsound(_) | OpenError::Database(_) => Class::Io,
+        OpenError::Migration { .. }
+        | OpenError::Dangling { .. }
+        | OpenError::Head { .. }
+        | OpenError::Unsound(_)
+        | OpenError::Database(_) => Class::Io,
         OpenError::Thread(_) => Class::Unavailable,
     }
 }

@@ -32,6 +32,6 @@ mod statements;
 mod writer;
 
 pub use migrate::Migrated;
-pub use quivive_store::Migration;
 pub use open::{COMMIT_QUEUE, OpenError, READERS, SqliteOptions};
+pub use quivive_store::Migration;
 pub use sqlite::Sqlite;

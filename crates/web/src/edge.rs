@@ -7,16 +7,19 @@
 //!
 //! The list is matched here, on the path that the router sees, so that it holds under a prefix, too.
 
-use std::collections::HashMap;
+mod places;
+mod refused;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use metrics::{Unit, describe_counter, describe_histogram};
 use tokio::time::Instant;
 
 use crate::cors::{self, Cors};
@@ -24,8 +27,12 @@ use crate::host::{self, Hosts};
 use crate::limits::{Family, Limits, Standing};
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
-use crate::routes::{Authority, ROUTES, Route};
+use crate::routes::{Authority, Route};
 use crate::{Web, auth, headers, html};
+
+pub(crate) use places::Behind;
+use places::{Place, Places, page_family};
+use refused::Refused;
 
 /// Of all header fields together, in bytes. Proxies allow 8 KiB a line; nothing of ours needs one.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -36,19 +43,7 @@ pub(crate) struct Edge {
     hosts: Hosts,
     cors: Cors,
     limits: Option<Limits>,
-    /// The list by path, but for those with a parameter.
-    exact: HashMap<&'static str, Vec<&'static Route>>,
-    patterns: Vec<&'static Route>,
-}
-
-/// What stands behind the edge: the layer is put around each by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// Only what the list names.
-    Api,
-    Pages,
-    /// The end of all routes.
-    Nothing,
+    places: Places,
 }
 
 /// One request, as much of it as its answer needs.
@@ -60,32 +55,26 @@ struct Visit {
     wants_html: bool,
 }
 
-/// Where a request goes.
-#[derive(Clone, Copy)]
-enum Place {
-    Listed(&'static Route),
-    /// A path of the list, with another method.
-    OtherMethod,
-    /// A route of the API that the list does not name.
-    Unlisted,
-    Page,
-    Nowhere,
-}
-
 impl Edge {
     pub(crate) fn new(web: Arc<Web>) -> Self {
-        let (patterns, plain): (Vec<_>, Vec<_>) =
-            ROUTES.iter().partition(|route| route.path.contains('{'));
-        let mut exact: HashMap<_, Vec<_>> = HashMap::new();
-        for route in plain {
-            exact.entry(route.path).or_default().push(route);
-        }
+        describe_counter!(
+            "quivive_requests_rejected_total",
+            "Requests that the edge refused, by the code of the problem."
+        );
+        describe_counter!(
+            "quivive_rate_limited_total",
+            "Requests over the limit of their family."
+        );
+        describe_histogram!(
+            "quivive_http_request_seconds",
+            Unit::Seconds,
+            "From a request's headers to its answer's, by route and class of status."
+        );
         Self {
             hosts: Hosts::new(&web.options),
             cors: Cors::new(&web.options.cors_origins),
             limits: web.options.rate_limits.then(Limits::new),
-            exact,
-            patterns,
+            places: Places::new(),
             web,
         }
     }
@@ -97,47 +86,11 @@ impl Edge {
             context: RequestContext::read(request, trusted, id, Instant::now()),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            place: match behind {
-                Behind::Api => self.listed(request.method(), request.uri().path()),
-                Behind::Pages => Place::Page,
-                Behind::Nothing => Place::Nowhere,
-            },
+            place: self
+                .places
+                .place(behind, request.method(), request.uri().path()),
             wants_html: wants_html(request),
         }
-    }
-
-    fn listed(&self, method: &Method, path: &str) -> Place {
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
-        let mut known = false;
-        for route in self.routes_of(path) {
-            if route.method == *method {
-                return Place::Listed(route);
-            }
-            known = true;
-        }
-        if known {
-            Place::OtherMethod
-        } else {
-            Place::Unlisted
-        }
-    }
-
-    /// The routes of a path. One without a parameter wins, as it does in the router.
-    fn routes_of<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'static Route> + 'a {
-        let exact = self.exact.get(path).map_or(&[][..], Vec::as_slice);
-        let patterns: &[&'static Route] = if exact.is_empty() {
-            &self.patterns
-        } else {
-            &[]
-        };
-        exact
-            .iter()
-            .chain(patterns.iter().filter(|route| fits(route.path, path)))
-            .copied()
     }
 
     /// The checks, in their order. What passes is counted against the limit; what does not is counted as refused.
@@ -160,7 +113,7 @@ impl Edge {
         match visit.place {
             Place::Listed(route) => self.authorise(route.authority, request, visit).await?,
             Place::OtherMethod => {
-                return Err(Refused::Method(self.allowed(visit.uri.path())).into());
+                return Err(Refused::Method(self.places.allowed(visit.uri.path())).into());
             }
             Place::Unlisted => return Err(Problem::new(Code::NotFound).into()),
             Place::Page | Place::Nowhere => {}
@@ -230,18 +183,6 @@ impl Edge {
         }
     }
 
-    /// For the header `Allow`.
-    fn allowed(&self, path: &str) -> HeaderValue {
-        let mut methods: Vec<&str> = Vec::new();
-        for route in self.routes_of(path) {
-            methods.push(route.method.as_str());
-            if route.method == Method::GET {
-                methods.push("HEAD");
-            }
-        }
-        HeaderValue::try_from(methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
-    }
-
     async fn pass(&self, mut request: Request, next: Next, visit: &Visit) -> Response {
         match self.admit(&mut request, visit).await {
             Ok(standing) => {
@@ -296,67 +237,6 @@ pub(crate) async fn edge(
         Problem::new(Code::Internal).into_response()
     });
     edge.finish(answer, &visit, origin)
-}
-
-/// Why a request goes no further.
-enum Refused {
-    Problem(Problem),
-    Limited(Problem, Standing),
-    /// With the methods that the path has.
-    Method(HeaderValue),
-    /// It only wanted to know whether it may.
-    Asked(Response),
-}
-
-impl From<Problem> for Box<Refused> {
-    fn from(problem: Problem) -> Self {
-        Box::new(Refused::Problem(problem))
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let (problem, standing) = match self {
-            Self::Asked(answer) => return answer,
-            Self::Method(allow) => {
-                let mut answer = Problem::new(Code::MethodNotAllowed).into_response();
-                answer.headers_mut().insert(ALLOW, allow);
-                return answer;
-            }
-            Self::Problem(problem) => (problem, None),
-            Self::Limited(problem, standing) => (problem, Some(standing)),
-        };
-        let code = problem.code.meaning().code;
-        metrics::counter!("quivive_requests_rejected_total", "code" => code).increment(1);
-        let mut answer = problem.into_response();
-        if let Some(standing) = standing {
-            standing.write(answer.headers_mut());
-        }
-        answer
-    }
-}
-
-/// Whether a path is one of a pattern's: as many segments, each the same or a parameter's.
-fn fits(pattern: &str, path: &str) -> bool {
-    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (pattern.next(), path.next()) {
-            (None, None) => return true,
-            (Some(wanted), Some(given)) if wanted == given => {}
-            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {}
-            _ => return false,
-        }
-    }
-}
-
-/// How pages are counted: with the routes of the API that do the same.
-fn page_family(method: &Method, path: &str) -> Family {
-    match (method, path) {
-        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Family::Read,
-        (_, "/verify" | "/reset" | "/forgot") => Family::Recovery,
-        (_, "/setup") => Family::Login,
-        _ => Family::Write,
-    }
 }
 
 fn wants_html(request: &Request) -> bool {

@@ -69,11 +69,13 @@ impl Hosts {
         if !self.development {
             return Problem::new(Code::MisdirectedRequest);
         }
-        let asked: String = name.as_str().chars().take(MAX_SHOWN_CHARS).collect();
+        let cut = |text: &str| text.chars().take(MAX_SHOWN_CHARS).collect::<String>();
         let detail = format!(
-            "You asked for {asked}, but this server is configured as {}. In development localhost, 127.0.0.1 and [::1] serve \
-             too, with its port. To serve it under that name, write public_url = \"http://{asked}\" under [server] in quivive.toml.",
-            self.public_url
+            "You asked for {}, but this server is configured as {}. In development localhost, 127.0.0.1 and [::1] serve \
+             too, with its port. To serve under that name, write public_url = \"https://{}\" under [server] in quivive.toml.",
+            cut(name.as_str()),
+            self.public_url,
+            cut(name.host()),
         );
         Problem::with_detail(Code::MisdirectedRequest, detail)
     }
@@ -182,7 +184,7 @@ mod tests {
         for said in [
             "evil.example:8080",
             "http://localhost:8080",
-            "public_url = \"http://evil.example:8080\"",
+            "public_url = \"https://evil.example\"",
         ] {
             assert!(problem.detail.contains(said), "{}", problem.detail);
         }

@@ -3,10 +3,10 @@
 //! A route parses, calls [`quivive_app::Kernel::execute`], and maps the reply or the refusal to an answer. Nothing here
 //! decides anything about identity.
 //!
-//! **The way of a request.** [`edge`] gives it an id and a context ([`request`]), checks its host ([`host`]), counts it
-//! ([`limits`]) and asks for the authority that the list of routes demands ([`routes::ROUTES`], [`auth`]). The handler's
-//! extractor lets only a strict body through ([`json`]). On the way out the edge writes problems ([`problem`]) and the
-//! headers that every answer has ([`headers`]).
+//! **The way of a request.** `edge` gives it an id and a context ([`request`]), checks its host (`host`), counts it
+//! ([`limits`]) and asks for the authority that the list of routes demands ([`routes::ROUTES`], `auth`). The handler's
+//! extractor lets only a strict body through (`json`). On the way out the edge writes problems ([`problem`]) and the
+//! headers that every answer has (`headers`).
 //!
 //! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, its line in the family's
 //! `router()`, and its line in the list. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.

@@ -161,13 +161,23 @@ impl Standing {
 }
 
 type Key = (Source, Family);
-type Shard = Mutex<HashMap<Key, Counter>>;
+
+/// A part of the table.
+#[derive(Default)]
+struct Shard {
+    counters: HashMap<Key, Counter>,
+    /// When idle entries were last looked for.
+    swept_ms: u64,
+}
+
+/// A full shard looks for idle entries no more often than that.
+const SWEEP_MS: u64 = 1_000;
 
 /// Counts requests.
 pub(crate) struct Limits {
     born: Instant,
     hasher: RandomState,
-    shards: [Shard; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Limits {
@@ -175,7 +185,7 @@ impl Limits {
         Self {
             born: Instant::now(),
             hasher: RandomState::new(),
-            shards: std::array::from_fn(|_| Shard::default()),
+            shards: std::array::from_fn(|_| Mutex::default()),
         }
     }
 
@@ -191,10 +201,10 @@ impl Limits {
         let mut table = self.shards[usize::try_from(shard).unwrap_or(0)]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if !table.contains_key(&key) {
-            make_room(&mut table, now_ms);
+        if !table.counters.contains_key(&key) {
+            table.make_room(now_ms);
         }
-        let counter = table.entry(key).or_insert(Counter {
+        let counter = table.counters.entry(key).or_insert(Counter {
             began_ms: now_ms,
             count: 0,
             previous: 0,
@@ -219,21 +229,21 @@ impl Limits {
     }
 }
 
-/// Keeps a shard within its share: idle entries go, else the least used of a few.
-fn make_room(table: &mut HashMap<Key, Counter>, now_ms: u64) {
-    if table.len() < MAX_ENTRIES / SHARDS {
-        return;
-    }
-    table.retain(|_, counter| !counter.is_idle(now_ms));
-    if table.len() < MAX_ENTRIES / SHARDS {
-        return;
-    }
-    let least = table
-        .iter()
-        .take(SAMPLE)
-        .min_by_key(|(_, counter)| counter.weight(now_ms));
-    if let Some(key) = least.map(|(key, _)| *key) {
-        table.remove(&key);
+impl Shard {
+    /// Keeps the shard within its share: idle entries go, else the least used of a few.
+    fn make_room(&mut self, now_ms: u64) {
+        let full = |shard: &Self| shard.counters.len() >= MAX_ENTRIES / SHARDS;
+        if full(self) && now_ms >= self.swept_ms + SWEEP_MS {
+            self.swept_ms = now_ms;
+            self.counters.retain(|_, counter| !counter.is_idle(now_ms));
+        }
+        if full(self) {
+            let few = self.counters.iter().take(SAMPLE);
+            let least = few
+                .min_by_key(|(_, counter)| counter.weight(now_ms))
+                .map(|(key, _)| *key);
+            least.map(|key| self.counters.remove(&key));
+        }
     }
 }
 
@@ -340,7 +350,7 @@ mod tests {
             limits
                 .shards
                 .iter()
-                .map(|s| s.lock().unwrap().len())
+                .map(|s| s.lock().unwrap().counters.len())
                 .sum::<usize>()
         };
         assert!(entries() <= MAX_ENTRIES, "{}", entries());

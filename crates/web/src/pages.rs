@@ -2,7 +2,7 @@
 //!
 //! Pages are written on the server and work without JavaScript. They hold no session and set no cookie: what a page may do
 //! comes with the token in a letter's link. A GET changes nothing, whoever opens it; a form does, and only if one of our
-//! own pages sent it ([`form`]). A form that was accepted answers with a redirect, so that a reload sends nothing twice.
+//! own pages sent it (`pages/form.rs`). A form that was accepted answers with a redirect, so that a reload sends nothing twice.
 //!
 //! Not here: any decision about identity. A page parses, calls [`quivive_app::Kernel::execute`], and shows what came of it.
 
@@ -36,6 +36,7 @@ type Shared = Arc<Web>;
 pub fn router(web: Arc<Web>) -> Router {
     Router::new()
         .merge(home::routes())
+        .merge(assets::routes())
         .merge(verify::routes())
         .merge(reset::routes())
         .merge(forgot::routes())

@@ -2,7 +2,7 @@
 //! explains it.
 //!
 //! A handler says *what* is wrong, with [`Problem`]; the edge, which every answer passes, adds the address of the page, the
-//! instance and the request's id ([`Problem::render`]).
+//! instance and the request's id (`Problem::render`).
 
 use std::borrow::Cow;
 

@@ -34,7 +34,10 @@ fn marks(scene: &Scene) -> u32 {
 #[tokio::test]
 async fn an_attempt_and_one_outcome_in_order_under_one_workflow_id() {
     let scene = scene().by_owner();
-    let told = scene.when(Toy::commits(&scene, |cx, account| cx.fenced(account))).await.succeeded();
+    let told = scene
+        .when(Toy::commits(&scene, |cx, account| cx.fenced(account)))
+        .await
+        .succeeded();
 
     let (attempted, outcome) = (&told.events[0], &told.events[1]);
     assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.succeeded"]);
@@ -47,11 +50,19 @@ async fn an_attempt_and_one_outcome_in_order_under_one_workflow_id() {
         assert_eq!(envelope.subject, Some(scene.user.to_string()));
         assert_eq!(envelope.workflow_id, attempted.envelope.workflow_id);
         assert_eq!(envelope.correlation_id, attempted.envelope.workflow_id);
-        assert_eq!((envelope.actor.kind.as_ref(), envelope.actor.id), ("user", Some(scene.user.0)));
+        assert_eq!(
+            (envelope.actor.kind.as_ref(), envelope.actor.id),
+            ("user", Some(scene.user.0))
+        );
         assert_eq!(envelope.request_id, attempted.envelope.request_id);
-        assert!(envelope.request_id.is_some() && event.context.is_some(), "where it came from is sealed");
+        assert!(
+            envelope.request_id.is_some() && event.context.is_some(),
+            "where it came from is sealed"
+        );
     }
-    assert!(attempted.personal.is_some() && !String::from_utf8_lossy(&attempted.body).contains("toy@"));
+    assert!(
+        attempted.personal.is_some() && !String::from_utf8_lossy(&attempted.body).contains("toy@")
+    );
 }
 
 #[tokio::test]
@@ -63,7 +74,11 @@ async fn a_refusal_leaves_its_commit() {
         commit.write(mark()).fact(&Noted { number: 1 });
         Box::pin(std::future::ready(refuse_with(Refusal::Unwanted, commit)))
     });
-    scene.when(toy).await.refused(Refusal::Unwanted).raised(&["toy.noted"]);
+    scene
+        .when(toy)
+        .await
+        .refused(Refusal::Unwanted)
+        .raised(&["toy.noted"]);
     assert_eq!(marks(&scene), 1);
 }
 
@@ -80,7 +95,9 @@ async fn a_panic_is_failed_with_internal() {
 #[tokio::test]
 async fn a_fault_is_failed_with_internal_and_told_as_a_fault() {
     let scene = scene();
-    let toy = Toy::new(&scene, |_| Box::pin(std::future::ready(Err(Fault::NoSpace))));
+    let toy = Toy::new(&scene, |_| {
+        Box::pin(std::future::ready(Err(Fault::NoSpace)))
+    });
     let told = scene.when(toy).await;
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
     assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.failed"]);
@@ -92,7 +109,9 @@ fn hashing(scene: &Scene) -> Toy {
     Toy::new(scene, |cx| {
         Box::pin(async move {
             let account = cx.account_of_subject().await?.expect("it is there");
-            cx.passwords.verify(&password(PASSWORD), account.password.as_ref()).await?;
+            cx.passwords
+                .verify(&password(PASSWORD), account.password.as_ref())
+                .await?;
             cx.passwords.hash(&password(PASSWORD)).await?;
             succeed(cx.fenced(&account), Succeeded { done: true }, ())
         })
@@ -104,7 +123,11 @@ async fn a_missed_guard_is_decided_again_without_hashing_again() {
     let scene = scene();
     let user = scene.user;
     scene.world.meanwhile("toy.succeeded", 1, move |state| {
-        state.accounts.get_mut(&user).expect("there").security_version += 1;
+        state
+            .accounts
+            .get_mut(&user)
+            .expect("there")
+            .security_version += 1;
     });
     let toy = hashing(&scene);
     scene.when(toy.clone()).await.succeeded();
@@ -119,7 +142,11 @@ async fn a_guard_that_always_misses_is_failed_with_conflict_after_three_decision
     let scene = scene();
     let user = scene.user;
     scene.world.meanwhile("toy.succeeded", 9, move |state| {
-        state.accounts.get_mut(&user).expect("there").security_version += 1;
+        state
+            .accounts
+            .get_mut(&user)
+            .expect("there")
+            .security_version += 1;
     });
     let toy = hashing(&scene);
     let told = scene.when(toy.clone()).await;
@@ -132,7 +159,9 @@ async fn a_guard_that_always_misses_is_failed_with_conflict_after_three_decision
 #[tokio::test]
 async fn an_attempt_that_another_closed_is_not_decided_again_and_appends_nothing() {
     let scene = scene();
-    scene.world.meanwhile("toy.succeeded", 1, |state| state.attempts.clear());
+    scene
+        .world
+        .meanwhile("toy.succeeded", 1, |state| state.attempts.clear());
     let mark = mark(&scene);
     let toy = Toy::commits(&scene, move |_, _| {
         let mut commit = Commit::default();
@@ -149,9 +178,15 @@ async fn an_attempt_that_another_closed_is_not_decided_again_and_appends_nothing
 async fn without_its_attempt_an_outcome_is_not_written_and_the_fault_is_told() {
     let scene = scene();
     scene.world.fail("toy.attempted", 9, Fault::NoSpace);
-    let told = scene.when(Toy::commits(&scene, |_, _| Commit::default())).await;
+    let told = scene
+        .when(Toy::commits(&scene, |_, _| Commit::default()))
+        .await;
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
-    let told = scene.when(Toy::new(&scene, |_| Box::pin(async { panic!("on purpose") }))).await;
+    let told = scene
+        .when(Toy::new(&scene, |_| {
+            Box::pin(async { panic!("on purpose") })
+        }))
+        .await;
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
     let told = scene.when(Toy::guessing(&scene)).await;
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
@@ -165,7 +200,9 @@ async fn a_client_that_goes_away_changes_nothing() {
     let toy = Toy::commits(&scene, |cx, account| cx.fenced(account));
     {
         let mut execute = Box::pin(scene.kernel.execute(toy, scene.request.clone()));
-        let poll = execute.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let poll = execute
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(poll, Poll::Pending));
         assert!(scene.world.log().is_empty(), "it has hardly begun");
     }
@@ -178,7 +215,10 @@ async fn a_full_hashing_queue_is_told_before_anything_is_written() {
     let scene = scene();
     scene.world.hashing_places(0);
     let told = scene.when(hashing(&scene)).await;
-    assert!(matches!(told.answer, Err(Failure::Fault(Fault::Busy { .. }))));
+    assert!(matches!(
+        told.answer,
+        Err(Failure::Fault(Fault::Busy { .. }))
+    ));
     assert!(scene.world.log().is_empty());
 }
 
@@ -194,9 +234,15 @@ async fn facts_and_triples_of_their_own_are_caused_by_the_outcome() {
     let told = scene.when(toy).await.succeeded();
     told.raised(&["toy.noted", "user.lock.attempted", "user.lock.succeeded"]);
 
-    let (attempted, outcome) = (event(&scene.world, "toy.attempted"), event(&scene.world, "toy.succeeded"));
+    let (attempted, outcome) = (
+        event(&scene.world, "toy.attempted"),
+        event(&scene.world, "toy.succeeded"),
+    );
     assert_eq!(attempted.envelope.actor.kind, "anonymous");
-    assert_eq!((&*outcome.envelope.actor.kind, outcome.envelope.actor.id), ("user", Some(scene.user.0)));
+    assert_eq!(
+        (&*outcome.envelope.actor.kind, outcome.envelope.actor.id),
+        ("user", Some(scene.user.0))
+    );
     for (kind, actor) in [
         ("toy.noted", "user"),
         ("user.lock.attempted", "system"),
@@ -206,20 +252,29 @@ async fn facts_and_triples_of_their_own_are_caused_by_the_outcome() {
         assert_eq!(envelope.actor.kind, actor, "{kind}");
         assert_eq!(envelope.causation_id, Some(outcome.envelope.id), "{kind}");
         assert_eq!(envelope.key, attempted.envelope.key, "{kind}");
-        assert_eq!(envelope.correlation_id, attempted.envelope.workflow_id, "{kind}");
+        assert_eq!(
+            envelope.correlation_id, attempted.envelope.workflow_id,
+            "{kind}"
+        );
     }
 }
 
 fn counters(scene: &Scene, change: impl FnOnce(&mut Guesses)) {
     let id: Uuid = scene.user.0;
-    scene.world.change(|state| change(state.guesses.get_mut(&id).expect("open")));
+    scene
+        .world
+        .change(|state| change(state.guesses.get_mut(&id).expect("open")));
 }
 
 #[tokio::test]
 async fn a_guess_is_reserved_in_the_commit_of_the_attempt() {
     let scene = scene();
     scene.world.meanwhile("toy.succeeded", 1, |state| {
-        assert!(state.guesses.values().all(|g| g.reserved == 1), "{:?}", state.guesses);
+        assert!(
+            state.guesses.values().all(|g| g.reserved == 1),
+            "{:?}",
+            state.guesses
+        );
     });
     scene.when(Toy::guessing(&scene)).await.succeeded();
 }
@@ -231,7 +286,10 @@ async fn while_every_place_is_taken_a_guess_waits() {
     let (other, waiting) = (scene.clone(), scene.clone());
     let release = async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(other.world.log().is_empty(), "nothing is begun without a place");
+        assert!(
+            other.world.log().is_empty(),
+            "nothing is begun without a place"
+        );
         counters(&other, |g| g.reserved = 4);
     };
     let (told, ()) = tokio::join!(waiting.when(Toy::guessing(&waiting)), release);
@@ -243,10 +301,19 @@ async fn a_guess_waits_no_longer_than_its_patience() {
     let scene = scene();
     counters(&scene, |g| g.reserved = 5);
     let began = (tokio::time::Instant::now(), std::time::Instant::now());
-    scene.when(Toy::guessing(&scene)).await.refused(Refusal::Closed);
+    scene
+        .when(Toy::guessing(&scene))
+        .await
+        .refused(Refusal::Closed);
     let waited = began.0.elapsed();
-    assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(4), "{waited:?}");
-    assert!(began.1.elapsed() < Duration::from_secs(1), "by the runtime's clock, not the machine's");
+    assert!(
+        waited >= Duration::from_secs(3) && waited < Duration::from_secs(4),
+        "{waited:?}"
+    );
+    assert!(
+        began.1.elapsed() < Duration::from_secs(1),
+        "by the runtime's clock, not the machine's"
+    );
 }
 
 #[tokio::test]
@@ -269,7 +336,10 @@ async fn a_place_that_another_took_first_is_asked_for_again() {
         let path = state.guesses.get_mut(&user).expect("open");
         (path.reserved, path.wrong) = (5, 5);
     });
-    scene.when(Toy::guessing(&scene)).await.refused(Refusal::Closed);
+    scene
+        .when(Toy::guessing(&scene))
+        .await
+        .refused(Refusal::Closed);
     assert_eq!(scene.world.missed(), ["guess reserve"]);
     assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.failed"]);
 }
@@ -293,9 +363,16 @@ async fn many_at_once_each_get_one_outcome() {
     };
     let told = futures_util::future::join_all((0..20).map(grants)).await;
     let won = told.iter().filter(|t| t.answer.is_ok()).count();
-    let lost = told.iter().filter(|t| matches!(t.answer, Err(Failure::Conflict))).count();
+    let lost = told
+        .iter()
+        .filter(|t| matches!(t.answer, Err(Failure::Conflict)))
+        .count();
     assert_eq!(won + lost, 20);
-    assert_eq!(scene.account().security_version as usize, 1 + won, "each grant saw the one before");
+    assert_eq!(
+        scene.account().security_version as usize,
+        1 + won,
+        "each grant saw the one before"
+    );
     let kinds = scene.world.kinds();
     assert_eq!(kinds.iter().filter(|k| *k == "toy.attempted").count(), 20);
     assert_eq!(kinds.iter().filter(|k| *k == "toy.succeeded").count(), won);

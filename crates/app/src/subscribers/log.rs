@@ -32,3 +32,24 @@ fn handle(event: &Received) -> BoxFuture<'_, Outcome> {
     }
     Box::pin(std::future::ready(Outcome::Done))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{account, given};
+
+    #[tokio::test]
+    async fn every_event_is_done_and_opens_nothing_personal() {
+        let scene = given(account().verified());
+        scene.signed_in().await;
+        let subscription = subscription();
+        assert!(!subscription.personal, "a line holds nothing personal");
+        let outcomes = scene.deliver(&subscription).await;
+        assert_eq!(outcomes.len(), scene.world.log().len());
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::Done))
+        );
+    }
+}

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
+use crate::workflows::operators::bootstrap_administrator;
 
 pub fn subscription(access: Arc<Access>) -> Subscription {
     let filter = Filter::Matching(vec![
@@ -43,7 +44,74 @@ fn forget(access: &Access, event: &Received) {
         access.forget(ended.session_id);
     } else if let Ok(ended) = event.decode::<SessionEvicted>() {
         access.forget(ended.session_id);
+    } else if let Ok(made) = event.decode::<bootstrap_administrator::Succeeded>() {
+        // All bootstraps share a key, so its subject names nobody.
+        access.forget_account(made.user_id);
     } else if let Some(account) = event.envelope().subject.as_deref().and_then(|s| Uuid::parse_str(s).ok()) {
         access.forget_account(UserId(account));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::sessions::Tokens;
+    use crate::testing::{NEW_PASSWORD, Scene, account, given, password};
+    use crate::workflows::operators::bootstrap_administrator::{BootstrapAdministrator, Method};
+    use crate::workflows::sessions::log_out::LogOut;
+
+    async fn knows(access: &Access, tokens: &Tokens) -> bool {
+        access
+            .authenticate(tokens.access_token.expose_secret())
+            .await
+            .expect("no fault")
+            .is_some()
+    }
+
+    /// Two sessions that are remembered.
+    async fn remembered() -> (Scene, Arc<Access>, Tokens, Tokens) {
+        let scene = given(account().verified());
+        let (one, two) = (scene.signed_in().await, scene.signed_in().await);
+        let access = Arc::new(Access::new(Arc::clone(scene.kernel.families())));
+        assert!(knows(&access, &one).await && knows(&access, &two).await);
+        (scene, access, one, two)
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_is_forgotten_at_once() {
+        let (scene, access, one, two) = remembered().await;
+        let token = Some(one.refresh_token.expose_secret());
+        let log_out = LogOut::resolve(scene.kernel.families(), None, token)
+            .await
+            .unwrap()
+            .unwrap();
+        scene.when(log_out).await.succeeded();
+        assert!(
+            knows(&access, &one).await,
+            "until the subscriber hears of it"
+        );
+        scene.deliver(&subscription(Arc::clone(&access))).await;
+        assert!(!knows(&access, &one).await);
+        assert!(knows(&access, &two).await);
+    }
+
+    #[tokio::test]
+    async fn a_bootstrap_is_felt_at_once_too() {
+        let (scene, access, one, two) = remembered().await;
+        let bootstrap = BootstrapAdministrator {
+            email: "ada@example.org".to_owned(),
+            password: password(NEW_PASSWORD),
+            method: Method::Command,
+        };
+        scene.when(bootstrap).await.succeeded();
+        // Its outcome alone, without the sessions that it ended.
+        let outcome = Subscription {
+            filter: Filter::Matching(vec!["AdministratorBootstrapSucceeded"]),
+            ..subscription(Arc::clone(&access))
+        };
+        scene.deliver(&outcome).await;
+        assert!(!knows(&access, &one).await && !knows(&access, &two).await);
     }
 }

@@ -1,26 +1,19 @@
-//! The ports of a [`World`]. Each guard is the one that the port's documentation states.
+//! The ports of a [`World`] that a database would serve. Each guard is the one that the port's documentation states.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use quivive_delivery::seal::{SealKey, Vault};
-use quivive_delivery::{BoxFuture, Clock, Expect, Fault, Ids, Time, Write};
+use quivive_delivery::{Expect, Time, Write};
 use quivive_domain::guess::{Admission, AfterWrong, GuessPolicy, Guesses as GuessCounters};
 use quivive_domain::one_time::{OneTimeToken, Purpose};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{
-    Account, AccountState, Address, FamilyId, Password, PasswordHash, Role, SessionId, TokenId, UserId,
+    Account, AccountState, Address, FamilyId, PasswordHash, Role, SessionId, TokenId, UserId,
 };
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{RefreshRow, State, World};
 use crate::ports::{
-    AccessClaims, AccessTokens, Accounts, Device, Guesses, HashTicket, KeyRing, Letter, MailError, Mailer,
-    NewDevice, NewRefreshToken, OneTimeTokens, OpenAttempt, OpenAttempts, PasswordHasher, Path, Read,
-    SessionView, Sessions, Verdict,
+    Accounts, Device, Guesses, NewDevice, NewRefreshToken, OneTimeTokens, OpenAttempt,
+    OpenAttempts, Path, Read, SessionView, Sessions,
 };
 
 /// A guard on one row: touched when it is there and fits.
@@ -34,15 +27,6 @@ fn row<T>(row: Option<&mut T>, fits: impl FnOnce(&T) -> bool, change: impl FnOnc
     }
 }
 
-fn sha(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
 fn any(write: Write) -> Write {
     Write {
         expect: Expect::Any,
@@ -52,16 +36,29 @@ fn any(write: Write) -> Write {
 
 impl World {
     /// A write on the account as it was read: it misses when the security version was raised since.
-    fn seen(&self, name: &'static str, account: &Account, change: impl Fn(&mut Account) + Send + Sync + 'static) -> Write {
+    fn seen(
+        &self,
+        name: &'static str,
+        account: &Account,
+        change: impl Fn(&mut Account) + Send + Sync + 'static,
+    ) -> Write {
         let (id, version) = (account.id, account.security_version);
         self.write(name, &[id.0], move |s| {
-            row(s.accounts.get_mut(&id), |a| a.security_version == version, &change)
+            row(
+                s.accounts.get_mut(&id),
+                |a| a.security_version == version,
+                &change,
+            )
         })
     }
 }
 
 fn administrators(state: &State) -> usize {
-    state.accounts.values().filter(|a| a.is_admin() && a.state == AccountState::Active).count()
+    state
+        .accounts
+        .values()
+        .filter(|a| a.is_admin() && a.state == AccountState::Active)
+        .count()
 }
 
 impl Accounts for World {
@@ -71,7 +68,12 @@ impl Accounts for World {
 
     fn by_address(&self, address: &Address) -> Read<'_, Option<Account>> {
         let canonical = address.canonical();
-        self.read(|s| s.accounts.values().find(|a| a.email.canonical() == canonical).cloned())
+        self.read(|s| {
+            s.accounts
+                .values()
+                .find(|a| a.email.canonical() == canonical)
+                .cloned()
+        })
     }
 
     fn administrators(&self) -> Read<'_, u32> {
@@ -79,13 +81,22 @@ impl Accounts for World {
     }
 
     fn password_history(&self, id: UserId, limit: u32) -> Read<'_, Vec<PasswordHash>> {
-        self.read(|s| s.history.get(&id).into_iter().flatten().take(limit as usize).cloned().collect())
+        self.read(|s| {
+            s.history
+                .get(&id)
+                .into_iter()
+                .flatten()
+                .take(limit as usize)
+                .cloned()
+                .collect()
+        })
     }
 
     fn insert(&self, account: &Account) -> Vec<Write> {
         let new = account.clone();
         let insert = self.write("account insert", &[new.id.0], move |s| {
-            let taken = |a: &Account| a.id == new.id || a.email.canonical() == new.email.canonical();
+            let taken =
+                |a: &Account| a.id == new.id || a.email.canonical() == new.email.canonical();
             if s.accounts.values().any(taken) {
                 return 0;
             }
@@ -99,7 +110,13 @@ impl Accounts for World {
         self.seen("account fence", account, |_| {})
     }
 
-    fn set_password(&self, account: &Account, hash: &PasswordHash, keep: u32, _: Time) -> Vec<Write> {
+    fn set_password(
+        &self,
+        account: &Account,
+        hash: &PasswordHash,
+        keep: u32,
+        _: Time,
+    ) -> Vec<Write> {
         let (old, id, hash) = (account.password.clone(), account.id, hash.clone());
         let history = self.write("password_history keep", &[id.0], move |s| {
             let earlier = s.history.entry(id).or_default();
@@ -120,12 +137,18 @@ impl Accounts for World {
 
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write {
         let hash = hash.clone();
-        self.seen("account rehash", account, move |a| a.password = Some(hash.clone()))
+        self.seen("account rehash", account, move |a| {
+            a.password = Some(hash.clone())
+        })
     }
 
     fn verify_address(&self, id: UserId, now: Time) -> Write {
         self.write("account verify_address", &[id.0], move |s| {
-            row(s.accounts.get_mut(&id), |_| true, |a| a.verified_at = a.verified_at.or(Some(now)))
+            row(
+                s.accounts.get_mut(&id),
+                |_| true,
+                |a| a.verified_at = a.verified_at.or(Some(now)),
+            )
         })
     }
 
@@ -190,16 +213,26 @@ impl Guesses for World {
         })
     }
 
-    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time) -> Write {
+    fn wrong(
+        &self,
+        path: Path,
+        policy: &GuessPolicy,
+        lock_until: Option<Time>,
+        now: Time,
+    ) -> Write {
         let (id, policy) = (path.id(), *policy);
         self.write("guess wrong", &[id], move |s| {
             let locks = |g: &GuessCounters| policy.after_wrong(g, now) != AfterWrong::Open;
-            row(s.guesses.get_mut(&id), |g| locks(g) == lock_until.is_some(), |g| {
-                g.wrong += 1;
-                g.in_a_row += 1;
-                g.locks += u32::from(lock_until.is_some());
-                g.locked_until = lock_until.or(g.locked_until);
-            })
+            row(
+                s.guesses.get_mut(&id),
+                |g| locks(g) == lock_until.is_some(),
+                |g| {
+                    g.wrong += 1;
+                    g.in_a_row += 1;
+                    g.locks += u32::from(lock_until.is_some());
+                    g.locked_until = lock_until.or(g.locked_until);
+                },
+            )
         })
     }
 
@@ -207,13 +240,19 @@ impl Guesses for World {
         let id = path.id();
         self.write("guess clear", &[id], move |s| {
             let unlocked = |g: &GuessCounters| g.locked_until.is_none_or(|until| until <= now);
-            row(s.guesses.get_mut(&id), unlocked, |g| *g = open_counters(now))
+            row(s.guesses.get_mut(&id), unlocked, |g| {
+                *g = open_counters(now)
+            })
         })
     }
 
     fn unlock(&self, account: UserId, now: Time) -> Write {
         any(self.write("guess unlock", &[account.0], move |s| {
-            let devices = s.devices.iter().filter(|d| d.account == account).map(|d| d.id.0);
+            let devices = s
+                .devices
+                .iter()
+                .filter(|d| d.account == account)
+                .map(|d| d.id.0);
             for id in devices.chain([account.0]) {
                 s.guesses.insert(id, open_counters(now));
             }
@@ -228,7 +267,9 @@ fn hour(now: Time) -> i64 {
 
 fn letters(state: &State, account: UserId, kind: &'static str, now: Time) -> u32 {
     let counted = state.letters.get(&(account, kind)).copied();
-    counted.filter(|(at, _)| *at == hour(now)).map_or(0, |(_, count)| count)
+    counted
+        .filter(|(at, _)| *at == hour(now))
+        .map_or(0, |(_, count)| count)
 }
 
 impl OneTimeTokens for World {
@@ -238,17 +279,23 @@ impl OneTimeTokens for World {
 
     fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32> {
         self.read(|s| {
-            let counted = |(t, at): &&(OneTimeToken, Time)| t.account == account && t.purpose == purpose && *at >= since;
+            let counted = |(t, at): &&(OneTimeToken, Time)| {
+                t.account == account && t.purpose == purpose && *at >= since
+            };
             u32::try_from(s.one_time.values().filter(counted).count()).unwrap_or(u32::MAX)
         })
     }
 
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write {
-        any(self.write("one_time_token end_open", &[account.0], move |s| {
-            let tokens = s.one_time.values_mut().map(|(token, _)| token);
-            let open = tokens.filter(|t| t.account == account && t.purpose == purpose && t.used_at.is_none());
-            open.map(|t| t.ended_at = t.ended_at.or(Some(now))).count() as u64
-        }))
+        any(
+            self.write("one_time_token end_open", &[account.0], move |s| {
+                let tokens = s.one_time.values_mut().map(|(token, _)| token);
+                let open = tokens.filter(|t| {
+                    t.account == account && t.purpose == purpose && t.used_at.is_none()
+                });
+                open.map(|t| t.ended_at = t.ended_at.or(Some(now))).count() as u64
+            }),
+        )
     }
 
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write {
@@ -261,7 +308,11 @@ impl OneTimeTokens for World {
     fn redeem(&self, id: TokenId, now: Time) -> Write {
         self.write("one_time_token redeem", &[id.0], move |s| {
             let token = s.one_time.get_mut(&id).map(|(token, _)| token);
-            row(token, |t| t.used_at.is_none() && t.ended_at.is_none(), |t| t.used_at = Some(now))
+            row(
+                token,
+                |t| t.used_at.is_none() && t.ended_at.is_none(),
+                |t| t.used_at = Some(now),
+            )
         })
     }
 
@@ -284,7 +335,12 @@ fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
     let row = state.refresh.get(&id)?;
     let session = state.sessions.get(&row.token.session)?.clone();
     let account = state.accounts.get(&session.account)?.clone();
-    let successor_used = |id| state.refresh.get(&id).is_some_and(|next| next.used.is_some());
+    let successor_used = |id| {
+        state
+            .refresh
+            .get(&id)
+            .is_some_and(|next| next.used.is_some())
+    };
     Some(RefreshToken {
         id,
         hash: row.token.hash,
@@ -327,7 +383,12 @@ impl Sessions for World {
 
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>> {
         self.read(|s| {
-            let mut open: Vec<_> = s.sessions.values().filter(|x| is_open_of(x, account)).cloned().collect();
+            let mut open: Vec<_> = s
+                .sessions
+                .values()
+                .filter(|x| is_open_of(x, account))
+                .cloned()
+                .collect();
             open.sort_by_key(|session| (session.created_at, session.id));
             open
         })
@@ -335,7 +396,11 @@ impl Sessions for World {
 
     fn family_size(&self, family: FamilyId) -> Read<'_, u32> {
         self.read(|s| {
-            let members = s.refresh.values().filter(|row| row.token.family == family).count();
+            let members = s
+                .refresh
+                .values()
+                .filter(|row| row.token.family == family)
+                .count();
             u32::try_from(members).unwrap_or(u32::MAX)
         })
     }
@@ -346,7 +411,10 @@ impl Sessions for World {
 
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {
         self.read(|s| {
-            let found = s.devices.iter().find(|d| d.account == account && d.token_hash == token_hash);
+            let found = s
+                .devices
+                .iter()
+                .find(|d| d.account == account && d.token_hash == token_hash);
             found.map(|d| Device { id: d.id, account })
         })
     }
@@ -385,27 +453,48 @@ impl Sessions for World {
 
     fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write {
         self.write("refresh_token use", &[id.0], move |s| {
-            row(s.refresh.get_mut(&id), |t| t.used.is_none(), |t| t.used = Some((now, by, successor)))
+            row(
+                s.refresh.get_mut(&id),
+                |t| t.used.is_none(),
+                |t| t.used = Some((now, by, successor)),
+            )
         })
     }
 
     fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write {
         self.write("session touch", &[session.0], move |s| {
-            row(s.sessions.get_mut(&session), |x| x.ended_at.is_none(), |x| {
-                (x.last_seen_at, x.idle_until) = (now, idle_until);
-            })
+            row(
+                s.sessions.get_mut(&session),
+                |x| x.ended_at.is_none(),
+                |x| {
+                    (x.last_seen_at, x.idle_until) = (now, idle_until);
+                },
+            )
         })
     }
 
     fn end(&self, session: SessionId, now: Time) -> Write {
         self.write("session end", &[session.0], move |s| {
-            row(s.sessions.get_mut(&session), |x| x.ended_at.is_none(), |x| x.ended_at = Some(now))
+            row(
+                s.sessions.get_mut(&session),
+                |x| x.ended_at.is_none(),
+                |x| x.ended_at = Some(now),
+            )
         })
     }
 
-    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time) -> Write {
+    fn end_all(
+        &self,
+        account: UserId,
+        except: Option<SessionId>,
+        count: usize,
+        now: Time,
+    ) -> Write {
         let write = self.write("session end_all", &[account.0], move |s| {
-            let open = s.sessions.values_mut().filter(|x| is_open_of(x, account) && Some(x.id) != except);
+            let open = s
+                .sessions
+                .values_mut()
+                .filter(|x| is_open_of(x, account) && Some(x.id) != except);
             open.map(|x| x.ended_at = Some(now)).count() as u64
         });
         Write {
@@ -428,7 +517,11 @@ impl OpenAttempts for World {
     fn open(&self, attempt: &OpenAttempt) -> Write {
         let attempt = attempt.clone();
         self.write("open_attempt open", &[attempt.workflow_id], move |s| {
-            u64::from(s.attempts.insert(attempt.workflow_id, attempt.clone()).is_none())
+            u64::from(
+                s.attempts
+                    .insert(attempt.workflow_id, attempt.clone())
+                    .is_none(),
+            )
         })
     }
 
@@ -440,142 +533,11 @@ impl OpenAttempts for World {
 
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write {
         self.write("open_attempt wait", &[workflow_id], move |s| {
-            row(s.attempts.get_mut(&workflow_id), |a| !a.waiting, |a| (a.waiting, a.deadline) = (true, until))
+            row(
+                s.attempts.get_mut(&workflow_id),
+                |a| !a.waiting,
+                |a| (a.waiting, a.deadline) = (true, until),
+            )
         })
-    }
-}
-
-/// What the hasher makes of a password; `parameters` below 1 are outdated.
-pub fn fake_hash(password: &str, parameters: u32) -> PasswordHash {
-    let digest = crate::kernel::hex(&sha(&[password.as_bytes()]));
-    PasswordHash::new(format!("$fake$v={parameters}${digest}"))
-}
-
-impl PasswordHasher for World {
-    fn admit(&self) -> Result<HashTicket, Fault> {
-        let take = |places: u64| places.checked_sub(1);
-        match self.0.hashing_places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(Arc::new(())),
-            Err(_) => Err(Fault::Busy {
-                what: "hashing",
-                retry_after: Duration::from_secs(1),
-            }),
-        }
-    }
-
-    fn hash(&self, _: &HashTicket, password: &Password) -> Read<'_, PasswordHash> {
-        self.0.hashed.fetch_add(1, Ordering::Relaxed);
-        let hash = fake_hash(password.expose(), 1);
-        self.read(|_| hash)
-    }
-
-    fn verify(&self, _: &HashTicket, password: &Password, hash: Option<&PasswordHash>) -> Read<'_, Verdict> {
-        self.0.verified.fetch_add(1, Ordering::Relaxed);
-        let fits = |parameters| hash == Some(&fake_hash(password.expose(), parameters));
-        let verdict = Verdict {
-            matches: fits(0) || fits(1),
-            outdated: fits(0),
-        };
-        self.read(|_| verdict)
-    }
-}
-
-impl KeyRing for World {
-    fn current(&self) -> &str {
-        self.inside().key
-    }
-
-    fn mac(&self, key: &str, purpose: &'static str, message: &[u8]) -> Option<[u8; 32]> {
-        (key != "gone").then(|| sha(&[b"mac", key.as_bytes(), purpose.as_bytes(), message]))
-    }
-
-    fn digest(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32] {
-        sha(&[b"digest", purpose.as_bytes(), bytes])
-    }
-}
-
-impl AccessTokens for World {
-    fn sign(&self, claims: &AccessClaims) -> Result<String, Fault> {
-        serde_json::to_string(claims).map_err(Fault::internal)
-    }
-
-    fn verify(&self, token: &str, now: Time) -> Option<AccessClaims> {
-        let claims: AccessClaims = serde_json::from_str(token).ok()?;
-        (claims.exp > now.as_second()).then_some(claims)
-    }
-
-    fn jwks(&self) -> serde_json::Value {
-        serde_json::json!({ "keys": [] })
-    }
-}
-
-impl Mailer for World {
-    fn send(&self, letter: Letter, idempotency_key: &str) -> BoxFuture<'_, Result<String, MailError>> {
-        let mut inside = self.inside();
-        let answer = match inside.mail_error.clone() {
-            Some(error) => Err(error),
-            None => {
-                inside.sent.push((letter, idempotency_key.to_owned()));
-                Ok(format!("message {}", inside.sent.len()))
-            }
-        };
-        Box::pin(std::future::ready(answer))
-    }
-}
-
-impl Clock for World {
-    fn now(&self) -> Time {
-        self.inside().now
-    }
-}
-
-impl Ids for World {
-    fn next(&self) -> Uuid {
-        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
-        Uuid::from_u64_pair(0x019a_0000_0000_7000, 0x8000_0000_0000_0000 | serial)
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
-        let noise = sha(&[b"seed", &serial.to_be_bytes()]);
-        for (byte, noise) in bytes.iter_mut().zip(noise.iter().cycle()) {
-            *byte = *noise;
-        }
-    }
-}
-
-/// A key that seals by turning bits over.
-struct FakeKey(String);
-
-impl SealKey for FakeKey {
-    fn name(&self) -> &str {
-        &self.0
-    }
-
-    fn seal(&self, bound_to: &[u8], plain: &[u8]) -> Vec<u8> {
-        bound_to.iter().chain(plain).map(|byte| !byte).collect()
-    }
-
-    fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        let opened: Vec<u8> = sealed.iter().map(|byte| !byte).collect();
-        opened.strip_prefix(bound_to).map(<[u8]>::to_vec)
-    }
-
-    fn digest(&self, bytes: &[u8]) -> [u8; 32] {
-        sha(&[b"seal", self.0.as_bytes(), bytes])
-    }
-}
-
-impl Vault for World {
-    fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>> {
-        self.inside().vault.insert(name.to_owned());
-        let key: Arc<dyn SealKey> = Arc::new(FakeKey(name.to_owned()));
-        Box::pin(std::future::ready(Ok(key)))
-    }
-
-    fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>> {
-        let there = self.inside().vault.contains(name);
-        let key = there.then(|| Arc::new(FakeKey(name.to_owned())) as Arc<dyn SealKey>);
-        Box::pin(std::future::ready(Ok(key)))
     }
 }

@@ -11,7 +11,8 @@ use quivive_domain::session::Session;
 use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, TokenId, UserId};
 use serde_json::Value as Json;
 
-use super::ports::{fake_hash, open_counters};
+use super::machine::fake_hash;
+use super::ports::open_counters;
 use super::{EPOCH, World};
 use crate::kernel::{Actor, Failure, Kernel, Request, Workflow};
 use crate::sessions::Tokens;
@@ -26,6 +27,11 @@ pub const NEW_PASSWORD: &str = "violet anvil canyon spoon";
 /// A password as somebody types it.
 pub fn password(text: &str) -> Password {
     Password::new(text.to_owned()).expect("short enough")
+}
+
+/// A one-time token as a letter's link carries it.
+pub fn presented(text: &str) -> Option<one_time::Presented> {
+    one_time::Presented::parse(text)
 }
 
 /// A person's account, before the test begins.
@@ -249,7 +255,9 @@ impl Scene {
                         writes: effects.writes.clone(),
                         records: Vec::new(),
                     };
-                    quivive_delivery::Log::commit(&self.world, transaction).await.expect("its guards hold");
+                    quivive_delivery::Log::commit(&self.world, transaction)
+                        .await
+                        .expect("its guards hold");
                 }
                 outcomes.push(outcome);
             }
@@ -269,17 +277,26 @@ impl Scene {
 
     async fn received(&self, subscription: &Subscription, event: Stored) -> Received {
         let (personal, context) = opened(&self.world, &event).await;
-        let (personal, context) = if subscription.personal { (personal, context) } else { Default::default() };
+        let (personal, context) = if subscription.personal {
+            (personal, context)
+        } else {
+            Default::default()
+        };
         Received::new(Arc::new(event), personal, context, subscription.name.into())
     }
 }
 
 async fn opened(world: &World, event: &Stored) -> (Option<Vec<u8>>, Context) {
     let mut plain = [None, None];
-    for (sealed, plain) in [&event.personal, &event.context].into_iter().zip(&mut plain) {
+    for (sealed, plain) in [&event.personal, &event.context]
+        .into_iter()
+        .zip(&mut plain)
+    {
         if let Some(sealed) = sealed {
             let id = event.envelope.id;
-            *plain = seal::open(world, id.as_bytes(), sealed).await.expect("the vault is there");
+            *plain = seal::open(world, id.as_bytes(), sealed)
+                .await
+                .expect("the vault is there");
         }
     }
     let [personal, context] = plain;
@@ -320,16 +337,26 @@ impl<W: Workflow> Told<W> {
             Err(Failure::Internal) => "internal".to_owned(),
             Err(Failure::Fault(fault)) => format!("fault: {fault}"),
         };
-        format!("{answer}; {:?}; missed: {:?}", self.kinds(), self.scene.world.missed())
+        format!(
+            "{answer}; {:?}; missed: {:?}",
+            self.kinds(),
+            self.scene.world.missed()
+        )
     }
 
     /// The types of its events.
     pub fn kinds(&self) -> Vec<&str> {
-        self.events.iter().map(|e| e.envelope.kind.as_str()).collect()
+        self.events
+            .iter()
+            .map(|e| e.envelope.kind.as_str())
+            .collect()
     }
 
     fn count<E: Event>(&self) -> usize {
-        self.events.iter().filter(|e| e.envelope.kind == E::META.kind).count()
+        self.events
+            .iter()
+            .filter(|e| e.envelope.kind == E::META.kind)
+            .count()
     }
 
     /// Attempted first, then one Succeeded and no Failed; the attempt is closed.
@@ -345,7 +372,11 @@ impl<W: Workflow> Told<W> {
     where
         W::Refusal: PartialEq + Debug,
     {
-        assert!(matches!(&self.answer, Err(Failure::Refused(r)) if *r == refusal), "{}", self.said());
+        assert!(
+            matches!(&self.answer, Err(Failure::Refused(r)) if *r == refusal),
+            "{}",
+            self.said()
+        );
         let told = self.outcome::<W::Failed, W::Succeeded>();
         assert_eq!(told.open(W::Failed::META.kind)["reason"], refusal.code());
         told
@@ -353,12 +384,19 @@ impl<W: Workflow> Told<W> {
 
     #[track_caller]
     fn outcome<Is: Event, IsNot: Event>(self) -> Self {
-        let counts = (self.count::<W::Attempted>(), self.count::<Is>(), self.count::<IsNot>());
+        let counts = (
+            self.count::<W::Attempted>(),
+            self.count::<Is>(),
+            self.count::<IsNot>(),
+        );
         assert_eq!(counts, (1, 1, 0), "{}", self.said());
         let outcome = &self.events[1].envelope;
         assert_eq!(outcome.kind, Is::META.kind, "{}", self.said());
         assert_eq!(outcome.causation_id, Some(self.events[0].envelope.id));
-        let open = self.scene.world.see(|s| s.attempts.contains_key(&outcome.workflow_id));
+        let open = self
+            .scene
+            .world
+            .see(|s| s.attempts.contains_key(&outcome.workflow_id));
         assert!(!open, "the attempt is still open");
         self
     }
@@ -373,7 +411,12 @@ impl<W: Workflow> Told<W> {
     /// So many sessions were invalidated, and its outcome says so.
     #[track_caller]
     pub fn ends_sessions(self, count: usize) -> Self {
-        assert_eq!(self.count::<crate::facts::SessionInvalidated>(), count, "{}", self.said());
+        assert_eq!(
+            self.count::<crate::facts::SessionInvalidated>(),
+            count,
+            "{}",
+            self.said()
+        );
         assert_eq!(self.open(W::Succeeded::META.kind)["sessions_ended"], count);
         self
     }

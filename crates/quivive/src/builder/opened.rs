@@ -39,7 +39,10 @@ pub(crate) struct Opened {
 impl Opened {
     pub(super) async fn open(builder: &mut Builder) -> Result<Self, StartError> {
         let directories = builder.directories.clone().ok_or(StartError::NoDirectory)?;
-        let workflows = builder.workflows.take().unwrap_or_else(switchboard::workflows)?;
+        let workflows = builder
+            .workflows
+            .take()
+            .unwrap_or_else(switchboard::workflows)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;

@@ -67,7 +67,8 @@ impl Server {
         let post = Post::of(builder, opened, mode)?;
         let access = Arc::new(Access::new(Arc::clone(&opened.families)));
         let letters = Letters::new(builder.templates.as_deref())?;
-        let mut subscriptions = switchboard::subscribers(&opened.families, &access, post.mailer, letters);
+        let mut subscriptions =
+            switchboard::subscribers(&opened.families, &access, post.mailer, letters);
         subscriptions.append(&mut builder.subscriptions);
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
@@ -143,18 +144,32 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
     let mut needed = opened.families.accounts.administrators().await? == 0;
     if let Some(admin) = builder.admin.as_ref().filter(|_| needed) {
         match first_administrator(&opened.kernel, admin).await {
-            Ok(user_id) => tracing::info!(%user_id, "the administrator of the configuration was created"),
+            Ok(user_id) => {
+                tracing::info!(%user_id, "the administrator of the configuration was created");
+            }
             Err(Outcome::Refused(Refusal::AlreadyDone)) => {}
-            Err(Outcome::Refused(refusal)) => return Err(StartError::FirstAdmin { why: refusal.code() }),
+            Err(Outcome::Refused(refusal)) => {
+                return Err(StartError::FirstAdmin {
+                    why: refusal.code(),
+                });
+            }
             Err(Outcome::Fault(fault)) => return Err(fault.into()),
             Err(Outcome::Conflict | Outcome::Closed | Outcome::Internal) => {
-                return Err(Fault::Internal("the first administrator could not be created".to_owned()).into());
+                return Err(Fault::Internal(
+                    "the first administrator could not be created".to_owned(),
+                )
+                .into());
             }
         }
         needed = false;
     }
     let clock = Arc::clone(&opened.clock);
-    Ok(SetupLink::new(&opened.directories.data, needed, opened.ids.as_ref(), clock))
+    Ok(SetupLink::new(
+        &opened.directories.data,
+        needed,
+        opened.ids.as_ref(),
+        clock,
+    ))
 }
 
 /// Where letters go, and where they can be read if that is here.
@@ -170,11 +185,17 @@ impl Post {
             Mail::Own(mailer) => Arc::clone(mailer),
             Mail::Smtp(smtp) => Arc::new(SmtpMailer::new(smtp, Arc::clone(&opened.clock))?),
             Mail::Mailbox => {
-                debug_assert_eq!(mode, Mode::Development, "checked before anything was opened");
+                debug_assert_eq!(
+                    mode,
+                    Mode::Development,
+                    "checked before anything was opened"
+                );
                 let data = &opened.directories.data;
-                let key = mailbox_key(data, opened.ids.as_ref()).map_err(|source| StartError::Directory {
-                    path: data.clone(),
-                    source,
+                let key = mailbox_key(data, opened.ids.as_ref()).map_err(|source| {
+                    StartError::Directory {
+                        path: data.clone(),
+                        source,
+                    }
                 })?;
                 let mailbox = Arc::new(Mailbox::new(Arc::clone(&opened.clock)));
                 return Ok(Self {

@@ -40,7 +40,12 @@ impl Admin {
                 };
                 (call, Some(create.email))
             }
-            Self::Recover(recover) => (Call::RecoverAdministrator { email: recover.email }, None),
+            Self::Recover(recover) => (
+                Call::RecoverAdministrator {
+                    email: recover.email,
+                },
+                None,
+            ),
         };
         block_on(async {
             let mut operator = Operator::open(&loaded).await?;
@@ -48,7 +53,10 @@ impl Admin {
             operator.close().await;
             let answer = answered?;
             output::value(everywhere.output, &answer, || match created {
-                Some(email) => format!("{email} is an administrator now; sign in at {}", text(&answer["sign_in"])),
+                Some(email) => format!(
+                    "{email} is an administrator now; sign in at {}",
+                    text(&answer["sign_in"])
+                ),
                 None => text(&answer["link"]).to_owned(),
             })
         })?;

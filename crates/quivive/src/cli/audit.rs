@@ -21,10 +21,22 @@ impl Audit {
         let Self::Verify = self;
         let directories = everywhere.load()?.directories()?;
         let verdict = block_on(async { Ok(audit::verify(&directories).await?) })?;
-        output::value(everywhere.output, &verdict, || match verdict.first_bad_position {
-            None => format!("whole: {} events, {} checkpoints", verdict.events, verdict.checkpoints),
-            Some(position) => format!("broken at position {position}, after {} events", verdict.events),
+        output::value(everywhere.output, &verdict, || {
+            match verdict.first_bad_position {
+                None => format!(
+                    "whole: {} events, {} checkpoints",
+                    verdict.events, verdict.checkpoints
+                ),
+                Some(position) => format!(
+                    "broken at position {position}, after {} events",
+                    verdict.events
+                ),
+            }
         })?;
-        Ok(if verdict.ok { Exit::Done } else { Exit::Refused })
+        Ok(if verdict.ok {
+            Exit::Done
+        } else {
+            Exit::Refused
+        })
     }
 }

@@ -34,8 +34,12 @@ fn check(everywhere: &Everywhere) -> Result<Exit, Failure> {
         Mode::Development => "development",
         Mode::Production => "production",
     };
-    let file = plan.config_file.as_ref().map(|file| file.display().to_string());
-    let told = serde_json::json!({"ok": true, "mode": mode, "public_url": plan.public_url, "file": file});
+    let file = plan
+        .config_file
+        .as_ref()
+        .map(|file| file.display().to_string());
+    let told =
+        serde_json::json!({"ok": true, "mode": mode, "public_url": plan.public_url, "file": file});
     output::value(everywhere.output, &told, || {
         let file = file.as_deref().unwrap_or("no file");
         format!("good: {mode} at {} ({file})", plan.public_url)
@@ -57,7 +61,11 @@ fn show(everywhere: &Everywhere) -> Result<Exit, Failure> {
             output::line(&format!("{blank}[{of}]"))?;
             section = of;
         }
-        output::line(&format!("{:<40}  # {}", format!("{key} = {}", setting.value), setting.origin))?;
+        output::line(&format!(
+            "{:<40}  # {}",
+            format!("{key} = {}", setting.value),
+            setting.origin
+        ))?;
     }
     Ok(Exit::Done)
 }

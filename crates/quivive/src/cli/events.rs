@@ -60,7 +60,11 @@ impl Tail {
             if self.follow && !operator.is_beside_a_server() {
                 operator.close().await;
                 let remedy = "start the server, or leave out --follow";
-                return Err(Failure::new(Exit::Unavailable, "no server is running, so nothing is to come", remedy));
+                return Err(Failure::new(
+                    Exit::Unavailable,
+                    "no server is running, so nothing is to come",
+                    remedy,
+                ));
             }
             let mut written = Ok(true);
             let print = |event: Value| {
@@ -99,9 +103,17 @@ impl Show {
 /// Position, time, type, whom it is about, and for a failure its reason.
 fn line(event: &Value) -> String {
     let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
-    let reason = event["data"]["reason"].as_str().map(|reason| format!("  {reason}")).unwrap_or_default();
+    let reason = event["data"]["reason"]
+        .as_str()
+        .map(|reason| format!("  {reason}"))
+        .unwrap_or_default();
     let position = event["position"].as_u64().unwrap_or_default();
-    format!("{position:>8}  {}  {:<44}  {}{reason}", text("time"), text("type"), text("subject"))
+    format!(
+        "{position:>8}  {}  {:<44}  {}{reason}",
+        text("time"),
+        text("type"),
+        text("subject")
+    )
 }
 
 fn catalogue(output: Output) -> Result<Exit, Failure> {
@@ -118,7 +130,13 @@ fn catalogue(output: Output) -> Result<Exit, Failure> {
             format!("{}: {}{optional}{personal}", field.name, field.kind)
         };
         let fields: Vec<_> = spec.fields.iter().map(field).collect();
-        let more = output::line(&format!("{} v{}  {}\n    {}", spec.kind, spec.version, spec.name, fields.join(", ")))?;
+        let more = output::line(&format!(
+            "{} v{}  {}\n    {}",
+            spec.kind,
+            spec.version,
+            spec.name,
+            fields.join(", ")
+        ))?;
         if !more {
             break;
         }

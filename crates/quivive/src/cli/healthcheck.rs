@@ -61,22 +61,40 @@ fn local(listen: SocketAddr) -> Uri {
 }
 
 fn parts(url: &Uri) -> Result<(String, String, u16), Failure> {
-    let usage = |message: &str| Failure::new(Exit::Usage, format!("{url} {message}"), "give it as http://127.0.0.1:8080/readyz");
+    let usage = |message: &str| {
+        Failure::new(
+            Exit::Usage,
+            format!("{url} {message}"),
+            "give it as http://127.0.0.1:8080/readyz",
+        )
+    };
     if url.scheme_str() != Some("http") {
-        return Err(usage("is not http: the check is for the server itself, behind its proxy"));
+        return Err(usage(
+            "is not http: the check is for the server itself, behind its proxy",
+        ));
     }
     let authority = url.authority().ok_or_else(|| usage("names no host"))?;
     let host = authority.host().trim_matches(['[', ']']).to_owned();
-    Ok((authority.to_string(), host, authority.port_u16().unwrap_or(80)))
+    Ok((
+        authority.to_string(),
+        host,
+        authority.port_u16().unwrap_or(80),
+    ))
 }
 
 async fn ask(url: &Uri, authority: &str, host: &str, port: u16) -> Result<StatusCode, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| text(&e))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|e| text(&e))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| text(&e))?;
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path).header(header::HOST, authority);
-    let request = request.body(axum::body::Body::from(Bytes::new())).map_err(|e| text(&e))?;
+    let request = request
+        .body(axum::body::Body::from(Bytes::new()))
+        .map_err(|e| text(&e))?;
     let answer = async {
         let reply = sender.send_request(request).await.map_err(|e| text(&e))?;
         Ok(reply.status())

@@ -19,10 +19,14 @@ impl Keys {
         let Self::Create = self;
         let directories = everywhere.load()?.directories()?;
         let (directory, created) = quivive::create_keys(&directories)?;
-        let told = serde_json::json!({"directory": directory.display().to_string(), "created": created});
+        let told =
+            serde_json::json!({"directory": directory.display().to_string(), "created": created});
         output::value(everywhere.output, &told, || {
             let done = if created { "made" } else { "there already" };
-            format!("keys {done}: {}. Back them up apart from the database", directory.display())
+            format!(
+                "keys {done}: {}. Back them up apart from the database",
+                directory.display()
+            )
         })?;
         Ok(Exit::Done)
     }

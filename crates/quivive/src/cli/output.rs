@@ -28,7 +28,11 @@ pub(super) fn raw(bytes: &[u8]) -> Result<bool, Failure> {
 }
 
 /// Prints a value as the operator asked.
-pub(super) fn value<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) -> Result<bool, Failure> {
+pub(super) fn value<T: Serialize>(
+    output: Output,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> Result<bool, Failure> {
     match output {
         Output::Text => line(&text()),
         Output::Json => json(value),
@@ -38,6 +42,12 @@ pub(super) fn value<T: Serialize>(output: Output, value: &T, text: impl FnOnce()
 /// Prints a value as one line of JSON.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<bool, Failure> {
     let text = serde_json::to_string(value);
-    let text = text.map_err(|error| Failure::new(Exit::Io, format!("no JSON: {error}"), "report it: this is a fault of the program"))?;
+    let text = text.map_err(|error| {
+        Failure::new(
+            Exit::Io,
+            format!("no JSON: {error}"),
+            "report it: this is a fault of the program",
+        )
+    })?;
     line(&text)
 }

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 
 /// A line of a password, with room to spare; the policy is stricter.
-const MAX_BYTES: u64 = 4_096;
+const MAX_BYTES: usize = 4_096;
 
 /// The new password: the first line of stdin, or typed twice.
 pub(super) fn new_password(from_stdin: bool) -> Result<Password, Failure> {
@@ -21,7 +21,11 @@ pub(super) fn new_password(from_stdin: bool) -> Result<Password, Failure> {
         typed_twice()?
     };
     if typed.is_empty() {
-        return Err(Failure::new(Exit::Usage, "the password is empty", "give it as one line: --password-stdin < file"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "the password is empty",
+            "give it as one line: --password-stdin < file",
+        ));
     }
     Password::new(typed.to_string())
         .map_err(|error| Failure::new(Exit::Refused, error.to_string(), "choose a shorter one"))
@@ -35,7 +39,11 @@ fn typed_twice() -> Result<Zeroizing<String>, Failure> {
             "add --password-stdin and give it as one line on stdin",
         ));
     }
-    let tty = File::options().read(true).write(true).open("/dev/tty").map_err(|error| unreadable(&error))?;
+    let tty = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .map_err(|error| unreadable(&error))?;
     let ask = |question: &str| {
         let silence = Silence::over(&tty)?;
         (&tty).write_all(question.as_bytes())?;
@@ -49,17 +57,25 @@ fn typed_twice() -> Result<Zeroizing<String>, Failure> {
     if *first == *second {
         Ok(first)
     } else {
-        Err(Failure::new(Exit::Refused, "the two differ", "type it again"))
+        Err(Failure::new(
+            Exit::Refused,
+            "the two differ",
+            "type it again",
+        ))
     }
 }
 
 fn unreadable(error: &io::Error) -> Failure {
-    Failure::new(Exit::Io, format!("cannot read the password: {error}"), "give it as one line on stdin, with --password-stdin")
+    Failure::new(
+        Exit::Io,
+        format!("cannot read the password: {error}"),
+        "give it as one line on stdin, with --password-stdin",
+    )
 }
 
 fn line(input: &mut dyn io::BufRead) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES as usize));
-    input.take(MAX_BYTES).read_line(&mut text)?;
+    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
+    input.take(MAX_BYTES as u64).read_line(&mut text)?;
     let end = text.trim_end_matches(['\n', '\r']).len();
     text.truncate(end);
     Ok(text)
@@ -94,7 +110,12 @@ mod tests {
 
     #[test]
     fn a_password_is_one_line_without_its_end() {
-        for (given, want) in [("a b \n", "a b "), ("x\r\nignored", "x"), ("no end", "no end"), ("", "")] {
+        for (given, want) in [
+            ("a b \n", "a b "),
+            ("x\r\nignored", "x"),
+            ("no end", "no end"),
+            ("", ""),
+        ] {
             assert_eq!(*line(&mut given.as_bytes()).unwrap(), want);
         }
     }

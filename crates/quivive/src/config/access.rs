@@ -18,10 +18,18 @@ impl Cors {
             // What a browser sends: scheme, host, port, and no slash.
             let origin = text.parse::<Uri>().is_ok_and(|uri| {
                 let scheme = matches!(uri.scheme_str(), Some("https" | "http"));
-                scheme && uri.host().is_some() && !text.ends_with('/') && uri.path() == "/" && uri.query().is_none()
+                scheme
+                    && uri.host().is_some()
+                    && !text.ends_with('/')
+                    && uri.path() == "/"
+                    && uri.query().is_none()
             });
             if !origin {
-                report.bad("cors.origins", &format!("holds {text:?}, which is not an origin"), "write scheme and host, without a slash at the end: https://app.example.org");
+                report.bad(
+                    "cors.origins",
+                    &format!("holds {text:?}, which is not an origin"),
+                    "write scheme and host, without a slash at the end: https://app.example.org",
+                );
             }
         }
         self.origins.clone()

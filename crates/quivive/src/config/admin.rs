@@ -30,11 +30,19 @@ impl Admin {
             }),
             (None, None) => None,
             (Some(_), None) => {
-                report.bad("admin.password", "is missing beside admin.email", "name its file: QUIVIVE__ADMIN__PASSWORD_FILE=/run/secrets/…");
+                report.bad(
+                    "admin.password",
+                    "is missing beside admin.email",
+                    "name its file: QUIVIVE__ADMIN__PASSWORD_FILE=/run/secrets/…",
+                );
                 None
             }
             (None, Some(_)) => {
-                report.bad("admin.email", "is missing beside admin.password", "write QUIVIVE__ADMIN__EMAIL=you@example.org");
+                report.bad(
+                    "admin.email",
+                    "is missing beside admin.password",
+                    "write QUIVIVE__ADMIN__EMAIL=you@example.org",
+                );
                 None
             }
         }

@@ -23,10 +23,22 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Retry {
         Retry {
-            base: Duration::from_millis(report.within("delivery.retry_base_ms", self.retry_base_ms, 10..=3_600_000)),
-            cap: Duration::from_secs(report.within("delivery.retry_cap_seconds", self.retry_cap_seconds, 1..=86_400)),
+            base: Duration::from_millis(report.within(
+                "delivery.retry_base_ms",
+                self.retry_base_ms,
+                10..=3_600_000,
+            )),
+            cap: Duration::from_secs(report.within(
+                "delivery.retry_cap_seconds",
+                self.retry_cap_seconds,
+                1..=86_400,
+            )),
             max_attempts: report.within("delivery.max_attempts", self.max_attempts, 1..=100),
-            max_age: Duration::from_secs(report.within("delivery.max_age_seconds", self.max_age_seconds, 1..=MAX_AGE_SECONDS)),
+            max_age: Duration::from_secs(report.within(
+                "delivery.max_age_seconds",
+                self.max_age_seconds,
+                1..=MAX_AGE_SECONDS,
+            )),
             ..Retry::DEFAULT
         }
     }

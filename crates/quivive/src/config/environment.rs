@@ -11,7 +11,10 @@ use super::reference;
 const PREFIX: &str = "QUIVIVE__";
 
 /// The environment of this process. The one place that reads it.
-#[expect(clippy::disallowed_methods, reason = "the configuration is where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration is where the environment is read"
+)]
 pub(super) fn of_process() -> Vec<(String, OsString)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -19,7 +22,10 @@ pub(super) fn of_process() -> Vec<(String, OsString)> {
 }
 
 /// Whether the operator wants no colours (<https://no-color.org>).
-#[expect(clippy::disallowed_methods, reason = "the configuration is where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration is where the environment is read"
+)]
 pub(super) fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
@@ -42,7 +48,12 @@ pub(super) fn read(variables: &[(String, OsString)], problems: &mut Vec<Problem>
             continue;
         };
         let Some(text) = value.to_str() else {
-            problems.push(Problem::bad(&key, &place, "is not UTF-8", "write it in UTF-8"));
+            problems.push(Problem::bad(
+                &key,
+                &place,
+                "is not UTF-8",
+                "write it in UTF-8",
+            ));
             continue;
         };
         layer.push(Entry::new(key, typed(text, setting.list), place));
@@ -56,7 +67,10 @@ fn typed(text: &str, list: bool) -> ValueKind {
     if !list {
         return ValueKind::String(text.to_owned());
     }
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
     ValueKind::Array(items.map(Value::from).collect())
 }
 

@@ -30,7 +30,12 @@ pub(super) fn read(path: &Path) -> Result<Layer, Problem> {
 pub(super) fn parse(text: &str, name: &str) -> Result<Layer, Problem> {
     let table = DeTable::parse(text).map_err(|error| Problem::Syntax {
         place: place(text, name, error.span().map_or(0, |span| span.start)),
-        message: error.message().lines().next().unwrap_or_default().to_owned(),
+        message: error
+            .message()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     })?;
     let mut found = Vec::new();
     flatten(table.get_ref(), "", &mut found);
@@ -69,9 +74,12 @@ fn kind(value: &Spanned<DeValue<'_>>) -> ValueKind {
             .map_or_else(|_| ValueKind::String(number.to_string()), ValueKind::Float),
         DeValue::Boolean(yes) => ValueKind::Boolean(*yes),
         DeValue::Datetime(time) => ValueKind::String(time.to_string()),
-        DeValue::Array(items) => {
-            ValueKind::Array(items.iter().map(|item| Value::new(None, kind(item))).collect())
-        }
+        DeValue::Array(items) => ValueKind::Array(
+            items
+                .iter()
+                .map(|item| Value::new(None, kind(item)))
+                .collect(),
+        ),
         DeValue::Table(_) => ValueKind::Nil,
     }
 }
@@ -95,14 +103,21 @@ mod tests {
 
     #[test]
     fn keys_are_flat_and_know_their_line() {
-        let layer = parse("[server]\n\nlisten = \"a\"\n[cors]\norigins = [\"b\"]\n", "q").unwrap();
+        let layer = parse(
+            "[server]\n\nlisten = \"a\"\n[cors]\norigins = [\"b\"]\n",
+            "q",
+        )
+        .unwrap();
         let told: Vec<_> = layer
             .iter()
             .map(|e| format!("{} = {} ({})", e.key, e.shown(), e.place))
             .collect();
         assert_eq!(
             told,
-            ["server.listen = \"a\" (q, line 3)", "cors.origins = [\"b\"] (q, line 5)"]
+            [
+                "server.listen = \"a\" (q, line 3)",
+                "cors.origins = [\"b\"] (q, line 5)"
+            ]
         );
     }
 }

@@ -62,6 +62,10 @@ impl Source for Effective {
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         let value = |entry: &Entry| Value::new(Some(&entry.place), entry.value.clone());
-        Ok(self.0.iter().map(|entry| (entry.key.clone(), value(entry))).collect())
+        Ok(self
+            .0
+            .iter()
+            .map(|entry| (entry.key.clone(), value(entry)))
+            .collect())
     }
 }

@@ -25,7 +25,11 @@ impl Product {
     pub(super) fn check(&self, report: &mut Report<'_>) -> String {
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > 64 || name.contains(char::is_control) {
-            report.bad("product.name", "is not a name", "write up to 64 characters in one line");
+            report.bad(
+                "product.name",
+                "is not a name",
+                "write up to 64 characters in one line",
+            );
         }
         name.to_owned()
     }
@@ -60,18 +64,54 @@ pub(super) struct Letters {
     pub templates: Option<PathBuf>,
 }
 
-pub(super) fn check(tokens: &Tokens, sessions: &Sessions, letters: &Letters, report: &mut Report<'_>) -> Lifetimes {
+pub(super) fn check(
+    tokens: &Tokens,
+    sessions: &Sessions,
+    letters: &Letters,
+    report: &mut Report<'_>,
+) -> Lifetimes {
     let mut seconds = |key, number, most| Duration::from_secs(report.within(key, number, 1..=most));
-    let access_token = seconds("tokens.access_token_seconds", tokens.access_token_seconds, MAX_ACCESS_TOKEN_SECONDS);
-    let refresh_token = seconds("tokens.refresh_token_seconds", tokens.refresh_token_seconds, MAX_SECONDS);
+    let access_token = seconds(
+        "tokens.access_token_seconds",
+        tokens.access_token_seconds,
+        MAX_ACCESS_TOKEN_SECONDS,
+    );
+    let refresh_token = seconds(
+        "tokens.refresh_token_seconds",
+        tokens.refresh_token_seconds,
+        MAX_SECONDS,
+    );
     let session_idle = seconds("sessions.idle_seconds", sessions.idle_seconds, MAX_SECONDS);
-    let session_absolute = seconds("sessions.absolute_seconds", sessions.absolute_seconds, MAX_SECONDS);
-    let email_verification = seconds("letters.email_verification_seconds", letters.email_verification_seconds, MAX_SECONDS);
-    let password_reset = seconds("letters.password_reset_seconds", letters.password_reset_seconds, MAX_SECONDS);
-    let honest_retry = report.within("tokens.honest_retry_seconds", tokens.honest_retry_seconds, 0..=300);
+    let session_absolute = seconds(
+        "sessions.absolute_seconds",
+        sessions.absolute_seconds,
+        MAX_SECONDS,
+    );
+    let email_verification = seconds(
+        "letters.email_verification_seconds",
+        letters.email_verification_seconds,
+        MAX_SECONDS,
+    );
+    let password_reset = seconds(
+        "letters.password_reset_seconds",
+        letters.password_reset_seconds,
+        MAX_SECONDS,
+    );
+    let honest_retry = report.within(
+        "tokens.honest_retry_seconds",
+        tokens.honest_retry_seconds,
+        0..=300,
+    );
     if session_idle > session_absolute {
-        let what = format!("= {} is longer than sessions.absolute_seconds = {}", sessions.idle_seconds, sessions.absolute_seconds);
-        report.bad("sessions.idle_seconds", &what, "write at most as much: no session outlives its absolute end");
+        let what = format!(
+            "= {} is longer than sessions.absolute_seconds = {}",
+            sessions.idle_seconds, sessions.absolute_seconds
+        );
+        report.bad(
+            "sessions.idle_seconds",
+            &what,
+            "write at most as much: no session outlives its absolute end",
+        );
     }
     Lifetimes {
         access_token,

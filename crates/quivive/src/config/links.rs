@@ -21,23 +21,54 @@ impl Links {
     pub(super) fn check(&self, public_url: &str, report: &mut Report<'_>) -> Templates {
         let hosted = Templates::hosted(public_url);
         Templates {
-            verify: template("links.verify", self.verify.as_deref(), true, hosted.verify, report),
-            reset: template("links.reset", self.reset.as_deref(), true, hosted.reset, report),
-            forgot: template("links.forgot", self.forgot.as_deref(), false, hosted.forgot, report),
+            verify: template(
+                "links.verify",
+                self.verify.as_deref(),
+                true,
+                hosted.verify,
+                report,
+            ),
+            reset: template(
+                "links.reset",
+                self.reset.as_deref(),
+                true,
+                hosted.reset,
+                report,
+            ),
+            forgot: template(
+                "links.forgot",
+                self.forgot.as_deref(),
+                false,
+                hosted.forgot,
+                report,
+            ),
         }
     }
 }
 
-fn template(key: &str, given: Option<&str>, token: bool, hosted: String, report: &mut Report<'_>) -> String {
+fn template(
+    key: &str,
+    given: Option<&str>,
+    token: bool,
+    hosted: String,
+    report: &mut Report<'_>,
+) -> String {
     let Some(text) = given else {
         return hosted;
     };
     if !text.starts_with("https://") && !text.starts_with("http://") {
-        report.bad(key, &format!("= {text:?} is not a web address"), "write the whole address, beginning with https://");
+        report.bad(
+            key,
+            &format!("= {text:?} is not a web address"),
+            "write the whole address, beginning with https://",
+        );
     }
     if text.contains(TOKEN) != token {
         let (what, remedy) = if token {
-            ("has no {token}", "write {token} where the token goes: https://www.example.org/reset?token={token}")
+            (
+                "has no {token}",
+                "write {token} where the token goes: https://www.example.org/reset?token={token}",
+            )
         } else {
             ("has a {token}", "remove it: this link carries none")
         };

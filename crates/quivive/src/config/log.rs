@@ -32,14 +32,19 @@ pub struct Log {
 
 impl LogSection {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Log> {
-        let remedy = "write error, warn, info, debug or trace, or name modules: info,quivive_store=debug";
+        let remedy =
+            "write error, warn, info, debug or trace, or name modules: info,quivive_store=debug";
         let filter = report.parse::<Targets>("log.level", &self.level, "a level", remedy);
         let format = match self.format.as_str() {
             "auto" => Format::Auto,
             "text" => Format::Text,
             "json" => Format::Json,
             other => {
-                report.bad("log.format", &format!("= {other:?} is not a format"), "write auto, text or json");
+                report.bad(
+                    "log.format",
+                    &format!("= {other:?} is not a format"),
+                    "write auto, text or json",
+                );
                 return None;
             }
         };

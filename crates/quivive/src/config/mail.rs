@@ -40,19 +40,41 @@ struct Server {
 
 impl Mail {
     /// `None` when there is none, or a problem with it.
-    pub(super) fn check(&self, server: Option<&server::Checked>, report: &mut Report<'_>) -> Option<SmtpConfig> {
+    pub(super) fn check(
+        &self,
+        server: Option<&server::Checked>,
+        report: &mut Report<'_>,
+    ) -> Option<SmtpConfig> {
         let timeout_seconds = report.within("mail.timeout_seconds", self.timeout_seconds, 1..=300);
         let mode = server.map(|server| server.mode);
-        let Server { host, port, tls, user, password } = self.server(mode, report)?;
+        let Server {
+            host,
+            port,
+            tls,
+            user,
+            password,
+        } = self.server(mode, report)?;
         if user.is_some() != password.is_some() {
-            let (lacking, given) = if user.is_some() { ("password", "user") } else { ("user", "password") };
-            report.bad(&format!("mail.{lacking}"), &format!("is missing beside mail.{given}"), "write both, or neither");
+            let (lacking, given) = if user.is_some() {
+                ("password", "user")
+            } else {
+                ("user", "password")
+            };
+            report.bad(
+                &format!("mail.{lacking}"),
+                &format!("is missing beside mail.{given}"),
+                "write both, or neither",
+            );
             return None;
         }
         let local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
         if tls == SmtpTls::None && !local {
             let remedy = "write starttls or implicit; none is for a relay on localhost";
-            report.bad("mail.tls", "= \"none\" sends sign-in links in clear over a network", remedy);
+            report.bad(
+                "mail.tls",
+                "= \"none\" sends sign-in links in clear over a network",
+                remedy,
+            );
             return None;
         }
         let default_port = if tls == SmtpTls::Implicit { 465 } else { 587 };
@@ -76,14 +98,22 @@ impl Mail {
             (Some(url), None) => self.of_url(url, report),
             (None, Some(host)) => self.of_parts(host, report),
             (Some(_), Some(_)) => {
-                report.bad("mail.host", "and mail.url are both given", "keep one of them");
+                report.bad(
+                    "mail.host",
+                    "and mail.url are both given",
+                    "keep one of them",
+                );
                 None
             }
             (None, None) => {
                 if mode == Some(Mode::Production) {
                     let remedy = "write [mail] url = \"smtps://user:password@smtp.example.org:465\" and from = \"Name \
                                   <no-reply@example.org>\"";
-                    report.bad("mail.url", "is missing: in production, letters must reach people", remedy);
+                    report.bad(
+                        "mail.url",
+                        "is missing: in production, letters must reach people",
+                        remedy,
+                    );
                 }
                 None
             }
@@ -96,7 +126,11 @@ impl Mail {
             Some("implicit") => SmtpTls::Implicit,
             Some("none") => SmtpTls::None,
             Some(other) => {
-                report.bad("mail.tls", &format!("= {other:?} is not a way to secure it"), "write starttls, implicit or none");
+                report.bad(
+                    "mail.tls",
+                    &format!("= {other:?} is not a way to secure it"),
+                    "write starttls, implicit or none",
+                );
                 return None;
             }
         };
@@ -110,7 +144,12 @@ impl Mail {
     }
 
     fn of_url(&self, url: &Secret, report: &mut Report<'_>) -> Option<Server> {
-        let parts = [self.port.is_some(), self.tls.is_some(), self.user.is_some(), self.password.is_some()];
+        let parts = [
+            self.port.is_some(),
+            self.tls.is_some(),
+            self.user.is_some(),
+            self.password.is_some(),
+        ];
         if parts.contains(&true) {
             let remedy = "write port, user and password in the URL, or host in place of it";
             report.bad("mail.url", "is given beside its parts", remedy);
@@ -132,7 +171,10 @@ impl Mail {
             report.bad("mail.from", "is missing", FROM);
             return None;
         };
-        let (name, address) = match from.strip_suffix('>').and_then(|from| from.rsplit_once('<')) {
+        let (name, address) = match from
+            .strip_suffix('>')
+            .and_then(|from| from.rsplit_once('<'))
+        {
             Some((name, address)) => (name.trim().trim_matches('"'), address),
             None => ("", from.as_str()),
         };
@@ -171,7 +213,10 @@ fn parse_url(url: &str) -> Option<Server> {
         None => (None, None),
         Some(text) => {
             let (user, password) = text.split_once(':')?;
-            (Some(decoded(user)?), Some(SecretString::from(decoded(password)?)))
+            (
+                Some(decoded(user)?),
+                Some(SecretString::from(decoded(password)?)),
+            )
         }
     };
     let (host, port) = match address.rsplit_once(':') {
@@ -212,12 +257,22 @@ mod tests {
     #[test]
     fn a_mail_url_gives_its_parts() {
         let server = parse_url("smtps://u%40x:p%3aw@smtp.example.org:1465/").unwrap();
-        assert_eq!((server.host.as_str(), server.port), ("smtp.example.org", Some(1465)));
+        assert_eq!(
+            (server.host.as_str(), server.port),
+            ("smtp.example.org", Some(1465))
+        );
         assert_eq!(server.tls, SmtpTls::Implicit);
         assert_eq!(server.user.as_deref(), Some("u@x"));
         assert_eq!(server.password.unwrap().expose_secret(), "p:w");
         assert_eq!(parse_url("smtp://[::1]").unwrap().host, "[::1]");
-        for bad in ["", "http://a", "smtp://", "smtp://u@h", "smtp://a:b", "smtp://a:b@h/x?y"] {
+        for bad in [
+            "",
+            "http://a",
+            "smtp://",
+            "smtp://u@h",
+            "smtp://a:b",
+            "smtp://a:b@h/x?y",
+        ] {
             assert!(parse_url(bad).is_none(), "{bad}");
         }
     }

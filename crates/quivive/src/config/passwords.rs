@@ -30,12 +30,19 @@ impl Passwords {
         let policy = PasswordPolicy {
             min_chars,
             // 64 at least: NIST SP 800-63B-4, 3.1.1.2.
-            max_chars: report.within("passwords.max_chars", self.max_chars, min_chars.max(64)..=1024),
+            max_chars: report.within(
+                "passwords.max_chars",
+                self.max_chars,
+                min_chars.max(64)..=1024,
+            ),
             min_score: report.within("passwords.min_score", self.min_score, 0..=4),
             product_name: product.to_lowercase(),
         };
         // Each costs a hash at every change.
-        (policy, report.within("passwords.history", self.history, 0..=24))
+        (
+            policy,
+            report.within("passwords.history", self.history, 0..=24),
+        )
     }
 }
 
@@ -52,7 +59,8 @@ pub(super) struct Lockout {
 
 impl Lockout {
     pub(super) fn check(&self, report: &mut Report<'_>) -> GuessPolicy {
-        let mut seconds = |key, number| Duration::from_secs(report.within(key, number, 1..=MAX_LOCK_SECONDS));
+        let mut seconds =
+            |key, number| Duration::from_secs(report.within(key, number, 1..=MAX_LOCK_SECONDS));
         let window = seconds("lockout.window_seconds", self.window_seconds);
         let first_lock = seconds("lockout.first_lock_seconds", self.first_lock_seconds);
         let next_locks = seconds("lockout.next_locks_seconds", self.next_locks_seconds);

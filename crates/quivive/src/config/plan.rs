@@ -78,10 +78,22 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     })
 }
 
-pub(super) fn directories(sections: &Sections, loaded: &Loaded, report: &mut Report<'_>) -> Option<Directories> {
-    let configured = sections.server.data_dir.as_ref().or(loaded.default_data_dir.as_ref());
+pub(super) fn directories(
+    sections: &Sections,
+    loaded: &Loaded,
+    report: &mut Report<'_>,
+) -> Option<Directories> {
+    let configured = sections
+        .server
+        .data_dir
+        .as_ref()
+        .or(loaded.default_data_dir.as_ref());
     let Some(data) = configured.filter(|dir| !dir.as_os_str().is_empty()) else {
-        report.bad("server.data_dir", "is missing, and there is no home directory to put it in", "name a directory with --data-dir");
+        report.bad(
+            "server.data_dir",
+            "is missing, and there is no home directory to put it in",
+            "name a directory with --data-dir",
+        );
         return None;
     };
     Some(Directories {
@@ -94,9 +106,18 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
     let product = sections.product.check(report);
     let (passwords, password_history) = sections.passwords.check(&product, report);
     Settings {
-        audience: sections.tokens.audience.clone().unwrap_or_else(|| public_url.to_owned()),
+        audience: sections
+            .tokens
+            .audience
+            .clone()
+            .unwrap_or_else(|| public_url.to_owned()),
         issuer: public_url.to_owned(),
-        lifetimes: lifetimes::check(&sections.tokens, &sections.sessions, &sections.letters, report),
+        lifetimes: lifetimes::check(
+            &sections.tokens,
+            &sections.sessions,
+            &sections.letters,
+            report,
+        ),
         guesses: sections.lockout.check(report),
         passwords,
         password_history,
@@ -116,7 +137,11 @@ impl Plan {
         let moved = |text: &str| text.replacen(":0", &format!(":{}", listen.port()), 1);
         let public_url = moved(&self.public_url);
         let settings = &mut self.settings;
-        for text in [&mut settings.links.verify, &mut settings.links.reset, &mut settings.links.forgot] {
+        for text in [
+            &mut settings.links.verify,
+            &mut settings.links.reset,
+            &mut settings.links.forgot,
+        ] {
             if text.starts_with(&self.public_url) {
                 *text = moved(text);
             }

@@ -22,8 +22,14 @@ pub enum Problem {
         remedy: String,
     },
     /// The file is not TOML.
-    Syntax { place: String, message: String },
-    Unreadable { path: PathBuf, error: String },
+    Syntax {
+        place: String,
+        message: String,
+    },
+    Unreadable {
+        path: PathBuf,
+        error: String,
+    },
 }
 
 impl Problem {
@@ -39,14 +45,22 @@ impl Problem {
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
+            Self::Unknown {
+                nearest: Some(nearest),
+                ..
+            } => format!("did you mean {nearest}?"),
             Self::Unknown { nearest: None, .. } => {
                 "remove it; `quivive config generate` prints every setting there is".to_owned()
             }
             Self::Bad { remedy, .. } => remedy.clone(),
-            Self::Syntax { .. } => "write it as TOML: key = \"text\", key = 5, key = true".to_owned(),
+            Self::Syntax { .. } => {
+                "write it as TOML: key = \"text\", key = 5, key = true".to_owned()
+            }
             Self::Unreadable { path, .. } => {
-                format!("make {} a file that this user can read, or name another with --config", path.display())
+                format!(
+                    "make {} a file that this user can read, or name another with --config",
+                    path.display()
+                )
             }
         }
     }
@@ -56,10 +70,16 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown { key, place, .. } => write!(f, "{key} in {place} is not a setting"),
-            Self::Bad { key, place, what, .. } if place.is_empty() => write!(f, "{key} {what}"),
-            Self::Bad { key, place, what, .. } => write!(f, "{key} ({place}) {what}"),
+            Self::Bad {
+                key, place, what, ..
+            } if place.is_empty() => write!(f, "{key} {what}"),
+            Self::Bad {
+                key, place, what, ..
+            } => write!(f, "{key} ({place}) {what}"),
             Self::Syntax { place, message } => write!(f, "{place}: {message}"),
-            Self::Unreadable { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Unreadable { path, error } => {
+                write!(f, "cannot read {}: {error}", path.display())
+            }
         }
     }
 }

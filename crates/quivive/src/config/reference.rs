@@ -62,7 +62,10 @@ pub(super) fn secret_of_file(key: &str) -> Option<&'static Setting> {
 
 /// The known key that is most like an unknown one, if any is.
 pub(super) fn nearest(unknown: &str) -> Option<&'static str> {
-    nearest::nearest(unknown, settings().iter().map(|setting| setting.key.as_str()))
+    nearest::nearest(
+        unknown,
+        settings().iter().map(|setting| setting.key.as_str()),
+    )
 }
 
 /// The file with the settings that have no default made active, each with its example.

@@ -23,12 +23,22 @@ impl<'a> Report<'a> {
 
     /// The value of `key` will not do. `what` goes on after the key's name and must not repeat a secret.
     pub(super) fn bad(&mut self, key: &str, what: &str, remedy: &str) {
-        let place = self.entries.iter().find(|e| e.key == key).map_or("", |e| &e.place);
+        let place = self
+            .entries
+            .iter()
+            .find(|e| e.key == key)
+            .map_or("", |e| &e.place);
         self.problems.push(Problem::bad(key, place, what, remedy));
     }
 
     /// `text` as a `T`; the value is repeated, so never for a secret.
-    pub(super) fn parse<T: FromStr>(&mut self, key: &str, text: &str, what: &str, remedy: &str) -> Option<T> {
+    pub(super) fn parse<T: FromStr>(
+        &mut self,
+        key: &str,
+        text: &str,
+        what: &str,
+        remedy: &str,
+    ) -> Option<T> {
         let parsed = text.parse().ok();
         if parsed.is_none() {
             self.bad(key, &format!("= {text:?} is not {what}"), remedy);
@@ -62,7 +72,12 @@ impl<'a> Report<'a> {
 pub(super) fn wrong_kind(error: &config::ConfigError) -> Problem {
     use config::ConfigError;
     match error {
-        ConfigError::Type { origin, unexpected, expected, key } => {
+        ConfigError::Type {
+            origin,
+            unexpected,
+            expected,
+            key,
+        } => {
             let key = key.as_deref().unwrap_or("a setting");
             let secret = reference::find(key).is_some_and(|setting| setting.secret);
             let what = if secret {
@@ -76,8 +91,18 @@ pub(super) fn wrong_kind(error: &config::ConfigError) -> Problem {
         ConfigError::At { error, origin, key } => {
             let key = key.as_deref().unwrap_or("a setting");
             let place = origin.as_deref().unwrap_or_default();
-            Problem::bad(key, place, &format!("will not do: {error}"), "see `quivive config generate`")
+            Problem::bad(
+                key,
+                place,
+                &format!("will not do: {error}"),
+                "see `quivive config generate`",
+            )
         }
-        other => Problem::bad("the configuration", "", &other.to_string(), "see `quivive config generate`"),
+        other => Problem::bad(
+            "the configuration",
+            "",
+            &other.to_string(),
+            "see `quivive config generate`",
+        ),
     }
 }

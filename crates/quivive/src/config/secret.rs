@@ -43,7 +43,12 @@ pub(super) fn read_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
         };
         if given.contains(&secret.key) {
             let what = format!("and {} are both given", secret.key);
-            problems.push(Problem::bad(&entry.key, &entry.place, &what, "keep one of them"));
+            problems.push(Problem::bad(
+                &entry.key,
+                &entry.place,
+                &what,
+                "keep one of them",
+            ));
             continue;
         }
         match read(entry) {
@@ -56,7 +61,12 @@ pub(super) fn read_files(layer: &mut Layer, problems: &mut Vec<Problem>) {
 fn read(entry: &Entry) -> Result<Entry, Problem> {
     let key = entry.key.trim_end_matches("_file");
     let bad = |what: &str| {
-        Problem::bad(&entry.key, &entry.place, what, "name a file that this user can read and that holds the secret alone")
+        Problem::bad(
+            &entry.key,
+            &entry.place,
+            what,
+            "name a file that this user can read and that holds the secret alone",
+        )
     };
     let path = entry.value.to_string();
     let read = || -> std::io::Result<String> {
@@ -65,10 +75,15 @@ fn read(entry: &Entry) -> Result<Entry, Problem> {
         }
         std::fs::read_to_string(&path)
     };
-    let text = read().map_err(|error| bad(&format!("names {path}, which cannot be read: {error}")))?;
+    let text =
+        read().map_err(|error| bad(&format!("names {path}, which cannot be read: {error}")))?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
         return Err(bad(&format!("names {path}, which is empty")));
     }
-    Ok(Entry::new(key, text, format!("{path}, named by {}", entry.place)))
+    Ok(Entry::new(
+        key,
+        text,
+        format!("{path}, named by {}", entry.place),
+    ))
 }

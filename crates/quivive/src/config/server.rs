@@ -46,15 +46,23 @@ impl Checked {
     /// The host name of the public URL.
     pub(super) fn host(&self) -> String {
         let uri = self.public_url.parse::<Uri>().ok();
-        uri.as_ref().and_then(Uri::host).unwrap_or("localhost").to_owned()
+        uri.as_ref()
+            .and_then(Uri::host)
+            .unwrap_or("localhost")
+            .to_owned()
     }
 }
 
 impl Server {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Checked> {
         let listen = self.address(report);
-        let proxies = self.trusted_proxies.iter().filter_map(|text| network(text, report)).collect();
-        let max_connections = report.within("server.max_connections", self.max_connections, 1..=65_536);
+        let proxies = self
+            .trusted_proxies
+            .iter()
+            .filter_map(|text| network(text, report))
+            .collect();
+        let max_connections =
+            report.within("server.max_connections", self.max_connections, 1..=65_536);
         let drain_seconds = report.within("server.drain_seconds", self.drain_seconds, 0..=30);
         let (mode, public_url) = self.mode(listen?, report)?;
         Some(Checked {
@@ -69,7 +77,12 @@ impl Server {
 
     pub(super) fn address(&self, report: &mut Report<'_>) -> Option<SocketAddr> {
         let remedy = "write an address and a port, like 127.0.0.1:8080 or [::1]:8080";
-        report.parse("server.listen", &self.listen, "an address with a port", remedy)
+        report.parse(
+            "server.listen",
+            &self.listen,
+            "an address with a port",
+            remedy,
+        )
     }
 
     fn mode(&self, listen: SocketAddr, report: &mut Report<'_>) -> Option<(Mode, String)> {
@@ -79,7 +92,11 @@ impl Server {
             None => {
                 let remedy = "write where people reach it, public_url = \"https://id.example.org\", or listen on 127.0.0.1 for \
                               development mode";
-                report.bad("server.public_url", &format!("is missing, and {listen} is not a loopback address"), remedy);
+                report.bad(
+                    "server.public_url",
+                    &format!("is missing, and {listen} is not a loopback address"),
+                    remedy,
+                );
                 None
             }
         }
@@ -101,12 +118,18 @@ fn public_url(text: &str, listen: SocketAddr, report: &mut Report<'_>) -> Option
     let whole = uri.as_ref().is_some_and(|uri| {
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
         let host = uri.host().is_some_and(|host| !host.is_empty());
-        let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let user = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
         bare && host && !user && uri.scheme().is_some() && !text.contains('#')
     });
     if !whole {
         let what = format!("= {text:?} is not the address of a host");
-        report.bad("server.public_url", &what, "write https, the host, and nothing after it: https://id.example.org");
+        report.bad(
+            "server.public_url",
+            &what,
+            "write https, the host, and nothing after it: https://id.example.org",
+        );
         return None;
     }
     if uri.as_ref().and_then(Uri::scheme_str) != Some("https") {
@@ -115,7 +138,11 @@ fn public_url(text: &str, listen: SocketAddr, report: &mut Report<'_>) -> Option
         } else {
             "write https://…: browsers give the cookies of a sign-in to nothing less"
         };
-        report.bad("server.public_url", &format!("= {text:?} is not https"), remedy);
+        report.bad(
+            "server.public_url",
+            &format!("= {text:?} is not https"),
+            remedy,
+        );
         return None;
     }
     Some(text.trim_end_matches('/').to_ascii_lowercase())
@@ -126,7 +153,12 @@ fn network(text: &str, report: &mut Report<'_>) -> Option<IpNet> {
         return Some(IpNet::from(ip));
     }
     let remedy = "write addresses or networks: 10.0.0.5 or 10.0.0.0/8";
-    report.parse("server.trusted_proxies", text, "an address or a network", remedy)
+    report.parse(
+        "server.trusted_proxies",
+        text,
+        "an address or a network",
+        remedy,
+    )
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -139,6 +171,11 @@ pub(super) struct Management {
 impl Management {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<SocketAddr> {
         let remedy = "write an address and a port, like 127.0.0.1:9090";
-        report.parse("management.listen", self.listen.as_ref()?, "an address with a port", remedy)
+        report.parse(
+            "management.listen",
+            self.listen.as_ref()?,
+            "an address with a port",
+            remedy,
+        )
     }
 }

@@ -23,7 +23,11 @@ fn shown(entry: &Entry) -> Shown {
     let secret = reference::find(&entry.key).is_some_and(|setting| setting.secret);
     Shown {
         key: entry.key.clone(),
-        value: if secret { "(set)".to_owned() } else { entry.shown() },
+        value: if secret {
+            "(set)".to_owned()
+        } else {
+            entry.shown()
+        },
         origin: entry.place.clone(),
     }
 }

@@ -33,7 +33,9 @@ impl Flags {
             ("server.data_dir", data_dir, "--data-dir"),
             ("database.url", self.database.clone(), "--database"),
         ];
-        let entry = |(key, value, flag): (&str, Option<String>, &str)| Some(Entry::new(key, value?, flag.to_owned()));
+        let entry = |(key, value, flag): (&str, Option<String>, &str)| {
+            Some(Entry::new(key, value?, flag.to_owned()))
+        };
         flags.into_iter().filter_map(entry).collect()
     }
 }
@@ -59,7 +61,8 @@ impl FileChoice {
             Self::Named(path) => Some(path),
             Self::FirstOf(paths) => paths.iter().find(|path| path.exists()),
         };
-        path.map(|path| Ok((path.clone(), file::read(path)?))).transpose()
+        path.map(|path| Ok((path.clone(), file::read(path)?)))
+            .transpose()
     }
 
     pub(super) fn searched(&self) -> Vec<PathBuf> {
@@ -95,24 +98,42 @@ impl<'e> Home<'e> {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let user = self.directory("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("quivive/config.toml"));
-        [Some("quivive.toml".into()), user, Some("/etc/quivive/config.toml".into())]
-            .into_iter()
-            .flatten()
-            .collect()
+        let user = self
+            .directory("XDG_CONFIG_HOME", ".config")
+            .map(|dir| dir.join("quivive/config.toml"));
+        [
+            Some("quivive.toml".into()),
+            user,
+            Some("/etc/quivive/config.toml".into()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn data_dir(&self) -> Option<PathBuf> {
-        let default = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
-        self.directory("XDG_DATA_HOME", default).map(|dir| dir.join("quivive"))
+        let default = if cfg!(target_os = "macos") {
+            "Library/Application Support"
+        } else {
+            ".local/share"
+        };
+        self.directory("XDG_DATA_HOME", default)
+            .map(|dir| dir.join("quivive"))
     }
 
     /// A relative path is invalid by the specification, and ignored.
     fn directory(&self, variable: &str, under_home: &str) -> Option<PathBuf> {
         let get = |name: &str| {
-            let value = self.0.iter().find(|(known, _)| known == name).map(|(_, value)| Path::new(value));
+            let value = self
+                .0
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| Path::new(value));
             value.filter(|path| path.is_absolute())
         };
-        get(variable).map_or_else(|| Some(get("HOME")?.join(under_home)), |dir| Some(dir.to_owned()))
+        get(variable).map_or_else(
+            || Some(get("HOME")?.join(under_home)),
+            |dir| Some(dir.to_owned()),
+        )
     }
 }

@@ -41,7 +41,11 @@ impl Database {
         match path.extension() {
             Some(_) if path.ends_with(FILE) => Some(parent(path)),
             Some(extension) if extension == "db" => {
-                report.bad("database.url", &format!("names a file other than {FILE}"), remedy);
+                report.bad(
+                    "database.url",
+                    &format!("names a file other than {FILE}"),
+                    remedy,
+                );
                 None
             }
             _ => Some(path.to_owned()),

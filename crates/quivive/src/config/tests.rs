@@ -13,7 +13,11 @@ struct Dir(PathBuf);
 impl Dir {
     fn new() -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let name = format!("qv-config-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "qv-config-{}-{}",
+            std::process::id(),
+            SERIAL.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -70,14 +74,23 @@ fn without_anything_it_is_development_with_the_defaults_of_the_specification() {
     let built_in = quivive_app::Settings::for_url("http://localhost:8080");
     assert_eq!(format!("{:?}", plan.settings), format!("{built_in:?}"));
     assert_eq!(plan.retry, quivive_delivery::subscriber::Retry::DEFAULT);
-    assert_eq!((plan.hashing.memory_kib, plan.hashing.iterations), (19_456, 2));
+    assert_eq!(
+        (plan.hashing.memory_kib, plan.hashing.iterations),
+        (19_456, 2)
+    );
 }
 
 #[test]
 fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let dir = Dir::new();
-    let file = dir.file("q.toml", "[server]\nlisten = \"127.0.0.1:2\"\n[log]\nlevel = \"debug\"\n");
-    let mut sources = sources(Some(file.clone()), &[("QUIVIVE__SERVER__LISTEN", "127.0.0.1:3")]);
+    let file = dir.file(
+        "q.toml",
+        "[server]\nlisten = \"127.0.0.1:2\"\n[log]\nlevel = \"debug\"\n",
+    );
+    let mut sources = sources(
+        Some(file.clone()),
+        &[("QUIVIVE__SERVER__LISTEN", "127.0.0.1:3")],
+    );
     let listen = |sources: &Sources| load(sources).unwrap().plan().unwrap().listen.port();
     assert_eq!(listen(&sources), 3);
     sources.flags.listen = Some("127.0.0.1:4".to_owned());
@@ -87,7 +100,10 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     assert_eq!(listen(&sources), 2);
     let shown = load(&sources).unwrap().shown();
     let origin = |key: &str| shown.iter().find(|s| s.key == key).unwrap().origin.clone();
-    assert_eq!(origin("server.listen"), format!("{}, line 2", file.display()));
+    assert_eq!(
+        origin("server.listen"),
+        format!("{}, line 2", file.display())
+    );
     assert_eq!(origin("log.level"), format!("{}, line 4", file.display()));
     assert_eq!(origin("log.format"), "default");
 }
@@ -95,8 +111,15 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 #[test]
 fn an_unknown_key_is_named_with_its_nearest() {
     let dir = Dir::new();
-    let file = dir.file("q.toml", "[server]\nlisen = \"a\"\n[sever]\npublic_url = \"b\"\n[x]\ny = 1\n");
-    let error = load(&sources(Some(file), &[("QUIVIVE__MAIL__PASWORD", "hunter2"), ("HOME", "/")])).unwrap_err();
+    let file = dir.file(
+        "q.toml",
+        "[server]\nlisen = \"a\"\n[sever]\npublic_url = \"b\"\n[x]\ny = 1\n",
+    );
+    let error = load(&sources(
+        Some(file),
+        &[("QUIVIVE__MAIL__PASWORD", "hunter2"), ("HOME", "/")],
+    ))
+    .unwrap_err();
     let text = error.to_string();
     for part in [
         "server.lisen in ",
@@ -114,13 +137,19 @@ fn an_unknown_key_is_named_with_its_nearest() {
 fn numbers_lists_and_yes_are_read_from_text() {
     let environment = [
         ("QUIVIVE__RATE_LIMITS__ENABLED", "false"),
-        ("QUIVIVE__CORS__ORIGINS", "https://a.example, https://b.example"),
+        (
+            "QUIVIVE__CORS__ORIGINS",
+            "https://a.example, https://b.example",
+        ),
         ("QUIVIVE__PASSWORDS__MIN_CHARS", "15"),
         ("QUIVIVE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
     ];
     let plan = load(&sources(None, &environment)).unwrap().plan().unwrap();
     assert!(!plan.rate_limits);
-    assert_eq!(plan.cors_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(
+        plan.cors_origins,
+        ["https://a.example", "https://b.example"]
+    );
     assert_eq!(plan.settings.passwords.min_chars, 15);
     assert_eq!(plan.trusted_proxies.len(), 2);
 }
@@ -130,66 +159,166 @@ fn a_secret_comes_from_a_file_and_is_never_shown() {
     let dir = Dir::new();
     let secret = dir.file("password", "0123\n");
     let secret = secret.to_str().unwrap();
-    let file = dir.file("q.toml", "[admin]\nemail = \"a@example.org\"\npassword = \"from the file\"\n");
-    let loaded = load(&sources(Some(file.clone()), &[("QUIVIVE__ADMIN__PASSWORD_FILE", secret)])).unwrap();
+    let file = dir.file(
+        "q.toml",
+        "[admin]\nemail = \"a@example.org\"\npassword = \"from the file\"\n",
+    );
+    let loaded = load(&sources(
+        Some(file.clone()),
+        &[("QUIVIVE__ADMIN__PASSWORD_FILE", secret)],
+    ))
+    .unwrap();
     // As it was typed: not the number 123.
-    assert_eq!(loaded.plan().unwrap().admin.unwrap().password.expose_secret(), "0123");
+    assert_eq!(
+        loaded
+            .plan()
+            .unwrap()
+            .admin
+            .unwrap()
+            .password
+            .expose_secret(),
+        "0123"
+    );
     let shown = loaded.shown();
     let password = shown.iter().find(|s| s.key == "admin.password").unwrap();
     assert_eq!(password.value, "(set)");
-    assert_eq!(password.origin, format!("{secret}, named by environment variable QUIVIVE__ADMIN__PASSWORD_FILE"));
-    assert!(!format!("{loaded:?}").contains("0123"), "Debug shows a secret");
+    assert_eq!(
+        password.origin,
+        format!("{secret}, named by environment variable QUIVIVE__ADMIN__PASSWORD_FILE")
+    );
+    assert!(
+        !format!("{loaded:?}").contains("0123"),
+        "Debug shows a secret"
+    );
 
-    let both = [("QUIVIVE__ADMIN__PASSWORD_FILE", secret), ("QUIVIVE__ADMIN__PASSWORD", "hunter2")];
+    let both = [
+        ("QUIVIVE__ADMIN__PASSWORD_FILE", secret),
+        ("QUIVIVE__ADMIN__PASSWORD", "hunter2"),
+    ];
     let text = load(&sources(None, &both)).unwrap_err().to_string();
-    assert!(text.contains("admin.password are both given") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("admin.password are both given") && !text.contains("hunter2"),
+        "{text}"
+    );
     let missing = [("QUIVIVE__ADMIN__PASSWORD_FILE", "/nowhere/at/all")];
     let text = load(&sources(None, &missing)).unwrap_err().to_string();
-    assert!(text.contains("admin.password_file") && text.contains("/nowhere/at/all"), "{text}");
+    assert!(
+        text.contains("admin.password_file") && text.contains("/nowhere/at/all"),
+        "{text}"
+    );
 }
 
 #[test]
 fn production_says_everything_it_lacks_at_once() {
     let text = refused("[server]\nlisten = \"0.0.0.0:8080\"\n");
     assert!(text.contains("server.public_url is missing"), "{text}");
-    assert!(text.contains("public_url = \"https://id.example.org\""), "{text}");
+    assert!(
+        text.contains("public_url = \"https://id.example.org\""),
+        "{text}"
+    );
     let text = refused("[server]\npublic_url = \"https://id.example.org\"\n");
     assert!(text.contains("mail.url is missing"), "{text}");
     let plan = plan(PRODUCTION).unwrap();
-    assert_eq!((plan.mode, plan.public_url.as_str()), (Mode::Production, "https://id.example.org"));
-    assert_eq!(plan.settings.links.reset, "https://id.example.org/reset?token={token}");
+    assert_eq!(
+        (plan.mode, plan.public_url.as_str()),
+        (Mode::Production, "https://id.example.org")
+    );
+    assert_eq!(
+        plan.settings.links.reset,
+        "https://id.example.org/reset?token={token}"
+    );
     let smtp = plan.smtp.unwrap();
-    assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("smtp.example.org", 465, SmtpTls::Implicit));
+    assert_eq!(
+        (smtp.host.as_str(), smtp.port, smtp.tls),
+        ("smtp.example.org", 465, SmtpTls::Implicit)
+    );
 }
 
 #[test]
 fn bad_values_name_their_key_and_the_remedy_but_no_secret() {
     for (text, parts) in [
-        ("[server]\nlisten = \"8080\"", &["server.listen (", "line 2", "\"8080\"", "127.0.0.1:8080"][..]),
-        ("[server]\nlisten = 8080", &["server.listen", "not an address"]),
-        ("[passwords]\nmin_chars = \"many\"", &["passwords.min_chars", "line 2", "many"]),
-        ("[passwords]\nmin_score = 5", &["passwords.min_score", "= 5", "from 0 to 4"]),
-        ("[passwords]\nhistory = -1", &["passwords.history", "line 2"]),
-        ("[sessions]\nidle_seconds = 2592001", &["sessions.idle_seconds", "sessions.absolute_seconds"]),
-        ("[server]\npublic_url = \"http://id.example.org\"", &["server.public_url", "is not https", "development"]),
-        ("[server]\npublic_url = \"https://a/b\"", &["server.public_url", "not the address of a host"]),
-        ("[database]\nurl = \"postgres://u:hunter2@h/d\"", &["database.url", "PostgreSQL", "sqlite:"]),
-        ("[database]\nurl = \"sqlite:/a/other.db\"", &["database.url", "quivive.db"]),
-        ("[mail]\nurl = \"http://u:hunter2@h\"\nfrom = \"a@b\"", &["mail.url", "smtps://"]),
-        ("[mail]\nhost = \"h\"\nuser = \"u\"\nfrom = \"a@b\"", &["mail.password", "is missing"]),
-        ("[mail]\nhost = \"h\"\ntls = \"none\"\nfrom = \"a@b\"", &["mail.tls", "starttls"]),
+        (
+            "[server]\nlisten = \"8080\"",
+            &["server.listen (", "line 2", "\"8080\"", "127.0.0.1:8080"][..],
+        ),
+        (
+            "[server]\nlisten = 8080",
+            &["server.listen", "not an address"],
+        ),
+        (
+            "[passwords]\nmin_chars = \"many\"",
+            &["passwords.min_chars", "line 2", "many"],
+        ),
+        (
+            "[passwords]\nmin_score = 5",
+            &["passwords.min_score", "= 5", "from 0 to 4"],
+        ),
+        (
+            "[passwords]\nhistory = -1",
+            &["passwords.history", "line 2"],
+        ),
+        (
+            "[sessions]\nidle_seconds = 2592001",
+            &["sessions.idle_seconds", "sessions.absolute_seconds"],
+        ),
+        (
+            "[server]\npublic_url = \"http://id.example.org\"",
+            &["server.public_url", "is not https", "development"],
+        ),
+        (
+            "[server]\npublic_url = \"https://a/b\"",
+            &["server.public_url", "not the address of a host"],
+        ),
+        (
+            "[database]\nurl = \"postgres://u:hunter2@h/d\"",
+            &["database.url", "PostgreSQL", "sqlite:"],
+        ),
+        (
+            "[database]\nurl = \"sqlite:/a/other.db\"",
+            &["database.url", "quivive.db"],
+        ),
+        (
+            "[mail]\nurl = \"http://u:hunter2@h\"\nfrom = \"a@b\"",
+            &["mail.url", "smtps://"],
+        ),
+        (
+            "[mail]\nhost = \"h\"\nuser = \"u\"\nfrom = \"a@b\"",
+            &["mail.password", "is missing"],
+        ),
+        (
+            "[mail]\nhost = \"h\"\ntls = \"none\"\nfrom = \"a@b\"",
+            &["mail.tls", "starttls"],
+        ),
         ("[mail]\nhost = \"h\"", &["mail.from", "is missing"]),
         ("[mail]\npassword = [\"hunter2\"]", &["mail.password"]),
-        ("[links]\nreset = \"https://a.example/\"", &["links.reset", "{token}"]),
-        ("[cors]\norigins = [\"https://a.example/\"]", &["cors.origins", "https://a.example/"]),
-        ("[log]\nformat = \"xml\"", &["log.format", "xml", "auto, text or json"]),
-        ("[log]\nlevel = \"info,a=loud\"", &["log.level", "quivive_store=debug"]),
-        ("[admin]\nemail = \"a@example.org\"", &["admin.password", "QUIVIVE__ADMIN__PASSWORD_FILE"]),
+        (
+            "[links]\nreset = \"https://a.example/\"",
+            &["links.reset", "{token}"],
+        ),
+        (
+            "[cors]\norigins = [\"https://a.example/\"]",
+            &["cors.origins", "https://a.example/"],
+        ),
+        (
+            "[log]\nformat = \"xml\"",
+            &["log.format", "xml", "auto, text or json"],
+        ),
+        (
+            "[log]\nlevel = \"info,a=loud\"",
+            &["log.level", "quivive_store=debug"],
+        ),
+        (
+            "[admin]\nemail = \"a@example.org\"",
+            &["admin.password", "QUIVIVE__ADMIN__PASSWORD_FILE"],
+        ),
         ("[server\nlisten", &["line 1"]),
     ] {
         let said = refused(text);
         for part in parts {
-            assert!(said.contains(part), "{part:?} is not in {said:?}, for {text}");
+            assert!(
+                said.contains(part),
+                "{part:?} is not in {said:?}, for {text}"
+            );
         }
         assert!(!said.contains("hunter2"), "{said}");
     }
@@ -203,7 +332,10 @@ fn the_database_may_lie_apart_from_the_data_directory() {
         ("sqlite:/var/lib/q/quivive.db", "/var/lib/q"),
         ("sqlite:quivive.db", "."),
     ] {
-        let plan = plan(&format!("[database]\nurl = \"{url}\"\n[server]\ndata_dir = \"/d\"")).unwrap();
+        let plan = plan(&format!(
+            "[database]\nurl = \"{url}\"\n[server]\ndata_dir = \"/d\""
+        ))
+        .unwrap();
         assert_eq!(plan.directories.database, PathBuf::from(want), "{url}");
         assert_eq!(plan.directories.data, PathBuf::from("/d"));
     }
@@ -211,7 +343,9 @@ fn the_database_may_lie_apart_from_the_data_directory() {
 
 #[test]
 fn the_system_may_choose_the_port_in_development() {
-    let plan = plan("[server]\nlisten = \"127.0.0.1:0\"").unwrap().bound_to("127.0.0.1:4711".parse().unwrap());
+    let plan = plan("[server]\nlisten = \"127.0.0.1:0\"")
+        .unwrap()
+        .bound_to("127.0.0.1:4711".parse().unwrap());
     let want = quivive_app::Settings::for_url("http://localhost:4711");
     assert_eq!(plan.public_url, "http://localhost:4711");
     assert_eq!(format!("{:?}", plan.settings), format!("{want:?}"));
@@ -223,7 +357,9 @@ fn the_default_file_has_every_setting_and_every_setting_in_it_is_read() {
     let dir = Dir::new();
     let uncommented = reference::uncommented();
     // What excludes each other, and files that are not there, stand in it side by side as examples.
-    let given = uncommented.lines().filter(|line| line.contains("ca_file") || !line.contains("_file = "));
+    let given = uncommented
+        .lines()
+        .filter(|line| line.contains("ca_file") || !line.contains("_file = "));
     let given: Vec<_> = given.collect();
     let file = dir.file("all.toml", &given.join("\n"));
     let loaded = load(&sources(Some(file), &[])).unwrap();
@@ -234,7 +370,10 @@ fn the_default_file_has_every_setting_and_every_setting_in_it_is_read() {
     let mut fields = Vec::new();
     for (section, keys) in &read {
         for (key, value) in keys.as_object().unwrap() {
-            assert!(!value.is_null(), "{section}.{key} is not in the default file");
+            assert!(
+                !value.is_null(),
+                "{section}.{key} is not in the default file"
+            );
             fields.push(format!("{section}.{key}"));
         }
     }
@@ -265,5 +404,8 @@ fn a_named_file_must_be_there_and_a_searched_one_need_not() {
     assert!(load(&sources).is_ok());
     sources.file = FileChoice::Named("/nowhere/quivive.toml".into());
     let text = load(&sources).unwrap_err().to_string();
-    assert!(text.contains("/nowhere/quivive.toml") && text.contains("--config"), "{text}");
+    assert!(
+        text.contains("/nowhere/quivive.toml") && text.contains("--config"),
+        "{text}"
+    );
 }

@@ -88,7 +88,8 @@ mod tests {
         };
         assert!(!format!("{call:?}").contains("hunter2"));
         let wire = serde_json::to_string(&call).unwrap();
-        let Call::CreateAdministrator { password, .. } = serde_json::from_str(&wire).unwrap() else {
+        let Call::CreateAdministrator { password, .. } = serde_json::from_str(&wire).unwrap()
+        else {
             panic!("another call came back: {wire}");
         };
         assert_eq!(password.into_password().unwrap().expose(), "hunter2");

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::settings::Links;
-use quivive_app::workflows::operators::bootstrap_administrator::{self, BootstrapAdministrator, Method};
+use quivive_app::workflows::operators::bootstrap_administrator::{
+    self, BootstrapAdministrator, Method,
+};
 use quivive_app::workflows::passwords::request_password_reset::{self, RequestPasswordReset};
 use quivive_app::{Request, one_time};
 use quivive_delivery::{Codes as _, Fault, Log as _};
@@ -41,9 +43,15 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Does what was asked. Items go to `items`; it ends early when nobody takes them any more.
-    pub(crate) async fn answer(&self, call: Call, items: mpsc::Sender<Value>) -> Result<(), Failure> {
+    pub(crate) async fn answer(
+        &self,
+        call: Call,
+        items: mpsc::Sender<Value>,
+    ) -> Result<(), Failure> {
         let item = match call {
-            Call::CreateAdministrator { email, password } => self.create_administrator(email, password).await?,
+            Call::CreateAdministrator { email, password } => {
+                self.create_administrator(email, password).await?
+            }
             Call::RecoverAdministrator { email } => self.recover_administrator(email).await?,
             Call::Show { id } => self.show(id).await?,
             Call::Tail(tail) => return self.tail(&tail, &items).await,
@@ -53,25 +61,42 @@ impl Desk {
         Ok(())
     }
 
-    async fn create_administrator(&self, email: String, password: Passphrase) -> Result<Value, Failure> {
-        let password = password.into_password().map_err(|error| refused(&error.to_string(), "choose a shorter one"))?;
+    async fn create_administrator(
+        &self,
+        email: String,
+        password: Passphrase,
+    ) -> Result<Value, Failure> {
+        let password = password
+            .into_password()
+            .map_err(|error| refused(&error.to_string(), "choose a shorter one"))?;
         let command = BootstrapAdministrator {
             email,
             password,
             method: Method::Command,
         };
-        let reply = self.kernel.execute(command, Request::system()).await.map_err(|outcome| {
-            use bootstrap_administrator::Refusal;
-            told(outcome, |refusal| match refusal {
-                Refusal::InvalidEmail => refused("this is no e-mail address", "write it as you@example.org"),
-                Refusal::WeakPassword => {
-                    let policy = &self.kernel.families().settings.passwords;
-                    let remedy = format!("use at least {} characters: several unrelated words are fine", policy.min_chars);
-                    refused("the password is too weak", &remedy)
-                }
-                Refusal::AlreadyDone | Refusal::TokenExpired => refused(refusal.code(), "use `quivive admin create` again"),
-            })
-        })?;
+        let reply = self
+            .kernel
+            .execute(command, Request::system())
+            .await
+            .map_err(|outcome| {
+                use bootstrap_administrator::Refusal;
+                told(outcome, |refusal| match refusal {
+                    Refusal::InvalidEmail => {
+                        refused("this is no e-mail address", "write it as you@example.org")
+                    }
+                    Refusal::WeakPassword => {
+                        let policy = &self.kernel.families().settings.passwords;
+                        let remedy = format!(
+                            "use at least {} characters: several unrelated words are fine",
+                            policy.min_chars
+                        );
+                        refused("the password is too weak", &remedy)
+                    }
+                    Refusal::AlreadyDone | Refusal::TokenExpired => {
+                        refused(refusal.code(), "use `quivive admin create` again")
+                    }
+                })
+            })?;
         if let Some(setup) = &self.setup {
             setup.done();
         }
@@ -81,9 +106,18 @@ impl Desk {
 
     async fn recover_administrator(&self, email: String) -> Result<Value, Failure> {
         let families = self.kernel.families();
-        let no_admin = || refused("no administrator has this address", "create one with `quivive admin create`");
+        let no_admin = || {
+            refused(
+                "no administrator has this address",
+                "create one with `quivive admin create`",
+            )
+        };
         let address = Address::parse(&email).map_err(|_| no_admin())?;
-        let account = families.accounts.by_address(&address).await.map_err(fault)?;
+        let account = families
+            .accounts
+            .by_address(&address)
+            .await
+            .map_err(fault)?;
         if !account.is_some_and(|account| account.is_admin()) {
             return Err(no_admin());
         }
@@ -100,7 +134,12 @@ impl Desk {
             })
         })?;
         let lost = || Fault::Internal("the token that was just made is not there".to_owned());
-        let row = families.one_time.by_id(reply.token).await.map_err(fault)?.ok_or_else(|| fault(lost()))?;
+        let row = families
+            .one_time
+            .by_id(reply.token)
+            .await
+            .map_err(fault)?
+            .ok_or_else(|| fault(lost()))?;
         let token = one_time::derive(families, &row).ok_or_else(|| fault(lost()))?;
         Ok(json!({
             "link": Links::with_token(&families.settings.links.reset, &token),
@@ -110,7 +149,12 @@ impl Desk {
 
     async fn show(&self, id: Uuid) -> Result<Value, Failure> {
         let found = self.database.event_by_id(id).await.map_err(fault)?;
-        let event = found.ok_or_else(|| refused("there is no event with this id", "see `quivive events tail`"))?;
+        let event = found.ok_or_else(|| {
+            refused(
+                "there is no event with this id",
+                "see `quivive events tail`",
+            )
+        })?;
         let deliveries = match &self.operation {
             Some(operation) => json!(operation.deliveries(&event).await),
             // Without a server nothing is delivered; the cursors would only say where it stood.
@@ -144,7 +188,10 @@ impl Desk {
                 continue;
             };
             at = last.position;
-            for event in events.iter().filter(|event| kinds.fits(&event.envelope.kind)) {
+            for event in events
+                .iter()
+                .filter(|event| kinds.fits(&event.envelope.kind))
+            {
                 let item = view::event(event, self.kernel.catalogue());
                 if items.send(item).await.is_err() {
                     return Ok(());
@@ -163,7 +210,10 @@ impl Desk {
                 break;
             };
             at = last.position;
-            for event in events.iter().filter(|event| kinds.fits(&event.envelope.kind)) {
+            for event in events
+                .iter()
+                .filter(|event| kinds.fits(&event.envelope.kind))
+            {
                 if fitting.len() == NEWEST {
                     fitting.pop_front();
                 }
@@ -187,7 +237,10 @@ pub(crate) async fn first_administrator(
             .map_err(|_| Outcome::Refused(bootstrap_administrator::Refusal::WeakPassword))?,
         method: Method::Configuration,
     };
-    kernel.execute(command, Request::system()).await.map(|reply| reply.user_id)
+    kernel
+        .execute(command, Request::system())
+        .await
+        .map(|reply| reply.user_id)
 }
 
 fn refused(message: &str, remedy: &str) -> Failure {
@@ -199,12 +252,24 @@ fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
     match outcome {
         Outcome::Refused(reason) => refusal(reason),
         Outcome::Fault(error) => fault(error),
-        Outcome::Conflict | Outcome::Closed => Failure::new(Class::Busy, "something else was changing the same", "try again"),
-        Outcome::Internal => Failure::new(Class::Io, "it broke; the log has the event", "see the server's output, and report it"),
+        Outcome::Conflict | Outcome::Closed => Failure::new(
+            Class::Busy,
+            "something else was changing the same",
+            "try again",
+        ),
+        Outcome::Internal => Failure::new(
+            Class::Io,
+            "it broke; the log has the event",
+            "see the server's output, and report it",
+        ),
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn fault(fault: Fault) -> Failure {
-    Failure::new(class_of_fault(&fault), fault.to_string(), "try again; if it stays, look at the disk")
+    Failure::new(
+        class_of_fault(&fault),
+        fault.to_string(),
+        "try again; if it stays, look at the disk",
+    )
 }

@@ -45,7 +45,10 @@ impl Address {
     pub(super) fn of(data: &Path) -> io::Result<Self> {
         let path = data.join(SOCKET);
         if path.as_os_str().len() < MAX_PATH_BYTES {
-            return Ok(Self { path, _directory: None });
+            return Ok(Self {
+                path,
+                _directory: None,
+            });
         }
         // Through the open directory the path is short, wherever it lies. Linux alone has it.
         let directory = std::fs::File::open(data)?;
@@ -66,7 +69,10 @@ pub(crate) fn listen(data: &Path, desk: Desk, tasks: &Tasks) -> io::Result<()> {
     let connections = tasks.clone();
     drop(tasks.spawn(async move {
         let stopping = connections.stopping();
-        while let Some(place) = stopping.run_until_cancelled(Arc::clone(&places).acquire_owned()).await {
+        while let Some(place) = stopping
+            .run_until_cancelled(Arc::clone(&places).acquire_owned())
+            .await
+        {
             let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await else {
                 break;
             };
@@ -109,20 +115,35 @@ async fn serve(stream: UnixStream, desk: &Desk) {
 /// The server's own user, or root.
 fn may(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 async fn call(read: OwnedReadHalf) -> Result<Call, Failure> {
-    let bad = |what: &str| Failure::new(Class::Refused, format!("the server does not understand the command: {what}"), "use the `quivive` of the server's version");
+    let bad = |what: &str| {
+        Failure::new(
+            Class::Refused,
+            format!("the server does not understand the command: {what}"),
+            "use the `quivive` of the server's version",
+        )
+    };
     let mut line = Zeroizing::new(String::new());
     let mut limited = BufReader::new(read).take(MAX_CALL_BYTES);
-    limited.read_line(&mut line).await.map_err(|error| bad(&error.to_string()))?;
+    limited
+        .read_line(&mut line)
+        .await
+        .map_err(|error| bad(&error.to_string()))?;
     // The error may repeat what it read.
     serde_json::from_str(&line).map_err(|error| bad(&format!("at column {}", error.column())))
 }
 
 /// The line that ends the answer; `None` when nobody is there to read it.
-async fn answer(desk: &Desk, call: Call, write: &mut (impl tokio::io::AsyncWrite + Unpin)) -> Option<Line> {
+async fn answer(
+    desk: &Desk,
+    call: Call,
+    write: &mut (impl tokio::io::AsyncWrite + Unpin),
+) -> Option<Line> {
     let (items, mut taken) = mpsc::channel(ITEMS);
     let answering = desk.answer(call, items);
     let writing = async {

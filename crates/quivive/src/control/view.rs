@@ -11,7 +11,11 @@ pub(super) fn event(event: &Stored, catalogue: &Catalogue) -> Value {
     let envelope = &event.envelope;
     let spec = catalogue.find(&envelope.kind);
     let mut data: Map<String, Value> = serde_json::from_slice(&event.body).unwrap_or_default();
-    for field in spec.iter().flat_map(|spec| &spec.fields).filter(|field| field.personal) {
+    for field in spec
+        .iter()
+        .flat_map(|spec| &spec.fields)
+        .filter(|field| field.personal)
+    {
         data.insert(field.name.to_owned(), Value::Null);
     }
     json!({

@@ -31,7 +31,11 @@ pub(crate) struct Banner<'a> {
 pub(crate) enum Mail<'a> {
     /// With the mailbox's key: a secret.
     Mailbox { key: &'a str },
-    Server { host: &'a str, port: u16, from: &'a str },
+    Server {
+        host: &'a str,
+        port: u16,
+        from: &'a str,
+    },
 }
 
 /// What opening did to the database.
@@ -54,11 +58,18 @@ impl Banner<'_> {
         let _ = writeln!(text, "{name}{mode:>gap$}");
         let lines = self.lines();
         for (index, (what, told)) in lines.iter().enumerate() {
-            let branch = if index + 1 == lines.len() { "└─" } else { "├─" };
+            let branch = if index + 1 == lines.len() {
+                "└─"
+            } else {
+                "├─"
+            };
             let _ = writeln!(text, "  {branch} {what:<14}  {told}");
         }
         if let Some(setup) = self.setup {
-            let _ = writeln!(text, "  ! No administrator yet. Open this link within 30 minutes: {setup}");
+            let _ = writeln!(
+                text,
+                "  ! No administrator yet. Open this link within 30 minutes: {setup}"
+            );
             let _ = writeln!(text, "    or run: quivive admin create you@example.org");
         }
         text
@@ -75,12 +86,21 @@ impl Banner<'_> {
         if let Some(address) = self.management {
             lines.push(("Management", format!("http://{address}/metrics")));
         }
-        lines.push(("Data", format!("{}    ({})", self.database.display(), self.schema.told())));
+        lines.push((
+            "Data",
+            format!("{}    ({})", self.database.display(), self.schema.told()),
+        ));
         let keys = if self.keys_created { "created, " } else { "" };
-        lines.push(("Keys", format!("{}    ({keys}readable by you alone)", self.keys.display())));
+        lines.push((
+            "Keys",
+            format!("{}    ({keys}readable by you alone)", self.keys.display()),
+        ));
         lines.push(("Config", self.config()));
         let plural = if self.subscriptions == 1 { "" } else { "s" };
-        lines.push(("Events", format!("{} subscription{plural} ready", self.subscriptions)));
+        lines.push((
+            "Events",
+            format!("{} subscription{plural} ready", self.subscriptions),
+        ));
         lines
     }
 
@@ -88,7 +108,10 @@ impl Banner<'_> {
         match self.mail {
             Mail::Mailbox { key } => {
                 let why = "no SMTP configured: letters are kept here, in memory";
-                ("Mailbox", format!("{}/dev/mail?key={key}    ({why})", self.url))
+                (
+                    "Mailbox",
+                    format!("{}/dev/mail?key={key}    ({why})", self.url),
+                )
             }
             Mail::Server { host, port, from } => ("Mail", format!("{host}:{port}, from {from}")),
         }
@@ -111,13 +134,24 @@ fn shown(path: &Path) -> String {
 
 impl Schema {
     fn told(self) -> String {
-        let Self { applied, version, took } = self;
+        let Self {
+            applied,
+            version,
+            took,
+        } = self;
         if applied == 0 {
             return format!("schema {version}");
         }
-        let created = if u32::try_from(applied) == Ok(version) { "created, " } else { "" };
+        let created = if u32::try_from(applied) == Ok(version) {
+            "created, "
+        } else {
+            ""
+        };
         let plural = if applied == 1 { "" } else { "s" };
-        format!("{created}{applied} migration{plural} applied in {} ms", took.as_millis())
+        format!(
+            "{created}{applied} migration{plural} applied in {} ms",
+            took.as_millis()
+        )
     }
 }
 
@@ -127,7 +161,10 @@ mod tests {
 
     fn check(banner: &Banner<'_>, golden: &str) {
         let text = banner.text();
-        assert!(text == golden, "the banner is now:\n{text}\nand was:\n{golden}");
+        assert!(
+            text == golden,
+            "the banner is now:\n{text}\nand was:\n{golden}"
+        );
     }
 
     fn banner() -> Banner<'static> {
@@ -153,7 +190,11 @@ mod tests {
 
     #[test]
     fn the_first_minute() {
-        let searched = ["quivive.toml", "/home/ada/.config/quivive/config.toml", "/etc/quivive/config.toml"];
+        let searched = [
+            "quivive.toml",
+            "/home/ada/.config/quivive/config.toml",
+            "/etc/quivive/config.toml",
+        ];
         let searched: Vec<_> = searched.iter().map(PathBuf::from).collect();
         let banner = Banner {
             searched: &searched,

@@ -68,16 +68,33 @@ pub(super) fn affordable(wanted: usize) -> usize {
         current: Some(reachable),
         maximum: limit.maximum,
     };
-    let files = if setrlimit(Resource::Nofile, raised).is_ok() { reachable } else { current };
-    let affordable = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(wanted).clamp(1, wanted);
+    let files = if setrlimit(Resource::Nofile, raised).is_ok() {
+        reachable
+    } else {
+        current
+    };
+    let affordable = usize::try_from(files.saturating_sub(OTHER_FILES))
+        .unwrap_or(wanted)
+        .clamp(1, wanted);
     if affordable < wanted {
-        tracing::warn!(files, affordable, wanted, "the limit of open files allows fewer connections than configured");
+        tracing::warn!(
+            files,
+            affordable,
+            wanted,
+            "the limit of open files allows fewer connections than configured"
+        );
     }
     affordable
 }
 
 /// Accepts until `tasks` are told to stop; then every connection ends after the request it is at, within `drain`.
-pub(super) fn accept(listener: TcpListener, router: Router, limit: usize, drain: Duration, tasks: &Tasks) {
+pub(super) fn accept(
+    listener: TcpListener,
+    router: Router,
+    limit: usize,
+    drain: Duration,
+    tasks: &Tasks,
+) {
     let places = Arc::new(Semaphore::new(limit));
     let protocol = Arc::new(protocol(tasks));
     let connections = tasks.clone();
@@ -100,7 +117,14 @@ pub(super) fn accept(listener: TcpListener, router: Router, limit: usize, drain:
                     continue;
                 }
             };
-            let connection = serve(stream, peer, router.clone(), Arc::clone(&protocol), drain, connections.clone());
+            let connection = serve(
+                stream,
+                peer,
+                router.clone(),
+                Arc::clone(&protocol),
+                drain,
+                connections.clone(),
+            );
             drop(connections.spawn(async move {
                 connection.await;
                 drop(place);
@@ -137,7 +161,8 @@ async fn serve(
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| answer(request, peer, router.clone()));
+    let service =
+        service_fn(move |request: hyper::Request<Incoming>| answer(request, peer, router.clone()));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -152,7 +177,11 @@ async fn serve(
     }
 }
 
-async fn answer(request: hyper::Request<Incoming>, peer: SocketAddr, router: Router) -> Result<Response, Infallible> {
+async fn answer(
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+    router: Router,
+) -> Result<Response, Infallible> {
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await

@@ -28,9 +28,15 @@ async fn livez() -> Json<Value> {
 }
 
 /// As on the first address with `?verbose`.
-async fn readyz(State(operation): Doing) -> (StatusCode, [(HeaderName, &'static str); 1], Json<Value>) {
+async fn readyz(
+    State(operation): Doing,
+) -> (StatusCode, [(HeaderName, &'static str); 1], Json<Value>) {
     let ready = operation.ready();
-    let status = if ready.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let mut told = json!({
         "status": if ready.is_ok() { "ready" } else { "not_ready" },
         "subscriptions": operation.subscriptions(),
@@ -42,5 +48,8 @@ async fn readyz(State(operation): Doing) -> (StatusCode, [(HeaderName, &'static 
 }
 
 async fn metrics(State(operation): Doing) -> ([(HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], operation.metrics())
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        operation.metrics(),
+    )
 }

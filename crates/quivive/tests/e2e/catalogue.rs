@@ -10,12 +10,20 @@ use crate::support::{BINARY, post};
 
 /// Raised where this run does not go; each by a test of its own.
 const ELSEWHERE: [(&str, &str); 2] = [
-    ("email.delivery_failed", "smtp::a_mail_server_that_is_away_or_refuses"),
-    ("delivery.dead_lettered", "smtp::a_mail_server_that_is_away_or_refuses"),
+    (
+        "email.delivery_failed",
+        "smtp::a_mail_server_that_is_away_or_refuses",
+    ),
+    (
+        "delivery.dead_lettered",
+        "smtp::a_mail_server_that_is_away_or_refuses",
+    ),
 ];
 
 async fn catalogue(server: &Server) -> Vec<Value> {
-    let (code, out, err) = server.cli(&["events", "catalogue", "--output", "json"], "").await;
+    let (code, out, err) = server
+        .cli(&["events", "catalogue", "--output", "json"], "")
+        .await;
     assert_eq!(code, Some(0), "{err}");
     serde_json::from_str(&out).unwrap()
 }
@@ -28,14 +36,25 @@ async fn every_event_type_is_raised_and_whole() {
     drive(&server).await;
     let events = wait_for_letters(&server, &admin).await;
     check::whole(&events);
-    let raised: BTreeSet<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    let raised: BTreeSet<&str> = events
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
     let catalogue = catalogue(&server).await;
-    let types: BTreeMap<&str, &Value> = catalogue.iter().map(|spec| (spec["type"].as_str().unwrap(), spec)).collect();
+    let types: BTreeMap<&str, &Value> = catalogue
+        .iter()
+        .map(|spec| (spec["type"].as_str().unwrap(), spec))
+        .collect();
     let elsewhere: BTreeSet<&str> = ELSEWHERE.iter().map(|(kind, _)| *kind).collect();
-    let missing: Vec<&&str> = types.keys().filter(|kind| !raised.contains(*kind) && !elsewhere.contains(*kind)).collect();
+    let missing: Vec<&&str> = types
+        .keys()
+        .filter(|kind| !raised.contains(*kind) && !elsewhere.contains(*kind))
+        .collect();
     assert!(missing.is_empty(), "declared and never raised: {missing:?}");
     for event in &events {
-        let spec = types.get(event["type"].as_str().unwrap()).unwrap_or_else(|| panic!("not in the catalogue: {event}"));
+        let spec = types
+            .get(event["type"].as_str().unwrap())
+            .unwrap_or_else(|| panic!("not in the catalogue: {event}"));
         fits(event, spec);
     }
 }
@@ -43,22 +62,35 @@ async fn every_event_type_is_raised_and_whole() {
 /// An event against its catalogue entry: fields, actor, address, priority, category.
 fn fits(event: &Value, spec: &Value) {
     let data = event["data"].as_object().unwrap();
-    let fields: BTreeMap<&str, &Value> =
-        spec["fields"].as_array().unwrap().iter().map(|f| (f["name"].as_str().unwrap(), f)).collect();
+    let fields: BTreeMap<&str, &Value> = spec["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["name"].as_str().unwrap(), f))
+        .collect();
     for name in data.keys() {
-        assert!(fields.contains_key(name.as_str()), "{name} is not a field of {event}");
+        assert!(
+            fields.contains_key(name.as_str()),
+            "{name} is not a field of {event}"
+        );
     }
     for (name, field) in fields {
         let value = data.get(name).unwrap_or(&Value::Null);
         if field["personal"] == true {
-            assert!(value.is_null(), "{name} is shown without being asked for: {event}");
+            assert!(
+                value.is_null(),
+                "{name} is shown without being asked for: {event}"
+            );
         } else if field["optional"] == false {
             assert!(!value.is_null(), "{name} is missing in {event}");
         }
     }
     let actor = event["actor"]["kind"].as_str().unwrap_or_default();
     assert!(!actor.is_empty(), "{event}");
-    assert!(actor == "system" || event["ip_address"].is_string(), "{event}");
+    assert!(
+        actor == "system" || event["ip_address"].is_string(),
+        "{event}"
+    );
     for name in ["priority", "category"] {
         assert_eq!(event[name], spec[name], "{event}");
     }
@@ -70,19 +102,58 @@ fn fits(event: &Value, spec: &Value) {
 /// Goes every way there is, so that every type is raised.
 async fn drive(server: &Server) {
     let email = "driven@example.org";
-    post(server, "/users", json!({"email": "not an address", "password": PASSWORD})).await.expect(422);
-    post(server, "/email-verification-requests", json!({"email": email})).await.expect(202);
-    post(server, "/users", json!({"email": email, "password": PASSWORD})).await.expect(202);
+    post(
+        server,
+        "/users",
+        json!({"email": "not an address", "password": PASSWORD}),
+    )
+    .await
+    .expect(422);
+    post(
+        server,
+        "/email-verification-requests",
+        json!({"email": email}),
+    )
+    .await
+    .expect(202);
+    post(
+        server,
+        "/users",
+        json!({"email": email, "password": PASSWORD}),
+    )
+    .await
+    .expect(202);
     server.token(email, "verify_email").await;
-    post(server, "/email-verification-requests", json!({"email": email})).await.expect(202);
+    post(
+        server,
+        "/email-verification-requests",
+        json!({"email": email}),
+    )
+    .await
+    .expect(202);
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     let token = server.token(email, "verify_email").await;
-    post(server, "/email-verifications", json!({"token": token})).await.expect(200);
-    post(server, "/email-verifications", json!({"token": token})).await.expect(400);
-    post(server, "/users", json!({"email": email, "password": PASSWORD})).await.expect(202);
+    post(server, "/email-verifications", json!({"token": token}))
+        .await
+        .expect(200);
+    post(server, "/email-verifications", json!({"token": token}))
+        .await
+        .expect(400);
+    post(
+        server,
+        "/users",
+        json!({"email": email, "password": PASSWORD}),
+    )
+    .await
+    .expect(202);
     sessions(server, email).await;
     lock_and_reset(server, email).await;
-    let (code, _, _) = server.cli(&["admin", "create", "second@example.org", "--password-stdin"], "too weak\n").await;
+    let (code, _, _) = server
+        .cli(
+            &["admin", "create", "second@example.org", "--password-stdin"],
+            "too weak\n",
+        )
+        .await;
     assert_ne!(code, Some(0), "a weak password is refused");
 }
 
@@ -93,40 +164,115 @@ async fn sessions(server: &Server, email: &str) {
         tokens = server.login(email, PASSWORD).await;
     }
     let first = tokens["refresh_token"].clone();
-    let second = post(server, "/tokens", json!({"refresh_token": first})).await.expect(200).json();
+    let second = post(server, "/tokens", json!({"refresh_token": first}))
+        .await
+        .expect(200)
+        .json();
     let wrong = json!({"current_password": "not this one 1", "new_password": format!("{PASSWORD} changed")});
-    server.api("PUT", "/me/password", Some(wrong), second["access_token"].as_str()).await.expect(403);
-    let change = json!({"current_password": PASSWORD, "new_password": format!("{PASSWORD} changed")});
-    let changed = server.api("PUT", "/me/password", Some(change), second["access_token"].as_str()).await.expect(200).json();
+    server
+        .api(
+            "PUT",
+            "/me/password",
+            Some(wrong),
+            second["access_token"].as_str(),
+        )
+        .await
+        .expect(403);
+    let change =
+        json!({"current_password": PASSWORD, "new_password": format!("{PASSWORD} changed")});
+    let changed = server
+        .api(
+            "PUT",
+            "/me/password",
+            Some(change),
+            second["access_token"].as_str(),
+        )
+        .await
+        .expect(200)
+        .json();
     // Left behind by the user's version.
-    post(server, "/tokens", json!({"refresh_token": second["refresh_token"]})).await.expect(401);
-    let next = post(server, "/tokens", json!({"refresh_token": changed["refresh_token"]})).await.expect(200).json();
+    post(
+        server,
+        "/tokens",
+        json!({"refresh_token": second["refresh_token"]}),
+    )
+    .await
+    .expect(401);
+    let next = post(
+        server,
+        "/tokens",
+        json!({"refresh_token": changed["refresh_token"]}),
+    )
+    .await
+    .expect(200)
+    .json();
     // Somebody else's device presents the used one.
     let mut thief = Client::with_agent(server.address, "thief/1");
     let body = json!({"refresh_token": changed["refresh_token"]});
-    thief.api("POST", "/tokens", Some(body), None).await.unwrap().expect(401);
-    post(server, "/tokens", json!({"refresh_token": next["refresh_token"]})).await.expect(401);
-    post(server, "/tokens", json!({"refresh_token": "nonsense"})).await.expect(401);
+    thief
+        .api("POST", "/tokens", Some(body), None)
+        .await
+        .unwrap()
+        .expect(401);
+    post(
+        server,
+        "/tokens",
+        json!({"refresh_token": next["refresh_token"]}),
+    )
+    .await
+    .expect(401);
+    post(server, "/tokens", json!({"refresh_token": "nonsense"}))
+        .await
+        .expect(401);
     let tokens = server.login(email, &format!("{PASSWORD} changed")).await;
-    server.api("DELETE", "/sessions/current", None, tokens["access_token"].as_str()).await.expect(204);
+    server
+        .api(
+            "DELETE",
+            "/sessions/current",
+            None,
+            tokens["access_token"].as_str(),
+        )
+        .await
+        .expect(204);
     let body = json!({"refresh_token": tokens["refresh_token"]});
-    server.api("DELETE", "/sessions/current", Some(body), None).await.expect(204);
+    server
+        .api("DELETE", "/sessions/current", Some(body), None)
+        .await
+        .expect(204);
 }
 
 async fn lock_and_reset(server: &Server, email: &str) {
     for _ in 0..5 {
-        post(server, "/sessions", json!({"email": email, "password": "not this one 1"})).await.expect(401);
+        post(
+            server,
+            "/sessions",
+            json!({"email": email, "password": "not this one 1"}),
+        )
+        .await
+        .expect(401);
     }
-    post(server, "/password-reset-requests", json!({"email": "nobody@example.org"})).await.expect(202);
-    post(server, "/password-reset-requests", json!({"email": email})).await.expect(202);
+    post(
+        server,
+        "/password-reset-requests",
+        json!({"email": "nobody@example.org"}),
+    )
+    .await
+    .expect(202);
+    post(server, "/password-reset-requests", json!({"email": email}))
+        .await
+        .expect(202);
     let token = server.token(email, "reset_password").await;
     let body = json!({"token": token, "new_password": format!("{PASSWORD} reset")});
-    post(server, "/password-resets", body.clone()).await.expect(200);
+    post(server, "/password-resets", body.clone())
+        .await
+        .expect(200);
     post(server, "/password-resets", body).await.expect(400);
 }
 
 async fn wait_for_letters(server: &Server, admin: &str) -> Vec<Value> {
-    server.letter("driven@example.org", "password_changed").await;
+    server
+        .letter("driven@example.org", "password_changed")
+        .await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     server.events(admin).await
 }

@@ -6,7 +6,10 @@ use crate::support::server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journey_with_the_mailbox() {
-    println!("{}", journey::run(&mut server().await, &journey::Mailbox).await);
+    println!(
+        "{}",
+        journey::run(&mut server().await, &journey::Mailbox).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

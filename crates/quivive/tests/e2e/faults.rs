@@ -12,7 +12,9 @@ use crate::support::{BINARY, events, post, server};
 
 /// Whether a program is there; says so when it is not.
 fn has(program: &str, what: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output();
     let found = found.is_ok_and(|output| output.status.success());
     if !found {
         println!("skipped: {what} (no {program})");
@@ -27,7 +29,10 @@ impl SmallDisk {
     fn make(name: &str, size: &str) -> Option<Self> {
         let path = std::env::temp_dir().join(format!("quivive-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&path)
+            .output();
         if mounted.is_ok_and(|output| output.status.success()) {
             Some(Self(path))
         } else {
@@ -59,7 +64,9 @@ async fn a_full_disk_refuses_and_room_lets_it_go_on() {
     let tokens = server.login("full@example.org", PASSWORD).await;
     let mut token = tokens["refresh_token"].clone();
     let filler = disk.0.join("filler");
-    let _ = Command::new("dd").args(["if=/dev/zero", "bs=4k", &format!("of={}", filler.display())]).output();
+    let _ = Command::new("dd")
+        .args(["if=/dev/zero", "bs=4k", &format!("of={}", filler.display())])
+        .output();
     let mut refused = false;
     for _ in 0..4_000 {
         let reply = post(&server, "/tokens", json!({"refresh_token": token})).await;
@@ -97,7 +104,17 @@ async fn a_failed_sync_stops_the_server_and_says_why() {
     if !has("strace", "a failed sync") {
         return;
     }
-    let wrap = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO:when=40+"];
+    let wrap = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync,fsync",
+        "-e",
+        "inject=fdatasync,fsync:error=EIO:when=40+",
+    ];
     let options = Options {
         wrap: wrap.map(str::to_owned).to_vec(),
         ..Options::unlimited()
@@ -107,7 +124,10 @@ async fn a_failed_sync_stops_the_server_and_says_why() {
     for i in 0..400 {
         let body = json!({"email": format!("io{i}@example.org")});
         let mut client = server.client();
-        match client.api("POST", "/password-reset-requests", Some(body), None).await {
+        match client
+            .api("POST", "/password-reset-requests", Some(body), None)
+            .await
+        {
             Ok(reply) if reply.status == 202 => acknowledged += 1,
             _ => break,
         }
@@ -115,7 +135,10 @@ async fn a_failed_sync_stops_the_server_and_says_why() {
     let code = server.wait(Duration::from_secs(20)).await;
     assert_eq!(code, Some(74), "{}", server.output());
     let output = server.output().to_lowercase();
-    assert!(output.contains("i/o") || output.contains("disk"), "it says why: {output}");
+    assert!(
+        output.contains("i/o") || output.contains("disk"),
+        "it says why: {output}"
+    );
     assert!(acknowledged < 400);
     println!("stopped after {acknowledged} acknowledged requests");
 }
@@ -128,9 +151,17 @@ async fn two_servers_never_write_one_directory() {
         .arg(&server.data)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(75),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(&server.pid().to_string()), "it says who has it: {said}");
+    assert!(
+        said.contains(&server.pid().to_string()),
+        "it says who has it: {said}"
+    );
     server.get("/readyz").await.expect(200);
 }
 
@@ -138,8 +169,11 @@ async fn two_servers_never_write_one_directory() {
 async fn a_client_that_goes_away_changes_nothing() {
     let server = server().await;
     for i in 0..20 {
-        let body = json!({"email": format!("gone{i}@example.org"), "password": PASSWORD}).to_string();
-        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let body =
+            json!({"email": format!("gone{i}@example.org"), "password": PASSWORD}).to_string();
+        let mut stream = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
         let request = format!(
             "POST /api/v1/users HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             server.address,
@@ -152,7 +186,10 @@ async fn a_client_that_goes_away_changes_nothing() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let events = events(&server).await;
     check::whole(&events);
-    for event in events.iter().filter(|event| event["type"] == "user.registration.failed") {
+    for event in events
+        .iter()
+        .filter(|event| event["type"] == "user.registration.failed")
+    {
         panic!("{event}");
     }
 }

@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events, post, server};
 
 async fn login(server: &Server, email: &str, password: &str) -> Reply {
-    post(server, "/sessions", json!({"email": email, "password": password})).await
+    post(
+        server,
+        "/sessions",
+        json!({"email": email, "password": password}),
+    )
+    .await
 }
 
 /// Everything but what names the request and its time.
@@ -31,11 +36,19 @@ async fn t08_a_refused_login_does_not_say_why() {
     post(&server, "/users", unverified).await.expect(202);
     server.register("locked@example.com").await;
     for _ in 0..5 {
-        login(&server, "locked@example.com", "a wrong password 1").await.expect(401);
+        login(&server, "locked@example.com", "a wrong password 1")
+            .await
+            .expect(401);
     }
-    let unknown = login(&server, "unknown@example.com", "a wrong password 1").await.expect(401);
+    let unknown = login(&server, "unknown@example.com", "a wrong password 1")
+        .await
+        .expect(401);
     assert_eq!(unknown.code(), "invalid_credentials");
-    for email in ["verified@example.com", "unverified@example.com", "locked@example.com"] {
+    for email in [
+        "verified@example.com",
+        "unverified@example.com",
+        "locked@example.com",
+    ] {
         let reply = login(&server, email, "a wrong password 1").await;
         assert_eq!(shown(&reply), shown(&unknown), "{email}");
     }
@@ -43,17 +56,37 @@ async fn t08_a_refused_login_does_not_say_why() {
     let right = login(&server, "locked@example.com", PASSWORD).await;
     assert_eq!(shown(&right), shown(&unknown));
     // State is told after the right password alone.
-    assert_eq!(login(&server, "unverified@example.com", PASSWORD).await.expect(403).code(), "email_not_verified");
+    assert_eq!(
+        login(&server, "unverified@example.com", PASSWORD)
+            .await
+            .expect(403)
+            .code(),
+        "email_not_verified"
+    );
     let events = events(&server).await;
-    for (reason, count) in [("user_not_found", 1), ("email_not_verified", 1), ("invalid_credentials", 9)] {
-        assert_eq!(check::count_reason(&events, "user.login.failed", reason), count, "{reason}");
+    for (reason, count) in [
+        ("user_not_found", 1),
+        ("email_not_verified", 1),
+        ("invalid_credentials", 9),
+    ] {
+        assert_eq!(
+            check::count_reason(&events, "user.login.failed", reason),
+            count,
+            "{reason}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t11_t12_limits_are_by_the_socket_whatever_the_headers_say() {
     let server = Server::start(BINARY, Options::default()).await;
-    let headers = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP"];
+    let headers = [
+        "X-Forwarded-For",
+        "Forwarded",
+        "X-Real-IP",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+    ];
     let mut refused = None;
     let mut client = server.client();
     for i in 0..40 {
@@ -86,18 +119,34 @@ async fn t13_a_stranger_does_not_lock_out_the_owner() {
     server.register("owner@example.com").await;
     let first = server.login("owner@example.com", PASSWORD).await;
     for _ in 0..6 {
-        login(&server, "owner@example.com", "a wrong password 1").await.expect(401);
+        login(&server, "owner@example.com", "a wrong password 1")
+            .await
+            .expect(401);
     }
-    login(&server, "owner@example.com", PASSWORD).await.expect(401);
+    login(&server, "owner@example.com", PASSWORD)
+        .await
+        .expect(401);
     server.letter("owner@example.com", "account_locked").await;
     // The device that signed in before has counters of its own.
     let body = json!({"email": "owner@example.com", "password": PASSWORD, "device_token": first["device_token"]});
     post(&server, "/sessions", body).await.expect(200);
     // So does a reset.
-    post(&server, "/password-reset-requests", json!({"email": "owner@example.com"})).await.expect(202);
+    post(
+        &server,
+        "/password-reset-requests",
+        json!({"email": "owner@example.com"}),
+    )
+    .await
+    .expect(202);
     let token = server.token("owner@example.com", "reset_password").await;
     let new = format!("{PASSWORD} anew");
-    post(&server, "/password-resets", json!({"token": token, "new_password": new})).await.expect(200);
+    post(
+        &server,
+        "/password-resets",
+        json!({"token": token, "new_password": new}),
+    )
+    .await
+    .expect(200);
     login(&server, "owner@example.com", &new).await.expect(200);
     let events = events(&server).await;
     assert_eq!(check::count(&events, "user.lock.succeeded"), 1);
@@ -120,15 +169,33 @@ async fn t14_hostile_text_is_only_text() {
         "../../etc/passwd",
     ];
     for text in corpus {
-        assert_eq!(login(&server, text, text).await.expect(401).code(), "invalid_credentials", "{text}");
+        assert_eq!(
+            login(&server, text, text).await.expect(401).code(),
+            "invalid_credentials",
+            "{text}"
+        );
         let body = json!({"email": text, "password": PASSWORD});
-        assert_eq!(post(&server, "/users", body).await.expect(422).code(), "invalid_email", "{text}");
-        post(&server, "/password-reset-requests", json!({"email": text})).await.expect(202);
+        assert_eq!(
+            post(&server, "/users", body).await.expect(422).code(),
+            "invalid_email",
+            "{text}"
+        );
+        post(&server, "/password-reset-requests", json!({"email": text}))
+            .await
+            .expect(202);
     }
     let mut client = Client::with_agent(server.address, "agent \u{1b}[2J ' OR 1=1 --");
     let body = json!({"email": "x@example.com", "password": "a wrong password 1"});
-    client.api("POST", "/sessions", Some(body), None).await.unwrap().expect(401);
+    client
+        .api("POST", "/sessions", Some(body), None)
+        .await
+        .unwrap()
+        .expect(401);
     let output = server.output();
-    assert!(!output.contains('\u{1b}') && !output.contains("alert(1)") && !output.contains("DROP TABLE"));
+    assert!(
+        !output.contains('\u{1b}')
+            && !output.contains("alert(1)")
+            && !output.contains("DROP TABLE")
+    );
     check::whole(&events(&server).await);
 }

@@ -8,19 +8,28 @@ use serde_json::{Value, json};
 use crate::support::{events, post, server};
 
 async fn reset_token(server: &Server, email: &str) -> String {
-    post(server, "/password-reset-requests", json!({"email": email})).await.expect(202);
+    post(server, "/password-reset-requests", json!({"email": email}))
+        .await
+        .expect(202);
     server.token(email, "reset_password").await
 }
 
 async fn reset(server: &Server, token: &str, password: &str) -> quivive_testkit::Reply {
-    post(server, "/password-resets", json!({"token": token, "new_password": password})).await
+    post(
+        server,
+        "/password-resets",
+        json!({"token": token, "new_password": password}),
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t15_links_come_from_the_configuration_alone() {
     let server = server().await;
     server.register("victim@example.com").await;
-    let body = json!({"email": "victim@example.com"}).to_string().into_bytes();
+    let body = json!({"email": "victim@example.com"})
+        .to_string()
+        .into_bytes();
     let forged = [
         ("X-Forwarded-Host", "evil.example"),
         ("X-Forwarded-Proto", "https"),
@@ -43,10 +52,21 @@ async fn t15_links_come_from_the_configuration_alone() {
             assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
         }
     }
-    post(&server, "/password-reset-requests", json!({"email": "victim@example.com"})).await.expect(202);
+    post(
+        &server,
+        "/password-reset-requests",
+        json!({"email": "victim@example.com"}),
+    )
+    .await
+    .expect(202);
     let letter = server.letter("victim@example.com", "reset_password").await;
     let origin = format!("http://localhost:{}/reset?token=", server.address.port());
-    assert!(letter["text"].as_str().is_some_and(|text| text.contains(&origin)), "{letter}");
+    assert!(
+        letter["text"]
+            .as_str()
+            .is_some_and(|text| text.contains(&origin)),
+        "{letter}"
+    );
     for letter in server.letters().await {
         assert!(!letter.to_string().contains("evil.example"));
     }
@@ -64,12 +84,25 @@ async fn t17_a_reset_ends_everything_else() {
     let older = reset_token(&server, email).await;
     let newer = reset_token(&server, email).await;
     assert_ne!(older, newer);
-    reset(&server, &newer, &format!("{PASSWORD} reset")).await.expect(200);
+    reset(&server, &newer, &format!("{PASSWORD} reset"))
+        .await
+        .expect(200);
     for tokens in &sessions {
-        post(&server, "/tokens", json!({"refresh_token": tokens["refresh_token"]})).await.expect(401);
-        server.api("GET", "/me", None, tokens["access_token"].as_str()).await.expect(401);
+        post(
+            &server,
+            "/tokens",
+            json!({"refresh_token": tokens["refresh_token"]}),
+        )
+        .await
+        .expect(401);
+        server
+            .api("GET", "/me", None, tokens["access_token"].as_str())
+            .await
+            .expect(401);
     }
-    reset(&server, &older, &format!("{PASSWORD} other")).await.expect(400);
+    reset(&server, &older, &format!("{PASSWORD} other"))
+        .await
+        .expect(400);
     server.letter(email, "password_changed").await;
     let events = events(&server).await;
     assert_eq!(check::count(&events, "session.invalidated"), 3);
@@ -82,11 +115,27 @@ async fn t18_older_reset_tokens_are_dead() {
     server.register(email).await;
     let first = reset_token(&server, email).await;
     let second = reset_token(&server, email).await;
-    reset(&server, &first, &format!("{PASSWORD} one")).await.expect(400);
+    reset(&server, &first, &format!("{PASSWORD} one"))
+        .await
+        .expect(400);
     let tokens = server.login(email, PASSWORD).await;
     let body = json!({"current_password": PASSWORD, "new_password": format!("{PASSWORD} two")});
-    server.api("PUT", "/me/password", Some(body), tokens["access_token"].as_str()).await.expect(200);
-    assert_eq!(reset(&server, &second, &format!("{PASSWORD} three")).await.expect(400).code(), "invalid_token");
+    server
+        .api(
+            "PUT",
+            "/me/password",
+            Some(body),
+            tokens["access_token"].as_str(),
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        reset(&server, &second, &format!("{PASSWORD} three"))
+            .await
+            .expect(400)
+            .code(),
+        "invalid_token"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +146,16 @@ async fn t19_t20_only_the_exact_token_for_its_purpose() {
     post(&server, "/users", body).await.expect(202);
     let verification = server.token(email, "verify_email").await;
     let reset_of = reset_token(&server, email).await;
-    let flipped: String = verification.chars().map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
+    let flipped: String = verification
+        .chars()
+        .map(|c| {
+            if c.is_lowercase() {
+                c.to_ascii_uppercase()
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect();
     let wrong = [
         String::new(),
         " ".to_owned(),
@@ -108,25 +166,51 @@ async fn t19_t20_only_the_exact_token_for_its_purpose() {
         reset_of.clone(),
     ];
     for token in wrong {
-        assert_eq!(post(&server, "/email-verifications", json!({"token": token})).await.expect(400).code(), "invalid_token", "{token:?}");
+        assert_eq!(
+            post(&server, "/email-verifications", json!({"token": token}))
+                .await
+                .expect(400)
+                .code(),
+            "invalid_token",
+            "{token:?}"
+        );
     }
     for token in [Value::Null, json!(0)] {
-        post(&server, "/email-verifications", json!({"token": token})).await.expect(422);
+        post(&server, "/email-verifications", json!({"token": token}))
+            .await
+            .expect(422);
     }
-    post(&server, "/email-verifications", json!({})).await.expect(422);
-    reset(&server, &verification, &format!("{PASSWORD} no")).await.expect(400);
-    post(&server, "/email-verifications", json!({"token": verification})).await.expect(200);
+    post(&server, "/email-verifications", json!({}))
+        .await
+        .expect(422);
+    reset(&server, &verification, &format!("{PASSWORD} no"))
+        .await
+        .expect(400);
+    post(
+        &server,
+        "/email-verifications",
+        json!({"token": verification}),
+    )
+    .await
+    .expect(200);
 
     let tokens = server.login(email, PASSWORD).await;
     let refresh = tokens["refresh_token"].as_str().unwrap();
     let access = tokens["access_token"].as_str().unwrap();
     for stray in [&reset_of, access] {
-        post(&server, "/tokens", json!({"refresh_token": stray})).await.expect(401);
+        post(&server, "/tokens", json!({"refresh_token": stray}))
+            .await
+            .expect(401);
     }
     for stray in [&reset_of, refresh] {
-        server.api("GET", "/me", None, Some(stray)).await.expect(401);
+        server
+            .api("GET", "/me", None, Some(stray))
+            .await
+            .expect(401);
     }
-    reset(&server, refresh, &format!("{PASSWORD} no")).await.expect(400);
+    reset(&server, refresh, &format!("{PASSWORD} no"))
+        .await
+        .expect(400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,24 +220,57 @@ async fn a_link_that_is_opened_uses_nothing() {
     post(&server, "/users", body).await.expect(202);
     let token = server.token("scanned@example.com", "verify_email").await;
     for _ in 0..3 {
-        server.get(&format!("/verify?token={token}")).await.expect(200);
+        server
+            .get(&format!("/verify?token={token}"))
+            .await
+            .expect(200);
     }
-    post(&server, "/email-verifications", json!({"token": token})).await.expect(200);
+    post(&server, "/email-verifications", json!({"token": token}))
+        .await
+        .expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_letters_are_few_and_the_answer_is_constant() {
     let server = server().await;
     server.register("flooded@example.com").await;
-    let first = post(&server, "/password-reset-requests", json!({"email": "flooded@example.com"})).await.expect(202);
+    let first = post(
+        &server,
+        "/password-reset-requests",
+        json!({"email": "flooded@example.com"}),
+    )
+    .await
+    .expect(202);
     for _ in 0..20 {
-        let reply = post(&server, "/password-reset-requests", json!({"email": "flooded@example.com"})).await.expect(202);
+        let reply = post(
+            &server,
+            "/password-reset-requests",
+            json!({"email": "flooded@example.com"}),
+        )
+        .await
+        .expect(202);
         assert_eq!(reply.body, first.body);
     }
     let events = events(&server).await;
-    assert_eq!(check::count(&events, "user.password_reset_request.succeeded"), 3);
-    assert_eq!(check::count_reason(&events, "user.password_reset_request.failed", "rate_limited"), 18);
+    assert_eq!(
+        check::count(&events, "user.password_reset_request.succeeded"),
+        3
+    );
+    assert_eq!(
+        check::count_reason(
+            &events,
+            "user.password_reset_request.failed",
+            "rate_limited"
+        ),
+        18
+    );
     server.letter("flooded@example.com", "reset_password").await;
     let letters = server.letters().await;
-    assert!(letters.iter().filter(|l| l["template"] == "reset_password").count() <= 3);
+    assert!(
+        letters
+            .iter()
+            .filter(|l| l["template"] == "reset_password")
+            .count()
+            <= 3
+    );
 }

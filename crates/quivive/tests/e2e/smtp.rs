@@ -72,7 +72,12 @@ impl MailServer {
     }
 
     async fn letters(&self) -> Vec<serde_json::Value> {
-        let output = Command::new(&self.python).args(["-c", READER]).arg(&self.folder).output().await.unwrap();
+        let output = Command::new(&self.python)
+            .args(["-c", READER])
+            .arg(&self.folder)
+            .output()
+            .await
+            .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
@@ -80,8 +85,12 @@ impl MailServer {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(20) {
             let found = self.letters().await.into_iter().rev().find(|letter| {
-                letter["to"].as_str().is_some_and(|t| t.eq_ignore_ascii_case(to))
-                    && letter["subject"].as_str().is_some_and(|s| s.to_lowercase().contains(subject))
+                letter["to"]
+                    .as_str()
+                    .is_some_and(|t| t.eq_ignore_ascii_case(to))
+                    && letter["subject"]
+                        .as_str()
+                        .is_some_and(|s| s.to_lowercase().contains(subject))
             });
             if let Some(letter) = found {
                 return letter;
@@ -102,7 +111,11 @@ impl MailServer {
 
 impl journey::Post for MailServer {
     async fn token(&self, _: &Server, to: &str, template: &str) -> String {
-        let subject = if template == "reset_password" { "password" } else { "address" };
+        let subject = if template == "reset_password" {
+            "password"
+        } else {
+            "address"
+        };
         let letter = self.letter(to, subject).await;
         token_in(letter["text"].as_str().unwrap_or_default())
     }
@@ -110,18 +123,35 @@ impl journey::Post for MailServer {
 
 async fn spawn(python: &str, folder: &Path, port: u16) -> (Child, u16) {
     let mut command = Command::new(python);
-    command.args(["-c", SERVER]).arg(folder).arg(port.to_string());
-    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    command
+        .args(["-c", SERVER])
+        .arg(folder)
+        .arg(port.to_string());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().expect("the mail server says its port");
+    let line = lines
+        .next_line()
+        .await
+        .unwrap()
+        .expect("the mail server says its port");
     (child, line.trim().parse().unwrap())
 }
 
 async fn python_with_aiosmtpd() -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "how CI names the interpreter that has the packages")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how CI names the interpreter that has the packages"
+    )]
     let named = std::env::var("QUIVIVE_TEST_PYTHON").ok();
     let python = named.clone().unwrap_or_else(|| "python3".to_owned());
-    let output = Command::new(&python).args(["-c", "import aiosmtpd"]).output().await;
+    let output = Command::new(&python)
+        .args(["-c", "import aiosmtpd"])
+        .output()
+        .await;
     if output.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
@@ -142,7 +172,12 @@ async fn the_journey_with_a_real_mail_server() {
     };
     let mut server = Server::start(BINARY, mail.options()).await;
     println!("{}", journey::run(&mut server, &mail).await);
-    assert!(mail.letters().await.iter().all(|letter| letter["html"] == true));
+    assert!(
+        mail.letters()
+            .await
+            .iter()
+            .all(|letter| letter["html"] == true)
+    );
     let _ = std::fs::remove_dir_all(folder);
 }
 
@@ -152,7 +187,10 @@ async fn a_mail_server_that_is_away_or_refuses() {
     let Some(mut mail) = MailServer::start(&folder).await else {
         return;
     };
-    let options = mail.options().env("QUIVIVE__DELIVERY__RETRY_BASE_MS", "50").env("QUIVIVE__DELIVERY__MAX_ATTEMPTS", "4");
+    let options = mail
+        .options()
+        .env("QUIVIVE__DELIVERY__RETRY_BASE_MS", "50")
+        .env("QUIVIVE__DELIVERY__MAX_ATTEMPTS", "4");
     let server = Server::start(BINARY, options).await;
     let admin = server.administrator().await;
     // Refused for good: said, and nobody else waits for it.
@@ -178,8 +216,17 @@ async fn a_mail_server_that_is_away_or_refuses() {
     let events = server.events(&admin).await;
     check::whole(&events);
     let letters = mail.letters().await;
-    assert_eq!(letters.iter().filter(|l| l["to"] == "patient@example.org").count(), 1);
-    assert!(!server.output().contains("example.org"), "no address in the output");
+    assert_eq!(
+        letters
+            .iter()
+            .filter(|l| l["to"] == "patient@example.org")
+            .count(),
+        1
+    );
+    assert!(
+        !server.output().contains("example.org"),
+        "no address in the output"
+    );
     let _ = std::fs::remove_dir_all(folder);
 }
 

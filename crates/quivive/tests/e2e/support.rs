@@ -7,7 +7,11 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
 
 /// A fresh server without limits by source.
 pub async fn server() -> Server {
-    Server::start(BINARY, Options::unlimited().env("QUIVIVE__LOG__LEVEL", "info")).await
+    Server::start(
+        BINARY,
+        Options::unlimited().env("QUIVIVE__LOG__LEVEL", "info"),
+    )
+    .await
 }
 
 /// A POST without a token.

@@ -20,10 +20,15 @@ async fn t22_t23_forged_access_tokens_open_nothing() {
     let good = tokens["access_token"].as_str().unwrap();
     server.api("GET", "/me", None, Some(good)).await.expect(200);
     let parts: Vec<&str> = good.split('.').collect();
-    let decode = |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+    let decode = |part: &str| -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    };
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let (header, claims) = (decode(parts[0]), decode(parts[1]));
-    assert_eq!((header["alg"].as_str(), header["typ"].as_str()), (Some("EdDSA"), Some("at+jwt")));
+    assert_eq!(
+        (header["alg"].as_str(), header["typ"].as_str()),
+        (Some("EdDSA"), Some("at+jwt"))
+    );
     let with = |base: &Value, field: &str, value: Value| {
         let mut changed = base.clone();
         changed[field] = value;
@@ -31,8 +36,17 @@ async fn t22_t23_forged_access_tokens_open_nothing() {
     };
     let mut forged = Vec::new();
     for algorithm in ["none", "None", "nOnE", "HS256", "RS256", "ES256"] {
-        forged.push(format!("{}.{}.{}", with(&header, "alg", json!(algorithm)), parts[1], parts[2]));
-        forged.push(format!("{}.{}.", with(&header, "alg", json!(algorithm)), parts[1]));
+        forged.push(format!(
+            "{}.{}.{}",
+            with(&header, "alg", json!(algorithm)),
+            parts[1],
+            parts[2]
+        ));
+        forged.push(format!(
+            "{}.{}.",
+            with(&header, "alg", json!(algorithm)),
+            parts[1]
+        ));
     }
     for (field, value) in [
         ("kid", json!("unknown")),
@@ -45,7 +59,12 @@ async fn t22_t23_forged_access_tokens_open_nothing() {
         ("typ", json!("JWT")),
         ("b64", json!(false)),
     ] {
-        forged.push(format!("{}.{}.{}", with(&header, field, value), parts[1], parts[2]));
+        forged.push(format!(
+            "{}.{}.{}",
+            with(&header, field, value),
+            parts[1],
+            parts[2]
+        ));
     }
     for (field, value) in [
         ("iss", json!("http://evil.example")),
@@ -55,13 +74,30 @@ async fn t22_t23_forged_access_tokens_open_nothing() {
         ("sub", json!("00000000-0000-0000-0000-000000000000")),
         ("roles", json!(["admin"])),
     ] {
-        forged.push(format!("{}.{}.{}", parts[0], with(&claims, field, value), parts[2]));
+        forged.push(format!(
+            "{}.{}.{}",
+            parts[0],
+            with(&claims, field, value),
+            parts[2]
+        ));
     }
-    forged.extend([String::new(), "a.b.c".to_owned(), format!("{good}.{}", parts[2]), good[..good.len() - 1].to_owned()]);
+    forged.extend([
+        String::new(),
+        "a.b.c".to_owned(),
+        format!("{good}.{}", parts[2]),
+        good[..good.len() - 1].to_owned(),
+    ]);
     for token in forged {
-        server.api("GET", "/me", None, Some(&token)).await.expect(401);
+        server
+            .api("GET", "/me", None, Some(&token))
+            .await
+            .expect(401);
     }
-    let keys = server.get("/.well-known/jwks.json").await.expect(200).json();
+    let keys = server
+        .get("/.well-known/jwks.json")
+        .await
+        .expect(200)
+        .json();
     assert_eq!(keys["keys"][0]["crv"], "Ed25519");
     assert!(keys["keys"][0].get("d").is_none(), "public keys only");
 }
@@ -72,15 +108,28 @@ async fn t24_a_replayed_refresh_token_ends_its_family_alone() {
     server.register("reuse@example.com").await;
     let other = server.login("reuse@example.com", PASSWORD).await;
     let first = server.login("reuse@example.com", PASSWORD).await;
-    let second = refresh(&server, &first["refresh_token"]).await.expect(200).json();
-    let third = refresh(&server, &second["refresh_token"]).await.expect(200).json();
+    let second = refresh(&server, &first["refresh_token"])
+        .await
+        .expect(200)
+        .json();
+    let third = refresh(&server, &second["refresh_token"])
+        .await
+        .expect(200)
+        .json();
     refresh(&server, &first["refresh_token"]).await.expect(401);
     refresh(&server, &third["refresh_token"]).await.expect(401);
-    server.api("GET", "/me", None, third["access_token"].as_str()).await.expect(401);
+    server
+        .api("GET", "/me", None, third["access_token"].as_str())
+        .await
+        .expect(401);
     refresh(&server, &other["refresh_token"]).await.expect(200);
     server.letter("reuse@example.com", "token_reuse").await;
     let events = events(&server).await;
-    for kind in ["token.reuse_detected", "token.family_revoked", "session.invalidated"] {
+    for kind in [
+        "token.reuse_detected",
+        "token.family_revoked",
+        "session.invalidated",
+    ] {
         assert_eq!(check::count(&events, kind), 1, "{kind}");
     }
 }
@@ -90,12 +139,21 @@ async fn an_honest_retry_gets_the_same_successor() {
     let server = server().await;
     server.register("retry@example.com").await;
     let first = server.login("retry@example.com", PASSWORD).await;
-    let once = refresh(&server, &first["refresh_token"]).await.expect(200).json();
-    let again = refresh(&server, &first["refresh_token"]).await.expect(200).json();
+    let once = refresh(&server, &first["refresh_token"])
+        .await
+        .expect(200)
+        .json();
+    let again = refresh(&server, &first["refresh_token"])
+        .await
+        .expect(200)
+        .json();
     assert_eq!(once["refresh_token"], again["refresh_token"]);
     refresh(&server, &again["refresh_token"]).await.expect(200);
     let events = events(&server).await;
-    let replayed = events.iter().filter(|e| e["data"]["replayed"] == true).count();
+    let replayed = events
+        .iter()
+        .filter(|e| e["data"]["replayed"] == true)
+        .count();
     assert_eq!(replayed, 1);
 }
 
@@ -124,14 +182,31 @@ async fn t28_a_refresh_token_is_exact() {
 async fn t29_secrets_are_not_cached_and_not_in_headers() {
     let server = server().await;
     server.register("cache@example.com").await;
-    let login = post(&server, "/sessions", json!({"email": "cache@example.com", "password": PASSWORD})).await.expect(200);
-    let refused = post(&server, "/sessions", json!({"email": "cache@example.com", "password": "a wrong password 1"})).await.expect(401);
-    let refreshed = refresh(&server, &login.json()["refresh_token"]).await.expect(200);
+    let login = post(
+        &server,
+        "/sessions",
+        json!({"email": "cache@example.com", "password": PASSWORD}),
+    )
+    .await
+    .expect(200);
+    let refused = post(
+        &server,
+        "/sessions",
+        json!({"email": "cache@example.com", "password": "a wrong password 1"}),
+    )
+    .await
+    .expect(401);
+    let refreshed = refresh(&server, &login.json()["refresh_token"])
+        .await
+        .expect(200);
     for reply in [&login, &refused, &refreshed] {
         assert_eq!(reply.header("cache-control"), Some("no-store"));
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
         assert!(reply.header("content-type").is_some());
         assert!(reply.header("location").is_none() && reply.header("set-cookie").is_none());
     }
-    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
 }

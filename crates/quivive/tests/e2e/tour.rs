@@ -15,7 +15,9 @@ struct Step {
 }
 
 fn steps() -> Vec<Step> {
-    let (_, tour) = README.split_once("## Five minutes").expect("the README has its tour");
+    let (_, tour) = README
+        .split_once("## Five minutes")
+        .expect("the README has its tour");
     let tour = tour.split("\n## ").next().unwrap_or_default();
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
@@ -29,7 +31,9 @@ fn steps() -> Vec<Step> {
                     shown: Vec::new(),
                 });
             } else if let Some(command) = line.strip_prefix("> ") {
-                let step = steps.last_mut().expect("a continued command has a beginning");
+                let step = steps
+                    .last_mut()
+                    .expect("a continued command has a beginning");
                 step.command = format!("{}\n{command}", step.command);
             } else if let Some(step) = steps.last_mut() {
                 step.shown.push(line.to_owned());
@@ -68,17 +72,34 @@ async fn the_tour_works_as_written() {
     let path = format!("{}:{}", folder.display(), "/usr/local/bin:/usr/bin:/bin");
     let data = server.data.clone();
     let output = tokio::task::spawn_blocking(move || {
-        Command::new("bash").args(["-c", &script]).env("PATH", path).env("QUIVIVE__SERVER__DATA_DIR", data).output()
+        Command::new("bash")
+            .args(["-c", &script])
+            .env("PATH", path)
+            .env("QUIVIVE__SERVER__DATA_DIR", data)
+            .output()
     });
     let output = output.await.unwrap().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout).replace(&format!("localhost:{port}"), "localhost:8080");
+    let printed = String::from_utf8_lossy(&output.stdout)
+        .replace(&format!("localhost:{port}"), "localhost:8080");
     let said = String::from_utf8_lossy(&output.stderr);
     let answers: Vec<&str> = printed.split("--- next\n").collect();
     for (step, answer) in steps.iter().zip(&answers) {
-        let lines: Vec<&str> = answer.lines().filter(|line| !line.trim().is_empty()).collect();
-        for (i, shown) in step.shown.iter().filter(|line| !line.trim().is_empty()).enumerate() {
+        let lines: Vec<&str> = answer
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        for (i, shown) in step
+            .shown
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .enumerate()
+        {
             let printed = lines.get(i).copied().unwrap_or("nothing");
-            assert!(fits(shown.trim_end(), printed), "{}\nshown:   {shown}\nprinted: {printed}\n{said}", step.command);
+            assert!(
+                fits(shown.trim_end(), printed),
+                "{}\nshown:   {shown}\nprinted: {printed}\n{said}",
+                step.command
+            );
         }
     }
     assert!(output.status.success(), "{said}\n{printed}");

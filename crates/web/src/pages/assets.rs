@@ -1,45 +1,81 @@
-//! The stylesheet: part of the program, named by its content, so that a browser may keep it for as long as it likes.
+//! The files that pages need: parts of the program, named by their content, so that a browser may keep one for as long as
+//! it likes.
 
+use axum::Router;
 use axum::extract::RawQuery;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
-const STYLE: &str = include_str!("../../assets/style.css");
+use super::Shared;
 
-/// What pages ask for as `v`: changes with the stylesheet.
-pub(crate) const STYLE_VERSION: u64 = fingerprint(STYLE.as_bytes());
+/// What every page looks like.
+pub(crate) const STYLE: File = File::new(
+    "text/css; charset=utf-8",
+    include_str!("../../assets/style.css"),
+);
 
-/// For the address that names this very content: a year, the longest that RFC 9111 caches are expected to honour.
+/// What a browser shows beside the title.
+pub(crate) const ICON: File = File::new("image/svg+xml", include_str!("../../assets/icon.svg"));
+
+/// For the address that names this very content: a year.
 const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 /// For any other address: keep it, but ask whether it changed.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("public, no-cache");
 
-/// `GET /assets/style.css`
-pub(super) async fn style(RawQuery(wanted): RawQuery, headers: HeaderMap) -> Response {
-    let tag = format!("\"{STYLE_VERSION}\"");
-    let exact = wanted.is_some_and(|wanted| wanted == format!("v={STYLE_VERSION}"));
-    let keep = if exact { FOR_GOOD } else { ASK_AGAIN };
-    let known = headers
-        .get(IF_NONE_MATCH)
-        .and_then(|held| held.to_str().ok())
-        .is_some_and(|held| {
-            held.split(',')
-                .any(|one| one.trim().trim_start_matches("W/") == tag)
-        });
-    let named = [(CACHE_CONTROL, keep), (ETAG, value(&tag))];
-    if known {
-        return (StatusCode::NOT_MODIFIED, named).into_response();
-    }
-    let kind = [(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/css; charset=utf-8"),
-    )];
-    (named, kind, STYLE).into_response()
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route(
+            "/assets/style.css",
+            get(async |query, headers| STYLE.answer(query, &headers)),
+        )
+        .route(
+            "/assets/icon.svg",
+            get(async |query, headers| ICON.answer(query, &headers)),
+        )
 }
 
-/// Digits in quotes are always a header value.
+/// One file.
+pub(crate) struct File {
+    kind: &'static str,
+    text: &'static str,
+    /// What pages ask for as `v`: changes with the text.
+    pub(crate) version: u64,
+}
+
+impl File {
+    const fn new(kind: &'static str, text: &'static str) -> Self {
+        let version = fingerprint(text.as_bytes());
+        Self {
+            kind,
+            text,
+            version,
+        }
+    }
+
+    fn answer(&self, RawQuery(query): RawQuery, headers: &HeaderMap) -> Response {
+        let tag = format!("\"{}\"", self.version);
+        let exact = query.is_some_and(|query| query == format!("v={}", self.version));
+        let keep = if exact { FOR_GOOD } else { ASK_AGAIN };
+        let known = headers
+            .get(IF_NONE_MATCH)
+            .and_then(|held| held.to_str().ok())
+            .is_some_and(|held| {
+                held.split(',')
+                    .any(|one| one.trim().trim_start_matches("W/") == tag)
+            });
+        let named = [(CACHE_CONTROL, keep), (ETAG, value(&tag))];
+        if known {
+            return (StatusCode::NOT_MODIFIED, named).into_response();
+        }
+        let kind = [(CONTENT_TYPE, HeaderValue::from_static(self.kind))];
+        (named, kind, self.text).into_response()
+    }
+}
+
+/// Digits in quotes are always a header's value.
 fn value(tag: &str) -> HeaderValue {
     HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }

@@ -6,12 +6,10 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::visit::Visit;
-use super::{Shared, assets, views};
+use super::{Shared, views};
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/", get(home))
-        .route("/assets/style.css", get(assets::style))
+    Router::new().route("/", get(home))
 }
 
 async fn home(visit: Visit) -> Response {

@@ -127,46 +127,38 @@ async fn every_answer_binds_the_browser() {
 }
 
 #[tokio::test]
-async fn the_stylesheet_is_kept_for_as_long_as_it_stays_the_same() {
+async fn a_file_is_kept_for_as_long_as_it_stays_the_same() {
     let site = somebody();
     let home = site.get("/").await;
-    let named = home
-        .body
-        .split('"')
-        .find(|part| part.starts_with("/assets/style.css?v="))
-        .unwrap();
-    let style = site.get(named).await;
-    assert_eq!(
-        (style.status, style.header(CONTENT_TYPE)),
-        (200, "text/css; charset=utf-8")
-    );
-    assert_eq!(
-        style.header(CACHE_CONTROL),
-        "public, max-age=31536000, immutable"
-    );
-    assert_eq!(style.header("x-content-type-options"), "nosniff");
-    assert!(style.body.contains("color-scheme"));
+    for (path, kind, holds) in [
+        (
+            "/assets/style.css",
+            "text/css; charset=utf-8",
+            "color-scheme",
+        ),
+        ("/assets/icon.svg", "image/svg+xml", "<svg"),
+    ] {
+        let is_it = |part: &&str| part.starts_with(&format!("{path}?v="));
+        let named = home.body.split('"').find(is_it).unwrap();
+        let file = site.get(named).await;
+        assert_eq!((file.status, file.header(CONTENT_TYPE)), (200, kind));
+        let keep = file.header(CACHE_CONTROL);
+        assert_eq!(keep, "public, max-age=31536000, immutable");
+        assert_eq!(file.header("x-content-type-options"), "nosniff");
+        assert!(file.body.contains(holds));
 
-    for other in ["/assets/style.css", "/assets/style.css?v=1"] {
-        assert_eq!(
-            site.get(other).await.header(CACHE_CONTROL),
-            "public, no-cache",
-            "{other}"
-        );
+        for other in [path.to_owned(), format!("{path}?v=1")] {
+            let answer = site.get(&other).await;
+            assert_eq!(answer.header(CACHE_CONTROL), "public, no-cache", "{other}");
+        }
+        let tag = file.header(ETAG);
+        let (weak, list) = (format!("W/{tag}"), format!("\"0\", {tag}"));
+        for (held, status) in [(tag, 304), (&weak, 304), (&list, 304), ("\"0\"", 200)] {
+            let answer = site.get_with(path, &[("if-none-match", held)]).await;
+            assert_eq!(answer.status, status, "{held}");
+            assert_eq!(answer.body.is_empty(), status == 304, "{held}");
+        }
     }
-    let tag = style.header(ETAG);
-    for held in [tag, &format!("W/{tag}"), &format!("\"0\", {tag}")] {
-        let known = site
-            .get_with("/assets/style.css", &[("if-none-match", held)])
-            .await;
-        assert_eq!((known.status, known.body.as_str()), (304, ""), "{held}");
-    }
-    assert_eq!(
-        site.get_with("/assets/style.css", &[("if-none-match", "\"0\"")])
-            .await
-            .status,
-        200
-    );
 }
 
 #[tokio::test]

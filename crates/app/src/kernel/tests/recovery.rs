@@ -24,9 +24,18 @@ const ONE_EXPIRED: Recovered = Recovered {
 /// A scene whose server stopped between an attempt and its outcome.
 async fn crashed() -> Scene {
     let scene = scene();
-    scene.world.fail("toy.succeeded", 1, Fault::Stopped("pulled the plug".to_owned()));
-    let told = scene.when(Toy::commits(&scene, |_, _| Commit::default())).await;
-    assert!(matches!(told.answer, Err(Failure::Fault(Fault::Stopped(_)))));
+    scene.world.fail(
+        "toy.succeeded",
+        1,
+        Fault::Stopped("pulled the plug".to_owned()),
+    );
+    let told = scene
+        .when(Toy::commits(&scene, |_, _| Commit::default()))
+        .await;
+    assert!(matches!(
+        told.answer,
+        Err(Failure::Fault(Fault::Stopped(_)))
+    ));
     assert_eq!(scene.world.kinds(), ["toy.attempted"]);
     scene
 }
@@ -37,7 +46,11 @@ async fn waiting() -> Scene {
     let toy = Toy::new(&scene, |cx| {
         let mut commit = Commit::default();
         commit.fact(&Noted { number: 1 });
-        Box::pin(std::future::ready(wait(cx.now() + Duration::from_secs(300), commit, ())))
+        Box::pin(std::future::ready(wait(
+            cx.now() + Duration::from_secs(300),
+            commit,
+            (),
+        )))
     });
     let told = scene.when(toy).await;
     assert!(told.answer.is_ok(), "a reply, and no outcome yet");
@@ -59,7 +72,11 @@ fn open_attempts(world: &World) -> usize {
 #[tokio::test]
 async fn what_a_crash_left_open_is_closed_once_as_interrupted() {
     let scene = crashed().await;
-    assert_eq!(scene.kernel.recover().await.unwrap(), NOTHING, "its own may be running still");
+    assert_eq!(
+        scene.kernel.recover().await.unwrap(),
+        NOTHING,
+        "its own may be running still"
+    );
 
     let restarted = kernel(&scene.world);
     assert_eq!(restarted.recover().await.unwrap(), ONE_INTERRUPTED);
@@ -74,9 +91,15 @@ async fn what_a_crash_left_open_is_closed_once_as_interrupted() {
 async fn the_event_that_closes_it_keeps_key_request_and_person() {
     let scene = crashed().await;
     kernel(&scene.world).recover().await.unwrap();
-    let (attempted, failed) = (event(&scene.world, "toy.attempted"), event(&scene.world, "toy.failed"));
+    let (attempted, failed) = (
+        event(&scene.world, "toy.attempted"),
+        event(&scene.world, "toy.failed"),
+    );
     assert_eq!(failed.envelope.workflow_id, attempted.envelope.workflow_id);
-    assert_eq!(failed.envelope.correlation_id, attempted.envelope.correlation_id);
+    assert_eq!(
+        failed.envelope.correlation_id,
+        attempted.envelope.correlation_id
+    );
     assert_eq!(failed.envelope.causation_id, Some(attempted.envelope.id));
     assert_eq!(failed.envelope.key, attempted.envelope.key);
     assert_eq!(failed.envelope.subject, attempted.envelope.subject);
@@ -85,7 +108,9 @@ async fn the_event_that_closes_it_keeps_key_request_and_person() {
     assert!(failed.context.is_some());
 
     let sealed = failed.personal.as_ref().expect("the address is sealed");
-    let personal = seal::open(&scene.world, failed.envelope.id.as_bytes(), sealed).await.unwrap();
+    let personal = seal::open(&scene.world, failed.envelope.id.as_bytes(), sealed)
+        .await
+        .unwrap();
     let failed = Failed::decode(&Body {
         open: failed.body,
         personal,
@@ -107,7 +132,10 @@ async fn two_servers_that_recover_at_once_close_it_once() {
 async fn an_attempt_past_its_deadline_is_closed_by_its_own_server() {
     let scene = crashed().await;
     assert_eq!(scene.after(59).kernel.recover().await.unwrap(), NOTHING);
-    assert_eq!(scene.after(1).kernel.recover().await.unwrap(), ONE_INTERRUPTED);
+    assert_eq!(
+        scene.after(1).kernel.recover().await.unwrap(),
+        ONE_INTERRUPTED
+    );
 }
 
 #[tokio::test]
@@ -122,12 +150,17 @@ async fn no_space_while_recovering_is_told_and_tried_again() {
 #[tokio::test]
 async fn an_attempt_whose_person_was_erased_does_not_stop_the_others() {
     let scene = crashed().await;
-    scene.world.fail("proof.failed", 1, Fault::Stopped("again".to_owned()));
+    scene
+        .world
+        .fail("proof.failed", 1, Fault::Stopped("again".to_owned()));
     let _ = scene.when(proof(&scene)).await;
     scene.world.erase(&format!("s:{}", scene.user));
     let recovered = kernel(&scene.world).recover().await.unwrap();
     assert_eq!(recovered, ONE_INTERRUPTED);
-    assert_eq!(scene.world.kinds(), ["toy.attempted", "proof.attempted", "proof.failed"]);
+    assert_eq!(
+        scene.world.kinds(),
+        ["toy.attempted", "proof.attempted", "proof.failed"]
+    );
 }
 
 #[tokio::test]
@@ -135,14 +168,22 @@ async fn a_waiting_attempt_outlives_a_restart_and_expires_once() {
     let scene = waiting().await;
     let restarted = kernel(&scene.world);
     assert_eq!(restarted.recover().await.unwrap(), NOTHING);
-    let deadline = scene.world.see(|state| state.attempts.values().next().map(|a| a.deadline));
+    let deadline = scene
+        .world
+        .see(|state| state.attempts.values().next().map(|a| a.deadline));
     assert_eq!(deadline, Some(scene.world.now() + Duration::from_secs(300)));
 
     scene.world.pass(Duration::from_secs(300));
     let (one, two) = tokio::join!(scene.kernel.recover(), restarted.recover());
     let (one, two) = (one.unwrap(), two.unwrap());
-    assert!([one, two].contains(&ONE_EXPIRED) && [one, two].contains(&NOTHING), "{one:?} {two:?}");
-    assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.noted", "toy.failed"]);
+    assert!(
+        [one, two].contains(&ONE_EXPIRED) && [one, two].contains(&NOTHING),
+        "{one:?} {two:?}"
+    );
+    assert_eq!(
+        scene.world.kinds(),
+        ["toy.attempted", "toy.noted", "toy.failed"]
+    );
     assert_eq!(reason(&scene.world), "proof_expired");
 }
 
@@ -152,11 +193,20 @@ async fn another_workflow_concludes_a_waiting_attempt_in_its_own_commit() {
     let (attempted, before) = (event(&scene.world, "toy.attempted"), scene.world.now());
     scene.world.pass(Duration::from_secs(10));
     scene.when(proof(&scene)).await.succeeded();
-    assert_eq!(scene.world.kinds()[2..], ["proof.attempted", "proof.succeeded", "toy.succeeded"]);
+    assert_eq!(
+        scene.world.kinds()[2..],
+        ["proof.attempted", "proof.succeeded", "toy.succeeded"]
+    );
     assert_eq!(open_attempts(&scene.world), 0);
 
-    let (proved, concluded) = (event(&scene.world, "proof.succeeded"), event(&scene.world, "toy.succeeded"));
-    assert_eq!(concluded.envelope.workflow_id, attempted.envelope.workflow_id);
+    let (proved, concluded) = (
+        event(&scene.world, "proof.succeeded"),
+        event(&scene.world, "toy.succeeded"),
+    );
+    assert_eq!(
+        concluded.envelope.workflow_id,
+        attempted.envelope.workflow_id
+    );
     assert_eq!(concluded.envelope.causation_id, Some(attempted.envelope.id));
     assert_eq!(concluded.envelope.key, attempted.envelope.key);
     assert_ne!(proved.envelope.workflow_id, concluded.envelope.workflow_id);
@@ -181,10 +231,18 @@ async fn neither_is_concluded_when_the_commit_fails() {
 async fn of_two_that_conclude_an_attempt_one_does() {
     let scene = waiting().await;
     let (one, two) = tokio::join!(scene.when(proof(&scene)), scene.when(proof(&scene)));
-    let refused = [&one, &two].iter().filter(|t| matches!(t.answer, Err(Failure::Refused(Refusal::Unwanted)))).count();
+    let refused = [&one, &two]
+        .iter()
+        .filter(|t| matches!(t.answer, Err(Failure::Refused(Refusal::Unwanted))))
+        .count();
     assert_eq!(refused, 1);
     assert_eq!(scene.world.missed(), ["open_attempt close"], "both tried");
-    let concluded = scene.world.kinds().iter().filter(|kind| *kind == "toy.succeeded").count();
+    let concluded = scene
+        .world
+        .kinds()
+        .iter()
+        .filter(|kind| *kind == "toy.succeeded")
+        .count();
     assert_eq!(concluded, 1);
 }
 
@@ -193,7 +251,12 @@ async fn one_that_expires_while_it_is_concluded_has_one_outcome() {
     let scene = waiting().await;
     scene.world.pass(Duration::from_secs(300));
     let (told, recovered) = tokio::join!(scene.when(proof(&scene)), scene.kernel.recover());
-    let outcomes = scene.world.kinds().iter().filter(|k| *k == "toy.succeeded" || *k == "toy.failed").count();
+    let outcomes = scene
+        .world
+        .kinds()
+        .iter()
+        .filter(|k| *k == "toy.succeeded" || *k == "toy.failed")
+        .count();
     assert_eq!(outcomes, 1, "{:?} {recovered:?}", told.kinds());
     assert_eq!(open_attempts(&scene.world), 0);
 }

@@ -7,7 +7,9 @@ use quivive_delivery::{BoxFuture, Event, Fault, Reason as Reasons, Stored};
 use quivive_domain::{Account, Email, UserId};
 
 use crate::guesses;
-use crate::kernel::{Commit, Cx, Guess, Kernel, Reason, Reservation, Run, Subject, Workflow, refuse, succeed};
+use crate::kernel::{
+    Commit, Cx, Guess, Kernel, Reason, Reservation, Run, Subject, Workflow, refuse, succeed,
+};
 use crate::ports::Path;
 use crate::switchboard::Workflows;
 use crate::testing::{Scene, World, given};
@@ -25,8 +27,14 @@ pub(super) fn scene() -> Scene {
 
 /// Another server on the same database.
 pub(super) fn kernel(world: &World) -> Arc<Kernel> {
-    let workflows = Workflows::default().workflow::<Toy>().and_then(Workflows::workflow::<Proof>);
-    world.kernel(workflows.and_then(Workflows::fact::<Noted>).expect("no name twice"))
+    let workflows = Workflows::default()
+        .workflow::<Toy>()
+        .and_then(Workflows::workflow::<Proof>);
+    world.kernel(
+        workflows
+            .and_then(Workflows::fact::<Noted>)
+            .expect("no name twice"),
+    )
 }
 
 type Decide = dyn for<'a> Fn(&'a Cx) -> BoxFuture<'a, Run<Toy>> + Send + Sync;
@@ -54,7 +62,10 @@ impl Toy {
     }
 
     /// One that succeeds with this commit.
-    pub(super) fn commits(scene: &Scene, commit: impl Fn(&Cx, &Account) -> Commit + Send + Sync + 'static) -> Self {
+    pub(super) fn commits(
+        scene: &Scene,
+        commit: impl Fn(&Cx, &Account) -> Commit + Send + Sync + 'static,
+    ) -> Self {
         let commit = Arc::new(commit);
         Self::new(scene, move |cx| {
             let commit = Arc::clone(&commit);
@@ -70,7 +81,8 @@ impl Toy {
         let toy = Self::new(scene, |cx| {
             Box::pin(std::future::ready(match cx.guess() {
                 Guess::Reserved => succeed(Commit::default(), Succeeded { done: true }, ()),
-                Guess::Closed | Guess::NotNeeded => refuse(Refusal::Closed),
+                Guess::Closed => refuse(Refusal::Closed),
+                Guess::NotNeeded => refuse(Refusal::Unwanted),
             }))
         });
         Self {
@@ -85,20 +97,35 @@ impl Toy {
 }
 
 #[derive(Event)]
-#[event(type = "toy.attempted", version = 1, name = "ToyAttempted", audit = "TOY_ATTEMPTED")]
+#[event(
+    type = "toy.attempted",
+    version = 1,
+    name = "ToyAttempted",
+    audit = "TOY_ATTEMPTED"
+)]
 pub(super) struct Attempted {
     #[event(personal)]
     pub email: Email,
 }
 
 #[derive(Event)]
-#[event(type = "toy.succeeded", version = 1, name = "ToySucceeded", audit = "TOY_SUCCEEDED")]
+#[event(
+    type = "toy.succeeded",
+    version = 1,
+    name = "ToySucceeded",
+    audit = "TOY_SUCCEEDED"
+)]
 pub(super) struct Succeeded {
     pub done: bool,
 }
 
 #[derive(Event)]
-#[event(type = "toy.failed", version = 1, name = "ToyFailed", audit = "TOY_FAILED")]
+#[event(
+    type = "toy.failed",
+    version = 1,
+    name = "ToyFailed",
+    audit = "TOY_FAILED"
+)]
 pub(super) struct Failed {
     #[event(personal)]
     pub email: Email,
@@ -106,7 +133,12 @@ pub(super) struct Failed {
 }
 
 #[derive(Event)]
-#[event(type = "toy.noted", version = 1, name = "ToyNoted", audit = "TOY_NOTED")]
+#[event(
+    type = "toy.noted",
+    version = 1,
+    name = "ToyNoted",
+    audit = "TOY_NOTED"
+)]
 pub(super) struct Noted {
     pub number: u32,
 }
@@ -165,15 +197,30 @@ pub(super) struct Proof {
 }
 
 #[derive(Event)]
-#[event(type = "proof.attempted", version = 1, name = "ProofAttempted", audit = "PROOF_ATTEMPTED")]
+#[event(
+    type = "proof.attempted",
+    version = 1,
+    name = "ProofAttempted",
+    audit = "PROOF_ATTEMPTED"
+)]
 pub(super) struct ProofAttempted {}
 
 #[derive(Event)]
-#[event(type = "proof.succeeded", version = 1, name = "ProofSucceeded", audit = "PROOF_SUCCEEDED")]
+#[event(
+    type = "proof.succeeded",
+    version = 1,
+    name = "ProofSucceeded",
+    audit = "PROOF_SUCCEEDED"
+)]
 pub(super) struct ProofSucceeded {}
 
 #[derive(Event)]
-#[event(type = "proof.failed", version = 1, name = "ProofFailed", audit = "PROOF_FAILED")]
+#[event(
+    type = "proof.failed",
+    version = 1,
+    name = "ProofFailed",
+    audit = "PROOF_FAILED"
+)]
 pub(super) struct ProofFailed {
     pub reason: Reason,
 }
@@ -199,7 +246,9 @@ impl Workflow for Proof {
     }
 
     async fn run(&self, _: &Cx) -> Run<Self> {
-        let waiting = self.world.see(|s| s.attempts.values().find(|a| a.waiting).cloned());
+        let waiting = self
+            .world
+            .see(|s| s.attempts.values().find(|a| a.waiting).cloned());
         // Others have their turn between what is read and what is committed.
         tokio::task::yield_now().await;
         let Some(open) = waiting else {
@@ -219,6 +268,7 @@ pub(super) fn event(world: &World, kind: &str) -> Stored {
 
 /// The reason of the one `toy.failed` in the log.
 pub(super) fn reason(world: &World) -> String {
-    let json: serde_json::Value = serde_json::from_slice(&event(world, "toy.failed").body).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&event(world, "toy.failed").body).expect("JSON");
     json["reason"].as_str().expect("a reason").to_owned()
 }

@@ -49,9 +49,16 @@ mod tests {
             device_token: None,
         };
         for _ in 0..4 {
-            scene.when(wrong()).await.refused(Refusal::InvalidCredentials).raised(&[]);
+            scene
+                .when(wrong())
+                .await
+                .refused(Refusal::InvalidCredentials)
+                .raised(&[]);
         }
-        let told = scene.when(wrong()).await.refused(Refusal::InvalidCredentials);
+        let told = scene
+            .when(wrong())
+            .await
+            .refused(Refusal::InvalidCredentials);
         let [_, failed, attempted, locked] = told.events.as_slice() else {
             panic!("{:?}", told.kinds());
         };
@@ -60,6 +67,9 @@ mod tests {
             assert_eq!(event.envelope.causation_id, Some(failed.envelope.id));
             assert_eq!(event.envelope.key, failed.envelope.key);
         }
-        assert_eq!(told.open("user.lock.succeeded")["reason"], "too_many_attempts");
+        assert_eq!(
+            told.open("user.lock.succeeded")["reason"],
+            "too_many_attempts"
+        );
     }
 }

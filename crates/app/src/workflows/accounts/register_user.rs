@@ -160,19 +160,32 @@ mod tests {
     }
 
     fn registered(scene: &Scene) -> Account {
-        scene.world.see(|s| s.accounts.values().next().cloned()).expect("an account")
+        scene
+            .world
+            .see(|s| s.accounts.values().next().cloned())
+            .expect("an account")
     }
 
     #[tokio::test]
     async fn an_account_its_token_and_its_event_are_one_commit() {
         let scene = nobody();
-        let told = scene.when(register("Ada@Example.org", PASSWORD)).await.succeeded().raised(&[]);
+        let told = scene
+            .when(register("Ada@Example.org", PASSWORD))
+            .await
+            .succeeded()
+            .raised(&[]);
         let account = registered(&scene);
-        assert_eq!(told.events[0].envelope.key.as_str(), format!("account:{}", account.id));
+        assert_eq!(
+            told.events[0].envelope.key.as_str(),
+            format!("account:{}", account.id)
+        );
         assert_eq!(account.email.canonical(), "ada@example.org");
         assert_eq!((account.verified_at, account.locale.as_str()), (None, "pt"));
         let said = told.event::<Succeeded>().await;
-        assert_eq!((said.user_id, said.email.as_str(), said.email_sent), (account.id, "Ada@Example.org", true));
+        assert_eq!(
+            (said.user_id, said.email.as_str(), said.email_sent),
+            (account.id, "Ada@Example.org", true)
+        );
         assert!(!format!("{:?}", scene.world.log()).contains(PASSWORD));
 
         let scene = Scene {
@@ -180,7 +193,10 @@ mod tests {
             ..scene
         };
         let token = scene.token(Purpose::VerifyEmail);
-        assert_eq!(token.as_ref().map(|t| t.id), Some(said.verification_token_id));
+        assert_eq!(
+            token.as_ref().map(|t| t.id),
+            Some(said.verification_token_id)
+        );
         scene.when(VerifyEmail { token }).await.succeeded();
         scene.signed_in().await;
     }
@@ -189,11 +205,22 @@ mod tests {
     async fn one_line_for_each_refusal() {
         let scene = nobody();
         for email in ["", "ada", "ada@example@org", "аda@example.org"] {
-            let told = scene.when(register(email, PASSWORD)).await.refused(Refusal::InvalidEmail).raised(&[]);
+            let told = scene
+                .when(register(email, PASSWORD))
+                .await
+                .refused(Refusal::InvalidEmail)
+                .raised(&[]);
             assert!(told.events[0].envelope.key.as_str().starts_with("source:"));
         }
-        scene.when(register("ada@example.org", "password1234")).await.refused(Refusal::WeakPassword);
-        assert!(scene.world.see(|s| s.accounts.is_empty() && s.one_time.is_empty()));
+        scene
+            .when(register("ada@example.org", "password1234"))
+            .await
+            .refused(Refusal::WeakPassword);
+        assert!(
+            scene
+                .world
+                .see(|s| s.accounts.is_empty() && s.one_time.is_empty())
+        );
 
         let settings = Settings {
             registration_open: false,
@@ -204,31 +231,60 @@ mod tests {
             kernel: scene.world.kernel_with(workflows, settings),
             ..scene
         };
-        closed.when(register("ada@example.org", PASSWORD)).await.refused(Refusal::RegistrationClosed);
+        closed
+            .when(register("ada@example.org", PASSWORD))
+            .await
+            .refused(Refusal::RegistrationClosed);
     }
 
     #[tokio::test]
     async fn a_taken_address_is_about_its_owner_and_costs_a_hash() {
         let scene = given(account());
-        let told = scene.when(register("ADA@example.org", PASSWORD)).await.refused(Refusal::DuplicateEmail);
-        assert_eq!(told.events[0].envelope.subject, Some(scene.user.to_string()));
-        assert_eq!(told.event::<Failed>().await.email.as_str(), "ADA@example.org");
+        let told = scene
+            .when(register("ADA@example.org", PASSWORD))
+            .await
+            .refused(Refusal::DuplicateEmail);
+        assert_eq!(
+            told.events[0].envelope.subject,
+            Some(scene.user.to_string())
+        );
+        assert_eq!(
+            told.event::<Failed>().await.email.as_str(),
+            "ADA@example.org"
+        );
         assert_eq!(scene.world.hashing(), (1, 0));
-        assert_eq!(scene.account().display_name, None, "nothing of the owner's is touched");
+        assert_eq!(
+            scene.account().display_name,
+            None,
+            "nothing of the owner's is touched"
+        );
     }
 
     #[tokio::test]
     async fn of_ten_at_once_one_gets_the_address() {
         let scene = nobody();
-        let told = join_all((0..10).map(|_| scene.when(register("ada@example.org", PASSWORD)))).await;
+        let told =
+            join_all((0..10).map(|_| scene.when(register("ada@example.org", PASSWORD)))).await;
         let (won, lost): (Vec<_>, Vec<_>) = told.into_iter().partition(|t| t.answer.is_ok());
         assert_eq!(won.len(), 1);
         for told in lost {
             told.refused(Refusal::DuplicateEmail).raised(&[]);
         }
-        assert_eq!(scene.world.hashing(), (10, 0), "each hashed once, though it decided twice");
-        assert_eq!(scene.world.see(|s| (s.accounts.len(), s.one_time.len())), (1, 1));
-        let succeeded = scene.world.kinds().iter().filter(|kind| *kind == Succeeded::META.kind).count();
+        assert_eq!(
+            scene.world.hashing(),
+            (10, 0),
+            "each hashed once, though it decided twice"
+        );
+        assert_eq!(
+            scene.world.see(|s| (s.accounts.len(), s.one_time.len())),
+            (1, 1)
+        );
+        let succeeded = scene
+            .world
+            .kinds()
+            .iter()
+            .filter(|kind| *kind == Succeeded::META.kind)
+            .count();
         assert_eq!(succeeded, 1);
     }
 }

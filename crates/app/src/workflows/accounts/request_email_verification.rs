@@ -132,13 +132,25 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        nobody().when(request()).await.refused(Refusal::UserNotFound).raised(&[]);
-        given(account().verified()).when(request()).await.refused(Refusal::AlreadyVerified).raised(&[]);
+        nobody()
+            .when(request())
+            .await
+            .refused(Refusal::UserNotFound)
+            .raised(&[]);
+        given(account().verified())
+            .when(request())
+            .await
+            .refused(Refusal::AlreadyVerified)
+            .raised(&[]);
         let scene = given(account());
         for _ in 0..3 {
             scene.when(request()).await.succeeded();
         }
-        scene.when(request()).await.refused(Refusal::RateLimited).raised(&[]);
+        scene
+            .when(request())
+            .await
+            .refused(Refusal::RateLimited)
+            .raised(&[]);
         scene.after(3600).when(request()).await.succeeded();
     }
 

@@ -45,18 +45,30 @@ mod tests {
     #[tokio::test]
     async fn only_a_path_that_is_locked_now_is_said_to_be_unlocked() {
         for (locked_for, raised) in [
-            (1, ["user.unlock.attempted", "user.unlock.succeeded"].as_slice()),
+            (
+                1,
+                ["user.unlock.attempted", "user.unlock.succeeded"].as_slice(),
+            ),
             (0, [].as_slice()),
         ] {
             let scene = given(account().verified().with_reset_token());
             let until = scene.world.now() + Duration::from_secs(locked_for);
-            scene.world.change(|s| s.guesses.values_mut().for_each(|g| g.locked_until = Some(until)));
+            scene.world.change(|s| {
+                s.guesses
+                    .values_mut()
+                    .for_each(|g| g.locked_until = Some(until))
+            });
             let reset = ConfirmPasswordReset {
                 token: scene.token(Purpose::ResetPassword),
                 new_password: password(NEW_PASSWORD),
             };
             let told = scene.when(reset).await.succeeded().raised(raised);
-            assert!(told.events.iter().skip(2).all(|event| event.envelope.actor.kind == "system"));
+            assert!(
+                told.events
+                    .iter()
+                    .skip(2)
+                    .all(|event| event.envelope.actor.kind == "system")
+            );
         }
     }
 }

@@ -128,27 +128,48 @@ mod tests {
         let scene = given(account().with_verification_token());
         let told = scene.when(verify(&scene)).await.succeeded().raised(&[]);
         assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
-        assert_eq!(told.event::<Succeeded>().await.email.as_str(), "ada@example.org");
+        assert_eq!(
+            told.event::<Succeeded>().await.email.as_str(),
+            "ada@example.org"
+        );
         assert_eq!(told.reply().user_id, scene.user);
         assert_eq!(scene.account().verified_at, Some(scene.world.now()));
-        scene.when(verify(&scene)).await.refused(Refusal::TokenAlreadyUsed).raised(&[]);
+        scene
+            .when(verify(&scene))
+            .await
+            .refused(Refusal::TokenAlreadyUsed)
+            .raised(&[]);
     }
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
         let scene = given(account().with_reset_token());
         let token = scene.token(Purpose::ResetPassword);
-        scene.when(VerifyEmail { token }).await.refused(Refusal::TokenNotFound);
-        scene.when(VerifyEmail { token: None }).await.refused(Refusal::TokenNotFound);
+        scene
+            .when(VerifyEmail { token })
+            .await
+            .refused(Refusal::TokenNotFound);
+        scene
+            .when(VerifyEmail { token: None })
+            .await
+            .refused(Refusal::TokenNotFound);
         assert_eq!(scene.account().verified_at, None);
 
         let scene = given(account().with_verification_token());
         scene.world.pass(std::time::Duration::from_secs(24 * 3600));
-        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired);
+        scene
+            .when(verify(&scene))
+            .await
+            .refused(Refusal::TokenExpired);
 
         let scene = given(account().with_verification_token());
-        scene.world.change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
-        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired);
+        scene
+            .world
+            .change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
+        scene
+            .when(verify(&scene))
+            .await
+            .refused(Refusal::TokenExpired);
 
         let scene = given(account().with_verification_token());
         let orphan = verify(&scene);
@@ -172,11 +193,17 @@ mod tests {
     async fn a_credential_that_changes_meanwhile_makes_the_token_worthless() {
         let scene = given(account().with_verification_token());
         let user = scene.user;
-        scene.world.meanwhile("user.email_verification.succeeded", 1, move |s| {
-            let account = s.accounts.get_mut(&user).unwrap();
-            (account.credential_epoch, account.security_version) = (2, 2);
-        });
-        scene.when(verify(&scene)).await.refused(Refusal::TokenExpired).raised(&[]);
+        scene
+            .world
+            .meanwhile("user.email_verification.succeeded", 1, move |s| {
+                let account = s.accounts.get_mut(&user).unwrap();
+                (account.credential_epoch, account.security_version) = (2, 2);
+            });
+        scene
+            .when(verify(&scene))
+            .await
+            .refused(Refusal::TokenExpired)
+            .raised(&[]);
         assert_eq!(scene.world.missed(), ["account fence"]);
         assert_eq!(scene.account().verified_at, None);
     }

@@ -151,7 +151,9 @@ mod tests {
     use quivive_delivery::Event as _;
 
     use super::*;
-    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, fake_hash, given, nobody, password};
+    use crate::testing::{
+        NEW_PASSWORD, PASSWORD, Scene, account, fake_hash, given, nobody, password,
+    };
 
     fn bootstrap(method: Method, text: &str) -> BootstrapAdministrator {
         BootstrapAdministrator {
@@ -162,14 +164,22 @@ mod tests {
     }
 
     fn administrator() -> Scene {
-        given(crate::testing::account_of("root@example.org").verified().role(Role::Admin))
+        given(
+            crate::testing::account_of("root@example.org")
+                .verified()
+                .role(Role::Admin),
+        )
     }
 
     #[tokio::test]
     async fn the_first_administrator_can_sign_in_at_once() {
         for method in [Method::Link, Method::Command, Method::Configuration] {
             let scene = nobody();
-            let told = scene.when(bootstrap(method, PASSWORD)).await.succeeded().raised(&[]);
+            let told = scene
+                .when(bootstrap(method, PASSWORD))
+                .await
+                .succeeded()
+                .raised(&[]);
             assert_eq!(told.events[0].envelope.key.as_str(), "system:all");
             let user = told.reply().user_id;
             let scene = Scene { user, ..scene };
@@ -181,25 +191,43 @@ mod tests {
     #[tokio::test]
     async fn one_line_for_each_refusal() {
         for method in [Method::Link, Method::Configuration] {
-            administrator().when(bootstrap(method, PASSWORD)).await.refused(Refusal::AlreadyDone).raised(&[]);
+            administrator()
+                .when(bootstrap(method, PASSWORD))
+                .await
+                .refused(Refusal::AlreadyDone)
+                .raised(&[]);
         }
-        nobody().when(bootstrap(Method::Link, "password1234")).await.refused(Refusal::WeakPassword).raised(&[]);
+        nobody()
+            .when(bootstrap(Method::Link, "password1234"))
+            .await
+            .refused(Refusal::WeakPassword)
+            .raised(&[]);
         let odd = BootstrapAdministrator {
             email: "ada".to_owned(),
             ..bootstrap(Method::Link, PASSWORD)
         };
-        nobody().when(odd).await.refused(Refusal::InvalidEmail).raised(&[]);
+        nobody()
+            .when(odd)
+            .await
+            .refused(Refusal::InvalidEmail)
+            .raised(&[]);
     }
 
     #[tokio::test]
     async fn the_command_adds_an_administrator_whenever_it_is_given() {
-        administrator().when(bootstrap(Method::Command, PASSWORD)).await.succeeded();
+        administrator()
+            .when(bootstrap(Method::Command, PASSWORD))
+            .await
+            .succeeded();
     }
 
     #[tokio::test]
     async fn an_account_of_that_address_becomes_an_administrator_with_the_new_password() {
         let scene = given(account().with_sessions(2));
-        let told = scene.when(bootstrap(Method::Command, NEW_PASSWORD)).await.succeeded();
+        let told = scene
+            .when(bootstrap(Method::Command, NEW_PASSWORD))
+            .await
+            .succeeded();
         assert_eq!(told.kinds()[2..], ["session.invalidated"; 2]);
         assert_eq!(told.reply().user_id, scene.user);
         let account = scene.account();
@@ -216,12 +244,24 @@ mod tests {
             email: "bob@example.org".to_owned(),
             ..bootstrap(Method::Link, PASSWORD)
         };
-        let (one, two) = tokio::join!(scene.when(bootstrap(Method::Link, PASSWORD)), scene.when(other));
-        let (won, lost) = if one.answer.is_ok() { (one, two) } else { (two, one) };
+        let (one, two) = tokio::join!(
+            scene.when(bootstrap(Method::Link, PASSWORD)),
+            scene.when(other)
+        );
+        let (won, lost) = if one.answer.is_ok() {
+            (one, two)
+        } else {
+            (two, one)
+        };
         won.succeeded();
         lost.refused(Refusal::AlreadyDone).raised(&[]);
         assert_eq!(scene.world.missed(), ["account claim_first_administrator"]);
-        let succeeded = scene.world.kinds().iter().filter(|kind| *kind == Succeeded::META.kind).count();
+        let succeeded = scene
+            .world
+            .kinds()
+            .iter()
+            .filter(|kind| *kind == Succeeded::META.kind)
+            .count();
         assert_eq!((succeeded, scene.world.see(|s| s.accounts.len())), (1, 1));
     }
 }

@@ -171,18 +171,38 @@ mod tests {
     #[tokio::test]
     async fn a_reset_ends_everything_in_the_commit_that_changes_the_password() {
         let scene = given(account().with_sessions(3).with_reset_token());
-        let told = scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded().ends_sessions(3);
+        let told = scene
+            .when(confirm(&scene, NEW_PASSWORD))
+            .await
+            .succeeded()
+            .ends_sessions(3);
         let told = told.raised(&["session.invalidated"; 3]);
         assert_eq!(told.open("session.invalidated")["reason"], "password_reset");
         assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
-        assert_eq!(told.event::<Succeeded>().await.email.as_str(), "ada@example.org");
+        assert_eq!(
+            told.event::<Succeeded>().await.email.as_str(),
+            "ada@example.org"
+        );
         assert_eq!(told.reply().user_id, scene.user);
 
         let account = scene.account();
-        assert_eq!((account.credential_epoch, account.security_version, account.token_version), (2, 2, 2));
-        assert!(account.verified_at.is_some(), "the letter proved the address");
+        assert_eq!(
+            (
+                account.credential_epoch,
+                account.security_version,
+                account.token_version
+            ),
+            (2, 2, 2)
+        );
+        assert!(
+            account.verified_at.is_some(),
+            "the letter proved the address"
+        );
         assert_eq!(scene.open_sessions(), 0);
-        scene.when(log_in(PASSWORD)).await.refused(log_in::Refusal::InvalidCredentials);
+        scene
+            .when(log_in(PASSWORD))
+            .await
+            .refused(log_in::Refusal::InvalidCredentials);
         scene.when(log_in(NEW_PASSWORD)).await.succeeded();
     }
 
@@ -190,7 +210,9 @@ mod tests {
     async fn a_second_use_is_refused() {
         let scene = given(account().with_reset_token());
         scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-        let told = scene.when(confirm(&scene, "marble thunder oboe lagoon")).await;
+        let told = scene
+            .when(confirm(&scene, "marble thunder oboe lagoon"))
+            .await;
         told.refused(Refusal::TokenAlreadyUsed).raised(&[]);
         assert_eq!(scene.account().security_version, 2);
     }
@@ -200,21 +222,40 @@ mod tests {
         let valid = || account().verified().with_sessions(1).with_reset_token();
         for (person, new, refusal) in [
             (account().verified(), NEW_PASSWORD, Refusal::TokenNotFound),
-            (valid().state(AccountState::Inactive), NEW_PASSWORD, Refusal::AccountInactive),
-            (valid().state(AccountState::Locked), NEW_PASSWORD, Refusal::AccountInactive),
+            (
+                valid().state(AccountState::Inactive),
+                NEW_PASSWORD,
+                Refusal::AccountInactive,
+            ),
+            (
+                valid().state(AccountState::Locked),
+                NEW_PASSWORD,
+                Refusal::AccountInactive,
+            ),
             (valid(), "password1234", Refusal::WeakPassword),
             (valid(), "ada@example.org 1", Refusal::WeakPassword),
             (valid(), PASSWORD, Refusal::PasswordReused),
         ] {
             let scene = given(person);
-            scene.when(confirm(&scene, new)).await.refused(refusal).raised(&[]);
+            scene
+                .when(confirm(&scene, new))
+                .await
+                .refused(refusal)
+                .raised(&[]);
             let account = scene.account();
-            assert_eq!((account.credential_epoch, account.security_version), (1, 1), "{refusal:?}");
+            assert_eq!(
+                (account.credential_epoch, account.security_version),
+                (1, 1),
+                "{refusal:?}"
+            );
         }
 
         let scene = given(valid());
         scene.world.pass(std::time::Duration::from_secs(15 * 60));
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.refused(Refusal::TokenExpired);
+        scene
+            .when(confirm(&scene, NEW_PASSWORD))
+            .await
+            .refused(Refusal::TokenExpired);
 
         let scene = given(valid());
         let first = confirm(&scene, NEW_PASSWORD);
@@ -224,8 +265,13 @@ mod tests {
         scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
 
         let scene = given(valid());
-        scene.world.change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.refused(Refusal::TokenExpired);
+        scene
+            .world
+            .change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
+        scene
+            .when(confirm(&scene, NEW_PASSWORD))
+            .await
+            .refused(Refusal::TokenExpired);
 
         let scene = given(valid());
         let orphan = confirm(&scene, NEW_PASSWORD);
@@ -238,7 +284,10 @@ mod tests {
         let scene = given(account().with_reset_token().with_verification_token());
         let id = scene.token(Purpose::ResetPassword).unwrap().id;
         let forged = Presented::parse(&Presented::assemble(id, &[7; 32]));
-        let unknown = Presented::parse(&Presented::assemble(TokenId(uuid::Uuid::from_u128(7)), &[7; 32]));
+        let unknown = Presented::parse(&Presented::assemble(
+            TokenId(uuid::Uuid::from_u128(7)),
+            &[7; 32],
+        ));
         for (token, key) in [
             (None, "source:"),
             (forged, "token:"),
@@ -246,11 +295,24 @@ mod tests {
             (scene.token(Purpose::VerifyEmail), "token:"),
         ] {
             let new_password = password(NEW_PASSWORD);
-            let told = scene.when(ConfirmPasswordReset { token, new_password }).await.refused(Refusal::TokenNotFound);
-            assert!(told.events[0].envelope.key.as_str().starts_with(key), "{key}");
+            let told = scene
+                .when(ConfirmPasswordReset {
+                    token,
+                    new_password,
+                })
+                .await
+                .refused(Refusal::TokenNotFound);
+            assert!(
+                told.events[0].envelope.key.as_str().starts_with(key),
+                "{key}"
+            );
         }
         let genuine = confirm(&scene, NEW_PASSWORD);
-        scene.world.change(|s| s.one_time.values_mut().for_each(|(t, _)| t.key = "gone".to_owned()));
+        scene.world.change(|s| {
+            s.one_time
+                .values_mut()
+                .for_each(|(t, _)| t.key = "gone".to_owned())
+        });
         scene.when(genuine).await.refused(Refusal::TokenNotFound);
     }
 
@@ -258,12 +320,18 @@ mod tests {
     async fn it_opens_the_path_that_wrong_passwords_closed() {
         let scene = given(account().verified().with_reset_token());
         for _ in 0..5 {
-            scene.when(log_in("wrong")).await.refused(log_in::Refusal::InvalidCredentials);
+            scene
+                .when(log_in("wrong"))
+                .await
+                .refused(log_in::Refusal::InvalidCredentials);
         }
         let told = scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
         let told = told.raised(&["user.unlock.attempted", "user.unlock.succeeded"]);
         let unlocked = told.open("user.unlock.succeeded");
-        assert_eq!((&unlocked["reason"], &unlocked["automatic"]), (&"password_reset".into(), &true.into()));
+        assert_eq!(
+            (&unlocked["reason"], &unlocked["automatic"]),
+            (&"password_reset".into(), &true.into())
+        );
         scene.when(log_in(NEW_PASSWORD)).await.succeeded();
     }
 
@@ -272,7 +340,11 @@ mod tests {
         let scene = given(account().verified().with_reset_token());
         let tokens: Tokens = scene.signed_in().await;
         let until = scene.world.now() + std::time::Duration::from_secs(60);
-        scene.world.change(|s| s.guesses.values_mut().for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until))));
+        scene.world.change(|s| {
+            s.guesses
+                .values_mut()
+                .for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until)))
+        });
         scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
         let with_device = LogIn {
             device_token: tokens.device_token,
@@ -297,8 +369,16 @@ mod tests {
         for told in lost {
             told.refused(Refusal::TokenAlreadyUsed).raised(&[]);
         }
-        assert_eq!((scene.account().security_version, scene.open_sessions()), (2, 0));
-        let invalidated = scene.world.kinds().iter().filter(|kind| *kind == "session.invalidated").count();
+        assert_eq!(
+            (scene.account().security_version, scene.open_sessions()),
+            (2, 0)
+        );
+        let invalidated = scene
+            .world
+            .kinds()
+            .iter()
+            .filter(|kind| *kind == "session.invalidated")
+            .count();
         assert_eq!(invalidated, 3);
     }
 
@@ -310,7 +390,11 @@ mod tests {
             let scene = other.clone();
             Box::pin(async move { drop(scene.signed_in().await) })
         });
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded().ends_sessions(1);
+        scene
+            .when(confirm(&scene, NEW_PASSWORD))
+            .await
+            .succeeded()
+            .ends_sessions(1);
         assert_eq!(scene.world.missed(), ["session end_all"]);
         assert_eq!((scene.open_sessions(), scene.world.hashing().0), (0, 1));
     }

@@ -132,29 +132,47 @@ mod tests {
         let scene = given(account().with_reset_token());
         let older = scene.token(Purpose::ResetPassword).unwrap().id;
         let told = scene.when(request()).await.succeeded().raised(&[]);
-        assert_eq!(told.event::<Succeeded>().await.email.as_str(), "ada@example.org");
+        assert_eq!(
+            told.event::<Succeeded>().await.email.as_str(),
+            "ada@example.org"
+        );
         let said = told.open(Succeeded::META.kind)["reset_token_id"].clone();
         let (token, now) = (told.reply().token, scene.world.now());
         assert_eq!(said, token.to_string());
         scene.world.see(|s| {
             let (new, old) = (&s.one_time[&token].0, &s.one_time[&older].0);
             assert!(new.ended_at.is_none() && old.ended_at.is_some());
-            assert_eq!(new.expires_at, now + std::time::Duration::from_secs(15 * 60));
+            assert_eq!(
+                new.expires_at,
+                now + std::time::Duration::from_secs(15 * 60)
+            );
         });
     }
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let told = nobody().when(request()).await.refused(Refusal::UserNotFound).raised(&[]);
+        let told = nobody()
+            .when(request())
+            .await
+            .refused(Refusal::UserNotFound)
+            .raised(&[]);
         assert!(told.events[0].envelope.key.as_str().starts_with("address:"));
         for state in [AccountState::Inactive, AccountState::Locked] {
-            given(account().state(state)).when(request()).await.refused(Refusal::AccountInactive).raised(&[]);
+            given(account().state(state))
+                .when(request())
+                .await
+                .refused(Refusal::AccountInactive)
+                .raised(&[]);
         }
         let scene = given(account());
         for _ in 0..3 {
             scene.when(request()).await.succeeded();
         }
-        scene.when(request()).await.refused(Refusal::RateLimited).raised(&[]);
+        scene
+            .when(request())
+            .await
+            .refused(Refusal::RateLimited)
+            .raised(&[]);
         scene.after(3600).when(request()).await.succeeded();
     }
 
@@ -167,7 +185,12 @@ mod tests {
         for told in lost {
             told.refused(Refusal::RateLimited);
         }
-        let open = scene.world.see(|s| s.one_time.values().filter(|(t, _)| t.ended_at.is_none()).count());
+        let open = scene.world.see(|s| {
+            s.one_time
+                .values()
+                .filter(|(t, _)| t.ended_at.is_none())
+                .count()
+        });
         assert_eq!(open, 1);
     }
 
@@ -179,7 +202,11 @@ mod tests {
             let account = s.accounts.get_mut(&user).unwrap();
             (account.state, account.security_version) = (AccountState::Locked, 2);
         });
-        scene.when(request()).await.refused(Refusal::AccountInactive).raised(&[]);
+        scene
+            .when(request())
+            .await
+            .refused(Refusal::AccountInactive)
+            .raised(&[]);
         assert!(scene.world.see(|s| s.one_time.is_empty()));
     }
 }

@@ -145,13 +145,21 @@ mod tests {
 
     async fn caller(scene: &Scene, tokens: &Tokens) -> Caller {
         let access = Access::new(std::sync::Arc::clone(scene.kernel.families()));
-        let caller = access.authenticate(tokens.access_token.expose_secret()).await;
+        let caller = access
+            .authenticate(tokens.access_token.expose_secret())
+            .await;
         caller.expect("no fault").expect("a good token")
     }
 
-    async fn resolve(scene: &Scene, caller: Option<&Caller>, refresh: Option<&Tokens>) -> Option<LogOut> {
+    async fn resolve(
+        scene: &Scene,
+        caller: Option<&Caller>,
+        refresh: Option<&Tokens>,
+    ) -> Option<LogOut> {
         let refresh = refresh.map(|tokens| tokens.refresh_token.expose_secret());
-        LogOut::resolve(scene.kernel.families(), caller, refresh).await.expect("no fault")
+        LogOut::resolve(scene.kernel.families(), caller, refresh)
+            .await
+            .expect("no fault")
     }
 
     #[tokio::test]
@@ -165,8 +173,15 @@ mod tests {
             } else {
                 resolve(&scene, None, Some(&tokens)).await
             };
-            let told = scene.when(log_out.unwrap()).await.succeeded().raised(&["session.terminated"]);
-            assert_eq!(told.open("session.terminated")["session_id"], tokens.session_id.to_string());
+            let told = scene
+                .when(log_out.unwrap())
+                .await
+                .succeeded()
+                .raised(&["session.terminated"]);
+            assert_eq!(
+                told.open("session.terminated")["session_id"],
+                tokens.session_id.to_string()
+            );
             assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
             assert_eq!(scene.open_sessions(), 2);
         }
@@ -180,10 +195,24 @@ mod tests {
         let ada = scene.signed_in().await;
         let caller = caller(&scene, &ada).await;
         let log_out = resolve(&scene, Some(&caller), Some(&eve)).await.unwrap();
-        scene.when(log_out).await.refused(Refusal::TokenUserMismatch).raised(&[]);
-        let log_out = LogOut::resolve(scene.kernel.families(), Some(&caller), Some("nonsense")).await.unwrap();
-        scene.when(log_out.unwrap()).await.refused(Refusal::TokenNotFound).raised(&[]);
-        assert!(scene.world.see(|s| s.sessions.values().all(|session| session.ended_at.is_none())));
+        scene
+            .when(log_out)
+            .await
+            .refused(Refusal::TokenUserMismatch)
+            .raised(&[]);
+        let log_out = LogOut::resolve(scene.kernel.families(), Some(&caller), Some("nonsense"))
+            .await
+            .unwrap();
+        scene
+            .when(log_out.unwrap())
+            .await
+            .refused(Refusal::TokenNotFound)
+            .raised(&[]);
+        assert!(scene.world.see(|s| {
+            s.sessions
+                .values()
+                .all(|session| session.ended_at.is_none())
+        }));
     }
 
     #[tokio::test]
@@ -193,16 +222,28 @@ mod tests {
         assert!(resolve(&scene, None, None).await.is_none());
         let presented = Presented::parse(tokens.refresh_token.expose_secret()).unwrap();
         let forged = Presented::new(presented.id, [7; 32]).text();
-        assert!(LogOut::resolve(scene.kernel.families(), None, Some(&forged)).await.unwrap().is_none());
+        assert!(
+            LogOut::resolve(scene.kernel.families(), None, Some(&forged))
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
     async fn of_two_at_once_one_ends_it() {
         let scene = given(account().verified());
         let tokens = scene.signed_in().await;
-        let (one, two) = (resolve(&scene, None, Some(&tokens)).await, resolve(&scene, None, Some(&tokens)).await);
+        let (one, two) = (
+            resolve(&scene, None, Some(&tokens)).await,
+            resolve(&scene, None, Some(&tokens)).await,
+        );
         let (one, two) = tokio::join!(scene.when(one.unwrap()), scene.when(two.unwrap()));
-        let (won, lost) = if one.answer.is_ok() { (one, two) } else { (two, one) };
+        let (won, lost) = if one.answer.is_ok() {
+            (one, two)
+        } else {
+            (two, one)
+        };
         won.succeeded();
         lost.refused(Refusal::SessionAlreadyEnded).raised(&[]);
         assert_eq!(scene.world.missed(), ["session end"]);

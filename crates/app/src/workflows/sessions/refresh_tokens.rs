@@ -218,7 +218,11 @@ mod tests {
     use crate::testing::{Scene, account, given};
     use crate::workflows::sessions::log_out::LogOut;
 
-    const THEFT: [&str; 3] = ["token.reuse_detected", "token.family_revoked", "session.invalidated"];
+    const THEFT: [&str; 3] = [
+        "token.reuse_detected",
+        "token.family_revoked",
+        "session.invalidated",
+    ];
     const DAY: u64 = 24 * 3600;
 
     fn refresh(tokens: &Tokens) -> RefreshTokens {
@@ -241,18 +245,37 @@ mod tests {
     #[tokio::test]
     async fn a_token_gets_its_successor() {
         let (scene, first) = signed_in().await;
-        let told = scene.after(3600).when(refresh(&first)).await.succeeded().raised(&["token.issued"]);
+        let told = scene
+            .after(3600)
+            .when(refresh(&first))
+            .await
+            .succeeded()
+            .raised(&["token.issued"]);
         let said = told.open(Succeeded::META.kind);
-        assert_eq!((&said["generation"], &said["replayed"]), (&2.into(), &false.into()));
-        assert_eq!(said["old_token_id"], Presented::parse(first.refresh_token.expose_secret()).unwrap().id.to_string());
+        assert_eq!(
+            (&said["generation"], &said["replayed"]),
+            (&2.into(), &false.into())
+        );
+        assert_eq!(
+            said["old_token_id"],
+            Presented::parse(first.refresh_token.expose_secret())
+                .unwrap()
+                .id
+                .to_string()
+        );
         assert_eq!(said["token_id"], told.open("token.issued")["token_id"]);
         assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
         let log = format!("{:?}", scene.world.log());
         let second = told.reply();
         assert!(!same(&first, &second) && !log.contains(second.refresh_token.expose_secret()));
         assert_eq!(first.session_id, second.session_id);
-        let idle_until = scene.world.see(|s| s.sessions[&first.session_id].idle_until);
-        assert_eq!(idle_until, scene.world.now() + Duration::from_secs(14 * DAY));
+        let idle_until = scene
+            .world
+            .see(|s| s.sessions[&first.session_id].idle_until);
+        assert_eq!(
+            idle_until,
+            scene.world.now() + Duration::from_secs(14 * DAY)
+        );
         scene.when(refresh(&second)).await.succeeded();
     }
 
@@ -262,12 +285,28 @@ mod tests {
         let good = Presented::parse(tokens.refresh_token.expose_secret()).unwrap();
         for (token, key) in [
             (None, "source:"),
-            (Some(Presented::new(TokenId(uuid::Uuid::from_u128(7)), *good.secret())), "token:"),
+            (
+                Some(Presented::new(
+                    TokenId(uuid::Uuid::from_u128(7)),
+                    *good.secret(),
+                )),
+                "token:",
+            ),
             (Some(Presented::new(good.id, [7; 32])), "token:"),
         ] {
             let device_token = None;
-            let told = scene.when(RefreshTokens { token, device_token }).await.refused(Refusal::TokenInvalid);
-            assert!(told.events[0].envelope.key.as_str().starts_with(key), "{:?}", told.events[0].envelope.key);
+            let told = scene
+                .when(RefreshTokens {
+                    token,
+                    device_token,
+                })
+                .await
+                .refused(Refusal::TokenInvalid);
+            assert!(
+                told.events[0].envelope.key.as_str().starts_with(key),
+                "{:?}",
+                told.events[0].envelope.key
+            );
         }
         scene.when(refresh(&tokens)).await.succeeded();
     }
@@ -275,19 +314,46 @@ mod tests {
     #[tokio::test]
     async fn one_line_for_each_refusal() {
         let (scene, tokens) = signed_in().await;
-        scene.after(14 * DAY).when(refresh(&tokens)).await.refused(Refusal::SessionEnded).raised(&[]);
-        scene.after(16 * DAY).when(refresh(&tokens)).await.refused(Refusal::TokenExpired).raised(&[]);
+        scene
+            .after(14 * DAY)
+            .when(refresh(&tokens))
+            .await
+            .refused(Refusal::SessionEnded)
+            .raised(&[]);
+        scene
+            .after(16 * DAY)
+            .when(refresh(&tokens))
+            .await
+            .refused(Refusal::TokenExpired)
+            .raised(&[]);
 
         let (scene, tokens) = signed_in().await;
         for state in [AccountState::Inactive, AccountState::Locked] {
-            scene.world.change(|s| s.accounts.get_mut(&scene.user).unwrap().state = state);
-            scene.when(refresh(&tokens)).await.refused(Refusal::UserInactive).raised(&[]);
+            scene
+                .world
+                .change(|s| s.accounts.get_mut(&scene.user).unwrap().state = state);
+            scene
+                .when(refresh(&tokens))
+                .await
+                .refused(Refusal::UserInactive)
+                .raised(&[]);
         }
 
         let (scene, tokens) = signed_in().await;
-        let log_out = LogOut::resolve(scene.kernel.families(), None, Some(tokens.refresh_token.expose_secret()));
-        scene.when(log_out.await.unwrap().unwrap()).await.succeeded();
-        scene.when(refresh(&tokens)).await.refused(Refusal::SessionEnded).raised(&[]);
+        let log_out = LogOut::resolve(
+            scene.kernel.families(),
+            None,
+            Some(tokens.refresh_token.expose_secret()),
+        );
+        scene
+            .when(log_out.await.unwrap().unwrap())
+            .await
+            .succeeded();
+        scene
+            .when(refresh(&tokens))
+            .await
+            .refused(Refusal::SessionEnded)
+            .raised(&[]);
     }
 
     #[tokio::test]
@@ -301,10 +367,16 @@ mod tests {
                     s.accounts.get_mut(&scene.user).unwrap().token_version = 2;
                 }
             });
-            let told = scene.when(refresh(&tokens)).await.refused(Refusal::TokenVersionRejected);
+            let told = scene
+                .when(refresh(&tokens))
+                .await
+                .refused(Refusal::TokenVersionRejected);
             let told = told.raised(&["token.rejected_due_to_rotation"]);
             let said = told.open("token.rejected_due_to_rotation");
-            assert_eq!((&said["token_version"], &said["required_version"]), (&1.into(), &2.into()));
+            assert_eq!(
+                (&said["token_version"], &said["required_version"]),
+                (&1.into(), &2.into())
+            );
             assert_eq!(said["rejection_reason"], reason);
             assert_eq!(scene.open_sessions(), 2, "nothing is revoked");
             let again = scene.signed_in().await;
@@ -326,7 +398,12 @@ mod tests {
         let (scene, first) = signed_in().await;
         let second = scene.when(refresh(&first)).await.succeeded().reply();
         let rows = scene.world.see(|s| s.refresh.len());
-        let told = scene.after(10).when(refresh(&first)).await.succeeded().raised(&[]);
+        let told = scene
+            .after(10)
+            .when(refresh(&first))
+            .await
+            .succeeded()
+            .raised(&[]);
         assert_eq!(told.open(Succeeded::META.kind)["replayed"], true);
         assert!(same(&second, &told.reply()));
         assert_eq!(scene.world.see(|s| s.refresh.len()), rows, "no new leaf");
@@ -342,20 +419,38 @@ mod tests {
         };
         let second = scene.when(with_device()).await.succeeded().reply();
         let elsewhere = scene.from([198, 51, 100, 9], "another agent");
-        assert!(same(&second, &elsewhere.when(with_device()).await.succeeded().reply()));
-        elsewhere.when(refresh(&first)).await.refused(Refusal::TokenReused);
+        assert!(same(
+            &second,
+            &elsewhere.when(with_device()).await.succeeded().reply()
+        ));
+        elsewhere
+            .when(refresh(&first))
+            .await
+            .refused(Refusal::TokenReused);
     }
 
     /// Theft: the family and its session are gone, and the owner's other session is not.
     async fn stolen(scene: &Scene, first: &Tokens, newest: &Tokens) {
-        let told = scene.when(refresh(first)).await.refused(Refusal::TokenReused).raised(&THEFT);
+        let told = scene
+            .when(refresh(first))
+            .await
+            .refused(Refusal::TokenReused)
+            .raised(&THEFT);
         let members = scene.world.see(|s| s.refresh.len());
         assert_eq!(told.open("token.family_revoked")["member_count"], members);
         assert_eq!(told.open("session.invalidated")["reason"], "token_reuse");
         assert_eq!(told.open("token.reuse_detected")["generation"], 1);
         assert_eq!(scene.open_sessions(), 1);
-        scene.when(refresh(newest)).await.refused(Refusal::SessionEnded).raised(&[]);
-        scene.when(refresh(first)).await.refused(Refusal::SessionEnded).raised(&[]);
+        scene
+            .when(refresh(newest))
+            .await
+            .refused(Refusal::SessionEnded)
+            .raised(&[]);
+        scene
+            .when(refresh(first))
+            .await
+            .refused(Refusal::SessionEnded)
+            .raised(&[]);
     }
 
     #[tokio::test]
@@ -367,7 +462,10 @@ mod tests {
 
     #[tokio::test]
     async fn another_device_is_theft() {
-        for (ip, agent) in [([198, 51, 100, 9], "Mozilla/5.0 Firefox/140.0"), ([192, 0, 2, 1], "curl/8")] {
+        for (ip, agent) in [
+            ([198, 51, 100, 9], "Mozilla/5.0 Firefox/140.0"),
+            ([192, 0, 2, 1], "curl/8"),
+        ] {
             let (scene, first) = signed_in().await;
             let second = scene.when(refresh(&first)).await.succeeded().reply();
             stolen(&scene.from(ip, agent), &first, &second).await;
@@ -389,7 +487,12 @@ mod tests {
         let replies: Vec<_> = told.into_iter().map(|t| t.succeeded().reply()).collect();
         assert!(replies.iter().all(|tokens| same(tokens, &replies[0])));
         assert_eq!(scene.world.see(|s| s.refresh.len()), 2, "one leaf");
-        let issued = scene.world.kinds().iter().filter(|kind| *kind == "token.issued").count();
+        let issued = scene
+            .world
+            .kinds()
+            .iter()
+            .filter(|kind| *kind == "token.issued")
+            .count();
         assert_eq!(issued, 2, "one at the login, one now");
     }
 
@@ -398,10 +501,17 @@ mod tests {
         let (scene, first) = signed_in().await;
         let elsewhere = scene.from([198, 51, 100, 9], "curl/8");
         let (one, two) = tokio::join!(scene.when(refresh(&first)), elsewhere.when(refresh(&first)));
-        let (won, lost) = if one.answer.is_ok() { (one, two) } else { (two, one) };
+        let (won, lost) = if one.answer.is_ok() {
+            (one, two)
+        } else {
+            (two, one)
+        };
         let second = won.succeeded().reply();
         lost.refused(Refusal::TokenReused).raised(&THEFT);
-        scene.when(refresh(&second)).await.refused(Refusal::SessionEnded);
+        scene
+            .when(refresh(&second))
+            .await
+            .refused(Refusal::SessionEnded);
     }
 
     #[tokio::test]
@@ -411,7 +521,11 @@ mod tests {
         scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
             s.sessions.get_mut(&session).unwrap().ended_at = Some(now);
         });
-        scene.when(refresh(&first)).await.refused(Refusal::SessionEnded).raised(&[]);
+        scene
+            .when(refresh(&first))
+            .await
+            .refused(Refusal::SessionEnded)
+            .raised(&[]);
         assert_eq!(scene.world.missed(), ["session touch"]);
         assert_eq!(scene.world.see(|s| s.refresh.len()), 1);
     }

@@ -160,9 +160,7 @@ async fn every_token_that_does_not_work_gets_the_same_answer() {
                 "an inactive account"
             );
         }
-        site.scene
-            .world
-            .pass(std::time::Duration::from_hours(25));
+        site.scene.world.pass(std::time::Duration::from_hours(25));
         assert_eq!(
             answer(format!("token={good}")).await,
             first,

@@ -68,7 +68,7 @@ pub(super) async fn find(log: &dyn Log, id: Uuid) -> Result<Option<Stored>, Faul
         let middle = low + (high - low) / 2;
         match log.read(middle, 1).await?.first() {
             Some(event) if event.recorded_at.as_millisecond() < made_ms - SLACK_MS => {
-                low = event.position
+                low = event.position;
             }
             _ => high = middle,
         }

@@ -1,0 +1,312 @@
+//! The catalogue against the specification and its golden schemas, and the switchboard against the folder of workflows.
+
+mod seams;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use quivive_delivery::{EventSpec, Phase, Priority};
+
+use super::workflows;
+
+/// Types of our own, which the specification need not know.
+const OURS: [&str; 0] = [];
+
+/// Reasons of our own, likewise.
+const OUR_REASONS: [(&str, &str); 1] = [("operator.bootstrap.failed", "invalid_email")];
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn specs() -> Vec<EventSpec> {
+    workflows()
+        .expect("no name twice")
+        .catalogue()
+        .all()
+        .to_vec()
+}
+
+/// Every file under a folder, in no order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+/// A published version never changes: a change of fields is a new version beside the old one. `UPDATE_GOLDEN=1` rewrites.
+#[test]
+fn schemas_are_frozen() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how a golden file is rewritten on purpose"
+    )]
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    for spec in specs() {
+        let folder = here().join("schemas").join(spec.kind);
+        let file = folder.join(format!("v{}.json", spec.version));
+        let schema = serde_json::to_string_pretty(&spec.schema).expect("JSON") + "\n";
+        if update {
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(&file, schema).expect("a file");
+        } else {
+            let golden = fs::read_to_string(&file).unwrap_or_else(|error| {
+                panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", file.display())
+            });
+            assert_eq!(
+                golden, schema,
+                "{} changed: raise its version instead",
+                spec.kind
+            );
+        }
+    }
+    for file in files(&here().join("schemas")) {
+        let kind = file
+            .parent()
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str())
+            .expect("a type");
+        let spec = specs().into_iter().find(|spec| spec.kind == kind);
+        let spec = spec.unwrap_or_else(|| panic!("{kind} was published and is gone"));
+        let mut versions = (1..=spec.version).map(|version| format!("v{version}.json"));
+        assert!(
+            versions.any(|version| file.ends_with(version)),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+/// One type as the specification has it, or as the catalogue tells it: the same words for both.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    kind: String,
+    phase: String,
+    workflow: Option<String>,
+    /// `email:email`, with `?` where it may be missing.
+    fields: Vec<String>,
+    personal: Vec<String>,
+    aliases: Vec<String>,
+    audit: String,
+    priority: Priority,
+    category: &'static str,
+}
+
+impl Entry {
+    fn specified(event: &toml::Table) -> Self {
+        let text = |key: &str| {
+            event
+                .get(key)
+                .and_then(|value| value.as_str())
+                .map(str::to_owned)
+        };
+        let list = |key: &str| {
+            let values = event.get(key).and_then(|value| value.as_array());
+            let words = values
+                .into_iter()
+                .flatten()
+                .filter_map(|value| value.as_str());
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let fields = list("fields");
+        let kind = text("type").expect("every event has a type");
+        let personal = |field: &&String| {
+            let (_, kind) = field.split_once(':').expect("name:type");
+            ["email", "ip", "agent"].contains(&kind.trim_end_matches('?'))
+        };
+        Self {
+            name: text("name").expect("every event has a name"),
+            phase: text("phase").expect("every event has a phase"),
+            workflow: text("workflow"),
+            personal: fields.iter().filter(personal).cloned().collect(),
+            fields,
+            aliases: list("also"),
+            audit: text("audit").expect("every event has an action"),
+            priority: priority(&kind),
+            category: category(&kind),
+            kind,
+        }
+    }
+
+    fn ours(spec: &EventSpec) -> Self {
+        let field = |field: &quivive_delivery::catalogue::Field| {
+            format!(
+                "{}:{}{}",
+                field.name,
+                field.kind,
+                if field.optional { "?" } else { "" }
+            )
+        };
+        let phase = match spec.phase {
+            Phase::Attempted => "attempted",
+            Phase::Succeeded => "succeeded",
+            Phase::Failed => "failed",
+            Phase::Fact => "fact",
+        };
+        Self {
+            name: spec.name.to_owned(),
+            kind: spec.kind.to_owned(),
+            phase: phase.to_owned(),
+            workflow: spec.workflow.map(str::to_owned),
+            fields: spec.fields.iter().map(field).collect(),
+            personal: spec
+                .fields
+                .iter()
+                .filter(|f| f.personal)
+                .map(field)
+                .collect(),
+            aliases: spec.aliases.iter().map(ToString::to_string).collect(),
+            audit: spec.audit_action.to_owned(),
+            priority: spec.priority,
+            category: spec.category,
+        }
+    }
+}
+
+/// The rule in the specification's header, in its own words.
+fn priority(kind: &str) -> Priority {
+    let is = |word: &str| {
+        kind.split('.')
+            .any(|part| part == word || part.starts_with(&format!("{word}_")))
+    };
+    let critical = [
+        "token.reuse_detected",
+        "delivery.dead_lettered",
+        "audit.compliance_violation",
+    ];
+    if kind.starts_with("risk.") || kind.ends_with(".family_revoked") || critical.contains(&kind) {
+        Priority::Critical
+    } else if kind.ends_with(".failed")
+        && ["login", "refresh", "mfa", "password"].into_iter().any(is)
+    {
+        Priority::High
+    } else if kind.ends_with(".attempted") {
+        Priority::Low
+    } else {
+        Priority::Normal
+    }
+}
+
+fn category(kind: &str) -> &'static str {
+    match kind.split('.').next().expect("dotted") {
+        "user" | "token" | "session" | "mfa" | "device" | "risk" | "ip" => "security",
+        "audit" | "permission" | "role" | "operator" | "api_key" => "compliance",
+        "seller" | "profile" => "business",
+        _ => "operation",
+    }
+}
+
+fn specification() -> Vec<toml::Table> {
+    let path = here().join("../../spec/events.toml");
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let table: toml::Table = text.parse().expect("TOML");
+    let events = table["event"].as_array().expect("a list");
+    events
+        .iter()
+        .map(|event| event.as_table().expect("a table").clone())
+        .collect()
+}
+
+#[test]
+fn every_type_is_as_specified() {
+    let specification = specification();
+    let mut ours = BTreeSet::new();
+    for spec in specs() {
+        let found = specification
+            .iter()
+            .find(|event| event["type"].as_str() == Some(spec.kind));
+        match found {
+            Some(event) => assert_eq!(Entry::ours(&spec), Entry::specified(event), "left: ours"),
+            None => assert!(ours.insert(spec.kind)),
+        }
+    }
+    assert_eq!(
+        ours,
+        OURS.into_iter().collect(),
+        "types that the specification does not know"
+    );
+}
+
+/// A note may end in a sentence; what stands before it is the list.
+fn reasons(note: &str) -> Option<BTreeSet<&str>> {
+    let list = note.strip_prefix("reasons: ")?;
+    let list = list.split([';', '.']).next()?;
+    Some(list.split_whitespace().collect())
+}
+
+#[test]
+fn every_reason_is_a_specified_one_or_the_kernels() {
+    let specification = specification();
+    for spec in specs().iter().filter(|spec| spec.phase == Phase::Failed) {
+        let event = specification
+            .iter()
+            .find(|event| event["type"].as_str() == Some(spec.kind))
+            .expect("known");
+        let mut known = event
+            .get("note")
+            .and_then(|note| reasons(note.as_str()?))
+            .unwrap_or_default();
+        known.extend(["interrupted", "conflict", "internal"]);
+        let given = spec.schema["properties"]["reason"]["enum"].as_array();
+        let given = given.unwrap_or_else(|| panic!("{} lists its reasons", spec.kind));
+        for reason in given.iter().filter_map(|reason| reason.as_str()) {
+            let ours = OUR_REASONS.contains(&(spec.kind, reason));
+            assert!(
+                known.contains(reason) != ours,
+                "{}: {reason} is none of {known:?}",
+                spec.kind
+            );
+        }
+    }
+}
+
+/// A workflow that no switchboard names would have no catalogue entry and no way to be closed after a crash.
+#[test]
+fn every_workflow_file_is_named() {
+    let switchboard = include_str!("../switchboard.rs");
+    let folder = here().join("src/workflows");
+    let files = files(&folder);
+    assert!(files.len() >= 12);
+    for file in files {
+        let path = file
+            .strip_prefix(&folder)
+            .expect("below it")
+            .with_extension("");
+        let path = path
+            .iter()
+            .map(|part| part.to_str().expect("UTF-8"))
+            .collect::<Vec<_>>()
+            .join("::");
+        assert!(
+            switchboard.contains(&format!("<{path}::")),
+            "{path} is not named in the switchboard"
+        );
+    }
+}
+
+/// The same for subscribers.
+#[test]
+fn every_subscriber_file_is_named() {
+    let switchboard = include_str!("../switchboard.rs");
+    for file in files(&here().join("src/subscribers")) {
+        let name = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("a name");
+        let named = switchboard.contains(&format!("subscribers::{name}::subscription("));
+        assert!(named, "{name} is not named in the switchboard");
+    }
+}

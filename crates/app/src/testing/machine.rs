@@ -1,0 +1,177 @@
+//! What a [`World`] has instead of a machine: hashing, keys, mail, a clock, ids.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quivive_delivery::seal::{SealKey, Vault};
+use quivive_delivery::{BoxFuture, Clock, Fault, Ids, Time};
+use quivive_domain::{Password, PasswordHash};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::World;
+use crate::ports::{
+    AccessClaims, AccessTokens, HashTicket, KeyRing, Letter, MailError, Mailer, PasswordHasher,
+    Read, Verdict,
+};
+
+fn sha(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// What the hasher makes of a password; `parameters` below 1 are outdated.
+pub fn fake_hash(password: &str, parameters: u32) -> PasswordHash {
+    let digest = crate::kernel::hex(&sha(&[password.as_bytes()]));
+    PasswordHash::new(format!("$fake$v={parameters}${digest}"))
+}
+
+impl PasswordHasher for World {
+    fn admit(&self) -> Result<HashTicket, Fault> {
+        let take = |places: u64| places.checked_sub(1);
+        match self
+            .0
+            .hashing_places
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        {
+            Ok(_) => Ok(Arc::new(())),
+            Err(_) => Err(Fault::Busy {
+                what: "hashing",
+                retry_after: Duration::from_secs(1),
+            }),
+        }
+    }
+
+    fn hash(&self, _: &HashTicket, password: &Password) -> Read<'_, PasswordHash> {
+        self.0.hashed.fetch_add(1, Ordering::Relaxed);
+        let hash = fake_hash(password.expose(), 1);
+        self.read(|_| hash)
+    }
+
+    fn verify(
+        &self,
+        _: &HashTicket,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+    ) -> Read<'_, Verdict> {
+        self.0.verified.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .evaluated
+            .fetch_add(u64::from(hash.is_some()), Ordering::Relaxed);
+        let fits = |parameters| hash == Some(&fake_hash(password.expose(), parameters));
+        let verdict = Verdict {
+            matches: fits(0) || fits(1),
+            outdated: fits(0),
+        };
+        self.read(|_| verdict)
+    }
+}
+
+impl KeyRing for World {
+    fn current(&self) -> &str {
+        self.inside().key
+    }
+
+    fn mac(&self, key: &str, purpose: &'static str, message: &[u8]) -> Option<[u8; 32]> {
+        (key != "gone").then(|| sha(&[b"mac", key.as_bytes(), purpose.as_bytes(), message]))
+    }
+
+    fn digest(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32] {
+        sha(&[b"digest", purpose.as_bytes(), bytes])
+    }
+}
+
+impl AccessTokens for World {
+    fn sign(&self, claims: &AccessClaims) -> Result<String, Fault> {
+        serde_json::to_string(claims).map_err(Fault::internal)
+    }
+
+    fn verify(&self, token: &str, now: Time) -> Option<AccessClaims> {
+        let claims: AccessClaims = serde_json::from_str(token).ok()?;
+        (claims.exp > now.as_second()).then_some(claims)
+    }
+
+    fn jwks(&self) -> serde_json::Value {
+        serde_json::json!({ "keys": [] })
+    }
+}
+
+impl Mailer for World {
+    fn send(
+        &self,
+        letter: Letter,
+        idempotency_key: &str,
+    ) -> BoxFuture<'_, Result<String, MailError>> {
+        let mut inside = self.inside();
+        let answer = match inside.mail_error.clone() {
+            Some(error) => Err(error),
+            None => {
+                inside.sent.push((letter, idempotency_key.to_owned()));
+                Ok(format!("message {}", inside.sent.len()))
+            }
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+impl Clock for World {
+    fn now(&self) -> Time {
+        self.inside().now
+    }
+}
+
+impl Ids for World {
+    fn next(&self) -> Uuid {
+        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        Uuid::from_u64_pair(0x019a_0000_0000_7000, 0x8000_0000_0000_0000 | serial)
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        let noise = sha(&[b"seed", &serial.to_be_bytes()]);
+        for (byte, noise) in bytes.iter_mut().zip(noise.iter().cycle()) {
+            *byte = *noise;
+        }
+    }
+}
+
+/// A key that seals by turning bits over.
+struct FakeKey(String);
+
+impl SealKey for FakeKey {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn seal(&self, bound_to: &[u8], plain: &[u8]) -> Vec<u8> {
+        bound_to.iter().chain(plain).map(|byte| !byte).collect()
+    }
+
+    fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let opened: Vec<u8> = sealed.iter().map(|byte| !byte).collect();
+        opened.strip_prefix(bound_to).map(<[u8]>::to_vec)
+    }
+
+    fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        sha(&[b"seal", self.0.as_bytes(), bytes])
+    }
+}
+
+impl Vault for World {
+    fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>> {
+        self.inside().vault.insert(name.to_owned());
+        let key: Arc<dyn SealKey> = Arc::new(FakeKey(name.to_owned()));
+        Box::pin(std::future::ready(Ok(key)))
+    }
+
+    fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>> {
+        let there = self.inside().vault.contains(name);
+        let key = there.then(|| Arc::new(FakeKey(name.to_owned())) as Arc<dyn SealKey>);
+        Box::pin(std::future::ready(Ok(key)))
+    }
+}
