@@ -162,8 +162,8 @@ pub trait Sessions: Send + Sync {
     /// The account's sessions that were not ended, oldest first.
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>>;
 
-    /// How many refresh tokens a family has.
-    fn family_size(&self, family: FamilyId) -> Read<'_, u32>;
+    /// How many refresh tokens the family of this one has: as many as its last generation says. 0 for an unknown token.
+    fn family_size(&self, token: TokenId) -> Read<'_, u32>;
 
     fn global_version(&self) -> Read<'_, GlobalVersion>;
 

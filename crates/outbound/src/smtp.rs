@@ -259,13 +259,16 @@ fn mail_error(failure: &Failure, to: Option<(&str, &Address)>) -> MailError {
     }
 }
 
-/// The error with its causes. Its own text has the first of them already.
+/// The error with those causes that its own text does not have already.
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error).and_then(std::error::Error::source);
+    let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = next.source();
     }
     text

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quivive_delivery::chain::{GENESIS, Walk};
-use quivive_delivery::{Fault, Log, Stored};
+use quivive_delivery::{Fault, Head, Log, Stored};
 use quivive_store::{Database, Executor as _};
 use quivive_store_sqlite::{OpenError, Sqlite};
 use serde::Serialize;
@@ -53,15 +53,13 @@ pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
             ));
         }
     };
-    let head = *store.head().borrow();
     let mut walked = Walked::new(Database::new(Arc::clone(&store) as _));
-    let walk = walked.to(head.position).await;
-    let walk = walk.map_err(|fault| {
+    let result = walked.whole(*store.head().borrow(), &path).await;
+    store.close();
+    let result = result.map_err(|fault| {
         let remedy = "look at the disk; verify a copy, or a backup";
         Failure::new(class_of_fault(&fault), fault.to_string(), remedy)
     })?;
-    let result = walk.and_then(|()| walked.walk.finish(head.position, &head.chain));
-    store.close();
     Ok(verdict(walked.events, result, checkpoints))
 }
 
@@ -101,6 +99,32 @@ impl Walked {
             walk: Walk::from(0, GENESIS),
             events: 0,
         }
+    }
+
+    /// Walks to the head, and looks whether anything lies beyond it. The inner error is the first bad position.
+    async fn whole(&mut self, head: Head, path: &Path) -> Result<Result<(), u64>, Fault> {
+        if let Err(position) = self.to(head.position).await? {
+            return Ok(Err(position));
+        }
+        if let Err(position) = self.walk.finish(head.position, &head.chain) {
+            return Ok(Err(position));
+        }
+        let beyond = match self.log.read(head.position, 1).await {
+            Ok(beyond) => !beyond.is_empty(),
+            Err(Fault::Internal(_)) => true,
+            Err(fault) => return Err(fault),
+        };
+        // Events and the head that names them are one commit: what a server appended meanwhile has moved the head, too.
+        let moved = || {
+            let now = Sqlite::open_read_only(path).map_err(Fault::internal)?;
+            let position = now.head().borrow().position;
+            now.close();
+            Ok(position > head.position)
+        };
+        if beyond && !moved()? {
+            return Ok(Err(head.position + 1));
+        }
+        Ok(Ok(()))
     }
 
     /// Walks up to a position. The inner error is the first bad one.

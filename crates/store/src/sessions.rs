@@ -52,7 +52,13 @@ statements! {
          WHERE session.account = $1 AND session.ended_at IS NULL ORDER BY session.created_at, session.id"
     );
 
-    FAMILY_SIZE = "SELECT count(*) FROM refresh_token WHERE family = $1";
+    /// Walks the successors by primary key: a theft is rare, and an index over families would cost every refresh a third of
+    /// what it writes.
+    FAMILY_SIZE = "WITH RECURSIVE chain (successor, generation) AS ( \
+            SELECT successor, generation FROM refresh_token WHERE id = $1 \
+            UNION ALL \
+            SELECT t.successor, t.generation FROM chain JOIN refresh_token t ON t.id = chain.successor) \
+        SELECT coalesce(max(generation), 0) FROM chain";
 
     GLOBAL_VERSION = "SELECT current_version, floor_version FROM global_version WHERE one = 1";
 
@@ -98,9 +104,9 @@ impl Sessions for Database {
         })
     }
 
-    fn family_size(&self, family: FamilyId) -> Read<'_, u32> {
-        self.single(FAMILY_SIZE, vec![family.0.into()], |cells| {
-            cells.take("count of refresh tokens")
+    fn family_size(&self, token: TokenId) -> Read<'_, u32> {
+        self.single(FAMILY_SIZE, vec![token.0.into()], |cells| {
+            cells.take("the last generation")
         })
     }
 

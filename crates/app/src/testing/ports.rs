@@ -6,7 +6,7 @@ use quivive_domain::one_time::{OneTimeToken, Purpose};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{
-    Account, AccountState, Address, FamilyId, PasswordHash, Role, SessionId, TokenId, UserId,
+    Account, AccountState, Address, PasswordHash, Role, SessionId, TokenId, UserId,
 };
 use uuid::Uuid;
 
@@ -394,12 +394,13 @@ impl Sessions for World {
         })
     }
 
-    fn family_size(&self, family: FamilyId) -> Read<'_, u32> {
+    fn family_size(&self, token: TokenId) -> Read<'_, u32> {
         self.read(|s| {
+            let family = s.refresh.get(&token).map(|row| row.token.family);
             let members = s
                 .refresh
                 .values()
-                .filter(|row| row.token.family == family)
+                .filter(|row| Some(row.token.family) == family)
                 .count();
             u32::try_from(members).unwrap_or(u32::MAX)
         })

@@ -94,33 +94,30 @@ impl Tail {
     pub(super) async fn run(&self, stopping: CancellationToken) {
         let mut head = self.log.head();
         let mut failing = false;
-        loop {
+        while !stopping.is_cancelled() {
             let end = *self.reached.borrow();
             let room = self.fastest.load(Ordering::Acquire) + AHEAD_EVENTS > end;
-            let read = if room { self.log.read(end, BATCH_EVENTS).await } else { Ok(Vec::new()) };
-            let more = match read {
-                Ok(events) => {
-                    if failing {
-                        tracing::info!("the log can be read again");
-                        failing = false;
+            if room {
+                match self.log.read(end, BATCH_EVENTS).await {
+                    Ok(events) => {
+                        if std::mem::take(&mut failing) {
+                            tracing::info!("the log can be read again");
+                        }
+                        let full = events.len() == BATCH_EVENTS;
+                        self.push(events);
+                        if full || head.borrow_and_update().position > *self.reached.borrow() {
+                            continue;
+                        }
                     }
-                    let full = events.len() == BATCH_EVENTS;
-                    self.push(events);
-                    full || head.borrow_and_update().position > *self.reached.borrow()
-                }
-                Err(fault) => {
-                    if !failing {
-                        tracing::error!(%fault, "the log cannot be read; trying again");
-                        failing = true;
+                    Err(fault) => {
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::error!(%fault, "the log cannot be read; trying again");
+                        }
                     }
-                    false
                 }
-            };
-            if more && !stopping.is_cancelled() {
-                continue;
             }
             tokio::select! {
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => {}
                 Ok(()) = head.changed(), if room && !failing => {}
                 () = self.taken.notified(), if !room => {}
                 () = tokio::time::sleep(POLL_EVERY) => {}

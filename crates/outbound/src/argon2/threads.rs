@@ -22,8 +22,8 @@ use super::phc::Target;
 const MIN_RESERVED_BLOCKS: usize = 33 * 1_024;
 /// Blocks up to this many are an ordinary allocation.
 const FEW_BLOCKS: usize = 1_024;
-/// A hash needs some 20 kB of stack.
-const STACK_BYTES: usize = 256 * 1_024;
+/// A hash needs some 20 kB of stack; the rest is for the report of a panic.
+const STACK_BYTES: usize = 512 * 1_024;
 /// Before the first hash was measured: what one takes on an ordinary core.
 const GUESSED_HASH_US: u64 = 15_000;
 

@@ -221,21 +221,21 @@ async fn t06_passwords_are_long_and_unguessable_and_nothing_else_is_asked() {
     // Seventy-two bytes are not the end of a password.
     let long =
         "an uncommonly long sentence about otters, rivers and the weather of last Tuesday evening";
-    post(&server, "/users", registration("long@example.com", long))
+    post(&server, "/users", registration("len@example.com", long))
         .await
         .expect(202);
-    let token = server.token("long@example.com", "verify_email").await;
+    let token = server.token("len@example.com", "verify_email").await;
     post(&server, "/email-verifications", json!({"token": token}))
         .await
         .expect(200);
     post(
         &server,
         "/sessions",
-        registration("long@example.com", &long[..72]),
+        registration("len@example.com", &long[..72]),
     )
     .await
     .expect(401);
-    server.login("long@example.com", long).await;
+    server.login("len@example.com", long).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,17 +77,8 @@ async fn t08_a_refused_login_does_not_say_why() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn t11_t12_limits_are_by_the_socket_whatever_the_headers_say() {
-    let server = Server::start(BINARY, Options::default()).await;
-    let headers = [
-        "X-Forwarded-For",
-        "Forwarded",
-        "X-Real-IP",
-        "CF-Connecting-IP",
-        "True-Client-IP",
-    ];
-    let mut refused = None;
+/// Logs in once more and once more until it is refused; how many were not. `dress` gives each call its headers.
+async fn until_limited(server: &Server, dress: impl Fn(usize) -> Vec<(&'static str, String)>) -> (usize, Reply) {
     let mut client = server.client();
     for i in 0..40 {
         let body = json!({"email": format!("u{i}@example.com"), "password": "a wrong password 1"});
@@ -95,22 +86,61 @@ async fn t11_t12_limits_are_by_the_socket_whatever_the_headers_say() {
             method: "POST",
             path: "/api/v1/sessions",
             body: Some(body.to_string().into_bytes()),
-            headers: vec![(headers[i % headers.len()], format!("203.0.113.{i}"))],
+            headers: dress(i),
             ..Call::default()
         };
         let reply = client.call(&call).await.unwrap();
-        // In development a forwarding header is refused or ignored; it never makes another source.
         if reply.status == 429 {
-            refused = Some((i, reply));
-            break;
+            return (i, reply);
         }
+        assert_eq!(reply.status, 401, "{}", String::from_utf8_lossy(&reply.body));
     }
-    let (at, reply) = refused.expect("the limit of 30 a minute is met");
-    assert_eq!(at, 30, "the thirty-first is refused");
+    panic!("the limit of 30 a minute is not met")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t11_a_source_has_so_many_logins_a_minute() {
+    let server = Server::start(BINARY, Options::default()).await;
+    let (admitted, reply) = until_limited(&server, |_| Vec::new()).await;
+    assert_eq!(admitted, 30, "the thirty-first is refused");
     assert!(reply.header("retry-after").is_some());
     assert_eq!(reply.code(), "rate_limited");
-    // Another route of the same source goes on.
+    // Other routes of the same source go on.
     server.get("/readyz").await.expect(200);
+    post(&server, "/tokens", json!({"refresh_token": "nonsense"})).await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
+    let server = production().await;
+    const HEADERS: [&str; 5] = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP"];
+    let dress = |i: usize| {
+        vec![
+            ("Host", "id.example.org".to_owned()),
+            (HEADERS[i % HEADERS.len()], format!("203.0.113.{i}")),
+        ]
+    };
+    let (admitted, _) = until_limited(&server, dress).await;
+    assert_eq!(admitted, 30, "a header makes no new source");
+}
+
+/// A server behind a public URL, with keys made beforehand and a mail server that is away.
+async fn production() -> Server {
+    let data = std::env::temp_dir().join(format!("quivive-production-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&data);
+    let made = std::process::Command::new(BINARY).args(["keys", "create", "--data-dir"]).arg(&data).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let options = Options {
+        data: Some(data),
+        ..Options::default()
+    };
+    let options = options
+        .env("QUIVIVE__SERVER__PUBLIC_URL", "https://id.example.org")
+        .env("QUIVIVE__MAIL__HOST", "127.0.0.1")
+        .env("QUIVIVE__MAIL__PORT", "9")
+        .env("QUIVIVE__MAIL__TLS", "none")
+        .env("QUIVIVE__MAIL__FROM", "no-reply@example.org");
+    Server::start(BINARY, options).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,10 @@
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::Value;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
 
 /// A fresh server without limits by source.
-pub async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     Server::start(
         BINARY,
         Options::unlimited().env("QUIVIVE__LOG__LEVEL", "info"),
@@ -15,12 +15,12 @@ pub async fn server() -> Server {
 }
 
 /// A POST without a token.
-pub async fn post(server: &Server, path: &str, body: Value) -> Reply {
+pub(crate) async fn post(server: &Server, path: &str, body: Value) -> Reply {
     server.api("POST", path, Some(body), None).await
 }
 
 /// How many events there are, as an administrator made for the question sees them.
-pub async fn events(server: &Server) -> Vec<Value> {
+pub(crate) async fn events(server: &Server) -> Vec<Value> {
     let admin = server.administrator().await;
     server.events(&admin).await
 }

@@ -79,8 +79,6 @@ CREATE TABLE refresh_token (
     successor      BLOB,
     CHECK ((used_at IS NULL) = (used_by IS NULL) AND (used_at IS NULL) = (successor IS NULL))
 ) STRICT, WITHOUT ROWID;
--- For the size of a family when it is revoked. Families are ids too, so a new family's entry appends; a successor's does not.
-CREATE INDEX refresh_token_family ON refresh_token (family);
 
 -- What new tokens carry, and the lowest that is accepted.
 CREATE TABLE global_version (

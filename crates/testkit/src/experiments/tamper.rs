@@ -9,7 +9,7 @@ use crate::Server;
 
 /// What can be done to a row by somebody with the file.
 const DEEDS: [(&str, &str); 9] = [
-    ("a changed body", "UPDATE event SET body = replace(CAST(body AS TEXT), '\"', ' \"') WHERE pos = $P"),
+    ("a changed body", "UPDATE event SET body = CAST(CAST(body AS TEXT) || ' ' AS BLOB) WHERE pos = $P"),
     ("a changed type", "UPDATE event SET type = type || 'x' WHERE pos = $P"),
     ("a changed time", "UPDATE event SET time = time + 1 WHERE pos = $P"),
     ("a changed actor", "UPDATE event SET actor_kind = 'nobody' WHERE pos = $P"),

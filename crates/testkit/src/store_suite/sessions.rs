@@ -232,11 +232,26 @@ pub(super) async fn families_and_devices_are_counted(f: Fixture) {
     let account = f.account("ada").await;
     let session = f.session(&account, 1).await;
     let (family, other) = (FamilyId(f.id()), FamilyId(f.id()));
-    for family in [family, family, other, family] {
-        f.token(&session, family).await;
+    f.token(&session, other).await;
+    let first = f.token(&session, family).await;
+    let mut leaf = first.clone();
+    for generation in 4..=5 {
+        let next = NewRefreshToken {
+            id: TokenId(f.id()),
+            generation,
+            ..leaf.clone()
+        };
+        f.must([
+            f.db.use_refresh_token(leaf.id, next.id, [1; 32], at(2)),
+            f.db.insert_refresh_token(&next, at(2)),
+        ])
+        .await;
+        leaf = next;
     }
-    assert_eq!(f.db.family_size(family).await.expect("a read"), 3);
-    assert_eq!(f.db.family_size(FamilyId(f.id())).await.expect("a read"), 0);
+    for member in [first.id, leaf.id] {
+        assert_eq!(f.db.family_size(member).await.expect("a read"), 5);
+    }
+    assert_eq!(f.db.family_size(TokenId(f.id())).await.expect("a read"), 0);
     for owner in [account.id, account.id, UserId(f.id())] {
         f.must([f.db.insert_device(&device(&f, owner), at(1))])
             .await;

@@ -197,7 +197,7 @@ async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
         family_id,
         user_id,
         revocation_reason: Code::new("token_reuse"),
-        member_count: cx.sessions.family_size(family_id).await?,
+        member_count: cx.sessions.family_size(token.id).await?,
     });
     commit.fact(&SessionInvalidated {
         session_id: token.session.id,
@@ -410,6 +410,19 @@ mod tests {
         scene.when(refresh(&second)).await.succeeded();
     }
 
+    /// The key that made the successor is not the current one any more.
+    #[tokio::test]
+    async fn a_successor_that_cannot_be_derived_is_not_made_up() {
+        let (scene, first) = signed_in().await;
+        scene.when(refresh(&first)).await.succeeded();
+        scene.world.rotate_key("k2");
+        let told = scene.when(refresh(&first)).await;
+        assert!(
+            told.answer.is_err(),
+            "a token that opens nothing would look like a good one"
+        );
+    }
+
     #[tokio::test]
     async fn a_device_token_makes_a_retry_honest_from_anywhere() {
         let (scene, first) = signed_in().await;
@@ -516,17 +529,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_that_ends_meanwhile_gets_no_token() {
-        let (scene, first) = signed_in().await;
-        let (session, now) = (first.session_id, scene.world.now());
-        scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
-            s.sessions.get_mut(&session).unwrap().ended_at = Some(now);
-        });
-        scene
-            .when(refresh(&first))
-            .await
-            .refused(Refusal::SessionEnded)
-            .raised(&[]);
-        assert_eq!(scene.world.missed(), ["session touch"]);
-        assert_eq!(scene.world.see(|s| s.refresh.len()), 1);
+        for retry in [false, true] {
+            let (scene, first) = signed_in().await;
+            if retry {
+                scene.when(refresh(&first)).await.succeeded();
+            }
+            let rows = scene.world.see(|s| s.refresh.len());
+            let (session, now) = (first.session_id, scene.world.now());
+            scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
+                s.sessions.get_mut(&session).unwrap().ended_at = Some(now);
+            });
+            scene
+                .when(refresh(&first))
+                .await
+                .refused(Refusal::SessionEnded)
+                .raised(&[]);
+            assert_eq!(scene.world.missed(), ["session touch"]);
+            assert_eq!(scene.world.see(|s| s.refresh.len()), rows);
+        }
     }
 }

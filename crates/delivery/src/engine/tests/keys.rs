@@ -87,6 +87,7 @@ async fn a_hang_gets_a_lane_after_a_second_and_delays_nobody() {
     millis(1).await;
     let lane = trial.memory.lanes_of("mail").remove(0);
     assert_eq!((lane.done, lane.attempts, lane.state), (0, 1, LaneState::Retrying));
+    millis(1000).await;
     assert_eq!(trial.memory.cursor("mail"), Some(4));
     script.change(|_| done());
     until(|| running.status()[0].lanes_retrying == 0).await;

@@ -7,15 +7,17 @@ async fn a_clean_stop_saves_the_cursor_and_nothing_runs_twice() {
     let mut trial = Trial::new();
     let script = Script::new(|_| done());
     let running = trial.start_one(&script).await;
-    trial.memory.append_all([(PLACED, "a"), (PLACED, "b"), (PLACED, "a")]);
+    trial.memory.append_all((0..1000).map(|n| (PLACED, ["a", "b"][n % 2])));
     running.drain().await;
-    assert_eq!(trial.memory.commits(), 2, "registered and appended: nothing is written per event");
+    assert!(trial.memory.commits() <= 3, "nothing is written per event");
     trial.stop().await;
-    assert_eq!(trial.memory.cursor("mail"), Some(3));
+    assert_eq!(trial.memory.cursor("mail"), Some(1000));
     trial.memory.append(PLACED, "a");
     let running = trial.start_one(&script).await;
     running.drain().await;
-    assert_eq!(script.positions(), [1, 2, 3, 4]);
+    let mut positions = script.positions();
+    positions.sort_unstable();
+    assert_eq!(positions, (1..=1001).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,18 +90,19 @@ async fn lanes_are_taken_up_where_they_were() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_before_a_restart_counts() {
     let mut trial = Trial::new();
-    let script = Script::new(|_| Act::Panic);
+    let (script, again) = (Script::new(|_| Act::Panic), Script::new(|_| Act::Panic));
     let mut mail = mail(&script);
     mail.retry.quick = &[];
     let running = trial.start(vec![mail.clone()]).await;
     trial.memory.append(PLACED, "a");
     running.drain().await;
     until(|| !trial.memory.lanes_of("mail").is_empty()).await;
-    assert_eq!(script.count(), 1);
     trial.kill();
+    assert_eq!(script.count(), 1);
+    mail.handler = again.clone();
     let running = trial.start(vec![mail]).await;
     until(|| running.status()[0].lanes_parked == 1).await;
-    assert_eq!(script.count(), 2);
+    assert_eq!(again.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +125,7 @@ async fn a_stop_waits_for_what_is_under_way_and_begins_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_ever() {
     let mut trial = Trial::new();
-    let script = Script::new(|call| if call.key == "stuck" { Act::Hang } else { done() });
+    let script = Script::new(|call| if call.key == "free" { done() } else { Act::Hang });
     let mut mail = mail(&script);
     mail.timeout = Duration::from_secs(3600);
     let running = trial.start(vec![mail]).await;

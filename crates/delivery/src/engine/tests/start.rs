@@ -43,9 +43,9 @@ async fn a_stored_name_is_known_or_somebodys_former_name() {
     let mut post = Subscription::durable("post", Filter::All, again.clone());
     post.alias = Some("mail");
     let running = trial.start(vec![post.clone()]).await;
-    trial.memory.append(PLACED, "bad");
+    trial.memory.append_all([(PLACED, "a"), (PLACED, "bad")]);
     running.drain().await;
-    assert_eq!(again.positions(), [3], "the cursor and the lane moved with the name");
+    assert_eq!(again.positions(), [4], "the cursor and the lane moved with the name");
     assert_eq!(trial.memory.cursor("mail"), None);
     assert_eq!(running.status()[0].lanes_parked, 1);
     trial.stop().await;

@@ -37,7 +37,7 @@ async fn a_subscription_far_behind_reads_for_itself_and_holds_up_nobody() {
     let mut all = subscriptions(&slow);
     all.push(Subscription::durable("late", Filter::All, late.clone()));
     let running = trial.start(all).await;
-    trial.memory.append_all((0..3000).map(|_| (PLACED, "b")));
+    trial.memory.append_all((0..3000).map(|_| (PLACED, "a")));
     running.drain().await;
     assert_eq!(late.positions(), (1..=23_000).collect::<Vec<_>>());
     assert_eq!(slow.count(), 23_000);
