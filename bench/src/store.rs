@@ -119,7 +119,7 @@ async fn open(bed: &Bed, user: UserId) -> (Session, TokenId) {
     let token = TokenId(bed.ids.next());
     let transaction = Transaction {
         writes: vec![
-            bed.database.insert_session(&session),
+            bed.database.insert_session(&session, u32::MAX),
             bed.database.insert_refresh_token(&leaf(&session, token), now),
         ],
         records: Vec::new(),
@@ -145,7 +145,7 @@ fn rotation(bed: &Bed, session: &Session, old: TokenId, new: TokenId) -> Vec<Wri
     let now = bed.clock.now();
     vec![
         bed.database.touch(session.id, session.idle_until, now),
-        bed.database.use_refresh_token(old, new, [3; 32], now),
+        bed.database.use_refresh_token(old, new, "k1", [3; 32], now),
         bed.database.insert_refresh_token(&leaf(session, new), now),
     ]
 }

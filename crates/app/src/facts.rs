@@ -5,7 +5,12 @@ use quivive_domain::session::{InvalidatedBy, TerminatedBy};
 use quivive_domain::{DeviceId, FamilyId, SessionId, TokenId, UserId};
 
 #[derive(Event)]
-#[event(type = "session.created", version = 1, name = "SessionCreated", audit = "SESSION_CREATED")]
+#[event(
+    type = "session.created",
+    version = 1,
+    name = "SessionCreated",
+    audit = "SESSION_CREATED"
+)]
 pub struct SessionCreated {
     pub session_id: SessionId,
     pub user_id: UserId,
@@ -18,7 +23,12 @@ pub struct SessionCreated {
 /// It was asked for. Every ended session has exactly one of this, `SessionInvalidated`, `SessionEvicted` and
 /// `SessionExpired`.
 #[derive(Event)]
-#[event(type = "session.terminated", version = 1, name = "SessionTerminated", audit = "SESSION_TERMINATED")]
+#[event(
+    type = "session.terminated",
+    version = 1,
+    name = "SessionTerminated",
+    audit = "SESSION_TERMINATED"
+)]
 pub struct SessionTerminated {
     pub session_id: SessionId,
     pub user_id: UserId,
@@ -27,7 +37,12 @@ pub struct SessionTerminated {
 
 /// A security consequence.
 #[derive(Event)]
-#[event(type = "session.invalidated", version = 1, name = "SessionInvalidated", audit = "SESSION_INVALIDATED")]
+#[event(
+    type = "session.invalidated",
+    version = 1,
+    name = "SessionInvalidated",
+    audit = "SESSION_INVALIDATED"
+)]
 pub struct SessionInvalidated {
     pub session_id: SessionId,
     pub user_id: UserId,
@@ -36,7 +51,12 @@ pub struct SessionInvalidated {
 
 /// It made room for a newer one.
 #[derive(Event)]
-#[event(type = "session.evicted", version = 1, name = "SessionEvicted", audit = "SESSION_EVICTED")]
+#[event(
+    type = "session.evicted",
+    version = 1,
+    name = "SessionEvicted",
+    audit = "SESSION_EVICTED"
+)]
 pub struct SessionEvicted {
     pub session_id: SessionId,
     pub user_id: UserId,
@@ -44,7 +64,12 @@ pub struct SessionEvicted {
 }
 
 #[derive(Event)]
-#[event(type = "token.issued", version = 1, name = "TokenIssued", audit = "TOKEN_ISSUED")]
+#[event(
+    type = "token.issued",
+    version = 1,
+    name = "TokenIssued",
+    audit = "TOKEN_ISSUED"
+)]
 pub struct TokenIssued {
     pub token_id: TokenId,
     pub user_id: UserId,
@@ -56,7 +81,12 @@ pub struct TokenIssued {
 }
 
 #[derive(Event)]
-#[event(type = "token.family_revoked", version = 1, name = "TokenFamilyRevoked", audit = "TOKEN_FAMILY_REVOKED")]
+#[event(
+    type = "token.family_revoked",
+    version = 1,
+    name = "TokenFamilyRevoked",
+    audit = "TOKEN_FAMILY_REVOKED"
+)]
 pub struct TokenFamilyRevoked {
     pub family_id: FamilyId,
     pub user_id: UserId,
@@ -66,7 +96,12 @@ pub struct TokenFamilyRevoked {
 
 /// A refresh token was presented again, and not as an honest retry.
 #[derive(Event)]
-#[event(type = "token.reuse_detected", version = 1, name = "TokenReuseDetected", audit = "TOKEN_REUSE_DETECTED")]
+#[event(
+    type = "token.reuse_detected",
+    version = 1,
+    name = "TokenReuseDetected",
+    audit = "TOKEN_REUSE_DETECTED"
+)]
 pub struct TokenReuseDetected {
     pub family_id: FamilyId,
     pub user_id: UserId,
@@ -89,7 +124,12 @@ pub struct TokenRejectedDueToRotation {
 }
 
 #[derive(Event)]
-#[event(type = "device.registered", version = 1, name = "DeviceRegistered", audit = "DEVICE_REGISTERED")]
+#[event(
+    type = "device.registered",
+    version = 1,
+    name = "DeviceRegistered",
+    audit = "DEVICE_REGISTERED"
+)]
 pub struct DeviceRegistered {
     pub device_id: DeviceId,
     pub user_id: UserId,
@@ -100,13 +140,20 @@ pub struct DeviceRegistered {
 }
 
 /// A keyed digest of what a device says of itself, as hex. It recognises; it proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 #[schemars(inline, extend("format" = "digest"))]
 pub struct Fingerprint(pub String);
 
 #[derive(Event)]
-#[event(type = "email.delivered", version = 1, name = "EmailDelivered", audit = "EMAIL_DELIVERED")]
+#[event(
+    type = "email.delivered",
+    version = 1,
+    name = "EmailDelivered",
+    audit = "EMAIL_DELIVERED"
+)]
 pub struct EmailDelivered {
     pub user_id: Option<UserId>,
     pub template: Code,

@@ -1,4 +1,5 @@
-//! Guesses at a password: reserved before they are evaluated, counted when wrong, locked at the limit.
+//! Guesses at a password: reserved before they are evaluated, counted when wrong, locked at the limit. One that was
+//! neither right nor wrong gives its place back, by the kernel; after a crash, when its window ends.
 
 use quivive_delivery::Fault;
 use quivive_domain::UserId;
@@ -16,13 +17,24 @@ pub async fn reserve(cx: &Cx, account: UserId, path: Path) -> Result<Reservation
     };
     let policy = &cx.settings.guesses;
     if crate::mutants::on("no_guess_limit") {
-        return Ok(Reservation::Take(cx.guesses.unlock(account, cx.now())));
+        return Ok(Reservation::Take {
+            take: cx.guesses.unlock(account, cx.now()),
+            give_back: cx.guesses.give_back(path, cx.now()),
+        });
     }
     Ok(match policy.admission(&counters, cx.now()) {
-        Admission::Open => Reservation::Take(cx.guesses.reserve(path, policy, cx.now())),
+        Admission::Open => Reservation::Take {
+            take: cx.guesses.reserve(path, policy, cx.now()),
+            give_back: cx.guesses.give_back(path, cx.now()),
+        },
         Admission::Busy => Reservation::Busy,
         Admission::Closed => Reservation::Closed,
     })
+}
+
+/// Clears the counters of the path; misses when it was locked meanwhile.
+pub fn right(commit: &mut Commit, cx: &Cx, path: Path) {
+    commit.settle_guess(cx.guesses.clear(path, cx.now()));
 }
 
 /// Counts a reserved guess as wrong; the one that is one too many locks the path and says so.
@@ -35,7 +47,7 @@ pub async fn wrong(commit: &mut Commit, cx: &Cx, path: Path, account: UserId) ->
         AfterWrong::Open => None,
         AfterWrong::LockedUntil(until) => Some(until),
     };
-    commit.write(cx.guesses.wrong(path, policy, until, cx.now()));
+    commit.settle_guess(cx.guesses.wrong(path, policy, until, cx.now()));
     if let Some(until) = until {
         lock_user::automatically(commit, account, until, counters.in_a_row + 1);
     }

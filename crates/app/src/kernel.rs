@@ -3,9 +3,11 @@
 //! **Cast.** A [`Workflow`] reads through its [`Cx`] and hands over one [`Commit`]. The [`Kernel`] alone turns commits into
 //! log rows.
 //!
-//! **Guarantees.** For every admitted workflow one Attempted and exactly one outcome, in that order, under one workflow id.
+//! **Guarantees.** For every admitted workflow one Attempted and exactly one outcome, in that order, under one workflow id;
+//! what happens by itself in its commit (an automatic lock) shares that id: one triple of each type, never two of a type.
 //! The outcome and the change it describes are one commit. An answer is given only when that commit is durable. A client
-//! that goes away changes nothing. What a crash leaves open is closed once, as `interrupted`.
+//! that goes away changes nothing. What a crash leaves open is closed once, as `interrupted`. A reserved guess gets its place
+//! back with every outcome that did not settle it; with `interrupted`, where nobody knows, it keeps it until the window ends.
 //!
 //! **Not guaranteed.** That a workflow runs once: when a guard misses it decides again, on fresh state, at most three times.
 
@@ -14,6 +16,7 @@ mod commit;
 mod cx;
 mod execute;
 mod recovery;
+mod turns;
 mod workflow;
 
 #[cfg(test)]
@@ -26,5 +29,6 @@ pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
 pub(crate) use workflow::hex;
 pub use workflow::{
-    Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed, wait,
+    Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
+    wait,
 };

@@ -4,7 +4,10 @@
 #[cfg(feature = "mutants")]
 pub(crate) fn on(fault: &str) -> bool {
     use std::sync::LazyLock;
-    #[expect(clippy::disallowed_methods, reason = "a build for experiments alone; it has no configuration")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a build for experiments alone; it has no configuration"
+    )]
     static FAULT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("QUIVIVE_MUTANT").ok());
     FAULT.as_deref() == Some(fault)
 }

@@ -74,12 +74,16 @@ pub async fn find(
 
 /// Whether an account has had all its letters of a purpose for this hour.
 pub async fn letters_spent(cx: &Cx, account: &Account, purpose: Purpose) -> Result<bool, Fault> {
-    let sent = cx.one_time.letters(account.id, purpose.as_str(), cx.now()).await?;
+    let sent = cx
+        .one_time
+        .letters(account.id, purpose.as_str(), cx.now())
+        .await?;
     Ok(sent >= cx.settings.lifetimes.letters_an_hour)
 }
 
 /// Counts a letter; misses when they are spent.
 pub fn count_letter(cx: &Cx, account: &Account, purpose: Purpose) -> Write {
     let limit = cx.settings.lifetimes.letters_an_hour;
-    cx.one_time.count_letter(account.id, purpose.as_str(), limit, cx.now())
+    cx.one_time
+        .count_letter(account.id, purpose.as_str(), limit, cx.now())
 }

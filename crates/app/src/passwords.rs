@@ -77,7 +77,11 @@ impl Passwords {
 
     /// Hashes the workflow's one new password.
     pub async fn hash(&self, password: &Password) -> Result<PasswordHash, Fault> {
-        let known = self.hashed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .hashed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(hash) = known {
             return Ok(hash);
         }
@@ -90,7 +94,11 @@ impl Passwords {
 /// Judges a new password for an account: policy, then the earlier ones, then the hash.
 pub async fn accept(cx: &Cx, password: &Password, account: &Account) -> Result<Accepted, Fault> {
     let settings = &cx.settings;
-    if settings.passwords.check(password, Some(&account.email)).is_err() {
+    if settings
+        .passwords
+        .check(password, Some(&account.email))
+        .is_err()
+    {
         return Ok(Accepted::Weak);
     }
     let keep = settings.password_history.saturating_sub(1);

@@ -39,7 +39,13 @@ pub trait Accounts: Send + Sync {
 
     /// Sets the hash, keeps the old one in the history (the newest `keep`), and raises credential epoch, security version
     /// and token version.
-    fn set_password(&self, account: &Account, hash: &PasswordHash, keep: u32, now: Time) -> Vec<Write>;
+    fn set_password(
+        &self,
+        account: &Account,
+        hash: &PasswordHash,
+        keep: u32,
+        now: Time,
+    ) -> Vec<Write>;
 
     /// Replaces the hash by one of the same password under newer parameters; raises nothing.
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write;
@@ -81,10 +87,18 @@ pub trait Guesses: Send + Sync {
 
     /// Counts a reserved guess as wrong. Without `lock_until` it misses when this one reaches the limit of an unlocked path;
     /// with it, it locks, and misses unless this one does.
-    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time) -> Write;
+    fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time)
+    -> Write;
 
     /// Clears the counters after a right password; misses when the path is locked now.
     fn clear(&self, path: Path, now: Time) -> Write;
+
+    /// Gives back a place that was taken at `reserved_at` for a guess that was not evaluated as wrong. Changes nothing when
+    /// the window it was taken in is gone, or when every place left belongs to a wrong guess.
+    fn give_back(&self, path: Path, reserved_at: Time) -> Write;
+
+    /// Ends the row of wrong guesses on an account's path, and with it the hard limit; a lock goes on.
+    fn end_row(&self, account: UserId) -> Write;
 
     /// Clears the counters and the lock of an account and of all its devices.
     fn unlock(&self, account: UserId, now: Time) -> Write;
@@ -93,9 +107,6 @@ pub trait Guesses: Send + Sync {
 /// One-time tokens and the count of letters that carry them.
 pub trait OneTimeTokens: Send + Sync {
     fn by_id(&self, id: TokenId) -> Read<'_, Option<OneTimeToken>>;
-
-    /// When letters of this kind were asked for by this account, newest first, since `since`.
-    fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32>;
 
     /// Ends the account's open tokens of that purpose.
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write;
@@ -175,12 +186,20 @@ pub trait Sessions: Send + Sync {
 
     fn insert_device(&self, device: &NewDevice, now: Time) -> Write;
 
-    fn insert_session(&self, session: &Session) -> Write;
+    /// Misses when the account has `max` sessions that were not ended.
+    fn insert_session(&self, session: &Session, max: u32) -> Write;
 
     fn insert_refresh_token(&self, token: &NewRefreshToken, now: Time) -> Write;
 
-    /// The compare-and-set of rotation: misses when the token was used.
-    fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write;
+    /// The compare-and-set of rotation: misses when the token was used. `key` is the one that the successor is derived under.
+    fn use_refresh_token(
+        &self,
+        id: TokenId,
+        successor: TokenId,
+        key: &str,
+        by: [u8; 32],
+        now: Time,
+    ) -> Write;
 
     /// Notes activity; misses when the session was ended.
     fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write;
@@ -189,7 +208,8 @@ pub trait Sessions: Send + Sync {
     fn end(&self, session: SessionId, now: Time) -> Write;
 
     /// Ends all open sessions of an account but `except`; misses unless there are exactly `count`.
-    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time) -> Write;
+    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time)
+    -> Write;
 }
 
 /// An attempt that has no outcome yet.
@@ -320,7 +340,11 @@ pub enum MailError {
 /// Sends letters.
 pub trait Mailer: Send + Sync {
     /// `idempotency_key` is the same for every try of one letter; answers with the message's id.
-    fn send(&self, letter: Letter, idempotency_key: &str) -> BoxFuture<'_, Result<String, MailError>>;
+    fn send(
+        &self,
+        letter: Letter,
+        idempotency_key: &str,
+    ) -> BoxFuture<'_, Result<String, MailError>>;
 }
 
 /// How long an answer that must not tell whether an account exists takes at least; longer work takes the next multiple.

@@ -2,13 +2,15 @@
 //! that the effect and its events are one.
 
 use quivive_delivery::{Code, Fault};
-use quivive_domain::refresh::{Presented, RefreshToken};
+use quivive_domain::refresh::{Presented, RefreshToken, Use};
 use quivive_domain::session::{InvalidatedBy, Session};
 use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 
-use crate::facts::{DeviceRegistered, Fingerprint, SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued};
+use crate::facts::{
+    DeviceRegistered, Fingerprint, SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued,
+};
 use crate::kernel::{Commit, Cx};
 use crate::ports::{AccessClaims, Device, NewDevice, NewRefreshToken, Path};
 
@@ -30,9 +32,17 @@ pub fn secret_hash(secret: &[u8]) -> [u8; 32] {
 }
 
 /// Finds the account's device by the token a client sent, if it sent one of its own.
-pub async fn known_device(cx: &Cx, account: &Account, token: Option<&str>) -> Result<Option<Device>, Fault> {
+pub async fn known_device(
+    cx: &Cx,
+    account: &Account,
+    token: Option<&str>,
+) -> Result<Option<Device>, Fault> {
     match token.filter(|t| t.len() <= 100) {
-        Some(token) => cx.sessions.device(account.id, secret_hash(token.as_bytes())).await,
+        Some(token) => {
+            cx.sessions
+                .device(account.id, secret_hash(token.as_bytes()))
+                .await
+        }
         None => Ok(None),
     }
 }
@@ -46,7 +56,8 @@ pub fn holder(cx: &Cx, device: Option<DeviceId>) -> [u8; 32] {
     cx.keys.digest("refresh holder", text.as_bytes())
 }
 
-/// Opens a session with its first tokens; the oldest ones make room. The only way to get a session.
+/// Opens a session with its first tokens; the oldest ones make room. The only way to get a session. Logins of one person
+/// take turns, so that they do not all try to end the same one; the guards hold without that.
 pub async fn mint_session(
     commit: &mut Commit,
     cx: &Cx,
@@ -54,6 +65,7 @@ pub async fn mint_session(
     device: Option<Device>,
 ) -> Result<Tokens, Fault> {
     let (now, lifetimes) = (cx.now(), cx.settings.lifetimes);
+    cx.take_turn(commit, account).await;
     evict_oldest(commit, cx, account).await?;
     let (device_id, device_token) = match device {
         Some(device) => (device.id, None),
@@ -70,7 +82,7 @@ pub async fn mint_session(
         authenticated_at: now,
         ended_at: None,
     };
-    commit.write(cx.sessions.insert_session(&session));
+    commit.write(cx.sessions.insert_session(&session, lifetimes.max_sessions));
     commit.fact(&SessionCreated {
         session_id: session.id,
         user_id: account.id,
@@ -180,16 +192,14 @@ fn answer(
     })
 }
 
-/// The secret of a token's successor: only who holds the token can be given it, and given it again (decision 5).
-fn successor(cx: &Cx, presented: &Presented, id: TokenId) -> Result<Presented, Fault> {
+/// The secret of a token's successor: only who holds the token can be given it, and given it again (decision 5). `None`
+/// when we do not have that key any more.
+fn successor(cx: &Cx, key: &str, presented: &Presented, id: TokenId) -> Option<Presented> {
     let mut message = [0; 48];
     message[..32].copy_from_slice(presented.secret());
     message[32..].copy_from_slice(id.0.as_bytes());
-    let secret = cx
-        .keys
-        .mac(cx.keys.current(), "refresh", &message)
-        .ok_or_else(|| Fault::Internal("the current key is missing".to_owned()))?;
-    Ok(Presented::new(id, secret))
+    let secret = cx.keys.mac(key, "refresh", &message)?;
+    Some(Presented::new(id, secret))
 }
 
 /// Uses a refresh token up and issues its successor with the current versions. Misses when it was used or its session ended.
@@ -204,28 +214,34 @@ pub fn rotate(
     let session = &token.session;
     let idle_until = (cx.now() + cx.settings.lifetimes.session_idle).min(session.expires_at);
     commit.write(cx.sessions.touch(session.id, idle_until, cx.now()));
-    commit.write(cx.sessions.use_refresh_token(token.id, id, holder, cx.now()));
+    let key = cx.keys.current();
+    commit.write(
+        cx.sessions
+            .use_refresh_token(token.id, id, key, holder, cx.now()),
+    );
     let leaf = Leaf {
         family: token.family,
         generation: token.generation + 1,
         user_version: token.account.token_version,
         global_version: token.global.current,
     };
-    let next = successor(cx, presented, id)?;
+    let next = successor(cx, key, presented, id)
+        .ok_or_else(|| Fault::Internal("the current key is missing".to_owned()))?;
     let tokens = issue(commit, cx, &token.account, session, next, leaf)?;
     Ok((id, tokens))
 }
 
-/// The same successor again, for an honest retry. Writes nothing. `None` when the successor was not derived under a key we
-/// still have.
+/// The same successor again, for an honest retry. Writes nothing. `None` when the key it was derived under is gone.
 pub async fn replay(
     cx: &Cx,
     presented: &Presented,
     token: &RefreshToken,
-    id: TokenId,
+    used: &Use,
 ) -> Result<Option<Tokens>, Fault> {
-    let next = successor(cx, presented, id)?;
-    let Some(row) = cx.sessions.refresh_token(id).await? else {
+    let Some(next) = successor(cx, &used.successor_key, presented, used.successor) else {
+        return Ok(None);
+    };
+    let Some(row) = cx.sessions.refresh_token(used.successor).await? else {
         return Ok(None);
     };
     if row.hash != secret_hash(next.secret()) {
@@ -250,7 +266,10 @@ pub async fn end_everything(
 ) -> Result<u32, Fault> {
     let mut open = cx.sessions.open_of(account.id).await?;
     open.retain(|session| Some(session.id) != except);
-    commit.write(cx.sessions.end_all(account.id, except, open.len(), cx.now()));
+    commit.write(
+        cx.sessions
+            .end_all(account.id, except, open.len(), cx.now()),
+    );
     for session in &open {
         commit.fact(&SessionInvalidated {
             session_id: session.id,
@@ -310,7 +329,9 @@ fn register_device(
 fn device_name(agent: &str) -> String {
     let known = ["Firefox", "Edg", "Chrome", "Safari", "curl", "okhttp"];
     let found = known.iter().find(|name| agent.contains(**name));
-    let text = found.copied().unwrap_or_else(|| agent.split(['/', ' ']).next().unwrap_or_default());
+    let text = found
+        .copied()
+        .unwrap_or_else(|| agent.split(['/', ' ']).next().unwrap_or_default());
     text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 

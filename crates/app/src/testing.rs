@@ -50,8 +50,8 @@ const EPOCH: u64 = 1;
 #[derive(Debug, Clone)]
 pub struct RefreshRow {
     pub token: NewRefreshToken,
-    /// When, by whom, and for which successor.
-    pub used: Option<(Time, [u8; 32], TokenId)>,
+    /// When, by whom, for which successor, and the key that one is derived under.
+    pub used: Option<(Time, [u8; 32], TokenId, String)>,
 }
 
 /// What a database would hold, but for the log.

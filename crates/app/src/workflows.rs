@@ -27,9 +27,12 @@ pub mod sessions {
 /// What every workflow file needs.
 pub(crate) mod prelude {
     pub(crate) use quivive_delivery::{Event, Fault, Reason as Reasons};
-    pub(crate) use quivive_domain::{Account, Address, Email, Password, SessionId, TokenId, UserId};
+    pub(crate) use quivive_domain::{
+        Account, Address, Email, Password, SessionId, TokenId, UserId,
+    };
 
     pub(crate) use crate::kernel::{
-        Commit, Cx, Guess, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
+        Commit, Cx, Guess, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with,
+        succeed,
     };
 }

@@ -152,9 +152,9 @@ impl Retry {
     pub const DEFAULT: Self = Self {
         quick: &[Duration::from_millis(50), Duration::from_millis(250)],
         base: Duration::from_secs(1),
-        cap: Duration::from_secs(6 * 3600),
+        cap: Duration::from_hours(6),
         max_attempts: 12,
-        max_age: Duration::from_secs(72 * 3600),
+        max_age: Duration::from_hours(72),
     };
 }
 

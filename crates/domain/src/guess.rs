@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::Time;
 
-/// The numbers. Defaults: 5 wrong in 15 minutes lock for 15 minutes, then 60, 60, …; after 100 in a row the path stays
-/// closed until a success elsewhere or a reset clears it.
+/// The numbers. Defaults: 5 wrong in 15 minutes lock for 15 minutes, then 60, 60, …; after 100 in a row the account's
+/// path stays closed until a success on a known device, or a reset, ends the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuessPolicy {
     pub limit: u32,

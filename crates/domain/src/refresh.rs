@@ -54,12 +54,14 @@ impl Presented {
 }
 
 /// How a used token was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
     pub at: Time,
     /// A keyed digest of the device that used it.
     pub by: [u8; 32],
     pub successor: TokenId,
+    /// The id of the key that the successor is derived under: keys rotate, and it must be derived again.
+    pub successor_key: String,
     /// Whether the successor was used in its turn.
     pub successor_used: bool,
 }
@@ -125,7 +127,7 @@ impl RefreshToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
     /// The same device again, at once: give the same successor.
-    HonestRetry(TokenId),
+    HonestRetry,
     /// Somebody else holds it.
     Theft,
 }
@@ -135,7 +137,7 @@ impl Use {
     pub fn judge(&self, by: &[u8; 32], now: Time, honest_retry: std::time::Duration) -> Reuse {
         let recent = now <= self.at + honest_retry;
         if recent && self.by == *by && !self.successor_used {
-            Reuse::HonestRetry(self.successor)
+            Reuse::HonestRetry
         } else {
             Reuse::Theft
         }
@@ -154,11 +156,12 @@ mod tests {
             at,
             by: [1; 32],
             successor,
+            successor_key: "k1".to_owned(),
             successor_used,
         };
         let ten = std::time::Duration::from_secs(10);
         for (used, by, after, want) in [
-            (used(false), [1; 32], 10, Reuse::HonestRetry(successor)),
+            (used(false), [1; 32], 10, Reuse::HonestRetry),
             (used(false), [1; 32], 11, Reuse::Theft),
             (used(false), [2; 32], 1, Reuse::Theft),
             (used(true), [1; 32], 1, Reuse::Theft),

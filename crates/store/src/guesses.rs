@@ -36,6 +36,11 @@ statements! {
     CLEAR = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
         WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $1)";
 
+    /// A window or a success that came after the reservation has taken the place back already.
+    GIVE_BACK = "UPDATE guess SET reserved = reserved - 1 WHERE id = $1 AND window_from <= $2 AND reserved > wrong";
+
+    END_ROW = "UPDATE guess SET in_a_row = 0 WHERE id = $1";
+
     UNLOCK = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
         WHERE id = $2 OR id IN (SELECT id FROM device WHERE account = $2)";
 }
@@ -78,6 +83,14 @@ impl Guesses for Database {
 
     fn clear(&self, path: Path, now: Time) -> Write {
         Write::one(CLEAR, vec![now.into(), path.id().into()])
+    }
+
+    fn give_back(&self, path: Path, reserved_at: Time) -> Write {
+        Write::any(GIVE_BACK, vec![path.id().into(), reserved_at.into()])
+    }
+
+    fn end_row(&self, account: UserId) -> Write {
+        Write::any(END_ROW, vec![account.0.into()])
     }
 
     fn unlock(&self, account: UserId, now: Time) -> Write {

@@ -12,8 +12,6 @@ statements! {
     BY_ID = "SELECT purpose, account, key_id, credential_epoch, log_epoch, expires_at, used_at, ended_at \
         FROM one_time_token WHERE id = $1";
 
-    ISSUED_SINCE = "SELECT count(*) FROM one_time_token WHERE account = $1 AND purpose = $2 AND issued_at >= $3";
-
     END_OPEN = "UPDATE one_time_token SET ended_at = $1 \
         WHERE account = $2 AND purpose = $3 AND used_at IS NULL AND ended_at IS NULL";
 
@@ -37,13 +35,6 @@ statements! {
 impl OneTimeTokens for Database {
     fn by_id(&self, id: TokenId) -> Read<'_, Option<OneTimeToken>> {
         self.one(BY_ID, vec![id.0.into()], move |cells| token(id, cells))
-    }
-
-    fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32> {
-        let params = vec![account.0.into(), purpose.as_str().into(), since.into()];
-        self.single(ISSUED_SINCE, params, |cells| {
-            cells.take("count of one-time tokens")
-        })
     }
 
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write {

@@ -7,7 +7,7 @@ use quivive_app::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, 
 use quivive_delivery::{Expect, Fault, Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
-use quivive_domain::{FamilyId, SessionId, TokenId, UserId};
+use quivive_domain::{SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 use crate::Database;
@@ -29,7 +29,8 @@ statements! {
         ", global_version.current_version, global_version.floor_version, \
          refresh_token.hash, refresh_token.family, refresh_token.generation, refresh_token.user_version, \
          refresh_token.global_version, refresh_token.expires_at, \
-         refresh_token.used_at, refresh_token.used_by, refresh_token.successor, follower.used_at \
+         refresh_token.used_at, refresh_token.used_by, refresh_token.successor, refresh_token.successor_key, \
+         follower.used_at \
          FROM refresh_token \
          JOIN session ON session.id = refresh_token.session \
          JOIN account ON account.id = session.account \
@@ -69,16 +70,20 @@ statements! {
     INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
 
+    /// Counts within the statement, after the fence has locked the account's row: two logins cannot both take the last
+    /// place. The cast is because nothing else tells PostgreSQL the parameter's type.
     INSERT_SESSION = "INSERT INTO session \
         (id, account, device, created_at, last_seen_at, idle_until, expires_at, authenticated_at, ended_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+        WHERE (SELECT count(*) FROM session WHERE account = $2 AND ended_at IS NULL) < CAST($10 AS BIGINT) \
+        ON CONFLICT DO NOTHING";
 
     INSERT_REFRESH_TOKEN = "INSERT INTO refresh_token \
         (id, hash, family, session, generation, user_version, global_version, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
 
-    USE_REFRESH_TOKEN = "UPDATE refresh_token SET used_at = $1, used_by = $2, successor = $3 \
-        WHERE id = $4 AND used_at IS NULL";
+    USE_REFRESH_TOKEN = "UPDATE refresh_token SET used_at = $1, used_by = $2, successor = $3, successor_key = $4 \
+        WHERE id = $5 AND used_at IS NULL";
 
     TOUCH = "UPDATE session SET last_seen_at = $1, idle_until = $2 WHERE id = $3 AND ended_at IS NULL";
 
@@ -145,7 +150,7 @@ impl Sessions for Database {
         )
     }
 
-    fn insert_session(&self, session: &Session) -> Write {
+    fn insert_session(&self, session: &Session, max: u32) -> Write {
         Write::one(
             INSERT_SESSION,
             vec![
@@ -158,6 +163,7 @@ impl Sessions for Database {
                 session.expires_at.into(),
                 session.authenticated_at.into(),
                 session.ended_at.into(),
+                max.into(),
             ],
         )
     }
@@ -179,8 +185,16 @@ impl Sessions for Database {
         )
     }
 
-    fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write {
-        let params = vec![now.into(), by.into(), successor.0.into(), id.0.into()];
+    fn use_refresh_token(
+        &self,
+        id: TokenId,
+        successor: TokenId,
+        key: &str,
+        by: [u8; 32],
+        now: Time,
+    ) -> Write {
+        let key = key.to_owned().into();
+        let params = vec![now.into(), by.into(), successor.0.into(), key, id.0.into()];
         Write::one(USE_REFRESH_TOKEN, params)
     }
 
@@ -239,6 +253,7 @@ fn used(cells: &mut Cells) -> Result<Option<Use>, Fault> {
         at,
         by: cells.take("refresh_token.used_by")?,
         successor: cells.take("refresh_token.successor")?,
+        successor_key: cells.take("refresh_token.successor_key")?,
         successor_used: cells
             .take::<Option<Time>>("refresh_token.used_at")?
             .is_some(),

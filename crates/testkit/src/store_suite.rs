@@ -60,6 +60,8 @@ checks! {
         two_hundred_parallel_reservations_get_exactly_the_limit
         of_parallel_wrong_guesses_one_locks_and_all_are_counted
         a_right_password_clears_unless_locked
+        a_place_is_given_back_to_its_own_window_and_never_that_of_a_wrong_guess
+        the_end_of_a_row_leaves_the_rest
         unlocking_reaches_the_devices_of_the_account_alone
     }
     one_time {
@@ -76,6 +78,7 @@ checks! {
         of_fifty_parallel_uses_of_a_token_one_succeeds
         a_use_shows_whether_its_successor_was_used
         an_ended_session_is_neither_touched_nor_ended_again
+        of_parallel_sessions_no_more_than_the_limit_are_open
         ending_all_misses_unless_the_count_is_exact
         open_sessions_come_oldest_first
         families_and_devices_are_counted

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use quivive_delivery::log::Record;
 use quivive_delivery::seal::SealKey;
 use quivive_delivery::{
     Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Time,
     Transaction, Write,
 };
-use quivive_delivery::log::Record;
 use uuid::Uuid;
 
 use super::commit::{Commit, Pending, Role};
 use super::cx::{Cx, Request};
 use super::execute::{Failure, Kernel};
-use super::workflow::{Actor, Workflow};
+use super::workflow::{Actor, Subject, Workflow, account_vault_key};
 
 /// The keys that seal what is personal: about the subject, and about where the actor was.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub(super) struct Trail {
 pub(super) struct Attempt<W: Workflow> {
     pub trail: Trail,
     pub event: W::Attempted,
+    /// Gives back the place of the reserved guess.
+    pub give_back: Option<Write>,
     /// Until it is known to be durable.
     pub submitted: Option<Submitted>,
 }
@@ -68,7 +70,19 @@ pub(super) struct Place {
 
 impl Kernel {
     pub(super) async fn seal_keys(&self, cx: &Cx) -> Result<SealKeys, Fault> {
-        let subject = self.vault.key(&cx.subject().vault_key(cx.now())).await?;
+        self.keys_named(cx, &cx.subject().vault_key(cx.now())).await
+    }
+
+    /// An account that came to be is sealed under a key of its own; its attempt was not.
+    pub(super) async fn keys_of_success(&self, cx: &Cx, trail: &Trail) -> Result<SealKeys, Fault> {
+        match cx.subject() {
+            Subject::NewAccount(id) => self.keys_named(cx, &account_vault_key(id.0)).await,
+            _ => Ok(trail.keys.clone()),
+        }
+    }
+
+    async fn keys_named(&self, cx: &Cx, subject: &str) -> Result<SealKeys, Fault> {
+        let subject = self.vault.key(subject).await?;
         let actor = match cx.request.actor.vault_key() {
             Some(name) if name != subject.name() => self.vault.key(&name).await?,
             _ => Arc::clone(&subject),
@@ -92,14 +106,20 @@ impl Kernel {
     }
 
     /// The record of the attempt itself.
-    pub(super) fn attempted(&self, trail: &Trail, meta: EventMeta, body: Body, now: Time) -> Record {
+    pub(super) fn attempted(
+        &self,
+        trail: &Trail,
+        meta: EventMeta,
+        body: Body,
+        now: Time,
+    ) -> Record {
         let place = Place {
             id: trail.attempted_id,
             workflow_id: trail.workflow_id,
             causation_id: None,
             actor: trail.request.actor,
         };
-        self.record(trail, place, meta, body, now)
+        self.record(trail, &trail.keys, place, meta, body, now)
     }
 
     /// Makes the one transaction of an outcome: first the guard on the attempt, then the writes, then the events.
@@ -107,16 +127,17 @@ impl Kernel {
         &self,
         cx: &Cx,
         attempt: &Attempt<W>,
+        keys: &SealKeys,
         first: Write,
         outcome: Option<(EventMeta, Body)>,
         commit: Commit,
-    ) -> Result<Transaction, Fault> {
-        if let Some(fault) = commit.broken {
-            return Err(fault);
-        }
+    ) -> Transaction {
         let mut transaction = Transaction::default();
         transaction.writes.push(first);
         transaction.writes.extend(commit.writes);
+        if !commit.settled {
+            transaction.writes.extend(attempt.give_back.clone());
+        }
         let trail = &attempt.trail;
         let actor = commit.acted_by.map_or(trail.request.actor, Actor::User);
         let mut cause = trail.attempted_id;
@@ -128,34 +149,65 @@ impl Kernel {
                 actor,
             };
             let id = place.id;
-            let record = self.record(trail, place, meta, body, cx.now());
+            let record = self.record(trail, keys, place, meta, body, cx.now());
             transaction.records.push(record);
             id
         };
         if let Some((meta, body)) = outcome {
-            cause = append(&mut transaction, meta, body, trail.workflow_id, cause, actor);
+            cause = append(
+                &mut transaction,
+                meta,
+                body,
+                trail.workflow_id,
+                cause,
+                actor,
+            );
         }
         for Pending { meta, body, role } in commit.events {
             match role {
                 Role::Fact => {
-                    append(&mut transaction, meta, body, trail.workflow_id, cause, actor);
+                    append(
+                        &mut transaction,
+                        meta,
+                        body,
+                        trail.workflow_id,
+                        cause,
+                        actor,
+                    );
                 }
                 Role::Automatic => {
-                    append(&mut transaction, meta, body, trail.workflow_id, cause, Actor::System);
+                    append(
+                        &mut transaction,
+                        meta,
+                        body,
+                        trail.workflow_id,
+                        cause,
+                        Actor::System,
+                    );
                 }
                 Role::Concludes(open) => {
-                    transaction.writes.push(self.attempts.close(open.workflow_id));
-                    append(&mut transaction, meta, body, open.workflow_id, open.attempted_id, actor);
+                    transaction
+                        .writes
+                        .push(self.attempts.close(open.workflow_id));
+                    append(
+                        &mut transaction,
+                        meta,
+                        body,
+                        open.workflow_id,
+                        open.attempted_id,
+                        actor,
+                    );
                 }
             }
         }
-        Ok(transaction)
+        transaction
     }
 
     /// Puts an event into its envelope and seals it.
     pub(super) fn record(
         &self,
         trail: &Trail,
+        keys: &SealKeys,
         place: Place,
         meta: EventMeta,
         body: Body,
@@ -180,8 +232,8 @@ impl Kernel {
             envelope,
             body,
             &trail.context,
-            Some(trail.keys.subject.as_ref()),
-            Some(trail.keys.actor.as_ref()),
+            Some(keys.subject.as_ref()),
+            Some(keys.actor.as_ref()),
         )
     }
 }

@@ -3,6 +3,7 @@
 use quivive_delivery::{Body, Event, EventMeta, Fault, Write};
 use quivive_domain::UserId;
 
+use super::turns::Turn;
 use crate::ports::OpenAttempt;
 
 /// Writes and events that become durable together with the outcome, or not at all. Begin one that grants anything with
@@ -32,6 +33,10 @@ pub struct Commit {
     /// The person whom the workflow turned out to act for.
     pub(super) acted_by: Option<UserId>,
     pub(super) broken: Option<Fault>,
+    /// The reserved guess was settled here; else its place is given back.
+    pub(super) settled: bool,
+    /// Kept until it is durable.
+    pub(super) turn: Option<Turn>,
 }
 
 /// An event that waits for its envelope.
@@ -63,6 +68,13 @@ impl Commit {
     pub fn write_all(&mut self, writes: impl IntoIterator<Item = Write>) -> &mut Self {
         self.writes.extend(writes);
         self
+    }
+
+    /// Adds the write that settles the guess which the attempt reserved, as right or wrong. Without one the kernel gives
+    /// its place back.
+    pub fn settle_guess(&mut self, write: Write) -> &mut Self {
+        self.settled = true;
+        self.write(write)
     }
 
     /// Adds a fact: caused by the outcome, about the same subject, by the same actor.

@@ -8,9 +8,12 @@ use quivive_domain::{Account, Address};
 use uuid::Uuid;
 
 use super::commit::Commit;
+use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
-use crate::ports::{AccessTokens, Accounts, Guesses, HashTicket, KeyRing, OneTimeTokens, PasswordHasher, Sessions};
+use crate::ports::{
+    AccessTokens, Accounts, Guesses, HashTicket, KeyRing, OneTimeTokens, PasswordHasher, Sessions,
+};
 use crate::settings::Settings;
 
 /// The ports by family, as every workflow sees them.
@@ -74,6 +77,7 @@ pub struct Cx {
     pub(super) guess: Guess,
     pub(super) now: Time,
     log_epoch: u64,
+    turns: Arc<Turns>,
 }
 
 impl std::ops::Deref for Cx {
@@ -91,6 +95,7 @@ impl Cx {
         workflow_id: Uuid,
         ticket: Option<HashTicket>,
         log_epoch: u64,
+        turns: Arc<Turns>,
     ) -> Self {
         Self {
             passwords: Passwords::new(Arc::clone(&families.hasher), ticket),
@@ -101,6 +106,7 @@ impl Cx {
             subject: None,
             guess: Guess::NotNeeded,
             log_epoch,
+            turns,
         }
     }
 
@@ -131,6 +137,14 @@ impl Cx {
             commit.write(self.accounts.fence(account, self.now));
         }
         commit
+    }
+
+    /// Waits until no other commit that did the same for this account is under way, and keeps the turn until this one is
+    /// durable. Read after it what others of its kind may change.
+    pub async fn take_turn(&self, commit: &mut Commit, account: &Account) {
+        if commit.turn.is_none() {
+            commit.turn = Some(self.turns.of(account.id).await);
+        }
     }
 
     /// The subject where no account is known: a digest under the month's key, which is destroyed after 90 days.

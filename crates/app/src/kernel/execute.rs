@@ -11,13 +11,12 @@ use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Log, Transaction};
 use uuid::Uuid;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, SealKeys};
 use super::commit::Commit;
 use super::cx::{Cx, Families, Guess, Request};
 use super::recovery::Closers;
-use super::workflow::{
-    Decision, RESERVE_PATIENCE, RESERVE_PAUSE, Reason, Reservation, Workflow,
-};
+use super::turns::{Turn, Turns};
+use super::workflow::{Decision, RESERVE_PATIENCE, RESERVE_PAUSE, Reason, Reservation, Workflow};
 use crate::ports::{OpenAttempt, OpenAttempts};
 use crate::switchboard::Workflows;
 
@@ -52,6 +51,14 @@ pub struct Parts {
     pub workflows: Workflows,
 }
 
+/// A decision, ready to become true.
+struct Assembled<W: Workflow> {
+    transaction: Transaction,
+    /// What the caller gets once the transaction is durable.
+    answer: Result<W::Reply, Failure<W::Refusal>>,
+    turn: Option<Turn>,
+}
+
 /// Runs workflows; the only one who turns commits into log rows.
 pub struct Kernel {
     pub(super) families: Arc<Families>,
@@ -64,6 +71,7 @@ pub struct Kernel {
     pub(super) tasks: Tasks,
     /// This run of this server.
     pub(super) node: Uuid,
+    turns: Arc<Turns>,
 }
 
 impl Kernel {
@@ -79,6 +87,7 @@ impl Kernel {
             catalogue: Arc::new(parts.workflows.catalogue),
             tasks: parts.tasks,
             node,
+            turns: Arc::new(Turns::new()),
         })
     }
 
@@ -103,7 +112,10 @@ impl Kernel {
             count(W::NAME, &result);
             result
         };
-        self.tasks.spawn(run).await.unwrap_or(Err(Failure::Internal))
+        self.tasks
+            .spawn(run)
+            .await
+            .unwrap_or(Err(Failure::Internal))
     }
 
     async fn run<W: Workflow>(
@@ -118,9 +130,13 @@ impl Kernel {
         };
         let workflow_id = self.families.ids.next();
         let epoch = self.log.head().borrow().epoch;
-        let mut cx = Cx::new(Arc::clone(&self.families), request, workflow_id, ticket, epoch);
+        let (families, turns) = (Arc::clone(&self.families), Arc::clone(&self.turns));
+        let mut cx = Cx::new(families, request, workflow_id, ticket, epoch, turns);
         cx.subject = Some(workflow.subject(&cx).await.map_err(Failure::Fault)?);
-        let attempt = self.attempt(workflow, &mut cx).await.map_err(Failure::Fault)?;
+        let attempt = self
+            .attempt(workflow, &mut cx)
+            .await
+            .map_err(Failure::Fault)?;
         self.decide(workflow, &mut cx, attempt).await
     }
 
@@ -131,9 +147,10 @@ impl Kernel {
         let event = workflow.attempted(cx.subject());
         let began = tokio::time::Instant::now();
         loop {
+            cx.now = self.families.clock.now();
             let (guess, reservation) = match workflow.reserve(cx).await? {
                 Reservation::NotNeeded => (Guess::NotNeeded, None),
-                Reservation::Take(write) => (Guess::Reserved, Some(write)),
+                Reservation::Take { take, give_back } => (Guess::Reserved, Some((take, give_back))),
                 Reservation::Busy if began.elapsed() < RESERVE_PATIENCE => {
                     tokio::time::sleep(RESERVE_PAUSE).await;
                     continue;
@@ -151,7 +168,8 @@ impl Kernel {
                 waiting: false,
                 node: self.node,
             }));
-            transaction.writes.extend(reservation);
+            let (take, give_back) = reservation.unzip();
+            transaction.writes.extend(take);
             let body = event.encode().map_err(Fault::internal)?;
             let record = self.attempted(&trail, W::Attempted::META, body, cx.now());
             transaction.records.push(record);
@@ -167,6 +185,7 @@ impl Kernel {
             return Ok(Attempt {
                 trail,
                 event,
+                give_back,
                 submitted,
             });
         }
@@ -184,16 +203,33 @@ impl Kernel {
                 Ok(Ok(decision)) => decision,
                 Ok(Err(fault)) => {
                     tracing::error!(workflow = W::NAME, %fault, "a workflow could not decide");
-                    return self.close(cx, attempt, "internal", Failure::Fault(fault)).await;
+                    return self
+                        .close(cx, attempt, "internal", Failure::Fault(fault))
+                        .await;
                 }
                 Err(_) => {
                     tracing::error!(workflow = W::NAME, "a workflow panicked");
                     return self.close(cx, attempt, "internal", Failure::Internal).await;
                 }
             };
-            let (transaction, answer) = self.assemble(cx, &attempt, decision)?;
-            match self.log.commit(transaction).await {
-                Ok(_) => return answer,
+            let keys = match decision {
+                Decision::Succeed(..) => self.keys_of_success(cx, &attempt.trail).await,
+                Decision::Refuse(..) | Decision::Wait { .. } => Ok(attempt.trail.keys.clone()),
+            };
+            let assembled = keys.and_then(|keys| self.assemble(cx, &attempt, &keys, decision));
+            let assembled = match assembled {
+                Ok(assembled) => assembled,
+                Err(fault) => {
+                    tracing::error!(workflow = W::NAME, %fault, "a decision could not become a commit");
+                    return self
+                        .close(cx, attempt, "internal", Failure::Fault(fault))
+                        .await;
+                }
+            };
+            let committed = self.log.commit(assembled.transaction).await;
+            drop(assembled.turn);
+            match committed {
+                Ok(_) => return assembled.answer,
                 Err(CommitError::Missed(0)) => return Err(attempt.why_closed().await),
                 Err(CommitError::Missed(write)) => {
                     tracing::debug!(workflow = W::NAME, write, "a guard missed; deciding again");
@@ -205,26 +241,31 @@ impl Kernel {
     }
 
     /// Turns a decision into the transaction that makes it true, its first write closing the attempt.
-    #[expect(clippy::type_complexity, reason = "the answer is what the caller gets once the transaction is durable")]
     fn assemble<W: Workflow>(
         &self,
         cx: &Cx,
         attempt: &Attempt<W>,
+        keys: &SealKeys,
         decision: Decision<W>,
-    ) -> Result<(Transaction, Result<W::Reply, Failure<W::Refusal>>), Failure<W::Refusal>> {
+    ) -> Result<Assembled<W>, Fault> {
         let id = cx.workflow_id;
-        let (first, commit, outcome, answer) = match decision {
+        let (first, mut commit, outcome, answer) = match decision {
             Decision::Succeed(commit, event, reply) => {
-                let body = event.encode().map_err(broken)?;
+                let body = event.encode().map_err(Fault::internal)?;
                 let outcome = Some((W::Succeeded::META, body));
                 (self.attempts.close(id), commit, outcome, Ok(reply))
             }
             Decision::Refuse(commit, refusal) => {
                 let reason = Reason::new(refusal.code());
                 let event = W::failed(&attempt.event, cx.subject(), reason);
-                let body = event.encode().map_err(broken)?;
+                let body = event.encode().map_err(Fault::internal)?;
                 let outcome = Some((W::Failed::META, body));
-                (self.attempts.close(id), commit, outcome, Err(Failure::Refused(refusal)))
+                (
+                    self.attempts.close(id),
+                    commit,
+                    outcome,
+                    Err(Failure::Refused(refusal)),
+                )
             }
             Decision::Wait {
                 until,
@@ -232,10 +273,15 @@ impl Kernel {
                 reply,
             } => (self.attempts.wait(id, until), commit, None, Ok(reply)),
         };
-        let transaction = self
-            .transaction(cx, attempt, first, outcome, commit)
-            .map_err(Failure::Fault)?;
-        Ok((transaction, answer))
+        if let Some(fault) = commit.broken.take() {
+            return Err(fault);
+        }
+        let turn = commit.turn.take();
+        Ok(Assembled {
+            transaction: self.transaction(cx, attempt, keys, first, outcome, commit),
+            answer,
+            turn,
+        })
     }
 
     /// Closes an attempt for a reason that is not the workflow's own.
@@ -247,12 +293,13 @@ impl Kernel {
         answer: Failure<W::Refusal>,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         let event = W::failed(&attempt.event, cx.subject(), Reason::new(reason));
-        let body = event.encode().map_err(broken)?;
+        let body = event
+            .encode()
+            .map_err(|error| Failure::Fault(Fault::internal(error)))?;
         let first = self.attempts.close(cx.workflow_id);
         let outcome = Some((W::Failed::META, body));
-        let transaction = self
-            .transaction(cx, &attempt, first, outcome, Commit::default())
-            .map_err(Failure::Fault)?;
+        let (keys, commit) = (attempt.trail.keys.clone(), Commit::default());
+        let transaction = self.transaction(cx, &attempt, &keys, first, outcome, commit);
         match self.log.commit(transaction).await {
             Ok(_) => Err(answer),
             Err(CommitError::Missed(_)) => Err(attempt.why_closed().await),
@@ -260,11 +307,6 @@ impl Kernel {
         }
     }
 }
-
-fn broken<R>(error: impl std::error::Error) -> Failure<R> {
-    Failure::Fault(Fault::internal(error))
-}
-
 
 fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {
     let outcome = match result {

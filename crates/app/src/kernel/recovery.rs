@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use quivive_delivery::seal;
 use quivive_delivery::{
-    Body, CommitError, Context, DecodeError, Event as _, EventMeta, Fault, Stored, Transaction,
+    Body, CommitError, Context, DecodeError, Event, EventMeta, Fault, Stored, Transaction,
 };
+use serde_json::Value as Json;
 
 use super::attempt::{Place, SealKeys, Trail};
 use super::cx::Request;
 use super::execute::Kernel;
-use super::workflow::{Actor, Reason, Subject, Workflow};
+use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
 use crate::ports::OpenAttempt;
 
 /// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
@@ -32,7 +33,13 @@ pub(crate) type Closers = HashMap<&'static str, Closer>;
 
 pub(crate) fn closer<W: Workflow>() -> (&'static str, Closer) {
     let close = |body: &Body, subject: &Subject, reason: Reason| {
-        let attempted = <W::Attempted as quivive_delivery::Event>::decode(body)?;
+        let attempted = match W::Attempted::decode(body) {
+            Err(DecodeError::Erased) => W::Attempted::decode(&Body {
+                open: body.open.clone(),
+                personal: Some(nothing_personal::<W::Attempted>()?),
+            })?,
+            decoded => decoded?,
+        };
         let failed = W::failed(&attempted, subject, reason);
         Ok((W::Failed::META, failed.encode()?))
     };
@@ -41,6 +48,17 @@ pub(crate) fn closer<W: Workflow>() -> (&'static str, Closer) {
         close,
     };
     (W::Attempted::META.kind, closer)
+}
+
+/// In place of the personal fields of somebody who was erased: nothing where a field may be nothing, else an empty text.
+fn nothing_personal<E: Event>() -> Result<Vec<u8>, serde_json::Error> {
+    let fields = E::fields(&mut schemars::SchemaGenerator::default());
+    let personal = fields.into_iter().filter(|field| field.personal);
+    let nothing = personal.map(|field| {
+        let text = (!field.optional).then(String::new);
+        (field.name.to_owned(), Json::from(text))
+    });
+    serde_json::to_vec(&nothing.collect::<serde_json::Map<_, _>>())
 }
 
 /// What one sweep did.
@@ -94,9 +112,10 @@ impl Kernel {
 
     /// Whether it was this call that closed it.
     async fn close_abandoned(&self, open: &OpenAttempt) -> Result<bool, Fault> {
-        let closer = self.closers.get(open.kind.as_str()).ok_or_else(|| {
-            Fault::Internal(format!("no workflow attempts {}", open.kind))
-        })?;
+        let closer = self
+            .closers
+            .get(open.kind.as_str())
+            .ok_or_else(|| Fault::Internal(format!("no workflow attempts {}", open.kind)))?;
         let stored = self.find_attempted(open).await?;
         let subject = Subject::of_key(&stored.envelope.key);
         let (personal, context) = self.opened(&stored).await?;
@@ -104,10 +123,16 @@ impl Kernel {
             open: stored.body.clone(),
             personal,
         };
-        let reason = if open.waiting { closer.expired } else { "interrupted" };
+        let reason = if open.waiting {
+            closer.expired
+        } else {
+            "interrupted"
+        };
         let (meta, body) =
             (closer.close)(&body, &subject, Reason::new(reason)).map_err(Fault::internal)?;
-        let record = self.closing_record(&stored, subject, context, meta, body).await?;
+        let record = self
+            .closing_record(&stored, subject, context, meta, body)
+            .await?;
         let transaction = Transaction {
             writes: vec![self.attempts.close(open.workflow_id)],
             records: vec![record],
@@ -130,7 +155,10 @@ impl Kernel {
                 )));
             };
             after = last.position;
-            if let Some(found) = events.into_iter().find(|e| e.envelope.id == open.attempted_id) {
+            if let Some(found) = events
+                .into_iter()
+                .find(|e| e.envelope.id == open.attempted_id)
+            {
                 return Ok(found);
             }
         }
@@ -150,7 +178,8 @@ impl Kernel {
         Ok((personal, context.unwrap_or_default()))
     }
 
-    /// The closing event keeps the attempt's key, request and place; the system is its actor.
+    /// The closing event keeps the attempt's key, request and place; the system is its actor. A key that was destroyed is
+    /// not made again: then it is sealed under the month's.
     async fn closing_record(
         &self,
         stored: &Stored,
@@ -164,7 +193,10 @@ impl Kernel {
             (Some(sealed), _) | (None, Some(sealed)) => sealed.key.clone(),
             (None, None) => subject.vault_key(now),
         };
-        let key = self.vault.key(&name).await?;
+        let key = match self.vault.existing(&name).await? {
+            Some(key) => key,
+            None => self.vault.key(&month_vault_key(now)).await?,
+        };
         let trail = Trail {
             key: stored.envelope.key.clone(),
             subject: stored.envelope.subject.clone(),
@@ -188,6 +220,6 @@ impl Kernel {
             causation_id: Some(trail.attempted_id),
             actor: Actor::System,
         };
-        Ok(self.record(&trail, place, meta, body, now))
+        Ok(self.record(&trail, &trail.keys, place, meta, body, now))
     }
 }

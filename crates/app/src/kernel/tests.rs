@@ -12,9 +12,10 @@ use quivive_domain::guess::Guesses;
 use uuid::Uuid;
 
 use super::{Commit, Failure, refuse_with, succeed};
+use crate::ports::Path;
 use crate::testing::{PASSWORD, Scene, password};
 use crate::workflows::accounts::lock_user;
-use toys::{Noted, Refusal, Succeeded, Toy, event, reason, scene};
+use toys::{Broken, Noted, Refusal, Succeeded, Toy, event, reason, scene};
 
 /// A write that shows whether its commit was applied, guarded by nothing.
 fn mark(scene: &Scene) -> impl Fn() -> quivive_delivery::Write + Send + Sync + 'static {
@@ -102,6 +103,27 @@ async fn a_fault_is_failed_with_internal_and_told_as_a_fault() {
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
     assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.failed"]);
     assert_eq!(reason(&scene.world), "internal");
+}
+
+fn broken() -> Commit {
+    let mut commit = Commit::default();
+    commit.fact(&Broken {
+        pairs: [((1, 2), 3)].into(),
+    });
+    commit
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_encoded_closes_its_attempt_as_internal() {
+    let scene = scene();
+    let told = scene.when(Toy::commits(&scene, |_, _| broken())).await;
+    assert!(matches!(
+        told.answer,
+        Err(Failure::Fault(Fault::Internal(_)))
+    ));
+    assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.failed"]);
+    assert_eq!(reason(&scene.world), "internal");
+    assert!(scene.world.see(|state| state.attempts.is_empty()));
 }
 
 /// Compares a password, hashes another, and grants.
@@ -277,6 +299,77 @@ async fn a_guess_is_reserved_in_the_commit_of_the_attempt() {
         );
     });
     scene.when(Toy::guessing(&scene)).await.succeeded();
+}
+
+/// Every way in which a toy can end without its guess being right or wrong.
+fn unsettled(scene: &Scene) -> Vec<(&'static str, Toy)> {
+    let user = scene.user;
+    let conflict = Toy::commits(scene, |cx, account| cx.fenced(account));
+    scene.world.meanwhile("toy.succeeded", 3, move |state| {
+        let account = state.accounts.get_mut(&user).expect("there");
+        account.security_version += 1;
+    });
+    let refuses = |_: &super::Cx| refuse_with(Refusal::Unwanted, Commit::default());
+    vec![
+        ("conflict", conflict),
+        ("success", Toy::guessing(scene)),
+        (
+            "refusal",
+            Toy::new(scene, move |cx| Box::pin(std::future::ready(refuses(cx)))),
+        ),
+        (
+            "fault",
+            Toy::new(scene, |_| Box::pin(std::future::ready(Err(Fault::NoSpace)))),
+        ),
+        (
+            "panic",
+            Toy::new(scene, |_| Box::pin(async { panic!("on purpose") })),
+        ),
+        ("broken", Toy::commits(scene, |_, _| broken())),
+    ]
+}
+
+#[tokio::test]
+async fn a_guess_that_was_neither_right_nor_wrong_gives_its_place_back() {
+    let scene = scene();
+    counters(&scene, |g| (g.reserved, g.wrong, g.in_a_row) = (3, 2, 2));
+    for (why, toy) in unsettled(&scene) {
+        let told = scene.when(toy.that_guesses()).await;
+        assert_eq!(told.answer.is_ok(), why == "success", "{why}");
+        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+        assert_eq!((counted.reserved, counted.wrong), (3, 2), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_guess_that_was_settled_gives_nothing_back() {
+    let scene = scene();
+    counters(&scene, |g| g.reserved = 2);
+    let toy = Toy::new(&scene, |cx| {
+        Box::pin(async move {
+            let (mut commit, user) = (Commit::default(), cx.subject().account().expect("known"));
+            crate::guesses::wrong(&mut commit, cx, Path::Account(user), user).await?;
+            refuse_with(Refusal::Unwanted, commit)
+        })
+    });
+    scene
+        .when(toy.that_guesses())
+        .await
+        .refused(Refusal::Unwanted);
+    let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+    assert_eq!((counted.reserved, counted.wrong), (3, 1));
+}
+
+/// Nobody knows what the guess was, so that it counts until its window ends.
+#[tokio::test]
+async fn a_guess_that_a_crash_interrupted_keeps_its_place() {
+    let scene = scene();
+    let stopped = Fault::Stopped("pulled the plug".to_owned());
+    scene.world.fail("toy.succeeded", 1, stopped);
+    assert!(scene.when(Toy::guessing(&scene)).await.answer.is_err());
+    let restarted = toys::kernel(&scene.world);
+    assert_eq!(restarted.recover().await.unwrap().interrupted, 1);
+    assert_eq!(scene.world.see(|s| s.guesses[&scene.user.0].reserved), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -89,8 +89,12 @@ pub fn wait<W: Workflow>(until: Time, commit: Commit, reply: W::Reply) -> Run<W>
 #[derive(Debug)]
 pub enum Reservation {
     NotNeeded,
-    /// This guarded write takes the place.
-    Take(Write),
+    /// `take` is the guarded write that takes the place. `give_back` joins every commit of the workflow that does not
+    /// settle the guess: a refusal for another reason, a fault, a panic, a conflict.
+    Take {
+        take: Write,
+        give_back: Write,
+    },
     /// Every place is taken by a guess under way; ask again shortly.
     Busy,
     /// The path is closed: evaluate nothing.
@@ -105,8 +109,13 @@ pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Account(UserId),
+    /// An account that comes to be with the outcome, if it succeeds: its id is given here.
+    NewAccount(UserId),
     /// A keyed digest, where no account is known: of an address, a token or a source.
-    Digest { kind: &'static str, digest: [u8; 32] },
+    Digest {
+        kind: &'static str,
+        digest: [u8; 32],
+    },
     /// The server itself.
     System,
 }
@@ -114,7 +123,7 @@ pub enum Subject {
 impl Subject {
     pub(crate) fn key(&self) -> Key {
         match self {
-            Self::Account(id) => Key::new("account", id),
+            Self::Account(id) | Self::NewAccount(id) => Key::new("account", id),
             Self::Digest { kind, digest } => Key::new(kind, hex(&digest[..16])),
             Self::System => Key::new("system", "all"),
         }
@@ -123,7 +132,7 @@ impl Subject {
     /// As the envelope shows it: the user's id, or the digest with its kind, or nothing.
     pub(crate) fn shown(&self) -> Option<String> {
         match self {
-            Self::Account(id) => Some(id.to_string()),
+            Self::Account(id) | Self::NewAccount(id) => Some(id.to_string()),
             Self::Digest { .. } => Some(self.key().as_str().to_owned()),
             Self::System => None,
         }
@@ -131,16 +140,16 @@ impl Subject {
 
     pub fn account(&self) -> Option<UserId> {
         match self {
-            Self::Account(id) => Some(*id),
+            Self::Account(id) | Self::NewAccount(id) => Some(*id),
             Self::Digest { .. } | Self::System => None,
         }
     }
 
-    /// The name of the key that seals what is personal about it; without an account, one for each month.
+    /// The name of the key that seals what is personal about it; while there is no account, one for each month.
     pub(crate) fn vault_key(&self, now: Time) -> String {
         match self {
             Self::Account(id) => account_vault_key(id.0),
-            Self::Digest { .. } | Self::System => month_vault_key(now),
+            Self::NewAccount(_) | Self::Digest { .. } | Self::System => month_vault_key(now),
         }
     }
 

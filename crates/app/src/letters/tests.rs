@@ -246,7 +246,7 @@ fn line_breaks_in_slots_never_reach_the_subject() {
         }
     }
     let folder = Folder::with(
-        "subject",
+        "header",
         "welcome.en.subject",
         "Hi{% if name %} {{ name }}{% endif %}\r\nBcc: x@example.org\n",
     );

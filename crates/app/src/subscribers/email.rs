@@ -23,7 +23,11 @@ use crate::workflows::{accounts, passwords};
 /// "You already have an account": at most one an hour, however often somebody tries.
 const ALREADY_REGISTERED_AN_HOUR: u32 = 1;
 
-pub fn subscription(families: Arc<Families>, mailer: Arc<dyn Mailer>, letters: Letters) -> Subscription {
+pub fn subscription(
+    families: Arc<Families>,
+    mailer: Arc<dyn Mailer>,
+    letters: Letters,
+) -> Subscription {
     let filter = Filter::Matching(vec![
         "UserRegistrationSucceeded",
         "UserRegistrationFailed",
@@ -103,7 +107,11 @@ impl Email {
                 message_id,
             }),
             Err(MailError::Permanent(error)) => {
-                tracing::warn!(template = draft.template.code(), error, "a letter was refused for good");
+                tracing::warn!(
+                    template = draft.template.code(),
+                    error,
+                    "a letter was refused for good"
+                );
                 Fact::of(&EmailDeliveryFailed {
                     user_id,
                     template,
@@ -116,7 +124,12 @@ impl Email {
         if draft.counted {
             let kind = draft.template.code();
             let now = self.families.clock.now();
-            let count = self.families.one_time.count_letter(account.id, kind, ALREADY_REGISTERED_AN_HOUR, now);
+            let count = self.families.one_time.count_letter(
+                account.id,
+                kind,
+                ALREADY_REGISTERED_AN_HOUR,
+                now,
+            );
             effects.writes.push(count);
         }
         Ok(Outcome::DoneWith(effects))
@@ -136,21 +149,31 @@ impl Email {
         let links = &self.families.settings.links;
         if let Ok(registered) = event.decode::<accounts::register_user::Succeeded>() {
             let token = registered.verification_token_id;
-            return self.with_token(Template::VerifyEmail, &links.verify, token, account).await;
+            return self
+                .with_token(Template::VerifyEmail, &links.verify, token, account)
+                .await;
         }
         if let Ok(requested) = event.decode::<accounts::request_email_verification::Succeeded>() {
             let token = requested.verification_token_id;
-            return self.with_token(Template::VerifyEmail, &links.verify, token, account).await;
+            return self
+                .with_token(Template::VerifyEmail, &links.verify, token, account)
+                .await;
         }
         if let Ok(requested) = event.decode::<passwords::request_password_reset::Succeeded>() {
             let token = requested.reset_token_id;
-            return self.with_token(Template::ResetPassword, &links.reset, token, account).await;
+            return self
+                .with_token(Template::ResetPassword, &links.reset, token, account)
+                .await;
         }
         if let Ok(failed) = event.decode::<accounts::register_user::Failed>() {
-            return self.already_registered(failed.reason.as_str(), account).await;
+            return self
+                .already_registered(failed.reason.as_str(), account)
+                .await;
         }
         if let Ok(locked) = event.decode::<accounts::lock_user::Succeeded>() {
-            let lock_minutes = locked.locked_until.map(|until| minutes_until(until, event.envelope().time));
+            let lock_minutes = locked
+                .locked_until
+                .map(|until| minutes_until(until, event.envelope().time));
             return Ok(Some(Draft {
                 lock_minutes,
                 link: Some(links.forgot.clone()),
@@ -200,10 +223,18 @@ impl Email {
         }))
     }
 
-    async fn already_registered(&self, reason: &str, account: &Account) -> Result<Option<Draft>, Fault> {
+    async fn already_registered(
+        &self,
+        reason: &str,
+        account: &Account,
+    ) -> Result<Option<Draft>, Fault> {
         let template = Template::AlreadyRegistered;
         let now = self.families.clock.now();
-        let sent = self.families.one_time.letters(account.id, template.code(), now).await?;
+        let sent = self
+            .families
+            .one_time
+            .letters(account.id, template.code(), now)
+            .await?;
         if reason != "duplicate_email" || sent >= ALREADY_REGISTERED_AN_HOUR {
             return Ok(None);
         }
@@ -223,10 +254,16 @@ impl Email {
             display_name: account.display_name.clone(),
             ip: event.context.ip.clone(),
             agent: event.context.agent.clone(),
-            ..Slots::new(settings.product.clone(), event.envelope().time.as_millisecond())
+            ..Slots::new(
+                settings.product.clone(),
+                event.envelope().time.as_millisecond(),
+            )
         };
         let locale = Locale::best(&account.locale);
-        let rendered = self.letters.render(draft.template, locale, &slots).map_err(Fault::internal)?;
+        let rendered = self
+            .letters
+            .render(draft.template, locale, &slots)
+            .map_err(Fault::internal)?;
         Ok(Letter {
             to: account.email.typed().to_owned(),
             template: draft.template.code(),

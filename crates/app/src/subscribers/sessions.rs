@@ -47,7 +47,12 @@ fn forget(access: &Access, event: &Received) {
     } else if let Ok(made) = event.decode::<bootstrap_administrator::Succeeded>() {
         // All bootstraps share a key, so its subject names nobody.
         access.forget_account(made.user_id);
-    } else if let Some(account) = event.envelope().subject.as_deref().and_then(|s| Uuid::parse_str(s).ok()) {
+    } else if let Some(account) = event
+        .envelope()
+        .subject
+        .as_deref()
+        .and_then(|s| Uuid::parse_str(s).ok())
+    {
         access.forget_account(UserId(account));
     }
 }

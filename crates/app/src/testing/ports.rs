@@ -246,6 +246,20 @@ impl Guesses for World {
         })
     }
 
+    fn give_back(&self, path: Path, reserved_at: Time) -> Write {
+        let id = path.id();
+        any(self.write("guess give_back", &[id], move |s| {
+            let held = |g: &GuessCounters| g.window_from <= reserved_at && g.reserved > g.wrong;
+            row(s.guesses.get_mut(&id), held, |g| g.reserved -= 1)
+        }))
+    }
+
+    fn end_row(&self, account: UserId) -> Write {
+        any(self.write("guess end_row", &[account.0], move |s| {
+            row(s.guesses.get_mut(&account.0), |_| true, |g| g.in_a_row = 0)
+        }))
+    }
+
     fn unlock(&self, account: UserId, now: Time) -> Write {
         any(self.write("guess unlock", &[account.0], move |s| {
             let devices = s
@@ -275,15 +289,6 @@ fn letters(state: &State, account: UserId, kind: &'static str, now: Time) -> u32
 impl OneTimeTokens for World {
     fn by_id(&self, id: TokenId) -> Read<'_, Option<OneTimeToken>> {
         self.read(|s| s.one_time.get(&id).map(|(token, _)| token.clone()))
-    }
-
-    fn issued_since(&self, account: UserId, purpose: Purpose, since: Time) -> Read<'_, u32> {
-        self.read(|s| {
-            let counted = |(t, at): &&(OneTimeToken, Time)| {
-                t.account == account && t.purpose == purpose && *at >= since
-            };
-            u32::try_from(s.one_time.values().filter(counted).count()).unwrap_or(u32::MAX)
-        })
     }
 
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write {
@@ -349,10 +354,11 @@ fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
         user_version: row.token.user_version,
         global_version: row.token.global_version,
         expires_at: row.token.expires_at,
-        used: row.used.map(|(at, by, successor)| Use {
+        used: row.used.clone().map(|(at, by, successor, key)| Use {
             at,
             by,
             successor,
+            successor_key: key,
             successor_used: successor_used(successor),
         }),
         session,
@@ -435,9 +441,13 @@ impl Sessions for World {
         })
     }
 
-    fn insert_session(&self, session: &Session) -> Write {
+    fn insert_session(&self, session: &Session, max: u32) -> Write {
         let session = session.clone();
         self.write("session insert", &[session.id.0], move |s| {
+            let open = |x: &&Session| is_open_of(x, session.account);
+            if s.sessions.values().filter(open).count() >= max as usize {
+                return 0;
+            }
             u64::from(s.sessions.insert(session.id, session.clone()).is_none())
         })
     }
@@ -452,12 +462,20 @@ impl Sessions for World {
         })
     }
 
-    fn use_refresh_token(&self, id: TokenId, successor: TokenId, by: [u8; 32], now: Time) -> Write {
+    fn use_refresh_token(
+        &self,
+        id: TokenId,
+        successor: TokenId,
+        key: &str,
+        by: [u8; 32],
+        now: Time,
+    ) -> Write {
+        let key = key.to_owned();
         self.write("refresh_token use", &[id.0], move |s| {
             row(
                 s.refresh.get_mut(&id),
                 |t| t.used.is_none(),
-                |t| t.used = Some((now, by, successor)),
+                |t| t.used = Some((now, by, successor, key.clone())),
             )
         })
     }

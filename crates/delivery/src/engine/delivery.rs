@@ -36,7 +36,10 @@ pub(super) async fn deliver(target: Arc<Target>, event: Arc<Stored>) -> Verdict 
         let received = Received::new(event.clone(), personal, context, target.name.clone());
         target.handler.handle(&received).await.into()
     };
-    AssertUnwindSafe(delivery).catch_unwind().await.unwrap_or(Verdict::Panicked)
+    AssertUnwindSafe(delivery)
+        .catch_unwind()
+        .await
+        .unwrap_or(Verdict::Panicked)
 }
 
 /// The personal fields and the context, as far as their keys exist.

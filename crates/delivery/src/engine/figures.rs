@@ -21,10 +21,20 @@ const OUTCOMES: [&str; 5] = ["done", "retry", "give_up", "timeout", "panic"];
 impl Figures {
     pub(super) fn describe() {
         let gauge = |name, text| metrics::describe_gauge!(name, Unit::Count, text);
-        gauge("quivive_subscription_position", "Position up to which everything is done or left to a lane");
-        gauge("quivive_subscription_lag_events", "Events between a subscription and the head of the log");
+        gauge(
+            "quivive_subscription_position",
+            "Position up to which everything is done or left to a lane",
+        );
+        gauge(
+            "quivive_subscription_lag_events",
+            "Events between a subscription and the head of the log",
+        );
         gauge("quivive_lanes", "Keys in trouble");
-        metrics::describe_counter!("quivive_deliveries_total", Unit::Count, "Deliveries, by how they ended");
+        metrics::describe_counter!(
+            "quivive_deliveries_total",
+            Unit::Count,
+            "Deliveries, by how they ended"
+        );
         metrics::describe_histogram!(
             "quivive_delivery_seconds",
             Unit::Seconds,
@@ -33,9 +43,7 @@ impl Figures {
     }
 
     pub(super) fn new(subscription: &'static str) -> Self {
-        let lanes = |state: &'static str| {
-            metrics::gauge!("quivive_lanes", "subscription" => subscription, "state" => state)
-        };
+        let lanes = |state: &'static str| metrics::gauge!("quivive_lanes", "subscription" => subscription, "state" => state);
         Self {
             position: metrics::gauge!("quivive_subscription_position", "subscription" => subscription),
             lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => subscription),
@@ -53,7 +61,10 @@ impl Figures {
     pub(super) fn count(&mut self, verdict: &Verdict, micros: i64) {
         let outcome = match verdict {
             Verdict::Done | Verdict::DoneWith(_) => {
-                #[expect(clippy::cast_precision_loss, reason = "microseconds of a delay are far below 2^52")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "microseconds of a delay are far below 2^52"
+                )]
                 self.seconds.record(micros.max(0) as f64 / 1e6);
                 0
             }
@@ -66,7 +77,10 @@ impl Figures {
     }
 
     /// Publishes what was counted and where the subscription is.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; positions are far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; positions are far below 2^52"
+    )]
     pub(super) fn publish(&mut self, machine: &Machine, head: u64) {
         for (counter, counted) in self.outcomes.iter().zip(&mut self.counted) {
             if *counted > 0 {

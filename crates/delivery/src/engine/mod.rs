@@ -1,8 +1,8 @@
 //! The engine: brings every committed event to every subscription that wants it.
 //!
-//! **Cast.** The [`tail`] reads the log once for all. Each subscription has a [`runner`], a task that does what its
-//! [`machine`], a state without I/O, decides: what is delivered now, what is tried again when, what is written down. The
-//! [`scribe`] makes records of what handlers and the engine have to say.
+//! **Cast.** The `tail` reads the log once for all. Each subscription has a `runner`, a task that does what its
+//! `machine`, a state without I/O, decides: what is delivered now, what is tried again when, what is written down. The
+//! `scribe` makes records of what handlers and the engine have to say.
 //!
 //! **Flow.** A commit moves the head of the log → the tail reads on and fills its ring → a runner takes what its window
 //! has room for → events that are ready are delivered, one at a time per key → what is done moves the cursor, in memory;
@@ -20,6 +20,7 @@
 //! again, with the same idempotency key. That a handler which blocks its thread delays only its own key.
 
 mod delivery;
+mod errands;
 mod figures;
 mod machine;
 mod runner;

@@ -14,28 +14,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::FutureExt as _;
-use tokio::sync::watch;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Target, deliver};
+use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Effect, Input, LANE_EVENTS, Machine, Now, Rng, Save, Verdict};
-use super::scribe::Scribe;
-use super::tail::{BATCH_EVENTS, POLL_EVERY, Tail, Taken};
+use super::machine::{Effect, Input, Machine, Now, Rng, Save, Verdict};
+use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
 use crate::BoxFuture;
-use crate::clock::Clock;
 use crate::commit::Transaction;
-use crate::envelope::{Key, Stored};
-use crate::log::Log;
-use crate::subscriber::{Effects, Order, StoredLane, Subscriptions};
+use crate::envelope::Stored;
+use crate::subscriber::Order;
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// How long the last save may take after that.
-const SAVE_WITHIN: Duration = Duration::from_secs(5);
+/// How long to wait when there is nothing to wait for.
+const REST: Duration = Duration::from_hours(1);
 /// Rounds without a rest, so that a busy subscription lets others have the thread.
 const ROUNDS: usize = 64;
 /// Ended work taken at once.
@@ -57,27 +54,6 @@ impl Shared {
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What all runners of an engine work with.
-pub(super) struct Tools {
-    pub(super) log: Arc<dyn Log>,
-    pub(super) subscriptions: Arc<dyn Subscriptions>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) scribe: Scribe,
-    pub(super) tail: Tail,
-    pub(super) began: Instant,
-    /// Tells that some subscription has moved or come to rest.
-    pub(super) moved: watch::Sender<()>,
-}
-
-impl Tools {
-    pub(super) fn now(&self) -> Now {
-        Now {
-            tick: self.began.elapsed(),
-            wall: self.clock.now(),
-        }
     }
 }
 
@@ -130,8 +106,15 @@ impl Runner {
     /// Runs until the server stops.
     pub(super) async fn run(self, stopping: CancellationToken) {
         let name = self.shared.name;
-        if AssertUnwindSafe(self.work_on(stopping)).catch_unwind().await.is_err() {
-            tracing::error!(subscription = name, "the engine failed; nothing is delivered until a restart");
+        if AssertUnwindSafe(self.work_on(stopping))
+            .catch_unwind()
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                subscription = name,
+                "the engine failed; nothing is delivered until a restart"
+            );
         }
     }
 
@@ -153,7 +136,7 @@ impl Runner {
                     return;
                 }
                 if Instant::now() >= stop {
-                    return self.give_up().await;
+                    return self.give_up();
                 }
                 wake = wake.min(stop);
             }
@@ -206,7 +189,8 @@ impl Runner {
         for input in self.inputs.drain(..) {
             match &input {
                 Input::Finished { event, verdict } => {
-                    self.figures.count(verdict, wall - event.recorded_at.as_microsecond());
+                    self.figures
+                        .count(verdict, wall - event.recorded_at.as_microsecond());
                 }
                 Input::Read(_) => self.catching_up = false,
                 _ => {}
@@ -221,10 +205,15 @@ impl Runner {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Deliver(event) => self.deliver(event).await,
-                Effect::Commit { event, effects, row } => {
+                Effect::Commit {
+                    event,
+                    effects,
+                    row,
+                } => {
                     let tools = self.tools.clone();
                     let name = self.shared.name;
-                    self.work.push(Box::pin(commit(tools, name, event, effects, row)));
+                    self.work
+                        .push(Box::pin(commit(tools, name, event, effects, row)));
                 }
                 Effect::Save(save) => {
                     let save = self.save(&save);
@@ -232,7 +221,8 @@ impl Runner {
                 }
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
-                    self.work.push(Box::pin(backlog(tools, self.order, key, after, upto)));
+                    self.work
+                        .push(Box::pin(backlog(tools, self.order, key, after, upto)));
                 }
             }
         }
@@ -249,7 +239,9 @@ impl Runner {
         }
         let timeout = self.target.timeout;
         self.work.push(Box::pin(async move {
-            let verdict = tokio::time::timeout(timeout, delivery).await.unwrap_or(Verdict::TimedOut);
+            let verdict = tokio::time::timeout(timeout, delivery)
+                .await
+                .unwrap_or(Verdict::TimedOut);
             Input::Finished { event, verdict }
         }));
     }
@@ -262,7 +254,9 @@ impl Runner {
         let Some((after, room)) = self.shared.machine().wants() else {
             return false;
         };
-        let limit = usize::try_from(room).unwrap_or(usize::MAX).min(BATCH_EVENTS);
+        let limit = usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .min(BATCH_EVENTS);
         match self.tools.tail.take(after, limit) {
             Taken::Events(events) => {
                 self.inputs.push(Input::Read(events));
@@ -271,7 +265,8 @@ impl Runner {
             Taken::Empty => false,
             Taken::Behind => {
                 self.catching_up = true;
-                self.work.push(Box::pin(catch_up(self.tools.clone(), after, limit)));
+                self.work
+                    .push(Box::pin(catch_up(self.tools.clone(), after, limit)));
                 false
             }
         }
@@ -282,19 +277,28 @@ impl Runner {
         let (tools, name) = (&self.tools, self.shared.name);
         let mut transaction = Transaction::default();
         for lane in &save.lanes {
-            transaction.writes.push(tools.subscriptions.put_lane(name, lane));
+            transaction
+                .writes
+                .push(tools.subscriptions.put_lane(name, lane));
         }
         for key in &save.drop {
-            transaction.writes.push(tools.subscriptions.drop_lane(name, key));
+            transaction
+                .writes
+                .push(tools.subscriptions.drop_lane(name, key));
         }
-        transaction.writes.extend(save.cursor.map(|cursor| tools.subscriptions.advance(name, cursor)));
+        transaction.writes.extend(
+            save.cursor
+                .map(|cursor| tools.subscriptions.advance(name, cursor)),
+        );
         for letter in &save.letters {
             let dead = &letter.event.envelope;
             tracing::warn!(
                 subscription = name, event = %dead.id, r#type = dead.kind, attempts = letter.attempts,
                 class = letter.class.code(), "an event is parked; its key waits for a decision"
             );
-            transaction.records.push(tools.scribe.dead_letter(name, letter));
+            transaction
+                .records
+                .push(tools.scribe.dead_letter(name, letter));
         }
         let commit = tools.log.commit(transaction);
         Box::pin(async move {
@@ -302,7 +306,9 @@ impl Runner {
             if let Err(error) = &result {
                 tracing::warn!(subscription = name, %error, "its cursor and lanes are not saved; trying again");
             }
-            Input::Saved { committed: result.is_ok() }
+            Input::Saved {
+                committed: result.is_ok(),
+            }
         })
     }
 
@@ -314,81 +320,30 @@ impl Runner {
             let next = machine.next_tick(now);
             let lanes = machine.lanes_retrying() > 0;
             // The time of a lane is the wall clock's, which may jump.
-            (machine.cursor(), next.map(|next| if lanes { next.min(now.tick + POLL_EVERY) } else { next }))
+            (
+                machine.cursor(),
+                next.map(|next| {
+                    if lanes {
+                        next.min(now.tick + POLL_EVERY)
+                    } else {
+                        next
+                    }
+                }),
+            )
         };
         if std::mem::replace(&mut self.published, cursor) != cursor {
             self.tools.moved.send_replace(());
         }
-        // Without anything to wait for, any time will do.
-        self.tools.began + next.unwrap_or(now.tick + Duration::from_secs(3600))
+        self.tools.began + next.unwrap_or(now.tick + REST)
     }
 
-    /// Drops what is still under way after the stop, and saves what is known.
-    async fn give_up(mut self) {
+    /// Leaves what did not end in time. Its lanes were saved while it was waited for.
+    fn give_up(&self) {
         let left = self.shared.machine().in_flight();
-        tracing::warn!(subscription = self.shared.name, left, "deliveries did not end in time; they begin again at the next start");
-        self.work = FuturesUnordered::new();
-        let now = self.tools.now();
-        self.inputs.push(Input::Saved { committed: false });
-        self.decide(now);
-        self.effects.retain(|effect| matches!(effect, Effect::Save(_)));
-        self.start().await;
-        let _ = tokio::time::timeout(SAVE_WITHIN, self.work.next()).await;
+        tracing::warn!(
+            subscription = self.shared.name,
+            left,
+            "deliveries did not end in time; they begin again at the next start"
+        );
     }
-}
-
-/// Commits what a handler left behind, with the row that says that the event is done.
-async fn commit(
-    tools: Arc<Tools>,
-    subscription: &'static str,
-    event: Arc<Stored>,
-    effects: Effects,
-    row: StoredLane,
-) -> Input {
-    let result = match tools.scribe.facts(&event, effects.facts).await {
-        Ok(records) => {
-            let mut writes = effects.writes;
-            writes.push(tools.subscriptions.put_lane(subscription, &row));
-            let committed = tools.log.commit(Transaction { writes, records }).await;
-            committed.map(|_| ()).map_err(|error| format!("its effects were not committed: {error}"))
-        }
-        Err(fault) => Err(format!("its facts cannot be sealed: {fault}")),
-    };
-    Input::Committed { event, result }
-}
-
-/// Reads the next events of a lane.
-async fn backlog(tools: Arc<Tools>, order: Order, key: Key, after: u64, upto: u64) -> Input {
-    let read = match order {
-        Order::Key => tools.subscriptions.backlog(&key, after, upto, LANE_EVENTS).await,
-        // A lane for one event, which lies right after the position.
-        Order::None => tools.log.read(after, 1).await,
-    };
-    let read = match read {
-        Ok(mut events) => {
-            let full = order == Order::Key && events.len() >= LANE_EVENTS;
-            events.retain(|event| event.position <= upto);
-            let last = events.last().map_or(upto, |event| event.position);
-            let known = if full { last } else { upto };
-            Some((events.into_iter().map(Arc::new).collect(), known))
-        }
-        Err(fault) => {
-            tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
-            None
-        }
-    };
-    Input::Backlog { key, read }
-}
-
-/// Reads the log for a subscription that is older than the ring.
-async fn catch_up(tools: Arc<Tools>, after: u64, limit: usize) -> Input {
-    let events = match tools.log.read(after, limit).await {
-        Ok(events) => events.into_iter().map(Arc::new).collect(),
-        Err(fault) => {
-            tracing::warn!(%fault, "the log cannot be read; trying again");
-            tokio::time::sleep(POLL_EVERY).await;
-            Vec::new()
-        }
-    };
-    Input::Read(events)
 }

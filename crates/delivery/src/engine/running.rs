@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::errands::Tools;
 use super::machine::DeliveryState;
-use super::runner::{Shared, Tools};
+use super::runner::Shared;
 use crate::envelope::Stored;
 
 /// One subscription at a moment.
@@ -91,7 +92,11 @@ impl Running {
         let mut moved = self.tools.moved.subscribe();
         loop {
             let head = self.head();
-            if self.subscriptions.iter().all(|shared| shared.machine().cursor() >= head) {
+            if self
+                .subscriptions
+                .iter()
+                .all(|shared| shared.machine().cursor() >= head)
+            {
                 return;
             }
             // The sender lives as long as `tools`.

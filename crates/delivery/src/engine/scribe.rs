@@ -24,7 +24,11 @@ pub(super) struct Scribe {
 
 impl Scribe {
     /// Records of the facts that handling `cause` brought to light.
-    pub(super) async fn facts(&self, cause: &Stored, facts: Vec<Fact>) -> Result<Vec<Record>, Fault> {
+    pub(super) async fn facts(
+        &self,
+        cause: &Stored,
+        facts: Vec<Fact>,
+    ) -> Result<Vec<Record>, Fault> {
         let mut records = Vec::with_capacity(facts.len());
         for fact in facts {
             // Never a new key: where the old one was destroyed, the fields are not to be kept either.
@@ -34,10 +38,19 @@ impl Scribe {
             };
             let envelope = Envelope {
                 subject: cause.envelope.subject.clone(),
-                ..self.envelope(&fact.meta, cause, fact.key.unwrap_or_else(|| cause.envelope.key.clone()))
+                ..self.envelope(
+                    &fact.meta,
+                    cause,
+                    fact.key.unwrap_or_else(|| cause.envelope.key.clone()),
+                )
             };
-            let record =
-                self.appender.record(envelope, fact.body, &Context::default(), key.as_deref(), None);
+            let record = self.appender.record(
+                envelope,
+                fact.body,
+                &Context::default(),
+                key.as_deref(),
+                None,
+            );
             records.push(record);
         }
         Ok(records)
@@ -56,7 +69,8 @@ impl Scribe {
         let key = Key::new("system", "delivery");
         let envelope = self.envelope(&EventDeadLettered::META, &letter.event, key);
         let body = event.encode().expect("strings and numbers are always JSON");
-        self.appender.record(envelope, body, &Context::default(), None, None)
+        self.appender
+            .record(envelope, body, &Context::default(), None, None)
     }
 
     fn envelope(&self, meta: &EventMeta, cause: &Stored, key: Key) -> Envelope {

@@ -16,14 +16,24 @@ pub(super) fn resolve(filter: &Filter, catalogue: &Catalogue) -> Result<Selectio
         let exact = catalogue.find(entry).map(|spec| spec.kind);
         let mut found: Vec<_> = exact.into_iter().collect();
         if exact.is_none() {
-            found.extend(catalogue.all().iter().map(|spec| spec.kind).filter(|kind| matches(entry, kind)));
+            found.extend(
+                catalogue
+                    .all()
+                    .iter()
+                    .map(|spec| spec.kind)
+                    .filter(|kind| matches(entry, kind)),
+            );
         }
         if found.is_empty() {
             return Err(entry);
         }
         kinds.extend(found);
     }
-    if kinds.is_empty() { Err("nothing") } else { Ok(Selection::Kinds(kinds)) }
+    if kinds.is_empty() {
+        Err("nothing")
+    } else {
+        Ok(Selection::Kinds(kinds))
+    }
 }
 
 /// A leading or a trailing `*`, or both.

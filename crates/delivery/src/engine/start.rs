@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::delivery::Target;
+use super::errands::Tools;
 use super::figures::Figures;
 use super::machine::{Machine, Rng, Rules, Selection};
-use super::runner::{Runner, Shared, Tools};
+use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::scribe::Scribe;
 use super::selection::resolve;
@@ -26,7 +27,9 @@ use crate::tasks::Tasks;
 /// Why the engine does not start. Nothing was delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("two subscriptions are registered as {0:?} (a name, or a former name given as `alias`): give one of them another")]
+    #[error(
+        "two subscriptions are registered as {0:?} (a name, or a former name given as `alias`): give one of them another"
+    )]
     DuplicateName(&'static str),
     #[error(
         "the database has a subscription {0:?} that this program does not register: register it, \
@@ -37,12 +40,18 @@ pub enum StartError {
         "subscription {name:?} takes the place of {alias:?}, but the database has both: \
          register {alias:?} again, or give {name:?} another name"
     )]
-    AliasTaken { name: &'static str, alias: &'static str },
+    AliasTaken {
+        name: &'static str,
+        alias: &'static str,
+    },
     #[error(
         "subscription {subscription:?} asks for {pattern:?}, which matches no event type of the catalogue: \
          `events catalogue` lists the types and every other name they have"
     )]
-    NoSuchEvent { subscription: &'static str, pattern: &'static str },
+    NoSuchEvent {
+        subscription: &'static str,
+        pattern: &'static str,
+    },
     #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
     NoConcurrency(&'static str),
     #[error("the cursors cannot be read: {0}")]
@@ -83,7 +92,10 @@ impl Engine {
         Figures::describe();
         let stopping = parts.tasks.stopping();
         let tools = Arc::new(Tools {
-            tail: Tail::new(parts.log.clone(), cursors.iter().copied().max().unwrap_or(0)),
+            tail: Tail::new(
+                parts.log.clone(),
+                cursors.iter().copied().max().unwrap_or(0),
+            ),
             log: parts.log,
             subscriptions: parts.subscriptions,
             scribe: Scribe {
@@ -99,7 +111,9 @@ impl Engine {
         });
 
         let mut runners = Vec::with_capacity(registered.len());
-        for ((subscription, selection), cursor) in registered.into_iter().zip(selections).zip(cursors) {
+        for ((subscription, selection), cursor) in
+            registered.into_iter().zip(selections).zip(cursors)
+        {
             let lanes = tools.subscriptions.lanes(subscription.name).await?;
             let rules = Rules {
                 selection,
@@ -117,12 +131,20 @@ impl Engine {
             };
             let shared = Arc::new(Shared::new(subscription.name, machine));
             let rng = Rng::seeded(seed(&*parts.ids));
-            runners.push(Runner::new(tools.clone(), shared, target, subscription.order, rng));
+            runners.push(Runner::new(
+                tools.clone(),
+                shared,
+                target,
+                subscription.order,
+                rng,
+            ));
         }
         let running = Running::new(tools.clone(), runners.iter().map(Runner::shared).collect());
         if !runners.is_empty() {
             let stopping = stopping.clone();
-            parts.tasks.spawn(async move { tools.tail.run(stopping).await });
+            parts
+                .tasks
+                .spawn(async move { tools.tail.run(stopping).await });
         }
         for runner in runners {
             parts.tasks.spawn(runner.run(stopping.clone()));
@@ -135,7 +157,10 @@ impl Engine {
 fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selection>, StartError> {
     let mut names = HashSet::new();
     for subscription in registered {
-        for name in [Some(subscription.name), subscription.alias].into_iter().flatten() {
+        for name in [Some(subscription.name), subscription.alias]
+            .into_iter()
+            .flatten()
+        {
             if !names.insert(name) {
                 return Err(StartError::DuplicateName(name));
             }
@@ -158,8 +183,10 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
 /// Brings the database's subscriptions in line with the registered ones. The cursors are in the order of registration.
 async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64>, StartError> {
     let stored = parts.subscriptions.load().await?;
-    let mut stored: HashMap<String, u64> =
-        stored.into_iter().map(|StoredSubscription { name, position }| (name, position)).collect();
+    let mut stored: HashMap<String, u64> = stored
+        .into_iter()
+        .map(|StoredSubscription { name, position }| (name, position))
+        .collect();
     let head = parts.log.head().borrow().position;
     let mut transaction = Transaction::default();
     let mut cursors = Vec::with_capacity(registered.len());
@@ -167,13 +194,17 @@ async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64
         let name = subscription.name;
         let (own, former) = (
             stored.remove(name),
-            subscription.alias.and_then(|alias| Some((alias, stored.remove(alias)?))),
+            subscription
+                .alias
+                .and_then(|alias| Some((alias, stored.remove(alias)?))),
         );
         cursors.push(match (own, former) {
             (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
             (Some(cursor), None) => cursor,
             (None, Some((alias, cursor))) => {
-                transaction.writes.push(parts.subscriptions.rename(alias, name));
+                transaction
+                    .writes
+                    .push(parts.subscriptions.rename(alias, name));
                 cursor
             }
             (None, None) => {
@@ -181,7 +212,9 @@ async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64
                     Begin::Start => 0,
                     Begin::Head => head,
                 };
-                transaction.writes.push(parts.subscriptions.create(name, cursor));
+                transaction
+                    .writes
+                    .push(parts.subscriptions.create(name, cursor));
                 cursor
             }
         });

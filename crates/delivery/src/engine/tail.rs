@@ -80,7 +80,11 @@ impl Tail {
                 return Taken::Behind;
             }
             let from = ring.events.partition_point(|event| event.position <= after);
-            ring.events.range(from..).take(limit).cloned().collect::<Vec<_>>()
+            ring.events
+                .range(from..)
+                .take(limit)
+                .cloned()
+                .collect::<Vec<_>>()
         };
         let Some(last) = events.last() else {
             return Taken::Empty;

@@ -77,7 +77,9 @@ CREATE TABLE refresh_token (
     used_at        INTEGER,
     used_by        BLOB,
     successor      BLOB,
-    CHECK ((used_at IS NULL) = (used_by IS NULL) AND (used_at IS NULL) = (successor IS NULL))
+    successor_key  TEXT,
+    CHECK ((used_at IS NULL) = (used_by IS NULL) AND (used_at IS NULL) = (successor IS NULL)
+        AND (used_at IS NULL) = (successor_key IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- What new tokens carry, and the lowest that is accepted.
@@ -101,7 +103,7 @@ CREATE TABLE one_time_token (
     used_at          INTEGER,
     ended_at         INTEGER
 ) STRICT, WITHOUT ROWID;
--- For ending the older tokens of an account when a new one is made, and for counting the recent ones.
+-- For ending the older tokens of an account when a new one is made.
 CREATE INDEX one_time_token_account ON one_time_token (account, purpose, issued_at);
 
 -- Letters of a kind to an account, in the hour (since 1970) of the last one: one row, begun again each hour.

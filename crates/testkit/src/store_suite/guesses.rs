@@ -217,6 +217,31 @@ pub(super) async fn a_right_password_clears_unless_locked(f: Fixture) {
     }
 }
 
+pub(super) async fn a_place_is_given_back_to_its_own_window_and_never_that_of_a_wrong_guess(f: Fixture) {
+    let reserved_at = at(1000) - POLICY.window;
+    let give_back = |path, _: &Counters| f.db.give_back(path, reserved_at);
+    for (before, done, after) in for_every_state(&f, give_back).await {
+        let held = before.window_from <= reserved_at && before.reserved > before.wrong;
+        let reserved = before.reserved - u32::from(held);
+        assert!(done, "{before:?}");
+        assert_eq!(after, Counters { reserved, ..before }, "{before:?}");
+    }
+    let path = Path::Account(f.account("ada").await.id);
+    f.must([f.db.reserve(path, &POLICY, at(7))]).await;
+    let backs = (0..50).map(|_| f.db.give_back(path, at(7))).collect();
+    assert_eq!(f.race(backs).await, 50);
+    assert_eq!(counters(&f, path).await.reserved, 0);
+}
+
+pub(super) async fn the_end_of_a_row_leaves_the_rest(f: Fixture) {
+    let end = |path: Path, _: &Counters| f.db.end_row(UserId(path.id()));
+    for (before, done, after) in for_every_state(&f, end).await {
+        let in_a_row = 0;
+        assert!(done, "{before:?}");
+        assert_eq!(after, Counters { in_a_row, ..before });
+    }
+}
+
 fn cleared(now: quivive_delivery::Time) -> Counters {
     Counters {
         window_from: now,

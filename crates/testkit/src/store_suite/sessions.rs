@@ -42,7 +42,7 @@ pub(super) async fn a_view_is_the_session_its_account_and_the_versions(f: Fixtur
         authenticated_at: at(5),
         ended_at: Some(at(6)),
     };
-    f.must([f.db.insert_session(&session)]).await;
+    f.must([f.db.insert_session(&session, 1)]).await;
     let view =
         f.db.view(session.id)
             .await
@@ -117,16 +117,16 @@ pub(super) async fn of_fifty_parallel_uses_of_a_token_one_succeeds(f: Fixture) {
     let uses = successors
         .iter()
         .map(|next| {
-            f.db.use_refresh_token(given.id, *next, hash(&next.0), at(9))
+            f.db.use_refresh_token(given.id, *next, "k1", hash(&next.0), at(9))
         })
         .collect();
     assert_eq!(f.race(uses).await, 1);
     let one = token(&f, given.id).await.used.expect("it was used");
     assert!(successors.contains(&one.successor));
     assert_eq!((one.at, one.by), (at(9), hash(&one.successor.0)));
-    f.misses(f.db.use_refresh_token(given.id, TokenId(f.id()), [0; 32], at(10)))
+    f.misses(f.db.use_refresh_token(given.id, TokenId(f.id()), "k1", [0; 32], at(10)))
         .await;
-    f.misses(f.db.use_refresh_token(TokenId(f.id()), given.id, [0; 32], at(10)))
+    f.misses(f.db.use_refresh_token(TokenId(f.id()), given.id, "k1", [0; 32], at(10)))
         .await;
 }
 
@@ -140,20 +140,21 @@ pub(super) async fn a_use_shows_whether_its_successor_was_used(f: Fixture) {
         generation: 4,
         ..first.clone()
     };
-    let rotate = f.db.use_refresh_token(first.id, second.id, [7; 32], at(2));
+    let rotate = f.db.use_refresh_token(first.id, second.id, "k2", [7; 32], at(2));
     f.must([rotate, f.db.insert_refresh_token(&second, at(2))])
         .await;
     let mut expected = Use {
         at: at(2),
         by: [7; 32],
         successor: second.id,
+        successor_key: "k2".to_owned(),
         successor_used: false,
     };
-    assert_eq!(token(&f, first.id).await.used, Some(expected));
+    assert_eq!(token(&f, first.id).await.used, Some(expected.clone()));
     assert_eq!(token(&f, second.id).await.used, None);
     f.must([f
         .db
-        .use_refresh_token(second.id, TokenId(f.id()), [8; 32], at(3))])
+        .use_refresh_token(second.id, TokenId(f.id()), "k3", [8; 32], at(3))])
         .await;
     expected.successor_used = true;
     assert_eq!(token(&f, first.id).await.used, Some(expected));
@@ -180,6 +181,28 @@ pub(super) async fn an_ended_session_is_neither_touched_nor_ended_again(f: Fixtu
     same(&reread(&f, ended.id).await, &ended);
     f.misses(f.db.end(SessionId(f.id()), at(1))).await;
     f.misses(f.db.touch(SessionId(f.id()), at(1), at(1))).await;
+}
+
+pub(super) async fn of_parallel_sessions_no_more_than_the_limit_are_open(f: Fixture) {
+    let (ada, bob) = (f.account("ada").await, f.account("bob").await);
+    f.session(&bob, 1).await;
+    let ended = f.session(&ada, 1).await;
+    f.must([f.db.end(ended.id, at(2))]).await;
+    let oldest = f.session(&ada, 3).await;
+    let new = || Session {
+        id: SessionId(f.id()),
+        ..oldest.clone()
+    };
+    let inserts = (0..50).map(|_| f.db.insert_session(&new(), 4)).collect();
+    assert_eq!(f.race(inserts).await, 3);
+    f.misses(f.db.insert_session(&new(), 0)).await;
+    let both = [
+        f.db.end(oldest.id, at(5)),
+        f.db.insert_session(&new(), 4),
+    ];
+    f.must(both).await;
+    assert_eq!(f.db.open_of(ada.id).await.expect("a read").len(), 4);
+    assert_eq!(f.db.open_of(bob.id).await.expect("a read").len(), 1);
 }
 
 pub(super) async fn ending_all_misses_unless_the_count_is_exact(f: Fixture) {
@@ -242,7 +265,7 @@ pub(super) async fn families_and_devices_are_counted(f: Fixture) {
             ..leaf.clone()
         };
         f.must([
-            f.db.use_refresh_token(leaf.id, next.id, [1; 32], at(2)),
+            f.db.use_refresh_token(leaf.id, next.id, "k1", [1; 32], at(2)),
             f.db.insert_refresh_token(&next, at(2)),
         ])
         .await;
@@ -295,7 +318,7 @@ pub(super) async fn an_id_is_given_once(f: Fixture) {
         created_at: at(99),
         ..session.clone()
     };
-    f.misses(f.db.insert_session(&again)).await;
+    f.misses(f.db.insert_session(&again, u32::MAX)).await;
     same(&reread(&f, session.id).await, &session);
     let given = f.token(&session, FamilyId(f.id())).await;
     let again = NewRefreshToken {

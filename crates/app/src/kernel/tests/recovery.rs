@@ -148,7 +148,7 @@ async fn no_space_while_recovering_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_person_was_erased_does_not_stop_the_others() {
+async fn an_attempt_whose_person_was_erased_is_closed_and_stays_erased() {
     let scene = crashed().await;
     scene
         .world
@@ -156,11 +156,23 @@ async fn an_attempt_whose_person_was_erased_does_not_stop_the_others() {
     let _ = scene.when(proof(&scene)).await;
     scene.world.erase(&format!("s:{}", scene.user));
     let recovered = kernel(&scene.world).recover().await.unwrap();
-    assert_eq!(recovered, ONE_INTERRUPTED);
+    assert_eq!((recovered.interrupted, open_attempts(&scene.world)), (2, 0));
     assert_eq!(
-        scene.world.kinds(),
-        ["toy.attempted", "proof.attempted", "proof.failed"]
+        scene.world.kinds()[..2],
+        ["toy.attempted", "proof.attempted"]
     );
+
+    let failed = event(&scene.world, "toy.failed");
+    let sealed = failed.personal.as_ref().expect("an empty address");
+    assert_eq!(sealed.key, "m:2026-11");
+    let personal = seal::open(&scene.world, failed.envelope.id.as_bytes(), sealed)
+        .await
+        .unwrap();
+    let open = failed.body;
+    let failed = Failed::decode(&Body { open, personal }).unwrap();
+    assert_eq!(failed.email.as_str(), "");
+    let erased = seal::Vault::existing(&scene.world, &format!("s:{}", scene.user)).await;
+    assert!(erased.unwrap().is_none(), "the key was made again");
 }
 
 #[tokio::test]

@@ -78,16 +78,21 @@ impl Toy {
 
     /// One that guesses a password first.
     pub(super) fn guessing(scene: &Scene) -> Self {
-        let toy = Self::new(scene, |cx| {
+        Self::new(scene, |cx| {
             Box::pin(std::future::ready(match cx.guess() {
                 Guess::Reserved => succeed(Commit::default(), Succeeded { done: true }, ()),
                 Guess::Closed => refuse(Refusal::Closed),
                 Guess::NotNeeded => refuse(Refusal::Unwanted),
             }))
-        });
+        })
+        .that_guesses()
+    }
+
+    /// The same, with a guess reserved at the attempt.
+    pub(super) fn that_guesses(self) -> Self {
         Self {
             guesses: true,
-            ..toy
+            ..self
         }
     }
 
@@ -141,6 +146,18 @@ pub(super) struct Failed {
 )]
 pub(super) struct Noted {
     pub number: u32,
+}
+
+/// What cannot be encoded: JSON has no such keys.
+#[derive(Event)]
+#[event(
+    type = "toy.broken",
+    version = 1,
+    name = "ToyBroken",
+    audit = "TOY_BROKEN"
+)]
+pub(super) struct Broken {
+    pub pairs: std::collections::BTreeMap<(u8, u8), u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]

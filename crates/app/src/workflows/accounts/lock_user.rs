@@ -6,13 +6,23 @@ use quivive_delivery::Time;
 use crate::workflows::prelude::*;
 
 #[derive(Event)]
-#[event(type = "user.lock.attempted", version = 1, name = "UserLockAttempted", audit = "USER_LOCK_ATTEMPTED")]
+#[event(
+    type = "user.lock.attempted",
+    version = 1,
+    name = "UserLockAttempted",
+    audit = "USER_LOCK_ATTEMPTED"
+)]
 pub struct Attempted {
     pub user_id: UserId,
 }
 
 #[derive(Event)]
-#[event(type = "user.lock.succeeded", version = 1, name = "UserLocked", audit = "USER_LOCK_SUCCEEDED")]
+#[event(
+    type = "user.lock.succeeded",
+    version = 1,
+    name = "UserLocked",
+    audit = "USER_LOCK_SUCCEEDED"
+)]
 pub struct Succeeded {
     pub user_id: UserId,
     pub locked_until: Option<Time>,

@@ -82,10 +82,10 @@ impl Workflow for RegisterUser {
             return cx.source().await;
         };
         let owner = cx.accounts.by_address(&address).await?;
-        Ok(Subject::Account(match owner {
-            Some(owner) => owner.id,
-            None => UserId(cx.ids.next()),
-        }))
+        Ok(match owner {
+            Some(owner) => Subject::Account(owner.id),
+            None => Subject::NewAccount(UserId(cx.ids.next())),
+        })
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -108,7 +108,12 @@ impl Workflow for RegisterUser {
         if !cx.settings.registration_open {
             return refuse(Refusal::RegistrationClosed);
         }
-        if cx.settings.passwords.check(&self.password, Some(&address)).is_err() {
+        if cx
+            .settings
+            .passwords
+            .check(&self.password, Some(&address))
+            .is_err()
+        {
             return refuse(Refusal::WeakPassword);
         }
         // Hashed before the address is looked up, so that a taken one takes the same time.
@@ -144,10 +149,11 @@ impl Workflow for RegisterUser {
 mod tests {
     use futures_util::future::join_all;
     use quivive_delivery::Event as _;
+    use quivive_delivery::seal::Vault;
 
     use super::*;
     use crate::settings::Settings;
-    use crate::testing::{PASSWORD, Scene, account, given, nobody, password};
+    use crate::testing::{PASSWORD, Scene, Told, account, given, nobody, password};
     use crate::workflows::accounts::verify_email::VerifyEmail;
 
     fn register(email: &str, text: &str) -> RegisterUser {
@@ -157,6 +163,53 @@ mod tests {
             display_name: Some("Ada".to_owned()),
             locale: Some("pt".to_owned()),
         }
+    }
+
+    /// The name of the key that sealed the personal fields of one of its events.
+    fn sealed_under(told: &Told<RegisterUser>, index: usize) -> &str {
+        &told.events[index].personal.as_ref().expect("sealed").key
+    }
+
+    #[tokio::test]
+    async fn only_an_account_that_came_to_be_has_a_key_of_its_own() {
+        let scene = nobody();
+        let told = scene
+            .when(register("ada@example.org", "password1234"))
+            .await;
+        let told = told.refused(Refusal::WeakPassword);
+        let never = format!("s:{}", told.events[0].envelope.subject.as_ref().unwrap());
+        assert_eq!(sealed_under(&told, 0), "m:2026-11");
+        assert_eq!(sealed_under(&told, 1), "m:2026-11");
+        let key = Vault::existing(&scene.world, &never).await.unwrap();
+        assert!(key.is_none(), "made for nobody");
+
+        let told = scene
+            .when(register("ada@example.org", PASSWORD))
+            .await
+            .succeeded();
+        let own = format!("s:{}", registered(&scene).id);
+        assert_eq!(
+            (sealed_under(&told, 0), sealed_under(&told, 1)),
+            ("m:2026-11", &*own)
+        );
+
+        let told = scene.when(register("ada@example.org", PASSWORD)).await;
+        let told = told.refused(Refusal::DuplicateEmail);
+        assert_eq!(
+            (sealed_under(&told, 0), sealed_under(&told, 1)),
+            (&*own, &*own)
+        );
+    }
+
+    #[tokio::test]
+    async fn who_loses_a_race_for_an_address_stays_without_a_key() {
+        let scene = nobody();
+        let both = || scene.when(register("ada@example.org", PASSWORD));
+        let (one, two) = tokio::join!(both(), both());
+        let lost = if one.answer.is_ok() { two } else { one };
+        let lost = lost.refused(Refusal::DuplicateEmail);
+        assert_eq!(scene.world.missed(), ["account insert"]);
+        assert_eq!(sealed_under(&lost, 1), "m:2026-11");
     }
 
     fn registered(scene: &Scene) -> Account {

@@ -14,7 +14,12 @@ pub struct Attempted {
 }
 
 #[derive(Event)]
-#[event(type = "user.unlock.succeeded", version = 1, name = "UserUnlocked", audit = "USER_UNLOCK_SUCCEEDED")]
+#[event(
+    type = "user.unlock.succeeded",
+    version = 1,
+    name = "UserUnlocked",
+    audit = "USER_UNLOCK_SUCCEEDED"
+)]
 pub struct Succeeded {
     pub user_id: UserId,
     pub reason: Reason,

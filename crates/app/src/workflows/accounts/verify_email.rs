@@ -87,7 +87,8 @@ impl Workflow for VerifyEmail {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::VerifyEmail).await? else {
+        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::VerifyEmail).await?
+        else {
             return refuse(Refusal::TokenNotFound);
         };
         let Some(account) = cx.accounts.by_id(token.account).await? else {
@@ -106,7 +107,13 @@ impl Workflow for VerifyEmail {
             user_id: account.id,
             email: Email::from(&account.email),
         };
-        succeed(commit, succeeded, Reply { user_id: account.id })
+        succeed(
+            commit,
+            succeeded,
+            Reply {
+                user_id: account.id,
+            },
+        )
     }
 }
 

@@ -108,7 +108,12 @@ impl Workflow for BootstrapAdministrator {
         if !first && self.method != Method::Command {
             return refuse(Refusal::AlreadyDone);
         }
-        if cx.settings.passwords.check(&self.password, Some(&address)).is_err() {
+        if cx
+            .settings
+            .passwords
+            .check(&self.password, Some(&address))
+            .is_err()
+        {
             return refuse(Refusal::WeakPassword);
         }
         let hash = cx.passwords.hash(&self.password).await?;
@@ -129,7 +134,14 @@ impl Workflow for BootstrapAdministrator {
             };
             commit.write(cx.accounts.grant_role(&raised, Role::Admin));
             commit.write(cx.accounts.verify_address(account.id, cx.now()));
-            end_everything(&mut commit, cx, &account, None, InvalidatedBy::PasswordReset).await?;
+            end_everything(
+                &mut commit,
+                cx,
+                &account,
+                None,
+                InvalidatedBy::PasswordReset,
+            )
+            .await?;
             account.id
         } else {
             let mut account = Account::new(UserId(cx.ids.next()), address, hash, cx.now());

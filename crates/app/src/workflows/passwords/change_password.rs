@@ -96,7 +96,10 @@ impl Workflow for ChangePassword {
             return refuse(Refusal::UserNotFound);
         };
         let path = Path::Account(account.id);
-        let comparable = account.password.as_ref().filter(|_| cx.guess() == Guess::Reserved);
+        let comparable = account
+            .password
+            .as_ref()
+            .filter(|_| cx.guess() == Guess::Reserved);
         let verdict = cx.passwords.verify(&self.current, comparable).await?;
         if cx.guess() != Guess::Reserved {
             return refuse(Refusal::InvalidPassword);
@@ -108,15 +111,19 @@ impl Workflow for ChangePassword {
         }
 
         let mut commit = cx.fenced(&account);
-        commit.write(cx.guesses.clear(path, cx.now()));
+        guesses::right(&mut commit, cx, path);
         let hash = match accept(cx, &self.new, &account).await? {
             Accepted::Hash(hash) => hash,
             Accepted::Weak => return refuse_with(Refusal::WeakPassword, commit),
             Accepted::Reused => return refuse_with(Refusal::PasswordReused, commit),
         };
-        let Some(view) = cx.sessions.view(self.session).await?.filter(|v| v.session.is_live(cx.now()))
+        let Some(view) = cx
+            .sessions
+            .view(self.session)
+            .await?
+            .filter(|v| v.session.is_live(cx.now()))
         else {
-            return refuse(Refusal::UserNotFound);
+            return refuse_with(Refusal::UserNotFound, commit);
         };
         let keep = cx.settings.password_history;
         commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
@@ -124,7 +131,10 @@ impl Workflow for ChangePassword {
         let sessions_ended =
             end_everything(&mut commit, cx, &account, Some(self.session), reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
-        commit.write(cx.sessions.touch(self.session, view.session.idle_until, cx.now()));
+        commit.write(
+            cx.sessions
+                .touch(self.session, view.session.idle_until, cx.now()),
+        );
         let renewed = Account {
             token_version: account.token_version + 1,
             ..account
@@ -244,6 +254,8 @@ mod tests {
             .when(change(&scene, gone, PASSWORD, NEW_PASSWORD))
             .await;
         told.refused(Refusal::UserNotFound).raised(&[]);
+        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+        assert_eq!(counted.reserved, 0, "a right password takes no place");
         let nobody = ChangePassword {
             user: UserId(uuid::Uuid::nil()),
             ..change(&scene, session, PASSWORD, NEW_PASSWORD)

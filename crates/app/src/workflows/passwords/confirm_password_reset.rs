@@ -99,7 +99,8 @@ impl Workflow for ConfirmPasswordReset {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::ResetPassword).await? else {
+        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::ResetPassword).await?
+        else {
             return refuse(Refusal::TokenNotFound);
         };
         let Some(account) = cx.accounts.by_id(token.account).await? else {
@@ -137,7 +138,13 @@ impl Workflow for ConfirmPasswordReset {
             email: Email::from(&account.email),
             sessions_ended,
         };
-        succeed(commit, succeeded, Reply { user_id: account.id })
+        succeed(
+            commit,
+            succeeded,
+            Reply {
+                user_id: account.id,
+            },
+        )
     }
 }
 

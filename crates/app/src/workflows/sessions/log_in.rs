@@ -130,9 +130,12 @@ impl Workflow for LogIn {
         }
 
         let mut commit = cx.fenced(&account);
-        commit.write(cx.guesses.clear(path, cx.now()));
+        guesses::right(&mut commit, cx, path);
         if let Some(refusal) = barred(&account) {
             return refuse_with(refusal, commit);
+        }
+        if device.is_some() {
+            commit.write(cx.guesses.end_row(account.id));
         }
         if verdict.outdated {
             commit.write(cx.accounts.rehash(&account, &self.renewed(cx).await?));
@@ -186,7 +189,8 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
-    use quivive_delivery::{Event as _, Fault};
+    use quivive_delivery::{Event as _, Fault, Stored};
+    use quivive_domain::guess::Guesses;
     use quivive_domain::one_time::Purpose;
 
     use super::*;
@@ -471,6 +475,23 @@ mod tests {
             .await
             .refused(Refusal::InvalidCredentials);
         scene.when(with_device(PASSWORD, &tokens)).await.succeeded();
+        scene.when(log_in(PASSWORD)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_known_device_ends_the_row_of_wrong_guesses_and_no_lock() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        wrong(&scene, 5).await.raised(&LOCK);
+        let locked = scene.world.see(|s| s.guesses[&scene.user.0]);
+        for text in [WRONG, PASSWORD] {
+            let in_a_row = scene.world.see(|s| s.guesses[&scene.user.0].in_a_row);
+            assert_eq!(in_a_row, 5, "only a success ends it");
+            let _ = scene.when(with_device(text, &tokens)).await;
+        }
+        let now = scene.world.see(|s| s.guesses[&scene.user.0]);
+        let in_a_row = 0;
+        assert_eq!(now, Guesses { in_a_row, ..locked });
     }
 
     #[tokio::test]
@@ -554,6 +575,7 @@ mod tests {
             Err(crate::Failure::Conflict)
         ));
         assert_eq!(scene.open_sessions(), 0);
+        assert_eq!(scene.world.see(|s| s.guesses[&user].reserved), 0);
     }
 
     #[tokio::test]
@@ -577,5 +599,68 @@ mod tests {
             (&oldest.to_string().into(), &10.into())
         );
         assert_eq!(scene.open_sessions(), 10);
+    }
+
+    /// Every session that ended has its one fact, and no other has.
+    fn evictions_are_exact(scene: &Scene) {
+        let log = scene.world.log();
+        let evicted = log.iter().filter(|e| e.envelope.kind == "session.evicted");
+        let body = |e: &Stored| serde_json::from_slice::<serde_json::Value>(&e.body).unwrap();
+        let mut told: Vec<_> = evicted.map(|e| body(e)["session_id"].clone()).collect();
+        let mut ended: Vec<serde_json::Value> = scene.world.see(|s| {
+            let ended = s.sessions.values().filter(|x| x.ended_at.is_some());
+            ended.map(|x| x.id.to_string().into()).collect()
+        });
+        told.sort_by_key(ToString::to_string);
+        ended.sort_by_key(ToString::to_string);
+        assert_eq!(told, ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_twenty_logins_at_once_all_succeed_and_ten_sessions_stay() {
+        for before in [0, 9, 10] {
+            let scene = given(account().verified().with_sessions(before));
+            let told = join_all((0..20).map(|_| scene.when(log_in(PASSWORD)))).await;
+            for told in told {
+                told.succeeded();
+            }
+            assert_eq!(scene.open_sessions(), 10);
+            evictions_are_exact(&scene);
+        }
+    }
+
+    /// Turns are taken within a server; between servers the guards hold.
+    #[tokio::test]
+    async fn a_session_that_another_server_opens_meanwhile_counts() {
+        for before in [9, 10] {
+            let scene = given(account().verified().with_sessions(before));
+            let other = Scene {
+                kernel: scene.world.kernel(crate::switchboard::workflows().unwrap()),
+                ..scene.clone()
+            };
+            scene.world.before(Succeeded::META.kind, 1, move |_| {
+                let scene = other.clone();
+                Box::pin(async move { drop(scene.signed_in().await) })
+            });
+            scene.when(log_in(PASSWORD)).await.succeeded();
+            let guard = ["session insert", "session end"][before as usize - 9];
+            assert_eq!(scene.world.missed(), [guard]);
+            assert_eq!(scene.open_sessions(), 10);
+            evictions_are_exact(&scene);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_whose_person_is_erased_after_a_crash_is_closed() {
+        let scene = given(account().verified());
+        scene.world.fail(Succeeded::META.kind, 1, Fault::NoSpace);
+        assert!(scene.when(log_in(PASSWORD)).await.answer.is_err());
+        scene.world.erase(&format!("s:{}", scene.user));
+        let restarted = scene.world.kernel(crate::switchboard::workflows().unwrap());
+        assert_eq!(restarted.recover().await.unwrap().interrupted, 1);
+        assert_eq!(
+            scene.world.kinds(),
+            [Attempted::META.kind, Failed::META.kind]
+        );
     }
 }

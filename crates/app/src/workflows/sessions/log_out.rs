@@ -41,7 +41,12 @@ pub struct Succeeded {
 }
 
 #[derive(Event)]
-#[event(type = "user.logout.failed", version = 1, name = "UserLogoutFailed", audit = "USER_LOGOUT_FAILED")]
+#[event(
+    type = "user.logout.failed",
+    version = 1,
+    name = "UserLogoutFailed",
+    audit = "USER_LOGOUT_FAILED"
+)]
 pub struct Failed {
     pub user_id: UserId,
     pub reason: Reason,
@@ -63,9 +68,11 @@ impl LogOut {
     ) -> Result<Option<Self>, Fault> {
         let presented = refresh_token.and_then(Presented::parse);
         let token = match &presented {
-            Some(presented) => families.sessions.refresh_token(presented.id).await?.filter(|row| {
-                row.hash.ct_eq(&secret_hash(presented.secret())).into()
-            }),
+            Some(presented) => families
+                .sessions
+                .refresh_token(presented.id)
+                .await?
+                .filter(|row| row.hash.ct_eq(&secret_hash(presented.secret())).into()),
             None => None,
         };
         Ok(match (caller, token) {
@@ -79,7 +86,9 @@ impl LogOut {
                 user: caller.user,
                 session: caller.session,
                 mismatch: match token {
-                    Some(token) if token.account.id != caller.user => Some(Refusal::TokenUserMismatch),
+                    Some(token) if token.account.id != caller.user => {
+                        Some(Refusal::TokenUserMismatch)
+                    }
                     Some(_) => None,
                     None => refresh_token.map(|_| Refusal::TokenNotFound),
                 },

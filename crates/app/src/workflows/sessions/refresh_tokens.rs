@@ -7,12 +7,14 @@
 use quivive_delivery::Code;
 use quivive_domain::AccountState;
 use quivive_domain::FamilyId;
-use quivive_domain::refresh::{Presented, RefreshToken, Reuse};
+use quivive_domain::refresh::{Presented, RefreshToken, Reuse, Use};
 use quivive_domain::session::InvalidatedBy;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use crate::facts::{SessionInvalidated, TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected};
+use crate::facts::{
+    SessionInvalidated, TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected,
+};
 use crate::sessions::{Tokens, holder, known_device, replay, rotate, secret_hash};
 use crate::workflows::prelude::*;
 
@@ -119,11 +121,14 @@ impl Workflow for RefreshTokens {
         let device_token = self.device_token.as_ref().map(ExposeSecret::expose_secret);
         let device = known_device(cx, &token.account, device_token).await?;
         let holder = holder(cx, device.map(|device| device.id));
-        if let Some(used) = &token.used {
-            return match used.judge(&holder, cx.now(), cx.settings.lifetimes.honest_retry) {
-                Reuse::HonestRetry(successor) => again(cx, presented, &token, successor).await,
-                Reuse::Theft => theft(cx, &token).await,
-            };
+        let honest_retry = cx.settings.lifetimes.honest_retry;
+        let reuse = token
+            .used
+            .as_ref()
+            .map(|used| used.judge(&holder, cx.now(), honest_retry));
+        // Theft is theft whatever versions it carries: the family may have gone on with newer ones.
+        if reuse == Some(Reuse::Theft) {
+            return theft(cx, &token).await;
         }
         if let Some(outdated) = token.outdated() {
             let mut commit = Commit::default();
@@ -131,9 +136,16 @@ impl Workflow for RefreshTokens {
                 user_id: Some(token.account.id),
                 token_version: outdated.carried,
                 required_version: outdated.required,
-                rejection_reason: Code::new(if outdated.global { "global_rotation" } else { "user_rotation" }),
+                rejection_reason: Code::new(if outdated.global {
+                    "global_rotation"
+                } else {
+                    "user_rotation"
+                }),
             });
             return refuse_with(Refusal::TokenVersionRejected, commit);
+        }
+        if let Some(used) = &token.used {
+            return again(cx, presented, &token, used).await;
         }
 
         let mut commit = Commit::default();
@@ -172,15 +184,19 @@ async fn again(
     cx: &Cx,
     presented: &Presented,
     token: &RefreshToken,
-    successor: TokenId,
+    used: &Use,
 ) -> Run<RefreshTokens> {
-    let Some(tokens) = replay(cx, presented, token, successor).await? else {
-        return theft(cx, token).await;
+    // Without its key the successor cannot be given again. That is our doing, not theft.
+    let Some(tokens) = replay(cx, presented, token, used).await? else {
+        return refuse(Refusal::TokenExpired);
     };
     let mut commit = Commit::default();
-    commit.write(cx.sessions.touch(token.session.id, token.session.idle_until, cx.now()));
+    commit.write(
+        cx.sessions
+            .touch(token.session.id, token.session.idle_until, cx.now()),
+    );
     commit.acted_by(token.account.id);
-    succeed(commit, succeeded(token, successor, true), tokens)
+    succeed(commit, succeeded(token, used.successor, true), tokens)
 }
 
 async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
@@ -410,17 +426,60 @@ mod tests {
         scene.when(refresh(&second)).await.succeeded();
     }
 
-    /// The key that made the successor is not the current one any more.
     #[tokio::test]
-    async fn a_successor_that_cannot_be_derived_is_not_made_up() {
+    async fn a_key_that_rotates_meanwhile_makes_no_theft_of_a_retry() {
+        let (scene, first) = signed_in().await;
+        let second = scene.when(refresh(&first)).await.succeeded().reply();
+        scene.world.rotate_key("k2");
+        let again = scene.when(refresh(&first)).await.succeeded().raised(&[]);
+        assert!(same(&second, &again.reply()));
+        let third = scene.when(refresh(&second)).await.succeeded().reply();
+        let again = scene.when(refresh(&second)).await.succeeded().reply();
+        assert!(same(&third, &again), "derived under the new one");
+    }
+
+    /// A token that opens nothing would look like a good one; and nobody stole anything.
+    #[tokio::test]
+    async fn a_successor_whose_key_is_gone_is_neither_made_up_nor_theft() {
+        let (scene, first) = signed_in().await;
+        let second = scene.when(refresh(&first)).await.succeeded().reply();
+        scene.world.change(|s| {
+            for row in s.refresh.values_mut() {
+                if let Some((_, _, _, key)) = &mut row.used {
+                    "gone".clone_into(key);
+                }
+            }
+        });
+        scene
+            .when(refresh(&first))
+            .await
+            .refused(Refusal::TokenExpired)
+            .raised(&[]);
+        scene.when(refresh(&second)).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_left_behind_by_a_rotation_like_any_other() {
         let (scene, first) = signed_in().await;
         scene.when(refresh(&first)).await.succeeded();
-        scene.world.rotate_key("k2");
-        let told = scene.when(refresh(&first)).await;
-        assert!(
-            told.answer.is_err(),
-            "a token that opens nothing would look like a good one"
-        );
+        let user = scene.user;
+        scene
+            .world
+            .change(|s| s.accounts.get_mut(&user).unwrap().token_version = 2);
+        scene
+            .when(refresh(&first))
+            .await
+            .refused(Refusal::TokenVersionRejected)
+            .raised(&["token.rejected_due_to_rotation"]);
+    }
+
+    #[tokio::test]
+    async fn a_used_token_of_an_old_version_is_theft_still() {
+        let (scene, first) = signed_in().await;
+        scene.world.change(|s| s.global.current = 2);
+        let second = scene.when(refresh(&first)).await.succeeded().reply();
+        scene.world.change(|s| s.global.floor = 2);
+        stolen(scene.after(11), &first, &second).await;
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Now;
+use super::terms::Now;
 use super::verdict::{Class, PANICKED};
 use crate::Time;
 use crate::envelope::{Key, Stored};
@@ -133,7 +133,10 @@ impl Lane {
         self.known = self.known.max(self.done);
         self.left = self.left.max(self.done);
         self.renew(event.envelope.id, now);
-        let front = self.queue.front().is_some_and(|front| front.position <= self.done);
+        let front = self
+            .queue
+            .front()
+            .is_some_and(|front| front.position <= self.done);
         if front {
             self.queue.pop_front();
         }

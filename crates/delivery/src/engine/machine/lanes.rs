@@ -6,9 +6,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::lane::{DeadLetter, Lane, Phase};
+use super::terms::{Now, key_of};
 use super::verdict::Failure;
 use super::window::Taken;
-use super::{Now, key_of};
 use crate::Time;
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{Order, StoredLane};
@@ -132,15 +132,24 @@ impl Lanes {
     /// Makes a lane of what was taken out of the window. It runs on if it was running, else it is due now.
     pub(super) fn open(&mut self, taken: &Taken, now: Now) -> Key {
         let key = key_of(self.order, &taken.event).into_owned();
-        let phase = if taken.running { Phase::Running } else { Phase::Due };
-        let mut lane = Lane::new(phase, taken.event.position - 1, taken.event.envelope.id, now);
+        let phase = if taken.running {
+            Phase::Running
+        } else {
+            Phase::Due
+        };
+        let mut lane = Lane::new(
+            phase,
+            taken.event.position - 1,
+            taken.event.envelope.id,
+            now,
+        );
         lane.attempts = taken.attempts;
         lane.panics = taken.panics;
         for event in std::iter::once(&taken.event).chain(&taken.followers) {
             self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
         }
         if taken.running {
-            lane.error = HANGING.to_owned();
+            HANGING.clone_into(&mut lane.error);
             self.under_way += 1;
         }
         if let Some(old) = self.all.insert(key.clone(), lane) {
@@ -159,7 +168,9 @@ impl Lanes {
                 return None;
             }
             let key = entry.remove();
-            let Some(lane) = self.all.get_mut(&key) else { continue };
+            let Some(lane) = self.all.get_mut(&key) else {
+                continue;
+            };
             lane.ticket = None;
             if let Some(front) = lane.queue.front().cloned() {
                 if front.envelope.id != lane.event_id {
@@ -184,8 +195,14 @@ impl Lanes {
 
     /// Takes what was read for a lane: `events` of its key, and that there is no other up to `known`.
     pub(super) fn read(&mut self, key: &Key, events: Vec<Arc<Stored>>, known: u64, now: Now) {
-        let Some(lane) = self.all.get_mut(key) else { return };
-        debug_assert_eq!(lane.phase, Phase::Reading, "only a lane that reads gets events");
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
+        debug_assert_eq!(
+            lane.phase,
+            Phase::Reading,
+            "only a lane that reads gets events"
+        );
         self.under_way -= 1;
         lane.phase = Phase::Due;
         lane.due = now.wall;
@@ -197,7 +214,9 @@ impl Lanes {
 
     /// The read failed; the lane waits a little.
     pub(super) fn unread(&mut self, key: &Key, due: Time) {
-        let Some(lane) = self.all.get_mut(key) else { return };
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
         self.under_way -= 1;
         lane.phase = Phase::Due;
         lane.due = due;
@@ -206,7 +225,9 @@ impl Lanes {
 
     /// The event at the front is done, in the database too where its effects were committed with the lane.
     pub(super) fn pass(&mut self, key: &Key, event: &Stored, now: Now) {
-        let Some(lane) = self.all.get_mut(key) else { return };
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
         self.under_way -= 1;
         lane.phase = Phase::Due;
         self.buffered -= lane.pass(event, now);
@@ -224,7 +245,9 @@ impl Lanes {
 
     /// The event at the front is tried again at `due`.
     pub(super) fn retry(&mut self, key: &Key, failure: &Failure, due: Time) {
-        let Some(lane) = self.all.get_mut(key) else { return };
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
         self.under_way -= usize::from(lane.phase != Phase::Due);
         lane.phase = Phase::Due;
         lane.due = due;
@@ -235,7 +258,9 @@ impl Lanes {
 
     /// The event at the front waits for a decision, and with it the whole key.
     pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>) {
-        let Some(lane) = self.all.get_mut(key) else { return };
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
         self.under_way -= usize::from(lane.phase != Phase::Due);
         if let Some(ticket) = lane.ticket.take() {
             self.due.remove(&ticket);
@@ -299,7 +324,9 @@ impl Lanes {
 
     /// Whether a row is not needed any more at this cursor.
     pub(super) fn has_passed(&self, cursor: u64) -> bool {
-        self.ahead.first_key_value().is_some_and(|((done, _), _)| *done <= cursor)
+        self.ahead
+            .first_key_value()
+            .is_some_and(|((done, _), _)| *done <= cursor)
     }
 
     /// Takes the lanes that are caught up and that the cursor has reached: their rows are not needed any more.
@@ -383,8 +410,12 @@ impl Lanes {
 
     /// Enters a lane where its phase says, and nowhere else.
     fn enlist(&mut self, key: &Key) {
-        let Some(lane) = self.all.get_mut(key) else { return };
-        lane.ticket.take().and_then(|ticket| self.due.remove(&ticket));
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
+        lane.ticket
+            .take()
+            .and_then(|ticket| self.due.remove(&ticket));
         lane.mark.take().and_then(|mark| self.ahead.remove(&mark));
         self.tickets += 1;
         match lane.phase {

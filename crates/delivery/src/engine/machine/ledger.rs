@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::Now;
 use super::lane::DeadLetter;
 use super::lanes::Lanes;
+use super::terms::Now;
 use crate::envelope::Key;
 use crate::subscriber::StoredLane;
 
@@ -90,14 +90,26 @@ impl Ledger {
             cursor: moved.then_some(cursor),
             lanes: rows.iter().map(|(row, _)| row.clone()).collect(),
             drop: passed.iter().map(|(key, _)| key.clone()).collect(),
-            letters: rows.iter().filter_map(|(_, letter)| letter.clone()).collect(),
+            letters: rows
+                .iter()
+                .filter_map(|(_, letter)| letter.clone())
+                .collect(),
         };
-        self.under_way = Some(UnderWay { cursor, rows, passed });
+        self.under_way = Some(UnderWay {
+            cursor,
+            rows,
+            passed,
+        });
         Some(save)
     }
 
     pub(super) fn end(&mut self, committed: bool, lanes: &mut Lanes, now: Now) {
-        let Some(UnderWay { cursor, rows, passed }) = self.under_way.take() else {
+        let Some(UnderWay {
+            cursor,
+            rows,
+            passed,
+        }) = self.under_way.take()
+        else {
             return;
         };
         if committed {

@@ -4,9 +4,18 @@
 //! twice; at every delivery, that its turn has come; at the end, that every event is handled or waits behind a dead letter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::terms::key_of;
+use super::verdict::later;
 use super::*;
+use crate::Time;
+use crate::envelope::{Key, Stored};
 use crate::fakes::envelope;
+use crate::subscriber::{Effects, LaneState, Order, Retry, StoredLane};
 
 const KEYS: u64 = 5;
 const RETRY: Retry = Retry {
@@ -18,7 +27,10 @@ const RETRY: Retry = Retry {
 enum Pending {
     Delivery(Arc<Stored>),
     /// Handed over but not yet submitted.
-    Effects { event: Arc<Stored>, row: StoredLane },
+    Effects {
+        event: Arc<Stored>,
+        row: StoredLane,
+    },
     Submitted(Commit),
     Answer(Input),
 }
@@ -96,7 +108,12 @@ impl World {
             position,
             epoch: 1,
             recorded_at: self.now.wall,
-            envelope: envelope(Uuid::from_u128(u128::from(position)), kind, &key, self.now.wall),
+            envelope: envelope(
+                Uuid::from_u128(u128::from(position)),
+                kind,
+                &key,
+                self.now.wall,
+            ),
             context: None,
             body: Vec::new(),
             personal: None,
@@ -105,20 +122,26 @@ impl World {
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Arc<Stored>> {
-        self.log.iter().filter(|event| event.envelope.kind == "wanted")
+        self.log
+            .iter()
+            .filter(|event| event.envelope.kind == "wanted")
     }
 
     fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
-        self.machine.step(input, self.now, &mut self.rng, &mut effects);
-        self.machine.step(Input::Tick, self.now, &mut self.rng, &mut effects);
+        self.machine
+            .step(input, self.now, &mut self.rng, &mut effects);
+        self.machine
+            .step(Input::Tick, self.now, &mut self.rng, &mut effects);
         for effect in effects {
             match effect {
                 Effect::Deliver(event) => {
                     self.check_turn(&event);
                     self.pending.push(Pending::Delivery(event));
                 }
-                Effect::Commit { event, row, .. } => self.pending.push(Pending::Effects { event, row }),
+                Effect::Commit { event, row, .. } => {
+                    self.pending.push(Pending::Effects { event, row });
+                }
                 Effect::Save(save) => self.pending.push(Pending::Submitted(Commit::Save(save))),
                 Effect::Backlog { key, after, upto } => {
                     let answer = self.backlog(key, after, upto);
@@ -137,25 +160,46 @@ impl World {
             event.position > after && event.position <= upto && *key_of(self.order, event) == key
         });
         let events: Vec<_> = of_key.take(limit).cloned().collect();
-        let known = if events.len() == limit { events[limit - 1].position } else { upto };
-        Input::Backlog { key, read: Some((events, known)) }
+        let known = if events.len() == limit {
+            events[limit - 1].position
+        } else {
+            upto
+        };
+        Input::Backlog {
+            key,
+            read: Some((events, known)),
+        }
     }
 
     fn check_turn(&self, event: &Stored) {
         let (seed, position) = (self.seed, event.position);
-        assert!(!self.handled_now.contains(&position), "seed {seed}: {position} again in one life");
-        assert!(!self.database.applied.contains(&position), "seed {seed}: {position} again after its commit");
+        assert!(
+            !self.handled_now.contains(&position),
+            "seed {seed}: {position} again in one life"
+        );
+        assert!(
+            !self.database.applied.contains(&position),
+            "seed {seed}: {position} again after its commit"
+        );
         for pending in &self.pending {
             if let Pending::Delivery(other) = pending {
                 let same = key_of(self.order, other) == key_of(self.order, event);
-                assert!(!same, "seed {seed}: {position} while {} runs", other.position);
+                assert!(
+                    !same,
+                    "seed {seed}: {position} while {} runs",
+                    other.position
+                );
             }
         }
         if self.order == Order::Key {
             for earlier in self.wanted().take_while(|other| other.position < position) {
                 let before = earlier.envelope.key == event.envelope.key;
                 let handled = self.handled.contains(&earlier.position);
-                assert!(!before || handled, "seed {seed}: {position} before {}", earlier.position);
+                assert!(
+                    !before || handled,
+                    "seed {seed}: {position} before {}",
+                    earlier.position
+                );
             }
         }
     }
@@ -167,7 +211,10 @@ impl World {
         }
         let index = usize::try_from(self.rng.up_to(self.pending.len() as u64 - 1)).unwrap();
         // Commits are applied in the order of their submission.
-        let first = self.pending.iter().position(|pending| matches!(pending, Pending::Submitted(_)));
+        let first = self
+            .pending
+            .iter()
+            .position(|pending| matches!(pending, Pending::Submitted(_)));
         let index = match &self.pending[index] {
             Pending::Submitted(_) => first.unwrap_or(index),
             _ => index,
@@ -175,14 +222,19 @@ impl World {
         match self.pending.remove(index) {
             Pending::Delivery(event) => self.end_delivery(event),
             Pending::Effects { event, row } => {
-                self.pending.push(Pending::Submitted(Commit::Effects { event, row }));
+                self.pending
+                    .push(Pending::Submitted(Commit::Effects { event, row }));
             }
             Pending::Submitted(commit) => {
                 let answer = self.apply(commit);
                 self.pending.push(Pending::Answer(answer));
             }
             Pending::Answer(input) => {
-                if let Input::Committed { event, result: Ok(()) } = &input {
+                if let Input::Committed {
+                    event,
+                    result: Ok(()),
+                } = &input
+                {
                     self.handled_now.insert(event.position);
                 }
                 self.step(input);
@@ -191,7 +243,11 @@ impl World {
     }
 
     fn end_delivery(&mut self, event: Arc<Stored>) {
-        let roll = if self.healed { self.rng.up_to(69) } else { self.rng.up_to(99) };
+        let roll = if self.healed {
+            self.rng.up_to(69)
+        } else {
+            self.rng.up_to(99)
+        };
         let verdict = match roll {
             0..50 => Verdict::Done,
             50..70 => Verdict::DoneWith(Effects::default()),
@@ -213,20 +269,32 @@ impl World {
     fn apply(&mut self, commit: Commit) -> Input {
         let fails = !self.healed && self.chance(15);
         let answer = match commit {
-            Commit::Effects { event, .. } if fails => {
-                Input::Committed { event, result: Err("fault".to_owned()) }
-            }
+            Commit::Effects { event, .. } if fails => Input::Committed {
+                event,
+                result: Err("fault".to_owned()),
+            },
             Commit::Save(_) if fails => Input::Saved { committed: false },
             Commit::Effects { event, row } => {
                 let first = self.database.applied.insert(event.position);
-                assert!(first, "seed {}: effects of {} twice", self.seed, event.position);
+                assert!(
+                    first,
+                    "seed {}: effects of {} twice",
+                    self.seed, event.position
+                );
                 self.handled.insert(event.position);
                 self.database.lanes.insert(row.key.as_str().to_owned(), row);
-                Input::Committed { event, result: Ok(()) }
+                Input::Committed {
+                    event,
+                    result: Ok(()),
+                }
             }
             Commit::Save(save) => {
                 if let Some(cursor) = save.cursor {
-                    assert!(cursor > self.database.cursor, "seed {}: the cursor goes back", self.seed);
+                    assert!(
+                        cursor > self.database.cursor,
+                        "seed {}: the cursor goes back",
+                        self.seed
+                    );
                     self.database.cursor = cursor;
                 }
                 for key in save.drop {
@@ -237,7 +305,11 @@ impl World {
                 }
                 for letter in save.letters {
                     let first = self.database.letters.insert(letter.event.position);
-                    assert!(first, "seed {}: {} parked twice", self.seed, letter.event.position);
+                    assert!(
+                        first,
+                        "seed {}: {} parked twice",
+                        self.seed, letter.event.position
+                    );
                 }
                 Input::Saved { committed: true }
             }
@@ -254,19 +326,33 @@ impl World {
             let row = database.lanes.get(key_of(self.order, event).as_str());
             let handled = self.handled.contains(&position);
             let skipped = row.is_some_and(|row| position <= row.done);
-            assert!(handled || !skipped, "seed {seed}: a restart takes {position} for done");
+            assert!(
+                handled || !skipped,
+                "seed {seed}: a restart takes {position} for done"
+            );
             let found = row.is_some_and(|row| position > row.done && !row.event_id.is_nil());
             assert!(
                 handled || found || position > database.cursor,
-                "seed {seed}: a restart loses {position} at {} with {row:?}", database.cursor
+                "seed {seed}: a restart loses {position} at {} with {row:?}",
+                database.cursor
             );
             let again = position > database.cursor || found;
             let applied = database.applied.contains(&position);
-            assert!(!applied || skipped || !again, "seed {seed}: a restart applies {position} again");
+            assert!(
+                !applied || skipped || !again,
+                "seed {seed}: a restart applies {position} again"
+            );
         }
-        for row in database.lanes.values().filter(|row| row.state == LaneState::Parked) {
+        for row in database
+            .lanes
+            .values()
+            .filter(|row| row.state == LaneState::Parked)
+        {
             let letter = database.letters.iter().any(|position| {
-                self.log[usize::try_from(*position).unwrap() - 1].envelope.id == row.event_id
+                self.log[usize::try_from(*position).unwrap() - 1]
+                    .envelope
+                    .id
+                    == row.event_id
             });
             assert!(letter, "seed {seed}: parked without a letter: {row:?}");
         }
@@ -283,7 +369,7 @@ impl World {
     fn pass_time(&mut self) {
         let wait = match self.rng.up_to(20) {
             0 => Duration::from_secs(self.rng.up_to(4000)),
-            1..4 => Duration::from_millis(1000),
+            1..4 => Duration::from_secs(1),
             _ => Duration::from_millis(self.rng.up_to(200)),
         };
         self.now.tick += wait;
@@ -291,9 +377,17 @@ impl World {
     }
 
     fn feed(&mut self) {
-        let Some((after, room)) = self.machine.wants() else { return };
+        let Some((after, room)) = self.machine.wants() else {
+            return;
+        };
         let count = usize::try_from(room.min(1 + self.rng.up_to(6))).unwrap();
-        let events: Vec<_> = self.log.iter().skip(usize::try_from(after).unwrap()).take(count).cloned().collect();
+        let events: Vec<_> = self
+            .log
+            .iter()
+            .skip(usize::try_from(after).unwrap())
+            .take(count)
+            .cloned()
+            .collect();
         self.step(Input::Read(events));
     }
 
@@ -316,7 +410,9 @@ impl World {
             self.proceed();
             self.pass_time();
             self.step(Input::Tick);
-            if self.machine.is_at_rest() && self.pending.is_empty() && self.machine.lanes_retrying() == 0
+            if self.machine.is_at_rest()
+                && self.pending.is_empty()
+                && self.machine.lanes_retrying() == 0
                 && self.machine.cursor() == self.log.len() as u64
             {
                 break;
@@ -327,19 +423,51 @@ impl World {
 
     fn check_end(&self) {
         let seed = self.seed;
-        assert_eq!(self.database.cursor, self.log.len() as u64, "seed {seed}: not at the head: {:?}", self.machine);
+        assert_eq!(
+            self.database.cursor,
+            self.log.len() as u64,
+            "seed {seed}: not at the head: {:?}",
+            self.machine
+        );
         let parked = |event: &Stored| {
             let row = self.database.lanes.get(key_of(self.order, event).as_str());
             row.is_some_and(|row| row.state == LaneState::Parked && event.position > row.done)
         };
         for event in self.wanted() {
             let handled = self.handled.contains(&event.position);
-            assert!(handled || parked(event), "seed {seed}: {} is lost", event.position);
+            assert!(
+                handled || parked(event),
+                "seed {seed}: {} is lost",
+                event.position
+            );
         }
         for row in self.database.lanes.values() {
             assert_eq!(row.state, LaneState::Parked, "seed {seed}: {row:?} is left");
         }
     }
+}
+
+#[test]
+fn the_window_is_bounded_until_what_holds_it_gets_a_lane() {
+    let mut world = World::new(0, Order::Key);
+    world.healed = true;
+    for _ in 0..10_000 {
+        world.append();
+    }
+    for _ in 0..10_000 {
+        world.feed();
+    }
+    assert_eq!(world.machine.wants(), None);
+    let read = world.machine.state_of(&world.log[4095]).0;
+    assert_eq!(read, DeliveryState::Waiting);
+    world.now.tick = Duration::from_secs(1);
+    world.step(Input::Tick);
+    assert!(
+        world
+            .machine
+            .wants()
+            .is_some_and(|(read, room)| read == 4096 && room > 0)
+    );
 }
 
 #[test]

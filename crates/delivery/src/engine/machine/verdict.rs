@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Now;
+use super::terms::Now;
 use crate::Time;
 use crate::subscriber::{Effects, Outcome, Retry};
 
@@ -90,7 +90,11 @@ impl Failure {
 
     /// A panic is transient the first time and poison the second.
     pub(super) fn panic(panics: u8) -> Self {
-        let class = if panics < 2 { Class::Transient } else { Class::Poison };
+        let class = if panics < 2 {
+            Class::Transient
+        } else {
+            Class::Poison
+        };
         Self::new(class, PANICKED.to_owned())
     }
 
@@ -114,7 +118,13 @@ pub(super) enum Next {
 }
 
 /// What a failed attempt in the window is followed by. `attempts` counts it.
-pub(super) fn in_window(retry: &Retry, failure: &Failure, attempts: u32, now: Now, rng: &mut Rng) -> Next {
+pub(super) fn in_window(
+    retry: &Retry,
+    failure: &Failure,
+    attempts: u32,
+    now: Now,
+    rng: &mut Rng,
+) -> Next {
     let quick = retry.quick.get(attempts as usize - 1);
     match quick {
         Some(&pause) if !spent(retry, failure, attempts) && failure.not_before <= pause => {
@@ -149,7 +159,9 @@ fn spent(retry: &Retry, failure: &Failure, attempts: u32) -> bool {
 
 /// Exponential with full jitter: anything from nothing to the ceiling, so that what failed together does not return together.
 fn jittered(retry: &Retry, attempts: u32, rng: &mut Rng) -> Duration {
-    let earlier = attempts.saturating_sub(1).saturating_sub(u32::try_from(retry.quick.len()).unwrap_or(u32::MAX));
+    let earlier = attempts
+        .saturating_sub(1)
+        .saturating_sub(u32::try_from(retry.quick.len()).unwrap_or(u32::MAX));
     let ceiling = FACTOR
         .checked_pow(earlier)
         .and_then(|times| retry.base.checked_mul(times))

@@ -117,7 +117,9 @@ impl Window {
 
     /// The cursor: everything up to here is done or left to a lane.
     pub(super) fn cursor(&self) -> u64 {
-        self.slots.front().map_or(self.read, |slot| slot.position - 1)
+        self.slots
+            .front()
+            .map_or(self.read, |slot| slot.position - 1)
     }
 
     pub(super) fn read(&self) -> u64 {
@@ -157,24 +159,15 @@ impl Window {
         let position = event.position;
         self.pass(position);
         let before = match self.order {
-            Order::Key => match self.keys.get_mut(event.envelope.key.as_str()) {
-                Some(last) => std::mem::replace(last, position),
-                None => {
-                    self.keys.insert(ByKey(event.clone()), position);
-                    NONE
-                }
-            },
+            Order::Key => self.last_of(&event),
             Order::None => NONE,
         };
-        let state = match self.index(before) {
-            Some(index) => {
-                self.slots[index].next = position;
-                State::Waiting
-            }
-            None => {
-                self.ready.push_back(position);
-                State::Ready
-            }
+        let state = if let Some(index) = self.index(before) {
+            self.slots[index].next = position;
+            State::Waiting
+        } else {
+            self.ready.push_back(position);
+            State::Ready
         };
         self.slots.push_back(Slot {
             position,
@@ -190,7 +183,9 @@ impl Window {
     /// Begins the next ready event.
     pub(super) fn begin(&mut self, tick: Duration) -> Option<Arc<Stored>> {
         while let Some(position) = self.ready.pop_front() {
-            let Some(index) = self.index(position) else { continue };
+            let Some(index) = self.index(position) else {
+                continue;
+            };
             let slot = &mut self.slots[index];
             if slot.state != State::Ready {
                 continue;
@@ -313,14 +308,29 @@ impl Window {
         pause.into_iter().chain(hang).min()
     }
 
+    /// Makes this event the last of its key; says which was before it.
+    fn last_of(&mut self, event: &Arc<Stored>) -> u64 {
+        if let Some(last) = self.keys.get_mut(event.envelope.key.as_str()) {
+            return std::mem::replace(last, event.position);
+        }
+        self.keys.insert(ByKey(event.clone()), event.position);
+        NONE
+    }
+
     fn index(&self, position: u64) -> Option<usize> {
         let first = self.slots.front()?.position;
         let offset = usize::try_from(position.checked_sub(first)?).ok()?;
         // Slots are dense but for what the filter passed over, so the search ends at or before the offset.
-        if self.slots.get(offset).is_some_and(|slot| slot.position == position) {
+        if self
+            .slots
+            .get(offset)
+            .is_some_and(|slot| slot.position == position)
+        {
             return Some(offset);
         }
-        self.slots.binary_search_by_key(&position, |slot| slot.position).ok()
+        self.slots
+            .binary_search_by_key(&position, |slot| slot.position)
+            .ok()
     }
 
     /// Takes a slot out of what its state counts for.
@@ -345,7 +355,8 @@ impl Window {
         let next = slot.next;
         match self.order {
             Order::Key if next == NONE => {
-                self.keys.remove(self.slots[index].event.envelope.key.as_str());
+                self.keys
+                    .remove(self.slots[index].event.envelope.key.as_str());
             }
             Order::Key => {
                 if let Some(index) = self.index(next) {
@@ -356,7 +367,11 @@ impl Window {
             }
             Order::None => {}
         }
-        while self.slots.front().is_some_and(|slot| slot.state == State::Gone) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| slot.state == State::Gone)
+        {
             self.slots.pop_front();
         }
     }

@@ -4,6 +4,7 @@ mod facts;
 mod keys;
 mod lanes;
 mod restart;
+mod speed;
 mod start;
 mod tail;
 
@@ -27,14 +28,24 @@ use crate::{BoxFuture, Event, Handler, Outcome, Received, events};
 struct OrderPlaced {}
 
 #[derive(Debug, PartialEq, Eq, Event)]
-#[event(type = "payment.card.failed", version = 1, name = "CardFailed", audit = "CARD_FAILED")]
+#[event(
+    type = "payment.card.failed",
+    version = 1,
+    name = "CardFailed",
+    audit = "CARD_FAILED"
+)]
 struct CardFailed {
     #[event(personal)]
     holder: String,
 }
 
 #[derive(Debug, PartialEq, Eq, Event)]
-#[event(type = "order.noted", version = 1, name = "OrderNoted", audit = "ORDER_NOTED")]
+#[event(
+    type = "order.noted",
+    version = 1,
+    name = "OrderNoted",
+    audit = "ORDER_NOTED"
+)]
 struct OrderNoted {
     text: String,
     #[event(personal)]
@@ -119,7 +130,10 @@ impl Script {
     }
 
     fn calls_of(&self, position: u64) -> Vec<Call> {
-        self.calls().into_iter().filter(|call| call.position == position).collect()
+        self.calls()
+            .into_iter()
+            .filter(|call| call.position == position)
+            .collect()
     }
 }
 
@@ -177,7 +191,11 @@ impl Trial {
 
     /// How many events of this type there are.
     fn count(&self, kind: &str) -> usize {
-        self.memory.events().iter().filter(|event| event.envelope.kind == kind).count()
+        self.memory
+            .events()
+            .iter()
+            .filter(|event| event.envelope.kind == kind)
+            .count()
     }
 
     async fn try_start(&self, subscriptions: Vec<Subscription>) -> Result<Running, StartError> {

@@ -7,7 +7,9 @@ async fn a_clean_stop_saves_the_cursor_and_nothing_runs_twice() {
     let mut trial = Trial::new();
     let script = Script::new(|_| done());
     let running = trial.start_one(&script).await;
-    trial.memory.append_all((0..1000).map(|n| (PLACED, ["a", "b"][n % 2])));
+    trial
+        .memory
+        .append_all((0..1000).map(|n| (PLACED, ["a", "b"][n % 2])));
     running.drain().await;
     assert!(trial.memory.commits() <= 3, "nothing is written per event");
     trial.stop().await;
@@ -61,14 +63,35 @@ async fn lanes_are_taken_up_where_they_were() {
         _ => done(),
     });
     let running = trial.start_one(&script).await;
-    trial.memory.append_all([(PLACED, "bad"), (PLACED, "dead"), (PLACED, "good"), (PLACED, "bad"), (PLACED, "dead")]);
+    trial.memory.append_all([
+        (PLACED, "bad"),
+        (PLACED, "dead"),
+        (PLACED, "good"),
+        (PLACED, "bad"),
+        (PLACED, "dead"),
+    ]);
     running.drain().await;
     until(|| script.calls_of(1).len() == 6).await;
-    until(|| trial.memory.lanes_of("mail").iter().any(|lane| lane.attempts == 6)).await;
-    let due = trial.memory.lanes_of("mail").into_iter().find(|lane| lane.attempts == 6).unwrap().due;
+    until(|| {
+        trial
+            .memory
+            .lanes_of("mail")
+            .iter()
+            .any(|lane| lane.attempts == 6)
+    })
+    .await;
+    let due = trial
+        .memory
+        .lanes_of("mail")
+        .into_iter()
+        .find(|lane| lane.attempts == 6)
+        .unwrap()
+        .due;
     trial.kill();
 
-    trial.memory.append_all([(PLACED, "bad"), (PLACED, "dead"), (PLACED, "good")]);
+    trial
+        .memory
+        .append_all([(PLACED, "bad"), (PLACED, "dead"), (PLACED, "good")]);
     let again = Script::new(|_| done());
     let running = trial.start_one(&again).await;
     let status = running.status().remove(0);
@@ -79,10 +102,24 @@ async fn lanes_are_taken_up_where_they_were() {
     until(|| running.status()[0].lanes_retrying == 0).await;
     let clock: &dyn crate::Clock = &*trial.clock;
     assert!(clock.now() >= due);
-    let bad: Vec<_> = again.calls().into_iter().filter(|call| call.key == "bad").collect();
-    assert_eq!(bad.iter().map(|call| call.position).collect::<Vec<_>>(), [1, 4, 7]);
-    assert!(again.calls().iter().all(|call| call.key != "dead"), "a parked key stays parked");
-    for (position, state) in [(2, DeliveryState::Parked), (5, DeliveryState::Waiting), (8, DeliveryState::Waiting)] {
+    let bad: Vec<_> = again
+        .calls()
+        .into_iter()
+        .filter(|call| call.key == "bad")
+        .collect();
+    assert_eq!(
+        bad.iter().map(|call| call.position).collect::<Vec<_>>(),
+        [1, 4, 7]
+    );
+    assert!(
+        again.calls().iter().all(|call| call.key != "dead"),
+        "a parked key stays parked"
+    );
+    for (position, state) in [
+        (2, DeliveryState::Parked),
+        (5, DeliveryState::Waiting),
+        (8, DeliveryState::Waiting),
+    ] {
         assert_eq!(trial.state(&running, position).0, state);
     }
 }
@@ -114,7 +151,11 @@ async fn a_stop_waits_for_what_is_under_way_and_begins_nothing() {
     until(|| script.count() == 1).await;
     let began = Instant::now();
     trial.stop().await;
-    assert!((19..=20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (19..=20).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(script.positions(), [1]);
     drop(running);
     let again = Script::new(|_| done());
@@ -125,17 +166,31 @@ async fn a_stop_waits_for_what_is_under_way_and_begins_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_ever() {
     let mut trial = Trial::new();
-    let script = Script::new(|call| if call.key == "free" { done() } else { Act::Hang });
+    let script = Script::new(|call| {
+        if call.key == "free" {
+            done()
+        } else {
+            Act::Hang
+        }
+    });
     let mut mail = mail(&script);
-    mail.timeout = Duration::from_secs(3600);
+    mail.timeout = Duration::from_hours(1);
     let running = trial.start(vec![mail]).await;
-    trial.memory.append_all([(PLACED, "stuck"), (PLACED, "free")]);
+    trial
+        .memory
+        .append_all([(PLACED, "stuck"), (PLACED, "free")]);
     running.drain().await;
-    trial.memory.append_all([(PLACED, "stuck too"), (PLACED, "free")]);
+    trial
+        .memory
+        .append_all([(PLACED, "stuck too"), (PLACED, "free")]);
     until(|| script.count() == 4).await;
     let began = Instant::now();
     trial.stop().await;
-    assert!((30..=31).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (30..=31).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(trial.memory.cursor("mail"), Some(4));
     let again = Script::new(|_| done());
     trial.start_one(&again).await.drain().await;

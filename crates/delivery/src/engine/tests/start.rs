@@ -17,26 +17,47 @@ async fn error(trial: &Trial, subscriptions: Vec<Subscription>) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_name_is_registered_once() {
     let trial = Trial::new();
-    let twice = vec![named("mail", Filter::All), named("log", Filter::All), named("mail", Filter::All)];
-    assert!(error(&trial, twice).await.starts_with("two subscriptions are registered as \"mail\""));
+    let twice = vec![
+        named("mail", Filter::All),
+        named("log", Filter::All),
+        named("mail", Filter::All),
+    ];
+    assert!(
+        error(&trial, twice)
+            .await
+            .starts_with("two subscriptions are registered as \"mail\"")
+    );
     let mut other = named("post", Filter::All);
     other.alias = Some("mail");
     let former = vec![named("mail", Filter::All), other];
-    assert!(error(&trial, former).await.starts_with("two subscriptions are registered as \"mail\""));
+    assert!(
+        error(&trial, former)
+            .await
+            .starts_with("two subscriptions are registered as \"mail\"")
+    );
     assert_eq!(trial.memory.commits(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stored_name_is_known_or_somebodys_former_name() {
     let mut trial = Trial::new();
-    let script = Script::new(|call| if call.key == "bad" { Act::Say(Outcome::GiveUp("no".to_owned())) } else { done() });
+    let script = Script::new(|call| {
+        if call.key == "bad" {
+            Act::Say(Outcome::GiveUp("no".to_owned()))
+        } else {
+            done()
+        }
+    });
     let running = trial.start(vec![mail(&script)]).await;
     trial.memory.append_all([(PLACED, "a"), (PLACED, "bad")]);
     running.drain().await;
     trial.stop().await;
 
     let told = error(&trial, vec![named("post", Filter::All)]).await;
-    assert!(told.contains("\"mail\" that this program does not register") && told.contains("`alias`"), "{told}");
+    assert!(
+        told.contains("\"mail\" that this program does not register") && told.contains("`alias`"),
+        "{told}"
+    );
     assert_eq!(trial.memory.cursor("post"), None);
 
     let again = Script::new(|_| done());
@@ -45,7 +66,11 @@ async fn a_stored_name_is_known_or_somebodys_former_name() {
     let running = trial.start(vec![post.clone()]).await;
     trial.memory.append_all([(PLACED, "a"), (PLACED, "bad")]);
     running.drain().await;
-    assert_eq!(again.positions(), [4], "the cursor and the lane moved with the name");
+    assert_eq!(
+        again.positions(),
+        [4],
+        "the cursor and the lane moved with the name"
+    );
     assert_eq!(trial.memory.cursor("mail"), None);
     assert_eq!(running.status()[0].lanes_parked, 1);
     trial.stop().await;
@@ -58,11 +83,17 @@ async fn a_stored_name_is_known_or_somebodys_former_name() {
 #[tokio::test(start_paused = true)]
 async fn a_former_name_that_is_still_there_beside_the_new_one_is_refused() {
     let mut trial = Trial::new();
-    trial.start(vec![named("mail", Filter::All), named("post", Filter::All)]).await;
+    trial
+        .start(vec![named("mail", Filter::All), named("post", Filter::All)])
+        .await;
     trial.stop().await;
     let mut post = named("post", Filter::All);
     post.alias = Some("mail");
-    assert!(error(&trial, vec![post]).await.contains("the database has both"));
+    assert!(
+        error(&trial, vec![post])
+            .await
+            .contains("the database has both")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,12 +118,26 @@ async fn a_filter_matches_by_type_name_other_name_or_pattern_or_is_refused() {
         assert_eq!(script.positions(), expected, "{entries:?}");
     }
     let trial = Trial::new();
-    for entry in ["order.place", "orders.*", "*.fail", "", "order", "ORDER_PLACED"] {
+    for entry in [
+        "order.place",
+        "orders.*",
+        "*.fail",
+        "",
+        "order",
+        "ORDER_PLACED",
+    ] {
         let filter = Filter::Matching(vec![PLACED, entry]);
         let told = error(&trial, vec![named("some", filter)]).await;
-        assert!(told.contains(&format!("\"some\" asks for {entry:?}")), "{told}");
+        assert!(
+            told.contains(&format!("\"some\" asks for {entry:?}")),
+            "{told}"
+        );
     }
-    assert!(error(&trial, vec![named("none", Filter::Matching(vec![]))]).await.contains("\"none\" asks for"));
+    assert!(
+        error(&trial, vec![named("none", Filter::Matching(vec![]))])
+            .await
+            .contains("\"none\" asks for")
+    );
     assert_eq!(trial.memory.commits(), 0);
 }
 

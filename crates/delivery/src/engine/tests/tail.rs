@@ -12,15 +12,23 @@ async fn an_event_is_found_without_a_signal() {
     let began = Instant::now();
     trial.memory.append(PLACED, "a");
     until(|| script.count() == 1).await;
-    assert!(began.elapsed() <= Duration::from_millis(202), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() <= Duration::from_millis(202),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_far_behind_reads_for_itself_and_holds_up_nobody() {
     let mut trial = Trial::new();
     let (fast, slow) = (Script::new(|_| done()), Script::new(|_| done()));
-    let subscriptions =
-        |slow: &Arc<Script>| vec![mail(&fast), Subscription::durable("slow", Filter::All, slow.clone())];
+    let subscriptions = |slow: &Arc<Script>| {
+        vec![
+            mail(&fast),
+            Subscription::durable("slow", Filter::All, slow.clone()),
+        ]
+    };
     trial.start(subscriptions(&slow)).await;
     slow.change(|_| Act::After(Duration::from_millis(50), Outcome::Done));
     trial.memory.append_all((0..20_000).map(|_| (PLACED, "a")));
@@ -44,6 +52,21 @@ async fn a_subscription_far_behind_reads_for_itself_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_log_is_read_no_further_than_the_windows_need() {
+    let trial = Trial::new();
+    let script = Script::new(|_| Act::After(Duration::from_millis(900), Outcome::Done));
+    trial.memory.append_all((0..50_000).map(|_| (PLACED, "a")));
+    let before = trial.memory.reads();
+    trial.start_one(&script).await;
+    millis(500).await;
+    // The window and what the tail is ahead of it, in batches; then silence.
+    let reads = trial.memory.reads() - before;
+    assert!((4..=12).contains(&reads), "{reads}");
+    millis(100).await;
+    assert_eq!(trial.memory.reads() - before, reads);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_cannot_be_read_is_read_later() {
     let trial = Trial::new();
     let script = Script::new(|_| done());
@@ -57,12 +80,26 @@ async fn a_log_that_cannot_be_read_is_read_later() {
 #[tokio::test(start_paused = true)]
 async fn a_window_full_of_one_stuck_key_is_left_to_a_lane() {
     let trial = Trial::new();
-    let script = Script::new(|call| if call.position == 1 { Act::Hang } else { done() });
+    let script = Script::new(|call| {
+        if call.position == 1 {
+            Act::Hang
+        } else {
+            done()
+        }
+    });
     let running = trial.start_one(&script).await;
-    trial.memory.append_all((0..10_000).map(|n| (PLACED, if n < 9_999 { "stuck" } else { "free" })));
+    trial
+        .memory
+        .append_all((0..10_000).map(|n| (PLACED, if n < 9_999 { "stuck" } else { "free" })));
     running.drain().await;
     assert_eq!(script.positions(), [1, 10_000]);
-    until(|| running.status()[0].lanes_retrying == 0 || { script.change(|_| done()); false }).await;
+    until(|| {
+        running.status()[0].lanes_retrying == 0 || {
+            script.change(|_| done());
+            false
+        }
+    })
+    .await;
     assert_eq!(script.positions()[2..], (1..10_000).collect::<Vec<_>>());
 }
 

@@ -1,0 +1,116 @@
+//! What goes into the machine and what comes out of it.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ledger::Save;
+use super::verdict::Verdict;
+use crate::Time;
+use crate::envelope::{Key, Stored};
+use crate::subscriber::{Effects, Order, Retry, StoredLane};
+
+/// The two times of a step.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Now {
+    /// Since the engine began; never goes back.
+    pub(in crate::engine) tick: Duration,
+    /// For what is stored. It may jump: a lane is then early or late, nothing worse.
+    pub(in crate::engine) wall: Time,
+}
+
+/// Which types a subscription wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) enum Selection {
+    All,
+    Kinds(HashSet<&'static str>),
+}
+
+impl Selection {
+    pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
+        match self {
+            Self::All => true,
+            Self::Kinds(kinds) => kinds.contains(event.envelope.kind.as_str()),
+        }
+    }
+}
+
+/// What the machine must know of its subscription.
+#[derive(Debug, Clone)]
+pub(in crate::engine) struct Rules {
+    pub(in crate::engine) selection: Selection,
+    pub(in crate::engine) order: Order,
+    pub(in crate::engine) concurrency: usize,
+    pub(in crate::engine) retry: Retry,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(in crate::engine) enum Input {
+    /// The next events of the log, as many as `Machine::wants` said at most.
+    Read(Vec<Arc<Stored>>),
+    /// A delivery ended.
+    Finished {
+        event: Arc<Stored>,
+        verdict: Verdict,
+    },
+    /// The effects of an event, with its row, were committed or not.
+    Committed {
+        event: Arc<Stored>,
+        result: Result<(), String>,
+    },
+    Saved {
+        committed: bool,
+    },
+    /// All events of a lane's key up to `known`; `None` when they could not be read.
+    Backlog {
+        key: Key,
+        read: Option<(Vec<Arc<Stored>>, u64)>,
+    },
+    /// Ends a batch of inputs: what they made possible begins now.
+    Tick,
+    /// Nothing new begins from now on.
+    Stop,
+}
+
+/// What the runner must do. Each is answered by one input, but for nothing.
+#[derive(Debug)]
+pub(in crate::engine) enum Effect {
+    Deliver(Arc<Stored>),
+    /// Commit what the handler left behind together with `row`.
+    Commit {
+        event: Arc<Stored>,
+        effects: Effects,
+        row: StoredLane,
+    },
+    Save(Save),
+    /// Read events of `key` after `after` and up to `upto`.
+    Backlog {
+        key: Key,
+        after: u64,
+        upto: u64,
+    },
+}
+
+/// Where one event is, for one subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// The subscription does not want it.
+    Skipped,
+    /// Handled, or older than the subscription.
+    Done,
+    /// Not begun, under way for the first time, or behind another event of its key.
+    Waiting,
+    Retrying,
+    /// A dead letter.
+    Parked,
+}
+
+/// Under which key an event waits: its own, or where events do not wait for each other one that no other has.
+pub(super) fn key_of(order: Order, event: &Stored) -> Cow<'_, Key> {
+    match order {
+        Order::Key => Cow::Borrowed(&event.envelope.key),
+        Order::None => Cow::Owned(Key::new("event", event.envelope.id)),
+    }
+}

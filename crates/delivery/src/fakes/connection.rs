@@ -1,0 +1,169 @@
+//! One process's way to a database in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+use super::memory::{ADVANCE, CREATE, DROP_LANE, Memory, PUT_LANE, RENAME, State};
+use crate::BoxFuture;
+use crate::commit::{Transaction, Value, Write};
+use crate::envelope::{Key, Stored};
+use crate::fault::Fault;
+use crate::log::{CommitError, Committed, Head, Log};
+use crate::subscriber::{LaneState, StoredLane, StoredSubscription, Subscriptions};
+
+/// One process's way to a [`Memory`].
+pub struct Connection {
+    pub(super) memory: Arc<Memory>,
+    cut: Arc<AtomicBool>,
+}
+
+impl Connection {
+    pub(super) fn to(memory: Arc<Memory>) -> Self {
+        Self {
+            memory,
+            cut: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// The process is gone: nothing it does from now on has an effect or an answer.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    fn read_with<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut State) -> T,
+    ) -> BoxFuture<'static, Result<T, Fault>> {
+        if self.is_cut() {
+            return Box::pin(std::future::pending());
+        }
+        let mut state = self.memory.state();
+        state.reads += 1;
+        if state.read_faults > 0 {
+            state.read_faults -= 1;
+            return Box::pin(std::future::ready(Err(Fault::Internal(
+                "a read failed".to_owned(),
+            ))));
+        }
+        let value = read(&mut state);
+        drop(state);
+        Box::pin(std::future::ready(Ok(value)))
+    }
+}
+
+impl Log for Connection {
+    fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        if self.is_cut() {
+            return Box::pin(std::future::pending());
+        }
+        let fault = self.memory.state().commit_faults.pop_front();
+        let result = fault.map_or_else(|| self.memory.apply(transaction), Err);
+        let (wait, cut) = (self.memory.state().answer_after, self.cut.clone());
+        Box::pin(async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            if cut.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            result
+        })
+    }
+
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        self.read_with(|state| {
+            let from = usize::try_from(after)
+                .unwrap_or(usize::MAX)
+                .min(state.events.len());
+            state.events[from..].iter().take(limit).cloned().collect()
+        })
+    }
+
+    fn head(&self) -> watch::Receiver<Head> {
+        self.memory.head.subscribe()
+    }
+}
+
+impl Subscriptions for Connection {
+    fn load(&self) -> BoxFuture<'_, Result<Vec<StoredSubscription>, Fault>> {
+        self.read_with(|state| {
+            let rows = state
+                .cursors
+                .iter()
+                .map(|(name, position)| StoredSubscription {
+                    name: name.clone(),
+                    position: *position,
+                });
+            rows.collect()
+        })
+    }
+
+    fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, Fault>> {
+        let lanes = self.memory.lanes_of(name);
+        self.read_with(|_| lanes)
+    }
+
+    fn backlog(
+        &self,
+        key: &Key,
+        after: u64,
+        upto: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        let key = key.clone();
+        self.read_with(move |state| {
+            state.backlog_reads += 1;
+            let wanted = state.events.iter().filter(|event| {
+                event.position > after && event.position <= upto && event.envelope.key == key
+            });
+            wanted.take(limit).cloned().collect()
+        })
+    }
+
+    fn create(&self, name: &str, position: u64) -> Write {
+        Write::one(CREATE, vec![name.to_owned().into(), number(position)])
+    }
+
+    fn advance(&self, name: &str, position: u64) -> Write {
+        Write::one(ADVANCE, vec![name.to_owned().into(), number(position)])
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Write {
+        Write::one(RENAME, vec![from.to_owned().into(), to.to_owned().into()])
+    }
+
+    fn put_lane(&self, name: &str, lane: &StoredLane) -> Write {
+        let params = vec![
+            name.to_owned().into(),
+            lane.key.as_str().to_owned().into(),
+            number(lane.done),
+            Value::Int(i64::from(lane.state == LaneState::Parked)),
+            lane.attempts.into(),
+            lane.due.into(),
+            lane.since.into(),
+            lane.event_id.into(),
+            lane.error.clone().into(),
+        ];
+        Write::one(PUT_LANE, params)
+    }
+
+    fn drop_lane(&self, name: &str, key: &Key) -> Write {
+        Write::any(
+            DROP_LANE,
+            vec![name.to_owned().into(), key.as_str().to_owned().into()],
+        )
+    }
+}
+
+fn number(position: u64) -> Value {
+    Value::Int(i64::try_from(position).expect("positions stay far below 2^63"))
+}

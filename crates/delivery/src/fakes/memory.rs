@@ -1,0 +1,317 @@
+//! A database in memory: the log, the cursors and the lanes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Connection, TestIds, TestVault, envelope};
+use crate::chain;
+use crate::clock::{Clock, Time};
+use crate::commit::{Expect, Transaction, Value, Write};
+use crate::envelope::{Context, Key, Stored};
+use crate::event::{Body, Event};
+use crate::log::{Appender, CommitError, Committed, Head, Record};
+use crate::subscriber::{LaneState, StoredLane};
+
+pub(super) const CREATE: &str = "create";
+pub(super) const ADVANCE: &str = "advance";
+pub(super) const RENAME: &str = "rename";
+pub(super) const PUT_LANE: &str = "put lane";
+pub(super) const DROP_LANE: &str = "drop lane";
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) events: Vec<Stored>,
+    pub(super) cursors: BTreeMap<String, u64>,
+    pub(super) lanes: BTreeMap<(String, String), StoredLane>,
+    pub(super) writes: Vec<Write>,
+    pub(super) commits: u64,
+    pub(super) reads: u64,
+    pub(super) backlog_reads: u64,
+    pub(super) commit_faults: VecDeque<CommitError>,
+    pub(super) read_faults: u32,
+    pub(super) answer_after: Duration,
+}
+
+/// A database in memory.
+pub struct Memory {
+    state: Mutex<State>,
+    pub(super) head: watch::Sender<Head>,
+    /// Whether commits signal that the head moved.
+    signals: AtomicBool,
+    pub(super) clock: Arc<dyn Clock>,
+    /// For all engines on it: a restart must not give an identifier again.
+    pub ids: Arc<TestIds>,
+    pub vault: Arc<TestVault>,
+}
+
+impl Memory {
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::default()),
+            head: watch::Sender::new(Head {
+                position: 0,
+                epoch: 1,
+                chain: chain::GENESIS,
+            }),
+            signals: AtomicBool::new(true),
+            clock,
+            ids: Arc::default(),
+            vault: Arc::default(),
+        })
+    }
+
+    /// A way to it, as a process has one.
+    pub fn connect(self: &Arc<Self>) -> Arc<Connection> {
+        Arc::new(Connection::to(self.clone()))
+    }
+
+    /// Appends an event of this type and key, without a body. Returns its position.
+    pub fn append(&self, kind: &str, key: &str) -> u64 {
+        self.append_all([(kind, key)])
+    }
+
+    /// Appends events in one commit. Returns the position of the last.
+    pub fn append_all<'a>(&self, events: impl IntoIterator<Item = (&'a str, &'a str)>) -> u64 {
+        let appender = Appender::new();
+        let now = self.clock.now();
+        let mut position = self.head().position;
+        let records = events.into_iter().map(|(kind, key)| {
+            position += 1;
+            let envelope = envelope(Uuid::from_u128(u128::from(position)), kind, key, now);
+            let body = Body {
+                open: b"{}".to_vec(),
+                personal: None,
+            };
+            appender.record(envelope, body, &Context::default(), None, None)
+        });
+        let records = records.collect();
+        let transaction = Transaction {
+            writes: Vec::new(),
+            records,
+        };
+        self.apply(transaction).expect("an append meets no fault");
+        position
+    }
+
+    /// All events.
+    pub fn events(&self) -> Vec<Stored> {
+        self.state().events.clone()
+    }
+
+    /// The event at a position.
+    pub fn event(&self, position: u64) -> Option<Stored> {
+        let index = usize::try_from(position).ok()?.checked_sub(1)?;
+        self.state().events.get(index).cloned()
+    }
+
+    /// All events of a type, decoded. Sealed fields are not opened.
+    pub fn events_of<E: Event>(&self) -> Vec<E> {
+        let state = self.state();
+        let of_type = state
+            .events
+            .iter()
+            .filter(|event| event.envelope.kind == E::META.kind);
+        let decoded = of_type.filter_map(|event| {
+            let body = Body {
+                open: event.body.clone(),
+                personal: None,
+            };
+            E::decode(&body).ok()
+        });
+        decoded.collect()
+    }
+
+    /// The stored cursor of a subscription.
+    pub fn cursor(&self, subscription: &str) -> Option<u64> {
+        self.state().cursors.get(subscription).copied()
+    }
+
+    /// The stored lanes of a subscription.
+    pub fn lanes_of(&self, subscription: &str) -> Vec<StoredLane> {
+        let state = self.state();
+        let own = state
+            .lanes
+            .iter()
+            .filter(|((name, _), _)| name == subscription);
+        own.map(|(_, lane)| lane.clone()).collect()
+    }
+
+    /// All writes that are not the engine's own, in order.
+    pub fn writes(&self) -> Vec<Write> {
+        self.state().writes.clone()
+    }
+
+    /// How many commits there were.
+    pub fn commits(&self) -> u64 {
+        self.state().commits
+    }
+
+    /// How often anything was read.
+    pub fn reads(&self) -> u64 {
+        self.state().reads
+    }
+
+    /// How often a lane's backlog was read.
+    pub fn backlog_reads(&self) -> u64 {
+        self.state().backlog_reads
+    }
+
+    /// The next commits of any connection fail so, one each.
+    pub fn fail_commits(&self, errors: impl IntoIterator<Item = CommitError>) {
+        self.state().commit_faults.extend(errors);
+    }
+
+    /// So many of the next reads fail.
+    pub fn fail_reads(&self, count: u32) {
+        self.state().read_faults = count;
+    }
+
+    /// Commits answer this much after they are applied.
+    pub fn answer_after(&self, wait: Duration) {
+        self.state().answer_after = wait;
+    }
+
+    /// From now on commits move the head without telling.
+    pub fn lose_signals(&self) {
+        self.signals.store(false, Ordering::Relaxed);
+    }
+
+    fn head(&self) -> Head {
+        let state = self.state();
+        let last = state.events.last();
+        Head {
+            position: last.map_or(0, |event| event.position),
+            epoch: 1,
+            chain: last.map_or(chain::GENESIS, |event| event.chain),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn apply(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        let mut state = self.state();
+        let before = (state.cursors.clone(), state.lanes.clone());
+        for (index, write) in transaction.writes.iter().enumerate() {
+            let rows = state.execute(write);
+            if rows.is_some_and(|rows| {
+                write.expect != Expect::Any && write.expect != Expect::Rows(rows)
+            }) {
+                (state.cursors, state.lanes) = before;
+                return Err(CommitError::Missed(index));
+            }
+        }
+        let own = transaction
+            .writes
+            .into_iter()
+            .filter(|write| !is_engines(write));
+        state.writes.extend(own);
+        let first_position = state.events.len() as u64 + u64::from(!transaction.records.is_empty());
+        let now = self.clock.now();
+        for record in transaction.records {
+            state.append(record, now);
+        }
+        state.commits += 1;
+        drop(state);
+        let head = self.head();
+        self.head.send_if_modified(|known| {
+            *known = head;
+            self.signals.load(Ordering::Relaxed)
+        });
+        Ok(Committed { first_position })
+    }
+}
+
+fn is_engines(write: &Write) -> bool {
+    [CREATE, ADVANCE, RENAME, PUT_LANE, DROP_LANE].contains(&write.sql)
+}
+
+impl State {
+    /// How many rows a write of the engine's touches.
+    fn execute(&mut self, write: &Write) -> Option<u64> {
+        let text = |index: usize| match write.params.get(index) {
+            Some(Value::Text(text)) => text.to_string(),
+            other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
+        };
+        let number = |index: usize| match write.params.get(index) {
+            Some(Value::Int(number)) => *number,
+            other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
+        };
+        let position =
+            |index: usize| u64::try_from(number(index)).expect("a position is not negative");
+        let touched = match write.sql {
+            CREATE => self.cursors.insert(text(0), position(1)).is_none(),
+            ADVANCE => match self.cursors.get_mut(&text(0)) {
+                Some(cursor) if *cursor <= position(1) => {
+                    *cursor = position(1);
+                    true
+                }
+                _ => false,
+            },
+            RENAME => match self.cursors.remove(&text(0)) {
+                Some(cursor) => {
+                    self.cursors.insert(text(1), cursor);
+                    let lanes =
+                        std::mem::take(&mut self.lanes)
+                            .into_iter()
+                            .map(|((name, key), lane)| {
+                                ((if name == text(0) { text(1) } else { name }, key), lane)
+                            });
+                    self.lanes = lanes.collect();
+                    true
+                }
+                None => false,
+            },
+            PUT_LANE => {
+                let time = |index| Time::from_microsecond(number(index)).expect("a stored time");
+                let lane = StoredLane {
+                    key: Key::stored(text(1)),
+                    done: position(2),
+                    state: if number(3) == 0 {
+                        LaneState::Retrying
+                    } else {
+                        LaneState::Parked
+                    },
+                    attempts: u32::try_from(number(4)).expect("attempts are few"),
+                    due: time(5),
+                    since: time(6),
+                    event_id: match &write.params[7] {
+                        Value::Id(id) => *id,
+                        other => panic!("an event's id is {other:?}"),
+                    },
+                    error: text(8),
+                };
+                self.lanes.insert((text(0), text(1)), lane);
+                true
+            }
+            DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
+            _ => return None,
+        };
+        Some(u64::from(touched))
+    }
+
+    fn append(&mut self, record: Record, now: Time) {
+        let (envelope, context, body, personal, digest) = record.into_parts();
+        let position = self.events.len() as u64 + 1;
+        let previous = self
+            .events
+            .last()
+            .map_or(chain::GENESIS, |event| event.chain);
+        self.events.push(Stored {
+            position,
+            epoch: 1,
+            recorded_at: now,
+            envelope,
+            context,
+            body,
+            personal,
+            chain: chain::link(&previous, position, 1, now.as_microsecond(), &digest),
+        });
+    }
+}
