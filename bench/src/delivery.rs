@@ -13,7 +13,8 @@ use quivive_delivery::seal::Vault as _;
 use quivive_delivery::subscriber::{Filter, Handler, Subscription};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
-    Actor, Body, BoxFuture, Clock, Context, Envelope, Event as _, Key, Outcome, Priority, Received, Transaction,
+    Actor, Body, BoxFuture, Clock, Context, Envelope, Event as _, Key, Outcome, Priority, Received,
+    Transaction,
 };
 use quivive_domain::{FamilyId, SessionId, TokenId, UserId};
 
@@ -95,9 +96,17 @@ async fn record(bed: &Bed, i: u64) -> quivive_delivery::log::Record {
     };
     let context = Context {
         ip: Some("203.0.113.7".to_owned()),
-        agent: Some("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned()),
+        agent: Some(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned(),
+        ),
     };
-    Appender::new().record(envelope, event.encode().unwrap(), &context, Some(key.as_ref()), Some(key.as_ref()))
+    Appender::new().record(
+        envelope,
+        event.encode().unwrap(),
+        &context,
+        Some(key.as_ref()),
+        Some(key.as_ref()),
+    )
 }
 
 /// Events a second, read from the log and decoded, by nothing but a loop.
@@ -150,7 +159,13 @@ impl Handler for Count {
     }
 }
 
-async fn start(bed: &Bed, name: &'static str, tasks: &Tasks, handler: Arc<Count>, begin: quivive_delivery::subscriber::Begin) -> Running {
+async fn start(
+    bed: &Bed,
+    name: &'static str,
+    tasks: &Tasks,
+    handler: Arc<Count>,
+    begin: quivive_delivery::subscriber::Begin,
+) -> Running {
     let workflows = switchboard::workflows().unwrap();
     let parts = Parts {
         log: Arc::new(bed.database.clone()),
@@ -168,14 +183,24 @@ async fn start(bed: &Bed, name: &'static str, tasks: &Tasks, handler: Arc<Count>
         alias: (name != "first").then_some("first"),
         ..Subscription::durable(name, Filter::All, handler)
     };
-    Engine::new(parts, vec![subscription]).start().await.unwrap()
+    Engine::new(parts, vec![subscription])
+        .start()
+        .await
+        .unwrap()
 }
 
 /// Events a second through one durable subscriber.
 async fn drain(bed: &Bed) -> f64 {
     let (tasks, count) = (Tasks::new(), Count::new(bed));
     let began = Instant::now();
-    let running = start(bed, "first", &tasks, Arc::clone(&count), quivive_delivery::subscriber::Begin::Start).await;
+    let running = start(
+        bed,
+        "first",
+        &tasks,
+        Arc::clone(&count),
+        quivive_delivery::subscriber::Begin::Start,
+    )
+    .await;
     running.drain().await;
     let rate = EVENTS as f64 / began.elapsed().as_secs_f64();
     assert_eq!(count.seen.load(Ordering::Relaxed), EVENTS);
@@ -183,12 +208,21 @@ async fn drain(bed: &Bed) -> f64 {
     rate
 }
 
-/// From an event's commit to its handler, at half of the highest rate of commits of ten.
+/// From an event's commit to its handler, at half of the rate at which events are appended and handled at once.
 async fn latency(bed: &Bed) -> Measure {
     let (tasks, count) = (Tasks::new(), Count::new(bed));
-    let running = start(bed, "second", &tasks, Arc::clone(&count), quivive_delivery::subscriber::Begin::Head).await;
-    let highest = append(bed, 50_000).await;
+    let running = start(
+        bed,
+        "second",
+        &tasks,
+        Arc::clone(&count),
+        quivive_delivery::subscriber::Begin::Head,
+    )
+    .await;
+    let began = Instant::now();
+    append(bed, 50_000).await;
     running.drain().await;
+    let highest = 50_000.0 / began.elapsed().as_secs_f64();
     count.late.lock().unwrap().clear();
     let pause = Duration::from_secs_f64(10.0 / (highest / 2.0));
     let began = Instant::now();
@@ -211,7 +245,12 @@ async fn latency(bed: &Bed) -> Measure {
     let mut late = count.late.lock().unwrap().clone();
     late.sort_unstable();
     let at = |share: f64| late[((late.len() - 1) as f64 * share) as usize] as f64 / 1e3;
-    eprintln!("delivery latency at {:.0} events/s: p50 {:.2} ms, p99 {:.2} ms", highest / 2.0, at(0.5), at(0.99));
+    eprintln!(
+        "delivery latency at {:.0} events/s: p50 {:.2} ms, p99 {:.2} ms",
+        highest / 2.0,
+        at(0.5),
+        at(0.99)
+    );
     Measure {
         name: "delivery-latency",
         value: at(0.99),

@@ -19,7 +19,12 @@ pub(crate) fn argon2id(threads: usize, time: Duration) -> f64 {
                 let began = Instant::now();
                 while began.elapsed() < time {
                     argon2
-                        .hash_password_into_with_memory(b"a passphrase of some length", b"sixteen bytes of", &mut out, &mut blocks)
+                        .hash_password_into_with_memory(
+                            b"a passphrase of some length",
+                            b"sixteen bytes of",
+                            &mut out,
+                            &mut blocks,
+                        )
                         .expect("it hashes");
                     count += 1;
                 }
@@ -27,7 +32,10 @@ pub(crate) fn argon2id(threads: usize, time: Duration) -> f64 {
             })
         })
         .collect();
-    handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+    handles
+        .into_iter()
+        .map(|handle| handle.join().unwrap())
+        .sum()
 }
 
 /// One bare commit to be done by the writer.
@@ -84,9 +92,16 @@ fn group_commits(path: &std::path::Path, jobs: &mpsc::Receiver<Job>) {
         )
         .unwrap();
     for session in 0..256_i64 {
-        connection.execute("INSERT INTO session VALUES (?1, 0, NULL)", [session]).unwrap();
+        connection
+            .execute("INSERT INTO session VALUES (?1, 0, NULL)", [session])
+            .unwrap();
         let first = 1_000_000 * (session + 1);
-        connection.execute("INSERT INTO token VALUES (?1, zeroblob(32), zeroblob(16), ?2, NULL, NULL, 0)", [first, session]).unwrap();
+        connection
+            .execute(
+                "INSERT INTO token VALUES (?1, zeroblob(32), zeroblob(16), ?2, NULL, NULL, 0)",
+                [first, session],
+            )
+            .unwrap();
     }
     let mut group = Vec::with_capacity(256);
     while let Ok(first) = jobs.recv() {
@@ -98,14 +113,22 @@ fn group_commits(path: &std::path::Path, jobs: &mpsc::Receiver<Job>) {
                 .prepare_cached("SELECT t.hash, t.used, s.ended FROM token t JOIN session s ON s.id = t.session WHERE t.id = ?1")
                 .unwrap();
             let _: Vec<u8> = statement.query_row([job.token], |row| row.get(0)).unwrap();
-            let mut statement = transaction.prepare_cached("UPDATE session SET seen = ?2 WHERE id = ?1 AND ended IS NULL").unwrap();
+            let mut statement = transaction
+                .prepare_cached("UPDATE session SET seen = ?2 WHERE id = ?1 AND ended IS NULL")
+                .unwrap();
             assert_eq!(statement.execute([job.session, job.token]).unwrap(), 1);
             let mut statement = transaction
-                .prepare_cached("UPDATE token SET used = ?2, successor = ?3 WHERE id = ?1 AND used IS NULL")
+                .prepare_cached(
+                    "UPDATE token SET used = ?2, successor = ?3 WHERE id = ?1 AND used IS NULL",
+                )
                 .unwrap();
             assert_eq!(statement.execute([job.token, 1, job.token + 1]).unwrap(), 1);
-            let mut statement = transaction.prepare_cached("INSERT INTO token VALUES (?1, ?2, ?3, ?4, NULL, NULL, 0)").unwrap();
-            statement.execute(params![job.token + 1, [7_u8; 32], [7_u8; 16], job.session]).unwrap();
+            let mut statement = transaction
+                .prepare_cached("INSERT INTO token VALUES (?1, ?2, ?3, ?4, NULL, NULL, 0)")
+                .unwrap();
+            statement
+                .execute(params![job.token + 1, [7_u8; 32], [7_u8; 16], job.session])
+                .unwrap();
         }
         transaction.commit().unwrap();
         for job in group.drain(..) {

@@ -13,7 +13,11 @@ use crate::{LOAD, Measure, cores, limits};
 const LOADS: [(&str, usize); 3] = [("login-1", 1), ("login-16", 16), ("login-64", 64)];
 
 pub(crate) async fn measure(binary: &Path, settle: bool) -> Vec<Measure> {
-    let mut server = Server::start(binary, Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn")).await;
+    let mut server = Server::start(
+        binary,
+        Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn"),
+    )
+    .await;
     let idle = {
         tokio::time::sleep(Duration::from_secs(1)).await;
         server.resident_kib()
@@ -28,7 +32,12 @@ pub(crate) async fn measure(binary: &Path, settle: bool) -> Vec<Measure> {
         let (rate, resident) = logins(&server, connections).await;
         let after = tokio::task::block_in_place(|| limits::argon2id(threads, LOAD / 2));
         peak = peak.max(resident);
-        measures.push(Measure::rate(name, rate, "logins/s", f64::midpoint(before, after)));
+        measures.push(Measure::rate(
+            name,
+            rate,
+            "logins/s",
+            f64::midpoint(before, after),
+        ));
     }
     let allowed = idle + (cores() as u64 * 19 + 10) * 1024;
     measures.push(Measure {
@@ -57,11 +66,22 @@ pub(crate) async fn measure(binary: &Path, settle: bool) -> Vec<Measure> {
 pub(crate) async fn prepare(server: &Server, accounts: usize) {
     for i in 0..accounts {
         let body = json!({"email": email(i), "password": PASSWORD});
-        server.api("POST", "/users", Some(body), None).await.expect(202);
+        server
+            .api("POST", "/users", Some(body), None)
+            .await
+            .expect(202);
     }
     for i in 0..accounts {
         let token = server.token(&email(i), "verify_email").await;
-        server.api("POST", "/email-verifications", Some(json!({"token": token})), None).await.expect(200);
+        server
+            .api(
+                "POST",
+                "/email-verifications",
+                Some(json!({"token": token})),
+                None,
+            )
+            .await
+            .expect(200);
     }
 }
 

@@ -69,13 +69,20 @@ const NAMES: [(&str, &str); 12] = [
 ];
 
 #[tokio::main]
-async fn main() {
-    let (flags, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+async fn main() -> std::process::ExitCode {
+    let (flags, wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|a| a.starts_with("--"));
     let json = flags.iter().any(|flag| flag == "--json");
-    if let Some(unknown) = wanted.iter().find(|name| !NAMES.iter().any(|(n, _)| n == name)) {
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !NAMES.iter().any(|(n, _)| n == name))
+    {
         let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-        println!("there is no measure {unknown}; there are: {}", known.join(", "));
-        std::process::exit(2);
+        println!(
+            "there is no measure {unknown}; there are: {}",
+            known.join(", ")
+        );
+        return std::process::ExitCode::from(2);
     }
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
     let group = |group: &str| NAMES.iter().any(|(name, g)| *g == group && asked(name));
@@ -99,6 +106,7 @@ async fn main() {
     for measure in measures.iter().filter(|m| asked(m.name)) {
         show(measure, json);
     }
+    std::process::ExitCode::SUCCESS
 }
 
 fn show(measure: &Measure, json: bool) {
@@ -121,7 +129,11 @@ fn show(measure: &Measure, json: bool) {
 fn built() -> PathBuf {
     let here = std::env::current_exe().expect("this program has a path");
     let binary = here.with_file_name("quivive");
-    assert!(binary.exists(), "build it first: cargo build --release ({} is missing)", binary.display());
+    assert!(
+        binary.exists(),
+        "build it first: cargo build --release ({} is missing)",
+        binary.display()
+    );
     binary
 }
 

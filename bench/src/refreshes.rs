@@ -13,7 +13,11 @@ use crate::{LOAD, Measure, limits, logins};
 const CONNECTIONS: usize = 64;
 
 pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
-    let mut server = Server::start(binary, Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn")).await;
+    let mut server = Server::start(
+        binary,
+        Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn"),
+    )
+    .await;
     logins::prepare(&server, CONNECTIONS).await;
     let mut tokens = Vec::new();
     for i in 0..CONNECTIONS {
@@ -31,7 +35,12 @@ pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
     let rate = total as f64 / began.elapsed().as_secs_f64();
     let after = limits::four_statements(CONNECTIONS, LOAD / 2).await;
     server.stop().await;
-    vec![Measure::rate("refresh", rate, "refreshes/s", f64::midpoint(before, after))]
+    vec![Measure::rate(
+        "refresh",
+        rate,
+        "refreshes/s",
+        f64::midpoint(before, after),
+    )]
 }
 
 async fn chain(mut client: Client, mut token: String, began: Instant) -> u64 {
@@ -45,7 +54,10 @@ async fn chain(mut client: Client, mut token: String, began: Instant) -> u64 {
         };
         let reply = client.call(&call).await.unwrap().expect(200);
         let answer: Value = reply.json();
-        token = answer["refresh_token"].as_str().unwrap().to_owned();
+        answer["refresh_token"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut token);
         count += 1;
     }
     count

@@ -34,7 +34,8 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn make(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("quivive-bench-{name}-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("quivive-bench-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -66,7 +67,12 @@ pub(crate) async fn measure() -> Vec<Measure> {
     let without = commits(&bed, false).await;
     let with = commits(&bed, true).await;
     let again = commits(&bed, false).await;
-    vec![Measure::rate("commit-with-events", with, "commits/s", f64::midpoint(without, again))]
+    vec![Measure::rate(
+        "commit-with-events",
+        with,
+        "commits/s",
+        f64::midpoint(without, again),
+    )]
 }
 
 /// Commits a second, with so many committers each waiting for its own.
@@ -104,7 +110,7 @@ async fn commits(bed: &Arc<Bed>, with_events: bool) -> f64 {
 
 async fn open(bed: &Bed, user: UserId) -> (Session, TokenId) {
     let now = bed.clock.now();
-    let year = std::time::Duration::from_secs(365 * 24 * 3600);
+    let year = std::time::Duration::from_hours(8760);
     let session = Session {
         id: SessionId(bed.ids.next()),
         account: user,
@@ -120,7 +126,8 @@ async fn open(bed: &Bed, user: UserId) -> (Session, TokenId) {
     let transaction = Transaction {
         writes: vec![
             bed.database.insert_session(&session, u32::MAX),
-            bed.database.insert_refresh_token(&leaf(&session, token), now),
+            bed.database
+                .insert_refresh_token(&leaf(&session, token), now),
         ],
         records: Vec::new(),
     };
@@ -160,7 +167,9 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
     let workflow_id = bed.ids.next();
     let context = Context {
         ip: Some("203.0.113.7".to_owned()),
-        agent: Some("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned()),
+        agent: Some(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned(),
+        ),
     };
     let record = |id, cause, body, meta: quivive_delivery::EventMeta| {
         let envelope = Envelope {
@@ -192,13 +201,18 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
         kind: Attempted::META.kind.to_owned(),
         attempted_id,
         after: bed.database.head().borrow().position,
-        deadline: now + std::time::Duration::from_secs(60),
+        deadline: now + std::time::Duration::from_mins(1),
         waiting: false,
         node: workflow_id,
     };
     let attempt = bed.database.commit(Transaction {
         writes: vec![bed.database.open(&open)],
-        records: vec![record(attempted_id, None, attempted.encode().unwrap(), Attempted::META)],
+        records: vec![record(
+            attempted_id,
+            None,
+            attempted.encode().unwrap(),
+            Attempted::META,
+        )],
     });
     let outcome_id = bed.ids.next();
     let succeeded = Succeeded {
@@ -224,8 +238,18 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
     let outcome = bed.database.commit(Transaction {
         writes: all,
         records: vec![
-            record(outcome_id, Some(attempted_id), succeeded.encode().unwrap(), Succeeded::META),
-            record(bed.ids.next(), Some(outcome_id), issued.encode().unwrap(), TokenIssued::META),
+            record(
+                outcome_id,
+                Some(attempted_id),
+                succeeded.encode().unwrap(),
+                Succeeded::META,
+            ),
+            record(
+                bed.ids.next(),
+                Some(outcome_id),
+                issued.encode().unwrap(),
+                TokenIssued::META,
+            ),
         ],
     });
     outcome.await.unwrap();

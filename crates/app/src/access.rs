@@ -197,7 +197,7 @@ mod tests {
         }
         let (scene, access, tokens) = signed_in().await;
         assert!(access.authenticate("nonsense").await.unwrap().is_none());
-        scene.world.pass(Duration::from_secs(15 * 60));
+        scene.world.pass(Duration::from_mins(15));
         assert!(caller(&access, &tokens).await.is_none(), "its time is over");
     }
 
@@ -224,7 +224,7 @@ mod tests {
             scene.world.change(|s| {
                 s.sessions
                     .values_mut()
-                    .for_each(|session| session.ended_at = Some(now))
+                    .for_each(|session| session.ended_at = Some(now));
             });
         };
         let (scene, access, tokens) = signed_in().await;

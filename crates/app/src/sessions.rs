@@ -114,7 +114,7 @@ pub async fn first_tokens(
         user_version: account.token_version,
         global_version: global.current,
     };
-    issue(commit, cx, account, session, refresh, leaf)
+    issue(commit, cx, account, session, &refresh, &leaf)
 }
 
 /// Where a token stands in its family, and the versions it carries.
@@ -130,8 +130,8 @@ fn issue(
     cx: &Cx,
     account: &Account,
     session: &Session,
-    refresh: Presented,
-    leaf: Leaf,
+    refresh: &Presented,
+    leaf: &Leaf,
 ) -> Result<Tokens, Fault> {
     let expires_at = (cx.now() + cx.settings.lifetimes.refresh_token).min(session.expires_at);
     commit.write(cx.sessions.insert_refresh_token(
@@ -156,7 +156,7 @@ fn issue(
         client_id: None,
         expires_at,
     });
-    answer(cx, account, session, &refresh, &leaf)
+    answer(cx, account, session, refresh, leaf)
 }
 
 /// Signs an access token beside a refresh token. Writes nothing.
@@ -227,7 +227,7 @@ pub fn rotate(
     };
     let next = successor(cx, key, presented, id)
         .ok_or_else(|| Fault::Internal("the current key is missing".to_owned()))?;
-    let tokens = issue(commit, cx, &token.account, session, next, leaf)?;
+    let tokens = issue(commit, cx, &token.account, session, &next, &leaf)?;
     Ok((id, tokens))
 }
 

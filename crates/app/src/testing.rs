@@ -12,6 +12,11 @@
 
 mod machine;
 mod ports;
+#[expect(
+    clippy::return_self_not_must_use,
+    clippy::needless_pass_by_value,
+    reason = "a chain of expectations ends wherever a test ends, and reads like a sentence"
+)]
 mod scene;
 
 use std::collections::{BTreeMap, HashSet};

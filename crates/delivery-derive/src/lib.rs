@@ -15,7 +15,7 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// A fieldless enum becomes `Codes`: each variant its name in snake_case.
+/// A fieldless enum becomes `Codes`: each variant its name in `snake_case`.
 #[proc_macro_derive(Reason)]
 pub fn derive_reason(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

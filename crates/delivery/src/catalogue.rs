@@ -117,7 +117,8 @@ fn describe<E: Event>(codes: &[&'static str]) -> (Vec<Field>, serde_json::Value)
     let mut generator = SchemaSettings::draft2020_12()
         .with(|s| s.inline_subschemas = true)
         .into_generator();
-    let (mut fields, mut properties, mut required) = (Vec::new(), serde_json::Map::new(), Vec::new());
+    let (mut fields, mut properties, mut required) =
+        (Vec::new(), serde_json::Map::new(), Vec::new());
     for field in E::fields(&mut generator) {
         let mut schema = field.schema.to_value();
         let kind = kind_of(&schema);

@@ -32,12 +32,29 @@ pub fn digest(
     part(&envelope.time.as_microsecond().to_be_bytes());
     part(envelope.workflow_id.as_bytes());
     part(envelope.correlation_id.as_bytes());
-    part(envelope.causation_id.as_ref().map_or(&[], |id| id.as_bytes()));
+    part(
+        envelope
+            .causation_id
+            .as_ref()
+            .map_or(&[], |id| id.as_bytes()),
+    );
     part(envelope.subject.as_deref().unwrap_or_default().as_bytes());
     part(envelope.actor.kind.as_bytes());
     part(envelope.actor.id.as_ref().map_or(&[], |id| id.as_bytes()));
-    part(envelope.request_id.as_deref().unwrap_or_default().as_bytes());
-    part(envelope.traceparent.as_deref().unwrap_or_default().as_bytes());
+    part(
+        envelope
+            .request_id
+            .as_deref()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
+    part(
+        envelope
+            .traceparent
+            .as_deref()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     part(body);
     for sealed in [context, personal] {
         part(sealed.map_or(&[], |s| s.key.as_bytes()));

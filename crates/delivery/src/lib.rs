@@ -10,7 +10,10 @@
 //!
 //! **Not guaranteed.** Order between different keys; exactly-once effects outside the database.
 
-#[allow(unused_extern_crates, reason = "derived code names this crate by its outer name")]
+#[allow(
+    unused_extern_crates,
+    reason = "derived code names this crate by its outer name"
+)]
 extern crate self as quivive_delivery;
 
 pub mod catalogue;

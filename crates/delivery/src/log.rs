@@ -8,7 +8,7 @@ use crate::envelope::{Context, Envelope, Stored};
 use crate::event::Body;
 use crate::fault::Fault;
 use crate::seal::{SealKey, Sealed};
-use crate::{chain, BoxFuture};
+use crate::{BoxFuture, chain};
 
 /// How far the log reaches. `position` is the last one given; 0 when the log is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,10 @@ pub enum CommitError {
 pub trait Log: Send + Sync {
     /// Submits a commit **when called**; the future answers when it is durable. Commits submitted by one task are applied
     /// in the order of their submission.
-    fn commit(&self, transaction: Transaction)
-    -> BoxFuture<'static, Result<Committed, CommitError>>;
+    fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>>;
 
     /// Events after `after`, oldest first, at most `limit`. Gap-free: what it skips does not exist.
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>>;
@@ -91,6 +93,7 @@ impl Appender {
     }
 
     /// Seals the context under `actor_key`, the personal fields under `subject_key`, and digests the whole.
+    #[expect(clippy::unused_self, reason = "having one is the right to call it")]
     pub fn record(
         &self,
         envelope: Envelope,
@@ -105,9 +108,9 @@ impl Appender {
             bytes: key.seal(&bound_to, plain),
         };
         let context = match actor_key {
-            Some(key) if *context != Context::default() => {
-                serde_json::to_vec(context).ok().map(|json| seal(key, &json))
-            }
+            Some(key) if *context != Context::default() => serde_json::to_vec(context)
+                .ok()
+                .map(|json| seal(key, &json)),
             _ => None,
         };
         // Without a key personal fields are dropped rather than written in clear.

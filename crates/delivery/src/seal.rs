@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::fault::Fault;
 use crate::BoxFuture;
+use crate::fault::Fault;
 
 /// Bytes sealed under the key of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]

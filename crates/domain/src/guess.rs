@@ -23,9 +23,9 @@ impl Default for GuessPolicy {
     fn default() -> Self {
         Self {
             limit: 5,
-            window: Duration::from_secs(15 * 60),
-            first_lock: Duration::from_secs(15 * 60),
-            next_locks: Duration::from_secs(60 * 60),
+            window: Duration::from_mins(15),
+            first_lock: Duration::from_mins(15),
+            next_locks: Duration::from_hours(1),
             hard_limit: 100,
         }
     }

@@ -38,8 +38,8 @@ impl Purpose {
     /// How long a token of this purpose serves by default.
     pub fn default_lifetime(self) -> Duration {
         match self {
-            Self::VerifyEmail => Duration::from_secs(24 * 3600),
-            Self::ResetPassword => Duration::from_secs(15 * 60),
+            Self::VerifyEmail => Duration::from_hours(24),
+            Self::ResetPassword => Duration::from_mins(15),
         }
     }
 }

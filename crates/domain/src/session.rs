@@ -30,14 +30,14 @@ impl Default for Lifetimes {
     fn default() -> Self {
         let days = |n: u64| Duration::from_secs(n * 24 * 3600);
         Self {
-            access_token: Duration::from_secs(15 * 60),
+            access_token: Duration::from_mins(15),
             refresh_token: days(30),
             session_idle: days(14),
             session_absolute: days(30),
             max_sessions: 10,
             honest_retry: Duration::from_secs(10),
-            email_verification: Duration::from_secs(24 * 3600),
-            password_reset: Duration::from_secs(15 * 60),
+            email_verification: Duration::from_hours(24),
+            password_reset: Duration::from_mins(15),
             letters_an_hour: 3,
         }
     }

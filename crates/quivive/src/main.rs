@@ -4,6 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
+// Measured against glibc's on Debian 12: 100 logins and 3,600 refreshes, then 30 s of quiet, leave 46 MB resident against
+// 44 MB, at the same processor time a request. Kept because it behaves alike on every system, musl included.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

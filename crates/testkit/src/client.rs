@@ -34,6 +34,10 @@ impl Reply {
 
     /// Goes on only with this status.
     #[track_caller]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "often called for the check alone"
+    )]
     pub fn expect(self, status: u16) -> Self {
         let body = String::from_utf8_lossy(&self.body).into_owned();
         assert_eq!(self.status, status, "{body}");
@@ -61,7 +65,7 @@ pub struct Client {
 }
 
 /// Longer than any answer may take; a test that hangs says where.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
@@ -79,7 +83,13 @@ impl Client {
     }
 
     /// A JSON call under `/api/v1`.
-    pub async fn api(&mut self, method: &str, path: &str, body: Option<Value>, token: Option<&str>) -> std::io::Result<Reply> {
+    pub async fn api(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        token: Option<&str>,
+    ) -> std::io::Result<Reply> {
         let path = format!("/api/v1{path}");
         let body = body.map(|body| body.to_string().into_bytes());
         let call = Call {
@@ -135,10 +145,18 @@ impl Client {
         let mut out = Vec::with_capacity(512 + call.body.as_ref().map_or(0, Vec::len));
         let Call { method, path, .. } = call;
         let _ = write!(out, "{method} {path} HTTP/1.1\r\n");
-        if !call.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        if !call
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
             let _ = write!(out, "Host: {}\r\n", self.address);
         }
-        let _ = write!(out, "User-Agent: {}\r\nAccept: application/json\r\n", self.agent);
+        let _ = write!(
+            out,
+            "User-Agent: {}\r\nAccept: application/json\r\n",
+            self.agent
+        );
         if let Some(token) = call.token {
             let _ = write!(out, "Authorization: Bearer {token}\r\n");
         }
@@ -146,7 +164,11 @@ impl Client {
             let _ = write!(out, "{name}: {value}\r\n");
         }
         if let Some(body) = &call.body {
-            if !call.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            if !call
+                .headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            {
                 out.extend_from_slice(b"Content-Type: application/json\r\n");
             }
             let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
@@ -158,7 +180,11 @@ impl Client {
     }
 }
 
-async fn read_reply(stream: &mut TcpStream, buffer: &mut Vec<u8>, head_only: bool) -> std::io::Result<Reply> {
+async fn read_reply(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    head_only: bool,
+) -> std::io::Result<Reply> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             break end;
@@ -167,20 +193,30 @@ async fn read_reply(stream: &mut TcpStream, buffer: &mut Vec<u8>, head_only: boo
     };
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|s| s.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|s| s.parse().ok());
     let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let find = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+    let find = |name: &str| {
+        headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.clone())
+    };
     let start = end + 4;
     let body = if head_only || status == 204 {
         Vec::new()
     } else if find("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
         read_chunks(stream, buffer, start).await?
     } else {
-        let length: usize = find("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+        let length: usize = find("content-length")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
         while buffer.len() < start + length {
             fill(stream, buffer).await?;
         }
@@ -193,7 +229,11 @@ async fn read_reply(stream: &mut TcpStream, buffer: &mut Vec<u8>, head_only: boo
     })
 }
 
-async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>, mut at: usize) -> std::io::Result<Vec<u8>> {
+async fn read_chunks(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    mut at: usize,
+) -> std::io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let line = loop {
@@ -203,7 +243,8 @@ async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>, mut at: usize
             fill(stream, buffer).await?;
         };
         let size = String::from_utf8_lossy(&buffer[at..line]).into_owned();
-        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| std::io::ErrorKind::InvalidData)?;
+        let size =
+            usize::from_str_radix(size.trim(), 16).map_err(|_| std::io::ErrorKind::InvalidData)?;
         let start = line + 2;
         while buffer.len() < start + size + 2 {
             fill(stream, buffer).await?;

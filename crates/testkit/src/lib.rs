@@ -6,7 +6,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::print_stdout,
     clippy::cast_precision_loss,
     clippy::cast_possible_wrap,
     reason = "a test that cannot go on says so by panicking, and a proof prints its figures"

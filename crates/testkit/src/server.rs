@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
-use crate::client::{Call, Client, Reply};
 use crate::PASSWORD;
+use crate::client::{Call, Client, Reply};
 
 /// How to start it.
 #[derive(Debug, Clone, Default)]
@@ -88,13 +88,20 @@ impl Server {
             ..Call::default()
         };
         loop {
-            if client.call(&ready).await.is_ok_and(|reply| reply.status == 200) {
+            if client
+                .call(&ready)
+                .await
+                .is_ok_and(|reply| reply.status == 200)
+            {
                 self.ready_after = began.elapsed();
                 return;
             }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten());
             assert!(
-                ended.is_none() && began.elapsed() < Duration::from_secs(60),
+                ended.is_none() && began.elapsed() < Duration::from_mins(1),
                 "the server is not ready ({ended:?}): {}",
                 self.output()
             );
@@ -104,7 +111,10 @@ impl Server {
 
     /// Starts the process without waiting for anything.
     pub fn spawn(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.log_path());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path());
         let log = log.expect("the log file is writable");
         let (program, wrapped) = match self.options.wrap.split_first() {
             Some((first, rest)) => (PathBuf::from(first), rest.to_vec()),
@@ -159,7 +169,10 @@ impl Server {
     /// Waits for it to end by itself; its exit code.
     pub async fn wait(&mut self, patience: Duration) -> Option<i32> {
         let child = self.child.as_mut()?;
-        let status = tokio::time::timeout(patience, child.wait()).await.ok()?.ok()?;
+        let status = tokio::time::timeout(patience, child.wait())
+            .await
+            .ok()?
+            .ok()?;
         self.child = None;
         status.code()
     }
@@ -169,7 +182,13 @@ impl Server {
     }
 
     /// One JSON call on a connection of its own.
-    pub async fn api(&self, method: &str, path: &str, body: Option<Value>, token: Option<&str>) -> Reply {
+    pub async fn api(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        token: Option<&str>,
+    ) -> Reply {
         let reply = self.client().api(method, path, body, token).await;
         reply.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.output()))
     }
@@ -186,9 +205,11 @@ impl Server {
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0)
     }
 
     /// The command line beside the server; its exit code, stdout and stderr.
@@ -208,7 +229,11 @@ impl Server {
         drop(input);
         let output = child.wait_with_output().await.expect("it ends");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     }
 
     /// `audit verify` on the data directory.
@@ -220,7 +245,10 @@ impl Server {
     /// All letters in the mailbox, newest first.
     pub async fn letters(&self) -> Vec<Value> {
         let key = std::fs::read_to_string(self.data.join("dev-mail-key")).unwrap_or_default();
-        let reply = self.get(&format!("/dev/mail?key={}", key.trim())).await.expect(200);
+        let reply = self
+            .get(&format!("/dev/mail?key={}", key.trim()))
+            .await
+            .expect(200);
         reply.json().as_array().cloned().unwrap_or_default()
     }
 
@@ -230,8 +258,13 @@ impl Server {
         while began.elapsed() < Duration::from_secs(15) {
             let letters = self.letters().await;
             let found = letters.into_iter().find(|letter| {
-                letter["to"].to_string().to_lowercase().contains(&to.to_lowercase())
-                    && letter["template"].as_str().is_some_and(|t| t.contains(template))
+                letter["to"]
+                    .to_string()
+                    .to_lowercase()
+                    .contains(&to.to_lowercase())
+                    && letter["template"]
+                        .as_str()
+                        .is_some_and(|t| t.contains(template))
             });
             if let Some(letter) = found {
                 return letter;
@@ -243,22 +276,42 @@ impl Server {
 
     /// The token in the newest such letter.
     pub async fn token(&self, to: &str, template: &str) -> String {
-        token_in(self.letter(to, template).await["text"].as_str().unwrap_or_default())
+        token_in(
+            self.letter(to, template).await["text"]
+                .as_str()
+                .unwrap_or_default(),
+        )
     }
 
     /// Registers and verifies; the user's id.
     pub async fn register(&self, email: &str) -> String {
         let body = json!({"email": email, "password": PASSWORD});
-        self.api("POST", "/users", Some(body), None).await.expect(202);
+        self.api("POST", "/users", Some(body), None)
+            .await
+            .expect(202);
         let token = self.token(email, "verify_email").await;
-        let reply = self.api("POST", "/email-verifications", Some(json!({"token": token})), None).await.expect(200);
-        reply.json()["user_id"].as_str().expect("a user id").to_owned()
+        let reply = self
+            .api(
+                "POST",
+                "/email-verifications",
+                Some(json!({"token": token})),
+                None,
+            )
+            .await
+            .expect(200);
+        reply.json()["user_id"]
+            .as_str()
+            .expect("a user id")
+            .to_owned()
     }
 
     /// Signs in; the tokens.
     pub async fn login(&self, email: &str, password: &str) -> Value {
         let body = json!({"email": email, "password": password});
-        self.api("POST", "/sessions", Some(body), None).await.expect(200).json()
+        self.api("POST", "/sessions", Some(body), None)
+            .await
+            .expect(200)
+            .json()
     }
 
     /// Makes an administrator by command and signs in; an access token.
@@ -276,7 +329,11 @@ impl Server {
         let (mut events, mut after) = (Vec::new(), 0);
         loop {
             let path = format!("/events?after={after}&limit=250");
-            let page = self.api("GET", &path, None, Some(admin)).await.expect(200).json();
+            let page = self
+                .api("GET", &path, None, Some(admin))
+                .await
+                .expect(200)
+                .json();
             events.extend(page["data"].as_array().cloned().unwrap_or_default());
             after = page["next_cursor"].as_u64().expect("a cursor");
             if page["has_more"] == false {
@@ -300,6 +357,10 @@ impl Drop for Server {
 
 /// The token in a letter's text.
 pub fn token_in(text: &str) -> String {
-    let (_, rest) = text.split_once("token=").unwrap_or_else(|| panic!("no token in {text}"));
-    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
+    let (_, rest) = text
+        .split_once("token=")
+        .unwrap_or_else(|| panic!("no token in {text}"));
+    rest.chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .collect()
 }

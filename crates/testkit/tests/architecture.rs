@@ -1,6 +1,9 @@
 //! The map in ARCHITECTURE.md is the code: who depends on whom, and which driver stays under which adapter.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,10 +19,22 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("quivive-delivery-derive", &[]),
     ("quivive-delivery", &["quivive-delivery-derive"]),
     ("quivive-app", &["quivive-domain", "quivive-delivery"]),
-    ("quivive-store", &["quivive-app", "quivive-domain", "quivive-delivery"]),
-    ("quivive-store-sqlite", &["quivive-store", "quivive-delivery"]),
-    ("quivive-outbound", &["quivive-app", "quivive-domain", "quivive-delivery"]),
-    ("quivive-web", &["quivive-app", "quivive-domain", "quivive-delivery"]),
+    (
+        "quivive-store",
+        &["quivive-app", "quivive-domain", "quivive-delivery"],
+    ),
+    (
+        "quivive-store-sqlite",
+        &["quivive-store", "quivive-delivery"],
+    ),
+    (
+        "quivive-outbound",
+        &["quivive-app", "quivive-domain", "quivive-delivery"],
+    ),
+    (
+        "quivive-web",
+        &["quivive-app", "quivive-domain", "quivive-delivery"],
+    ),
     (
         "quivive",
         &[
@@ -51,7 +66,13 @@ const DRIVERS: [(&str, &[&str]); 6] = [
 fn packages() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .current_dir(ROOT)
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -61,7 +82,11 @@ fn packages() -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| {
             let all = package["dependencies"].as_array().unwrap();
-            let dependencies = all.iter().filter(|d| d["kind"] != "dev").map(named).collect();
+            let dependencies = all
+                .iter()
+                .filter(|d| d["kind"] != "dev")
+                .map(named)
+                .collect();
             (named(package), dependencies)
         })
         .collect()
@@ -75,13 +100,22 @@ fn crates_know_only_whom_they_may() {
             continue;
         }
         let allowed = EDGES.iter().find(|(from, _)| from == name);
-        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{name} is not on the map in ARCHITECTURE.md"));
-        let ours = dependencies.iter().filter(|d| packages.contains_key(d.as_str()));
+        let (_, allowed) =
+            allowed.unwrap_or_else(|| panic!("{name} is not on the map in ARCHITECTURE.md"));
+        let ours = dependencies
+            .iter()
+            .filter(|d| packages.contains_key(d.as_str()));
         for dependency in ours {
-            assert!(allowed.contains(&dependency.as_str()), "{name} may not know {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{name} may not know {dependency}"
+            );
         }
     }
-    assert!(EDGES.iter().all(|(name, _)| packages.contains_key(*name)), "the map names a crate that is gone");
+    assert!(
+        EDGES.iter().all(|(name, _)| packages.contains_key(*name)),
+        "the map names a crate that is gone"
+    );
 }
 
 #[test]
@@ -89,7 +123,10 @@ fn each_driver_stays_under_its_adapter() {
     for (name, dependencies) in packages() {
         for (driver, users) in DRIVERS {
             let used = dependencies.contains(driver);
-            assert!(!used || users.contains(&name.as_str()), "{name} may not use {driver}: it is for {users:?}");
+            assert!(
+                !used || users.contains(&name.as_str()),
+                "{name} may not use {driver}: it is for {users:?}"
+            );
         }
     }
 }
@@ -99,8 +136,15 @@ fn each_driver_stays_under_its_adapter() {
 fn no_drawer_for_everything() {
     let mut found = Vec::new();
     walk(Path::new(ROOT).join("crates").as_path(), &mut |path| {
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        if matches!(stem, "core" | "common" | "util" | "utils" | "helpers" | "misc") && !path.to_string_lossy().contains("/tests/") {
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        if matches!(
+            stem,
+            "core" | "common" | "util" | "utils" | "helpers" | "misc"
+        ) && !path.to_string_lossy().contains("/tests/")
+        {
             found.push(path.to_owned());
         }
     });
@@ -111,7 +155,15 @@ fn no_drawer_for_everything() {
 #[test]
 fn one_place_for_each_of_these() {
     let seams: [(&str, &[&str]); 5] = [
-        ("Appender::new(", &["app/src/kernel/execute.rs", "quivive/src", "delivery/src/engine", "delivery/src/log.rs"]),
+        (
+            "Appender::new(",
+            &[
+                "app/src/kernel/execute.rs",
+                "quivive/src",
+                "delivery/src/engine",
+                "delivery/src/log.rs",
+            ],
+        ),
         (".insert_session(", &["app/src/sessions.rs"]),
         ("access_tokens.verify(", &["app/src/access.rs"]),
         ("TcpStream::connect", &[]),
@@ -119,8 +171,14 @@ fn one_place_for_each_of_these() {
     ];
     let mut breaches = Vec::new();
     walk(Path::new(ROOT).join("crates").as_path(), &mut |path| {
-        let shown = path.strip_prefix(ROOT).unwrap().to_string_lossy().into_owned();
-        let tests = ["/tests", "/testkit/", "/testing", "/fakes", "/examples/"].iter().any(|part| shown.contains(part));
+        let shown = path
+            .strip_prefix(ROOT)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let tests = ["/tests", "/testkit/", "/testing", "/fakes", "/examples/"]
+            .iter()
+            .any(|part| shown.contains(part));
         if tests || path.extension().is_none_or(|e| e != "rs") {
             return;
         }

@@ -119,7 +119,7 @@ impl Kernel {
             causation_id: None,
             actor: trail.request.actor,
         };
-        self.record(trail, &trail.keys, place, meta, body, now)
+        self.record(trail, &trail.keys, &place, meta, body, now)
     }
 
     /// Makes the one transaction of an outcome: first the guard on the attempt, then the writes, then the events.
@@ -149,7 +149,7 @@ impl Kernel {
                 actor,
             };
             let id = place.id;
-            let record = self.record(trail, keys, place, meta, body, cx.now());
+            let record = self.record(trail, keys, &place, meta, body, cx.now());
             transaction.records.push(record);
             id
         };
@@ -208,7 +208,7 @@ impl Kernel {
         &self,
         trail: &Trail,
         keys: &SealKeys,
-        place: Place,
+        place: &Place,
         meta: EventMeta,
         body: Body,
         now: Time,

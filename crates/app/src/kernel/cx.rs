@@ -33,6 +33,7 @@ pub struct Families {
 
 /// Where a command came from.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "the field's own word for it")]
 pub struct Request {
     pub actor: Actor,
     /// From the socket, or from a trusted proxy. `None` for what the system does by itself.

@@ -24,7 +24,7 @@ use crate::switchboard::Workflows;
 const MAX_DECISIONS: u32 = 3;
 
 /// How long an attempt may run before the sweeper closes it.
-const RUNNING_DEADLINE: Duration = Duration::from_secs(60);
+const RUNNING_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Why a command has no reply.
 #[derive(Debug)]

@@ -22,11 +22,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Events read at once while looking for an attempt's event.
 const SCAN: usize = 512;
 
+/// Builds the Failed event of a workflow from the stored fields of its Attempted.
+type Close = fn(&Body, &Subject, Reason) -> Result<(EventMeta, Body), DecodeError>;
+
 /// How to close an attempt of one type.
 #[derive(Clone, Copy)]
 pub(crate) struct Closer {
     expired: &'static str,
-    close: fn(&Body, &Subject, Reason) -> Result<(EventMeta, Body), DecodeError>,
+    close: Close,
 }
 
 pub(crate) type Closers = HashMap<&'static str, Closer>;
@@ -220,6 +223,6 @@ impl Kernel {
             causation_id: Some(trail.attempted_id),
             actor: Actor::System,
         };
-        Ok(self.record(&trail, &trail.keys, place, meta, body, now))
+        Ok(self.record(&trail, &trail.keys, &place, meta, body, now))
     }
 }

@@ -36,7 +36,7 @@ fn marks(scene: &Scene) -> u32 {
 async fn an_attempt_and_one_outcome_in_order_under_one_workflow_id() {
     let scene = scene().by_owner();
     let told = scene
-        .when(Toy::commits(&scene, |cx, account| cx.fenced(account)))
+        .when(Toy::commits(&scene, super::cx::Cx::fenced))
         .await
         .succeeded();
 
@@ -219,7 +219,7 @@ async fn without_its_attempt_an_outcome_is_not_written_and_the_fault_is_told() {
 #[tokio::test]
 async fn a_client_that_goes_away_changes_nothing() {
     let scene = scene();
-    let toy = Toy::commits(&scene, |cx, account| cx.fenced(account));
+    let toy = Toy::commits(&scene, super::cx::Cx::fenced);
     {
         let mut execute = Box::pin(scene.kernel.execute(toy, scene.request.clone()));
         let poll = execute
@@ -304,7 +304,7 @@ async fn a_guess_is_reserved_in_the_commit_of_the_attempt() {
 /// Every way in which a toy can end without its guess being right or wrong.
 fn unsettled(scene: &Scene) -> Vec<(&'static str, Toy)> {
     let user = scene.user;
-    let conflict = Toy::commits(scene, |cx, account| cx.fenced(account));
+    let conflict = Toy::commits(scene, super::cx::Cx::fenced);
     scene.world.meanwhile("toy.succeeded", 3, move |state| {
         let account = state.accounts.get_mut(&user).expect("there");
         account.security_version += 1;

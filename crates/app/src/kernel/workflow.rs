@@ -62,21 +62,25 @@ pub enum Decision<W: Workflow> {
 }
 
 /// The workflow did what it was asked.
+#[expect(clippy::unnecessary_wraps, reason = "what `run` ends with")]
 pub fn succeed<W: Workflow>(commit: Commit, succeeded: W::Succeeded, reply: W::Reply) -> Run<W> {
     Ok(Decision::Succeed(commit, succeeded, reply))
 }
 
 /// A business "no" that changes nothing.
+#[expect(clippy::unnecessary_wraps, reason = "what `run` ends with")]
 pub fn refuse<W: Workflow>(refusal: W::Refusal) -> Run<W> {
     Ok(Decision::Refuse(Commit::default(), refusal))
 }
 
 /// A business "no" that leaves something behind: a counter, a lock.
+#[expect(clippy::unnecessary_wraps, reason = "what `run` ends with")]
 pub fn refuse_with<W: Workflow>(refusal: W::Refusal, commit: Commit) -> Run<W> {
     Ok(Decision::Refuse(commit, refusal))
 }
 
 /// The outcome waits for the person.
+#[expect(clippy::unnecessary_wraps, reason = "what `run` ends with")]
 pub fn wait<W: Workflow>(until: Time, commit: Commit, reply: W::Reply) -> Run<W> {
     Ok(Decision::Wait {
         until,

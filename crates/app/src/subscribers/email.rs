@@ -456,7 +456,7 @@ mod tests {
 
         let late = given(account());
         late.when(request_reset()).await.succeeded();
-        late.world.pass(std::time::Duration::from_secs(15 * 60));
+        late.world.pass(std::time::Duration::from_mins(15));
         delivered(&late).await;
         assert!(templates(&late).is_empty());
 
@@ -465,7 +465,7 @@ mod tests {
         lost.world.change(|s| {
             s.one_time
                 .values_mut()
-                .for_each(|(token, _)| token.key = "gone".to_owned())
+                .for_each(|(token, _)| token.key = "gone".to_owned());
         });
         delivered(&lost).await;
         assert!(templates(&lost).is_empty());
@@ -478,7 +478,7 @@ mod tests {
             asked(&scene, register(ADA)).await;
         }
         assert_eq!(templates(&scene), ["already_registered"]);
-        scene.world.pass(std::time::Duration::from_secs(3600));
+        scene.world.pass(std::time::Duration::from_hours(1));
         delivered(&scene).await;
         assert_eq!(templates(&scene).len(), 2);
 

@@ -108,12 +108,11 @@ impl Mailer for World {
         idempotency_key: &str,
     ) -> BoxFuture<'_, Result<String, MailError>> {
         let mut inside = self.inside();
-        let answer = match inside.mail_error.clone() {
-            Some(error) => Err(error),
-            None => {
-                inside.sent.push((letter, idempotency_key.to_owned()));
-                Ok(format!("message {}", inside.sent.len()))
-            }
+        let answer = if let Some(error) = inside.mail_error.clone() {
+            Err(error)
+        } else {
+            inside.sent.push((letter, idempotency_key.to_owned()));
+            Ok(format!("message {}", inside.sent.len()))
         };
         Box::pin(std::future::ready(answer))
     }

@@ -138,7 +138,7 @@ impl Accounts for World {
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write {
         let hash = hash.clone();
         self.seen("account rehash", account, move |a| {
-            a.password = Some(hash.clone())
+            a.password = Some(hash.clone());
         })
     }
 
@@ -241,7 +241,7 @@ impl Guesses for World {
         self.write("guess clear", &[id], move |s| {
             let unlocked = |g: &GuessCounters| g.locked_until.is_none_or(|until| until <= now);
             row(s.guesses.get_mut(&id), unlocked, |g| {
-                *g = open_counters(now)
+                *g = open_counters(now);
             })
         })
     }

@@ -305,7 +305,7 @@ async fn opened(world: &World, event: &Stored) -> (Option<Vec<u8>>, Context) {
 }
 
 fn session(id: SessionId, account: UserId, now: quivive_delivery::Time) -> Session {
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     Session {
         id,
         account,

@@ -1,12 +1,14 @@
 //! Connections: accepted up to a limit, HTTP/1.1 or h2 by their first bytes, and ended in good order.
 //!
 //! **Limits.** One more than the limit waits in the system's queue. Headers must come within 10 s, and in 64 KiB, or the
-//! answer is 431. A connection that idles between requests is closed after the same 10 s: clients open another.
+//! answer is 431. An HTTP/1.1 connection that idles between requests is closed after the same 10 s, one that speaks h2 after
+//! a minute: a proxy in front should keep its connections for less than 10 s, or retry.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +27,9 @@ use tower::ServiceExt as _;
 
 /// For a client to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// For an h2 connection without a request, beyond which it is ended in good order.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Of all headers of a request.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -161,14 +166,28 @@ async fn serve(
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::default());
+    let seen = Arc::clone(&activity);
     let service =
-        service_fn(move |request: hyper::Request<Incoming>| answer(request, peer, router.clone()));
+        service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seen)));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = tasks.stopping().cancelled_owned() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
+    let mut silence = pin!(activity.silence());
+    let mut leaving = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = tasks.stopping().cancelled_owned() => {
+                connection.as_mut().graceful_shutdown();
+                break tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()));
+            }
+            () = &mut silence, if !leaving => {
+                if activity.requests.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                // What is still being answered may end; then the connection does.
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+            }
         }
     };
     if let Err(error) = ended {
@@ -177,11 +196,54 @@ async fn serve(
     }
 }
 
+/// What came over a connection. Beside hyper's own timers, which begin when the protocol is known and do not see an h2
+/// connection that asks nothing.
+#[derive(Default)]
+struct Activity {
+    requests: AtomicU64,
+    running: AtomicU64,
+}
+
+impl Activity {
+    /// Completes when no request came in time, or none for long.
+    async fn silence(&self) {
+        tokio::time::sleep(HEADERS_WITHIN).await;
+        loop {
+            let before = self.requests.load(Ordering::Relaxed);
+            if before == 0 {
+                return;
+            }
+            tokio::time::sleep(IDLE).await;
+            let quiet = self.requests.load(Ordering::Relaxed) == before;
+            if quiet && self.running.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
+    }
+
+    fn begin(self: Arc<Self>) -> Running {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(self)
+    }
+}
+
+/// One request under way.
+struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn answer(
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
     router: Router,
+    activity: Arc<Activity>,
 ) -> Result<Response, Infallible> {
+    let _running = activity.begin();
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await

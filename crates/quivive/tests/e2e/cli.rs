@@ -48,8 +48,16 @@ impl Home {
 
     fn run_with(&self, args: &[&str], environment: &[(&str, &str)], stdin: &str) -> Told {
         let mut command = Command::new(BINARY);
-        command.args(args).env_clear().env("HOME", &self.0).envs(environment.iter().copied());
-        command.current_dir(&self.0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", &self.0)
+            .envs(environment.iter().copied());
+        command
+            .current_dir(&self.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         let output = child.wait_with_output().unwrap();

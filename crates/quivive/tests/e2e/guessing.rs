@@ -78,7 +78,10 @@ async fn t08_a_refused_login_does_not_say_why() {
 }
 
 /// Logs in once more and once more until it is refused; how many were not. `dress` gives each call its headers.
-async fn until_limited(server: &Server, dress: impl Fn(usize) -> Vec<(&'static str, String)>) -> (usize, Reply) {
+async fn until_limited(
+    server: &Server,
+    dress: impl Fn(usize) -> Vec<(&'static str, String)>,
+) -> (usize, Reply) {
     let mut client = server.client();
     for i in 0..40 {
         let body = json!({"email": format!("u{i}@example.com"), "password": "a wrong password 1"});
@@ -93,7 +96,12 @@ async fn until_limited(server: &Server, dress: impl Fn(usize) -> Vec<(&'static s
         if reply.status == 429 {
             return (i, reply);
         }
-        assert_eq!(reply.status, 401, "{}", String::from_utf8_lossy(&reply.body));
+        assert_eq!(
+            reply.status,
+            401,
+            "{}",
+            String::from_utf8_lossy(&reply.body)
+        );
     }
     panic!("the limit of 30 a minute is not met")
 }
@@ -107,13 +115,23 @@ async fn t11_a_source_has_so_many_logins_a_minute() {
     assert_eq!(reply.code(), "rate_limited");
     // Other routes of the same source go on.
     server.get("/readyz").await.expect(200);
-    post(&server, "/tokens", json!({"refresh_token": "nonsense"})).await.expect(401);
+    post(&server, "/tokens", json!({"refresh_token": "nonsense"}))
+        .await
+        .expect(401);
 }
+
+/// What a client may claim about where it is.
+const HEADERS: [&str; 5] = [
+    "X-Forwarded-For",
+    "Forwarded",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+    "True-Client-IP",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
     let server = production().await;
-    const HEADERS: [&str; 5] = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP"];
     let dress = |i: usize| {
         vec![
             ("Host", "id.example.org".to_owned()),
@@ -128,8 +146,16 @@ async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
 async fn production() -> Server {
     let data = std::env::temp_dir().join(format!("quivive-production-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&data);
-    let made = std::process::Command::new(BINARY).args(["keys", "create", "--data-dir"]).arg(&data).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = std::process::Command::new(BINARY)
+        .args(["keys", "create", "--data-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let options = Options {
         data: Some(data),
         ..Options::default()

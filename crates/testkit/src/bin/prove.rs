@@ -23,19 +23,29 @@ const EXPERIMENTS: [(&str, Option<&str>); 7] = [
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (flags, mut wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|a| a.starts_with("--"));
+    let (flags, mut wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|a| a.starts_with("--"));
     let short = flags.iter().any(|flag| flag == "--short");
     if wanted.iter().any(|name| name == "all") {
-        wanted = EXPERIMENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        wanted = EXPERIMENTS
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
     }
     let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
     if wanted.is_empty() || wanted.iter().any(|name| !known.contains(&name.as_str())) {
-        println!("usage: prove [--short] all | NAME…, where NAME is one of: {}", known.join(", "));
+        println!(
+            "usage: prove [--short] all | NAME…, where NAME is one of: {}",
+            known.join(", ")
+        );
         return ExitCode::from(2);
     }
     let binary = build(false);
     let mut mutant = None;
-    for (name, fault) in EXPERIMENTS.iter().filter(|(name, _)| wanted.iter().any(|w| w == name)) {
+    for (name, fault) in EXPERIMENTS
+        .iter()
+        .filter(|(name, _)| wanted.iter().any(|w| w == name))
+    {
         println!("{name}: {}", run(name, &binary, None, short).await);
         if let Some(fault) = fault {
             let mutant = mutant.get_or_insert_with(|| build(true)).clone();
@@ -56,9 +66,19 @@ fn build(mutants: bool) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = root.join(if mutants { "target/mutants" } else { "target" });
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(&root).args(["build", "--quiet", "--release", "-p", "quivive"]);
+    command
+        .current_dir(&root)
+        .args(["build", "--quiet", "--release", "-p", "quivive"]);
     if mutants {
-        command.args(["--features", "mutants", "--config", "profile.release.lto=false", "--target-dir"]).arg(&target);
+        command
+            .args([
+                "--features",
+                "mutants",
+                "--config",
+                "profile.release.lto=false",
+                "--target-dir",
+            ])
+            .arg(&target);
     }
     let status = command.stdin(Stdio::null()).status().expect("cargo runs");
     assert!(status.success(), "the server does not build");
@@ -68,9 +88,11 @@ fn build(mutants: bool) -> PathBuf {
 /// Whether the experiment fails on a build with the fault in it.
 async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short: bool) -> bool {
     std::panic::set_hook(Box::new(|_| {}));
-    let attempt = tokio::spawn(async move { run(name, &binary, Some(fault), short).await }).await;
+    let mut attempt = tokio::task::JoinSet::new();
+    attempt.spawn(async move { run(name, &binary, Some(fault), short).await });
+    let outcome = attempt.join_next().await;
     drop(std::panic::take_hook());
-    attempt.is_err()
+    outcome.is_some_and(|outcome| outcome.is_err())
 }
 
 async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
@@ -93,12 +115,22 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         "reset-race" => races::login_against_reset(&server, size(40, 200)).await,
         "kills" => {
             let (breaches, line) = kills::run(&mut server, size(15, 200), 7).await;
-            assert!(breaches.is_empty(), "{} breaches, e.g. {:?}", breaches.len(), breaches.first());
+            assert!(
+                breaches.is_empty(),
+                "{} breaches, e.g. {:?}",
+                breaches.len(),
+                breaches.first()
+            );
             line
         }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;
-            let lines = figures.iter().map(|f| format!("{} AUC {:.3} ± {:.3} over {} pairs", f.name, f.auc, f.margin, f.pairs));
+            let lines = figures.iter().map(|f| {
+                format!(
+                    "{} AUC {:.3} ± {:.3} over {} pairs",
+                    f.name, f.auc, f.margin, f.pairs
+                )
+            });
             let line = lines.collect::<Vec<_>>().join(", ");
             let worst = figures.iter().map(|f| f.auc).fold(0.0, f64::max);
             let allowed = if short { 0.60 } else { 0.55 };

@@ -14,7 +14,10 @@ pub fn triples(events: &[Value]) -> (usize, Vec<String>) {
             && matches!(phase, "attempted" | "succeeded" | "failed")
         {
             let key = (text(event, "workflow_id"), stem.to_owned());
-            by_workflow.entry(key).or_default().push((position, phase.to_owned()));
+            by_workflow
+                .entry(key)
+                .or_default()
+                .push((position, phase.to_owned()));
         }
     }
     for (key, phases) in &mut by_workflow {
@@ -26,7 +29,11 @@ pub fn triples(events: &[Value]) -> (usize, Vec<String>) {
     }
     for pair in events.windows(2) {
         if position(&pair[1]) != position(&pair[0]) + 1 {
-            breaches.push(format!("positions {} and {}", position(&pair[0]), position(&pair[1])));
+            breaches.push(format!(
+                "positions {} and {}",
+                position(&pair[0]),
+                position(&pair[1])
+            ));
         }
     }
     (by_workflow.len(), breaches)
@@ -36,7 +43,12 @@ pub fn triples(events: &[Value]) -> (usize, Vec<String>) {
 #[track_caller]
 pub fn whole(events: &[Value]) -> usize {
     let (count, breaches) = triples(events);
-    assert!(breaches.is_empty(), "{} breaches, e.g. {:?}", breaches.len(), &breaches[..breaches.len().min(5)]);
+    assert!(
+        breaches.is_empty(),
+        "{} breaches, e.g. {:?}",
+        breaches.len(),
+        &breaches[..breaches.len().min(5)]
+    );
     count
 }
 
@@ -47,7 +59,10 @@ pub fn count(events: &[Value], kind: &str) -> usize {
 
 /// How many events of a type have this reason.
 pub fn count_reason(events: &[Value], kind: &str, reason: &str) -> usize {
-    events.iter().filter(|event| event["type"] == kind && event["data"]["reason"] == reason).count()
+    events
+        .iter()
+        .filter(|event| event["type"] == kind && event["data"]["reason"] == reason)
+        .count()
 }
 
 pub fn text(event: &Value, field: &str) -> String {

@@ -3,12 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{check, secrets};
-use crate::{PASSWORD, Server};
+use crate::{PASSWORD, Reply, Server};
 
 /// Where the letters of a journey are read.
 pub trait Post {
     /// The one-time token in the newest letter of a template to an address.
-    fn token(&self, server: &Server, to: &str, template: &str) -> impl Future<Output = String> + Send;
+    fn token(
+        &self,
+        server: &Server,
+        to: &str,
+        template: &str,
+    ) -> impl Future<Output = String> + Send;
 }
 
 /// The mailbox of development.
@@ -23,57 +28,13 @@ impl Post for Mailbox {
 
 /// Walks it and looks at what is left behind. Ends the server. Says what it counted.
 pub async fn run(server: &mut Server, post: &impl Post) -> String {
-    let email = "Ada.Lovelace@example.org";
     let mut left = secrets::Left::default();
     left.add("password", PASSWORD);
     let admin = server.administrator().await;
-
-    let body = json!({"email": email, "password": PASSWORD});
-    server.api("POST", "/users", Some(body), None).await.expect(202);
-    let token = post.token(server, email, "verify_email").await;
-    left.add("verification token", &token);
-    let body = json!({"token": token});
-    let user = server.api("POST", "/email-verifications", Some(body.clone()), None).await.expect(200).json();
-    assert_eq!(server.api("POST", "/email-verifications", Some(body), None).await.expect(400).code(), "invalid_token");
-
-    let tokens = server.login(email, PASSWORD).await;
-    left.tokens(&tokens);
-    let access = tokens["access_token"].as_str();
-    let me = server.api("GET", "/me", None, access).await.expect(200).json();
-    assert_eq!(me["user_id"], user["user_id"]);
-    assert_eq!(me["email_verified"], true);
-
-    let body = json!({"refresh_token": tokens["refresh_token"]});
-    let tokens = server.api("POST", "/tokens", Some(body), None).await.expect(200).json();
-    left.tokens(&tokens);
-    let changed = format!("{PASSWORD} changed");
-    left.add("changed password", &changed);
-    let body = json!({"current_password": PASSWORD, "new_password": changed});
-    let access = tokens["access_token"].as_str();
-    let renewed = server.api("PUT", "/me/password", Some(body), access).await.expect(200).json();
-    left.tokens(&renewed);
-    let body = json!({"refresh_token": tokens["refresh_token"]});
-    server.api("POST", "/tokens", Some(body), None).await.expect(401);
-
-    server.api("POST", "/password-reset-requests", Some(json!({"email": email})), None).await.expect(202);
-    let token = post.token(server, email, "reset_password").await;
-    left.add("reset token", &token);
-    let reset = format!("{PASSWORD} reset");
-    left.add("reset password", &reset);
-    let body = json!({"token": token, "new_password": reset});
-    let answer = server.api("POST", "/password-resets", Some(body.clone()), None).await.expect(200).json();
-    assert_eq!(answer["user_id"], user["user_id"]);
-    server.api("POST", "/password-resets", Some(body), None).await.expect(400);
-    server.api("GET", "/me", None, renewed["access_token"].as_str()).await.expect(401);
-
-    let wrong = json!({"email": email, "password": "wrong wrong wrong 1"});
-    assert_eq!(server.api("POST", "/sessions", Some(wrong), None).await.expect(401).code(), "invalid_credentials");
-    let tokens = server.login(email, &reset).await;
-    left.tokens(&tokens);
-    server.api("DELETE", "/sessions/current", None, tokens["access_token"].as_str()).await.expect(204);
-    let body = json!({"refresh_token": tokens["refresh_token"]});
-    server.api("POST", "/tokens", Some(body), None).await.expect(401);
-    server.api("GET", "/me", None, tokens["access_token"].as_str()).await.expect(401);
+    let user = arrive(server, post, &mut left).await;
+    let renewed = stay(server, &user, &mut left).await;
+    recover(server, post, &user, &renewed, &mut left).await;
+    leave(server, &mut left).await;
 
     let events = server.events(&admin).await;
     let workflows = check::whole(&events);
@@ -83,8 +44,133 @@ pub async fn run(server: &mut Server, post: &impl Post) -> String {
     let verified = server.verify().await;
     assert_eq!(verified["ok"], true, "{verified}");
     left.search(server, &metrics.body);
-    left.search_addresses(server, "lovelace", &metrics.body);
-    format!("{workflows} workflows whole, {} events, the chain verifies, no secret left behind", events.len())
+    secrets::Left::search_addresses(server, "lovelace", &metrics.body);
+    format!(
+        "{workflows} workflows whole, {} events, the chain verifies, no secret left behind",
+        events.len()
+    )
+}
+
+const EMAIL: &str = "Ada.Lovelace@example.org";
+
+async fn call(server: &Server, path: &str, body: Value) -> Reply {
+    server.api("POST", path, Some(body), None).await
+}
+
+fn reset_password() -> String {
+    format!("{PASSWORD} reset")
+}
+
+/// Registers and verifies; the user's id.
+async fn arrive(server: &Server, post: &impl Post, left: &mut secrets::Left) -> Value {
+    call(
+        server,
+        "/users",
+        json!({"email": EMAIL, "password": PASSWORD}),
+    )
+    .await
+    .expect(202);
+    let token = post.token(server, EMAIL, "verify_email").await;
+    left.add("verification token", &token);
+    let body = json!({"token": token});
+    let user = call(server, "/email-verifications", body.clone())
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        call(server, "/email-verifications", body)
+            .await
+            .expect(400)
+            .code(),
+        "invalid_token"
+    );
+    user["user_id"].clone()
+}
+
+/// Signs in, asks who it is, refreshes, changes the password; the tokens that are left.
+async fn stay(server: &Server, user: &Value, left: &mut secrets::Left) -> Value {
+    let tokens = server.login(EMAIL, PASSWORD).await;
+    left.tokens(&tokens);
+    let me = server
+        .api("GET", "/me", None, tokens["access_token"].as_str())
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&me["user_id"], &me["email_verified"]),
+        (user, &json!(true))
+    );
+    let body = json!({"refresh_token": tokens["refresh_token"]});
+    let tokens = call(server, "/tokens", body).await.expect(200).json();
+    left.tokens(&tokens);
+    let changed = format!("{PASSWORD} changed");
+    left.add("changed password", &changed);
+    let body = json!({"current_password": PASSWORD, "new_password": changed});
+    let access = tokens["access_token"].as_str();
+    let renewed = server
+        .api("PUT", "/me/password", Some(body), access)
+        .await
+        .expect(200)
+        .json();
+    left.tokens(&renewed);
+    call(
+        server,
+        "/tokens",
+        json!({"refresh_token": tokens["refresh_token"]}),
+    )
+    .await
+    .expect(401);
+    renewed
+}
+
+/// Forgets the password and makes a new one: the letter's token serves once, and what was open is not any more.
+async fn recover(
+    server: &Server,
+    post: &impl Post,
+    user: &Value,
+    renewed: &Value,
+    left: &mut secrets::Left,
+) {
+    call(server, "/password-reset-requests", json!({"email": EMAIL}))
+        .await
+        .expect(202);
+    let token = post.token(server, EMAIL, "reset_password").await;
+    left.add("reset token", &token);
+    left.add("reset password", &reset_password());
+    let body = json!({"token": token, "new_password": reset_password()});
+    let answer = call(server, "/password-resets", body.clone())
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(&answer["user_id"], user);
+    call(server, "/password-resets", body).await.expect(400);
+    server
+        .api("GET", "/me", None, renewed["access_token"].as_str())
+        .await
+        .expect(401);
+}
+
+async fn leave(server: &Server, left: &mut secrets::Left) {
+    let wrong = json!({"email": EMAIL, "password": "wrong wrong wrong 1"});
+    assert_eq!(
+        call(server, "/sessions", wrong).await.expect(401).code(),
+        "invalid_credentials"
+    );
+    let tokens = server.login(EMAIL, &reset_password()).await;
+    left.tokens(&tokens);
+    let access = tokens["access_token"].as_str();
+    server
+        .api("DELETE", "/sessions/current", None, access)
+        .await
+        .expect(204);
+    call(
+        server,
+        "/tokens",
+        json!({"refresh_token": tokens["refresh_token"]}),
+    )
+    .await
+    .expect(401);
+    server.api("GET", "/me", None, access).await.expect(401);
 }
 
 fn every_step_is_there(events: &[Value]) {
@@ -99,7 +185,10 @@ fn every_step_is_there(events: &[Value]) {
         "user.logout",
     ] {
         for phase in ["attempted", "succeeded"] {
-            assert!(check::count(events, &format!("{workflow}.{phase}")) > 0, "{workflow}.{phase}");
+            assert!(
+                check::count(events, &format!("{workflow}.{phase}")) > 0,
+                "{workflow}.{phase}"
+            );
         }
     }
     for event in events {

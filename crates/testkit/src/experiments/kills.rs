@@ -38,10 +38,22 @@ pub async fn run(server: &mut Server, kills: usize, seed: u64) -> (Vec<String>, 
         let stop = Arc::new(AtomicBool::new(false));
         let mut load = JoinSet::new();
         for chain in 0..CHAINS {
-            load.spawn(refresh_chain(server.address, chain, promised.clone(), stop.clone()));
+            load.spawn(refresh_chain(
+                server.address,
+                chain,
+                promised.clone(),
+                stop.clone(),
+            ));
         }
-        load.spawn(registrations(server.address, kill, promised.clone(), stop.clone()));
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        load.spawn(registrations(
+            server.address,
+            kill,
+            promised.clone(),
+            stop.clone(),
+        ));
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         tokio::time::sleep(Duration::from_millis(60 + (random >> 33) % 440)).await;
         server.kill().await;
         stop.store(true, Ordering::Relaxed);
@@ -54,7 +66,10 @@ pub async fn run(server: &mut Server, kills: usize, seed: u64) -> (Vec<String>, 
     let (workflows, mut breaches) = check::triples(&events);
     let promised = promised.lock().await;
     breaches.extend(lost(server, &events, &promised).await);
-    let interrupted = events.iter().filter(|event| event["data"]["reason"] == "interrupted").count();
+    let interrupted = events
+        .iter()
+        .filter(|event| event["data"]["reason"] == "interrupted")
+        .count();
     server.stop().await;
     let verified = server.verify().await;
     if verified["ok"] != true {
@@ -74,19 +89,28 @@ async fn lost(server: &Server, events: &[Value], promised: &Promised) -> Vec<Str
     let mut lost = Vec::new();
     let done = check::count(events, "token.refresh.succeeded") as u64;
     if done < promised.refreshes {
-        lost.push(format!("{} refreshes acknowledged, {done} in the log", promised.refreshes));
+        lost.push(format!(
+            "{} refreshes acknowledged, {done} in the log",
+            promised.refreshes
+        ));
     }
     // An account that was promised exists: its letter or its login says so.
     let registered = check::count(events, "user.registration.succeeded");
     let distinct: HashSet<&String> = promised.registered.iter().collect();
     if registered < distinct.len() + CHAINS {
-        lost.push(format!("{} registrations acknowledged, {registered} in the log", distinct.len() + CHAINS));
+        lost.push(format!(
+            "{} registrations acknowledged, {registered} in the log",
+            distinct.len() + CHAINS
+        ));
     }
     for email in promised.registered.iter().rev().take(3) {
         let body = json!({"email": email, "password": PASSWORD});
         let reply = server.api("POST", "/sessions", Some(body), None).await;
         if reply.code() != "email_not_verified" {
-            lost.push(format!("an acknowledged account is not there: {}", reply.status));
+            lost.push(format!(
+                "an acknowledged account is not there: {}",
+                reply.status
+            ));
         }
     }
     lost
@@ -126,7 +150,10 @@ async fn registrations(
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let mut client = Client::new(address);
     while !stop.load(Ordering::Relaxed) {
-        let email = format!("k{kill}n{}@example.org", SERIAL.fetch_add(1, Ordering::Relaxed));
+        let email = format!(
+            "k{kill}n{}@example.org",
+            SERIAL.fetch_add(1, Ordering::Relaxed)
+        );
         let body = json!({"email": email, "password": PASSWORD});
         match client.api("POST", "/users", Some(body), None).await {
             Ok(reply) if reply.status == 202 => promised.lock().await.registered.push(email),

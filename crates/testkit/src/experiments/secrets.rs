@@ -31,9 +31,15 @@ impl Left {
     /// Looks everywhere; panics with the places.
     pub fn search(&self, server: &Server, metrics: &[u8]) {
         let mut places = files(&server.data);
-        places.push((PathBuf::from("stdout and stderr"), server.output().into_bytes()));
+        places.push((
+            PathBuf::from("stdout and stderr"),
+            server.output().into_bytes(),
+        ));
         places.push((PathBuf::from("metrics"), metrics.to_vec()));
-        assert!(places.iter().any(|(path, _)| path.ends_with("quivive.db")), "the database was looked at");
+        assert!(
+            places.iter().any(|(path, _)| path.ends_with("quivive.db")),
+            "the database was looked at"
+        );
         let mut found = Vec::new();
         for (name, secret) in &self.secrets {
             for (form, pattern) in forms(secret) {
@@ -49,20 +55,26 @@ impl Left {
 
     /// No clear address in the log's rows, stdout, stderr or metrics. The rows are those `audit export` would see: the
     /// database is searched for events that hold it.
-    pub fn search_addresses(&self, server: &Server, word: &str, metrics: &[u8]) {
+    pub fn search_addresses(server: &Server, word: &str, metrics: &[u8]) {
         let output = server.output().to_lowercase();
-        assert!(!output.contains(word), "a clear address in stdout or stderr");
+        assert!(
+            !output.contains(word),
+            "a clear address in stdout or stderr"
+        );
         let metrics = String::from_utf8_lossy(metrics).to_lowercase();
         assert!(!metrics.contains(word), "a clear address in the metrics");
         for row in super::tamper::event_rows(&server.data) {
-            assert!(!contains(&row, word.as_bytes()), "a clear address in the log");
+            assert!(
+                !contains(&row, word.as_bytes()),
+                "a clear address in the log"
+            );
         }
     }
 }
 
 fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     let raw = secret.as_bytes();
-    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(raw);
     let cut = |text: String| text.as_bytes()[..text.len() - 1].to_vec();
     let mut forms = vec![
         ("plain", raw.to_vec()),
@@ -79,9 +91,20 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("the data directory").flatten() {
+    for entry in std::fs::read_dir(directory)
+        .expect("the data directory")
+        .flatten()
+    {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files(&path));

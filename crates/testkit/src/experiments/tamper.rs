@@ -9,12 +9,30 @@ use crate::Server;
 
 /// What can be done to a row by somebody with the file.
 const DEEDS: [(&str, &str); 9] = [
-    ("a changed body", "UPDATE event SET body = CAST(CAST(body AS TEXT) || ' ' AS BLOB) WHERE pos = $P"),
-    ("a changed type", "UPDATE event SET type = type || 'x' WHERE pos = $P"),
-    ("a changed time", "UPDATE event SET time = time + 1 WHERE pos = $P"),
-    ("a changed actor", "UPDATE event SET actor_kind = 'nobody' WHERE pos = $P"),
-    ("a changed recording time", "UPDATE event SET recorded_at = recorded_at + 1 WHERE pos = $P"),
-    ("a changed link", "UPDATE event SET chain = zeroblob(32) WHERE pos = $P"),
+    (
+        "a changed body",
+        "UPDATE event SET body = CAST(CAST(body AS TEXT) || ' ' AS BLOB) WHERE pos = $P",
+    ),
+    (
+        "a changed type",
+        "UPDATE event SET type = type || 'x' WHERE pos = $P",
+    ),
+    (
+        "a changed time",
+        "UPDATE event SET time = time + 1 WHERE pos = $P",
+    ),
+    (
+        "a changed actor",
+        "UPDATE event SET actor_kind = 'nobody' WHERE pos = $P",
+    ),
+    (
+        "a changed recording time",
+        "UPDATE event SET recorded_at = recorded_at + 1 WHERE pos = $P",
+    ),
+    (
+        "a changed link",
+        "UPDATE event SET chain = zeroblob(32) WHERE pos = $P",
+    ),
     ("a deleted row", "DELETE FROM event WHERE pos = $P"),
     (
         "two swapped rows",
@@ -43,7 +61,10 @@ pub async fn run(server: &Server) -> String {
             edit(&database, &sql.replace("$P", &position.to_string()));
             let verdict = server.verify().await;
             assert_eq!(verdict["ok"], false, "{name} at {position} went unseen");
-            assert_eq!(verdict["first_bad_position"], position, "{name} at {position}: {verdict}");
+            assert_eq!(
+                verdict["first_bad_position"], position,
+                "{name} at {position}: {verdict}"
+            );
             restore(&database, &kept);
             tried += 1;
         }
@@ -64,15 +85,29 @@ fn restore(database: &Path, bytes: &[u8]) {
 /// Edits a database as a stranger would: with Python's sqlite3, which every test machine has.
 fn edit(database: &Path, script: &str) {
     let code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit(); c.execute('PRAGMA wal_checkpoint(TRUNCATE)')";
-    let status = python().args(["-c", code]).arg(database).arg(script).status().expect("python3 is there");
+    let status = python()
+        .args(["-c", code])
+        .arg(database)
+        .arg(script)
+        .status()
+        .expect("python3 is there");
     assert!(status.success(), "{script}");
 }
 
 /// Asks a database one question.
 fn ask(database: &Path, query: &str) -> Value {
     let code = "import sqlite3, sys, json; c = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True); print(json.dumps([[x.hex() if isinstance(x, bytes) else x for x in r] for r in c.execute(sys.argv[2])]))";
-    let output = python().args(["-c", code]).arg(database).arg(query).output().expect("python3 is there");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = python()
+        .args(["-c", code])
+        .arg(database)
+        .arg(query)
+        .output()
+        .expect("python3 is there");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -85,7 +120,7 @@ pub fn event_rows(data: &Path) -> Vec<Vec<u8>> {
     let rows = ask(&data.join("quivive.db"), "SELECT * FROM event");
     let rows = rows.as_array().cloned().unwrap_or_default();
     assert!(!rows.is_empty(), "the log was looked at");
-    rows.iter().map(|row| decode_row(row)).collect()
+    rows.iter().map(decode_row).collect()
 }
 
 fn decode_row(row: &Value) -> Vec<u8> {
@@ -93,9 +128,10 @@ fn decode_row(row: &Value) -> Vec<u8> {
     for column in row.as_array().into_iter().flatten() {
         let text = column.as_str().unwrap_or_default().to_lowercase();
         out.extend_from_slice(text.as_bytes());
-        let hex = text.as_bytes().chunks(2).map(|pair| {
-            u8::from_str_radix(std::str::from_utf8(pair).unwrap_or("zz"), 16).ok()
-        });
+        let hex = text
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or("zz"), 16).ok());
         if let Some(bytes) = hex.collect::<Option<Vec<u8>>>() {
             out.extend(bytes.to_ascii_lowercase());
         }
@@ -107,8 +143,14 @@ fn decode_row(row: &Value) -> Vec<u8> {
 /// How many guesses the account's counters hold as wrong in a row.
 pub fn wrong_guesses(data: &Path, user: &str) -> i64 {
     let id = user.replace('-', "");
-    let rows = ask(&data.join("quivive.db"), "SELECT hex(id), in_a_row FROM guess");
+    let rows = ask(
+        &data.join("quivive.db"),
+        "SELECT hex(id), in_a_row FROM guess",
+    );
     let rows = rows.as_array().cloned().unwrap_or_default();
-    let row = rows.iter().find(|row| row[0].as_str().is_some_and(|p| p.eq_ignore_ascii_case(&id)));
-    row.and_then(|row| row[1].as_i64()).expect("the account has counters")
+    let row = rows
+        .iter()
+        .find(|row| row[0].as_str().is_some_and(|p| p.eq_ignore_ascii_case(&id)));
+    row.and_then(|row| row[1].as_i64())
+        .expect("the account has counters")
 }

@@ -15,7 +15,7 @@ pub struct Figure {
     pub name: &'static str,
     pub pairs: usize,
     pub auc: f64,
-    /// Half the width of its 95 % confidence interval (Hanley and McNeil 1982).
+    /// Half the width of its 95 % confidence interval (Hanley and `McNeil` 1982).
     pub margin: f64,
 }
 
@@ -59,7 +59,10 @@ const QUESTIONS: [Question; 3] = [
 pub async fn run(server: &Server, pairs: usize) -> Vec<Figure> {
     for i in 0..ACCOUNTS {
         let body = json!({"email": member(i), "password": PASSWORD});
-        server.api("POST", "/users", Some(body), None).await.expect(202);
+        server
+            .api("POST", "/users", Some(body), None)
+            .await
+            .expect(202);
     }
     let mut figures = Vec::new();
     for question in &QUESTIONS {
@@ -79,7 +82,11 @@ async fn ask(server: &Server, question: &Question, pairs: usize) -> Figure {
         random ^= random << 17;
         let known_first = random & 1 == 0;
         for turn in [known_first, !known_first] {
-            let body = if turn { (question.known)(i) } else { (question.unknown)(i) };
+            let body = if turn {
+                (question.known)(i)
+            } else {
+                (question.unknown)(i)
+            };
             let (time, reply) = timed(&mut client, question.path, body).await;
             if turn { &mut known } else { &mut unknown }.push(time);
             same(first.get_or_insert_with(|| reply.clone()), &reply);
@@ -96,7 +103,10 @@ async fn ask(server: &Server, question: &Question, pairs: usize) -> Figure {
 
 async fn timed(client: &mut Client, path: &str, body: Value) -> (f64, Reply) {
     let began = Instant::now();
-    let reply = client.api("POST", path, Some(body), None).await.expect("an answer");
+    let reply = client
+        .api("POST", path, Some(body), None)
+        .await
+        .expect("an answer");
     (began.elapsed().as_secs_f64(), reply)
 }
 
@@ -117,9 +127,18 @@ fn same(a: &Reply, b: &Reply) {
 
 /// The area under the ROC curve by ranks, never below one half.
 fn area(a: &[f64], b: &[f64]) -> f64 {
-    let mut all: Vec<(f64, bool)> = a.iter().map(|t| (*t, true)).chain(b.iter().map(|t| (*t, false))).collect();
+    let mut all: Vec<(f64, bool)> = a
+        .iter()
+        .map(|t| (*t, true))
+        .chain(b.iter().map(|t| (*t, false)))
+        .collect();
     all.sort_by(|x, y| x.0.total_cmp(&y.0));
-    let ranks: f64 = all.iter().enumerate().filter(|(_, (_, known))| *known).map(|(i, _)| i as f64 + 1.0).sum();
+    let ranks: f64 = all
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, known))| *known)
+        .map(|(i, _)| i as f64 + 1.0)
+        .sum();
     let (n, m) = (a.len() as f64, b.len() as f64);
     let auc = (ranks - n * (n + 1.0) / 2.0) / (n * m);
     auc.max(1.0 - auc)

@@ -217,7 +217,9 @@ pub(super) async fn a_right_password_clears_unless_locked(f: Fixture) {
     }
 }
 
-pub(super) async fn a_place_is_given_back_to_its_own_window_and_never_that_of_a_wrong_guess(f: Fixture) {
+pub(super) async fn a_place_is_given_back_to_its_own_window_and_never_that_of_a_wrong_guess(
+    f: Fixture,
+) {
     let reserved_at = at(1000) - POLICY.window;
     let give_back = |path, _: &Counters| f.db.give_back(path, reserved_at);
     for (before, done, after) in for_every_state(&f, give_back).await {

@@ -140,7 +140,8 @@ pub(super) async fn a_use_shows_whether_its_successor_was_used(f: Fixture) {
         generation: 4,
         ..first.clone()
     };
-    let rotate = f.db.use_refresh_token(first.id, second.id, "k2", [7; 32], at(2));
+    let rotate =
+        f.db.use_refresh_token(first.id, second.id, "k2", [7; 32], at(2));
     f.must([rotate, f.db.insert_refresh_token(&second, at(2))])
         .await;
     let mut expected = Use {
@@ -196,10 +197,7 @@ pub(super) async fn of_parallel_sessions_no_more_than_the_limit_are_open(f: Fixt
     let inserts = (0..50).map(|_| f.db.insert_session(&new(), 4)).collect();
     assert_eq!(f.race(inserts).await, 3);
     f.misses(f.db.insert_session(&new(), 0)).await;
-    let both = [
-        f.db.end(oldest.id, at(5)),
-        f.db.insert_session(&new(), 4),
-    ];
+    let both = [f.db.end(oldest.id, at(5)), f.db.insert_session(&new(), 4)];
     f.must(both).await;
     assert_eq!(f.db.open_of(ada.id).await.expect("a read").len(), 4);
     assert_eq!(f.db.open_of(bob.id).await.expect("a read").len(), 1);

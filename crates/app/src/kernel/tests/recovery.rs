@@ -47,7 +47,7 @@ async fn waiting() -> Scene {
         let mut commit = Commit::default();
         commit.fact(&Noted { number: 1 });
         Box::pin(std::future::ready(wait(
-            cx.now() + Duration::from_secs(300),
+            cx.now() + Duration::from_mins(5),
             commit,
             (),
         )))
@@ -183,9 +183,9 @@ async fn a_waiting_attempt_outlives_a_restart_and_expires_once() {
     let deadline = scene
         .world
         .see(|state| state.attempts.values().next().map(|a| a.deadline));
-    assert_eq!(deadline, Some(scene.world.now() + Duration::from_secs(300)));
+    assert_eq!(deadline, Some(scene.world.now() + Duration::from_mins(5)));
 
-    scene.world.pass(Duration::from_secs(300));
+    scene.world.pass(Duration::from_mins(5));
     let (one, two) = tokio::join!(scene.kernel.recover(), restarted.recover());
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(
@@ -225,7 +225,7 @@ async fn another_workflow_concludes_a_waiting_attempt_in_its_own_commit() {
     let time: Time = concluded.envelope.time;
     assert_eq!(time, before + Duration::from_secs(10));
 
-    scene.world.pass(Duration::from_secs(300));
+    scene.world.pass(Duration::from_mins(5));
     assert_eq!(scene.kernel.recover().await.unwrap(), NOTHING);
 }
 
@@ -261,7 +261,7 @@ async fn of_two_that_conclude_an_attempt_one_does() {
 #[tokio::test]
 async fn one_that_expires_while_it_is_concluded_has_one_outcome() {
     let scene = waiting().await;
-    scene.world.pass(Duration::from_secs(300));
+    scene.world.pass(Duration::from_mins(5));
     let (told, recovered) = tokio::join!(scene.when(proof(&scene)), scene.kernel.recover());
     let outcomes = scene
         .world

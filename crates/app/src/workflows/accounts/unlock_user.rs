@@ -61,7 +61,7 @@ mod tests {
             scene.world.change(|s| {
                 s.guesses
                     .values_mut()
-                    .for_each(|g| g.locked_until = Some(until))
+                    .for_each(|g| g.locked_until = Some(until));
             });
             let reset = ConfirmPasswordReset {
                 token: scene.token(Purpose::ResetPassword),

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(scene.account().verified_at, None);
 
         let scene = given(account().with_verification_token());
-        scene.world.pass(std::time::Duration::from_secs(24 * 3600));
+        scene.world.pass(std::time::Duration::from_hours(24));
         scene
             .when(verify(&scene))
             .await

@@ -322,7 +322,7 @@ mod tests {
             "the same work for nothing"
         );
         assert_eq!(scene.world.evaluated(), evaluated);
-        scene.world.pass(std::time::Duration::from_secs(15 * 60));
+        scene.world.pass(std::time::Duration::from_mins(15));
         scene.when(right()).await.succeeded();
     }
 

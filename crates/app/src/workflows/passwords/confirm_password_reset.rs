@@ -258,7 +258,7 @@ mod tests {
         }
 
         let scene = given(valid());
-        scene.world.pass(std::time::Duration::from_secs(15 * 60));
+        scene.world.pass(std::time::Duration::from_mins(15));
         scene
             .when(confirm(&scene, NEW_PASSWORD))
             .await
@@ -318,7 +318,7 @@ mod tests {
         scene.world.change(|s| {
             s.one_time
                 .values_mut()
-                .for_each(|(t, _)| t.key = "gone".to_owned())
+                .for_each(|(t, _)| t.key = "gone".to_owned());
         });
         scene.when(genuine).await.refused(Refusal::TokenNotFound);
     }
@@ -346,11 +346,11 @@ mod tests {
     async fn it_opens_a_path_that_was_closed_for_good_and_those_of_devices() {
         let scene = given(account().verified().with_reset_token());
         let tokens: Tokens = scene.signed_in().await;
-        let until = scene.world.now() + std::time::Duration::from_secs(60);
+        let until = scene.world.now() + std::time::Duration::from_mins(1);
         scene.world.change(|s| {
             s.guesses
                 .values_mut()
-                .for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until)))
+                .for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until)));
         });
         scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
         let with_device = LogIn {

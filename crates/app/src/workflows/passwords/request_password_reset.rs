@@ -142,10 +142,7 @@ mod tests {
         scene.world.see(|s| {
             let (new, old) = (&s.one_time[&token].0, &s.one_time[&older].0);
             assert!(new.ended_at.is_none() && old.ended_at.is_some());
-            assert_eq!(
-                new.expires_at,
-                now + std::time::Duration::from_secs(15 * 60)
-            );
+            assert_eq!(new.expires_at, now + std::time::Duration::from_mins(15));
         });
     }
 

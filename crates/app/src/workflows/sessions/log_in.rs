@@ -358,7 +358,7 @@ mod tests {
         let scene = given(account().verified());
         let locked = wrong(&scene, 5).await.raised(&LOCK);
         let lock = locked.open("user.lock.succeeded");
-        let until = scene.world.now() + Duration::from_secs(15 * 60);
+        let until = scene.world.now() + Duration::from_mins(15);
         assert_eq!(lock["locked_until"], until.to_string());
         assert_eq!(
             (&lock["failed_attempts"], &lock["automatic"]),
@@ -414,7 +414,7 @@ mod tests {
         scene.when(log_in(PASSWORD)).await.succeeded();
         let locked = wrong(&scene, 5).await.raised(&LOCK);
         assert_eq!(locked.open("user.lock.succeeded")["failed_attempts"], 5);
-        let until = scene.world.now() + Duration::from_secs(15 * 60);
+        let until = scene.world.now() + Duration::from_mins(15);
         assert_eq!(
             locked.open("user.lock.succeeded")["locked_until"],
             until.to_string()
@@ -566,7 +566,7 @@ mod tests {
     #[tokio::test]
     async fn a_login_that_a_lock_overtakes_gets_no_session() {
         let scene = given(account().verified());
-        let (user, until) = (scene.user.0, scene.world.now() + Duration::from_secs(60));
+        let (user, until) = (scene.user.0, scene.world.now() + Duration::from_mins(1));
         scene.world.meanwhile(Succeeded::META.kind, 9, move |s| {
             s.guesses.get_mut(&user).unwrap().locked_until = Some(until);
         });

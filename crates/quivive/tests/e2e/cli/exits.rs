@@ -7,12 +7,22 @@ use super::{Home, PASSPHRASE};
 #[test]
 fn help_and_version_are_data() {
     let home = Home::new();
-    for args in [&["--help"][..], &["help", "admin"], &["admin", "create", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["help", "admin"],
+        &["admin", "create", "--help"],
+    ] {
         let told = home.run(args).expect(0);
-        assert!(told.out.contains("Usage: quivive") && told.err.is_empty(), "{told:?}");
+        assert!(
+            told.out.contains("Usage: quivive") && told.err.is_empty(),
+            "{told:?}"
+        );
     }
     let told = home.run(&["--version"]).expect(0);
-    assert_eq!(told.out, concat!("quivive ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        told.out,
+        concat!("quivive ", env!("CARGO_PKG_VERSION"), "\n")
+    );
 }
 
 #[test]
@@ -31,29 +41,54 @@ fn wrong_usage_is_2() {
         assert!(told.out.is_empty() && !told.err.is_empty(), "{told:?}");
     }
     // There is nobody to ask, and nothing to read.
-    home.run(&["admin", "create", "a@example.org"]).expect(2).says(&["--password-stdin"]);
-    home.run(&["admin", "create", "a@example.org", "--password-stdin"]).expect(2).says(&["empty"]);
+    home.run(&["admin", "create", "a@example.org"])
+        .expect(2)
+        .says(&["--password-stdin"]);
+    home.run(&["admin", "create", "a@example.org", "--password-stdin"])
+        .expect(2)
+        .says(&["empty"]);
 }
 
 #[test]
 fn a_no_is_1_with_the_reason() {
     let home = Home::new();
-    let create = |email, password| home.run_with(&["admin", "create", email, "--password-stdin"], &[], password);
-    create("a@example.org", "short\n").expect(1).says(&["too weak", "at least 12 characters"]);
-    create("not an address", PASSPHRASE).expect(1).says(&["no e-mail address"]);
+    let create = |email, password| {
+        home.run_with(
+            &["admin", "create", email, "--password-stdin"],
+            &[],
+            password,
+        )
+    };
+    create("a@example.org", "short\n")
+        .expect(1)
+        .says(&["too weak", "at least 12 characters"]);
+    create("not an address", PASSPHRASE)
+        .expect(1)
+        .says(&["no e-mail address"]);
     create("a@example.org", PASSPHRASE).expect(0);
-    home.run(&["admin", "recover", "b@example.org"]).expect(1).says(&["no administrator", "quivive admin create"]);
+    home.run(&["admin", "recover", "b@example.org"])
+        .expect(1)
+        .says(&["no administrator", "quivive admin create"]);
     let nobody = "01890000-0000-7000-8000-000000000000";
-    home.run(&["events", "show", nobody]).expect(1).says(&["no event with this id"]);
-    home.run(&["events", "tail", "--type", "user.logni"]).expect(1).says(&["user.logni", "events catalogue"]);
+    home.run(&["events", "show", nobody])
+        .expect(1)
+        .says(&["no event with this id"]);
+    home.run(&["events", "tail", "--type", "user.logni"])
+        .expect(1)
+        .says(&["user.logni", "events catalogue"]);
 }
 
 #[test]
 fn a_server_that_is_not_there_is_unhealthy() {
     let home = Home::new();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let url = format!("http://{free}/readyz");
-    let told = home.run(&["healthcheck", "--url", &url, "--output", "json"]).expect(3);
+    let told = home
+        .run(&["healthcheck", "--url", &url, "--output", "json"])
+        .expect(3);
     assert_eq!(told.json()["healthy"], false);
     let environment = [("QUIVIVE__SERVER__LISTEN", &*free.to_string())];
     let told = home.run_with(&["healthcheck"], &environment, "").expect(3);
@@ -63,18 +98,39 @@ fn a_server_that_is_not_there_is_unhealthy() {
 #[test]
 fn what_is_not_there_is_69() {
     let home = Home::new();
-    home.run(&["audit", "verify"]).expect(69).says(&["no database", "--data-dir"]);
-    home.run(&["events", "tail"]).expect(69).says(&["no database", "--data-dir"]);
-    home.run_with(&["admin", "create", "a@example.org", "--password-stdin"], &[], PASSPHRASE).expect(0);
-    home.run(&["events", "tail", "--follow"]).expect(69).says(&["no server is running", "--follow"]);
+    home.run(&["audit", "verify"])
+        .expect(69)
+        .says(&["no database", "--data-dir"]);
+    home.run(&["events", "tail"])
+        .expect(69)
+        .says(&["no database", "--data-dir"]);
+    home.run_with(
+        &["admin", "create", "a@example.org", "--password-stdin"],
+        &[],
+        PASSPHRASE,
+    )
+    .expect(0);
+    home.run(&["events", "tail", "--follow"])
+        .expect(69)
+        .says(&["no server is running", "--follow"]);
     // A port in use: before anything else is touched.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
-    let told = home.run(&["serve", "--listen", &listen, "--data-dir", "fresh"]).expect(69);
+    let told = home
+        .run(&["serve", "--listen", &listen, "--data-dir", "fresh"])
+        .expect(69);
     told.says(&[&listen, "in use", "--listen"]);
     assert!(!home.path("fresh").exists(), "nothing was made");
     home.write("file", "");
-    home.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "file/data"]).expect(69).says(&["file/data"]);
+    home.run(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "file/data",
+    ])
+    .expect(69)
+    .says(&["file/data"]);
 }
 
 #[test]
@@ -82,12 +138,24 @@ fn what_this_user_may_not_is_77() {
     let home = Home::new();
     let forbidden = home.path("forbidden");
     std::fs::create_dir(&forbidden).unwrap();
-    std::fs::set_permissions(&forbidden, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+    std::fs::set_permissions(
+        &forbidden,
+        std::os::unix::fs::PermissionsExt::from_mode(0o500),
+    )
+    .unwrap();
     if std::fs::write(forbidden.join("root-may"), "").is_ok() {
         println!("skipped: what a user may not (root may everything)");
         return;
     }
-    home.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "forbidden/data"]).expect(77).says(&["forbidden/data"]);
+    home.run(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "forbidden/data",
+    ])
+    .expect(77)
+    .says(&["forbidden/data"]);
 }
 
 #[test]
@@ -95,13 +163,35 @@ fn completions_and_documents_are_data() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let told = home.run(&["completions", shell]).expect(0);
-        assert!(told.out.contains("quivive") && told.out.contains("healthcheck"), "{shell}");
+        assert!(
+            told.out.contains("quivive") && told.out.contains("healthcheck"),
+            "{shell}"
+        );
     }
     let api = home.run(&["openapi"]).expect(0).json();
-    assert!(api["openapi"].as_str().unwrap().starts_with("3.1"), "{}", api["openapi"]);
-    let catalogue = home.run(&["events", "catalogue", "--output", "json"]).expect(0).json();
+    assert!(
+        api["openapi"].as_str().unwrap().starts_with("3.1"),
+        "{}",
+        api["openapi"]
+    );
+    let catalogue = home
+        .run(&["events", "catalogue", "--output", "json"])
+        .expect(0)
+        .json();
     let first = &catalogue[0];
-    for field in ["name", "type", "version", "phase", "workflow", "fields", "aliases", "audit_action", "category", "priority", "schema"] {
+    for field in [
+        "name",
+        "type",
+        "version",
+        "phase",
+        "workflow",
+        "fields",
+        "aliases",
+        "audit_action",
+        "category",
+        "priority",
+        "schema",
+    ] {
         assert!(first.get(field).is_some(), "{field} is not in {first}");
     }
     assert!(!home.path(".local").exists(), "a catalogue needs no data");

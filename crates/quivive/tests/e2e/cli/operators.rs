@@ -10,7 +10,9 @@ use super::mode;
 use crate::support::{BINARY, server};
 
 fn lines(out: &str) -> Vec<Value> {
-    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    out.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 async fn told(server: &Server, args: &[&str]) -> String {
@@ -27,29 +29,69 @@ async fn a_tail_is_the_feed_with_a_server_and_without() {
     let feed = server.events(&admin).await;
     let all = ["events", "tail", "--after", "0", "--output", "json"];
     let beside = lines(&told(&server, &all).await);
-    let positions = |events: &[Value]| events.iter().map(|event| event["position"].as_u64().unwrap()).collect::<Vec<_>>();
+    let positions = |events: &[Value]| {
+        events
+            .iter()
+            .map(|event| event["position"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
     let shared = feed.len().min(beside.len());
     assert_eq!(positions(&feed)[..shared], positions(&beside)[..shared]);
     assert!(beside.len() >= feed.len());
     for (event, same) in feed.iter().zip(&beside) {
-        for field in ["id", "type", "time", "subject", "workflow_id", "actor", "data", "category", "priority"] {
+        for field in [
+            "id",
+            "type",
+            "time",
+            "subject",
+            "workflow_id",
+            "actor",
+            "data",
+            "category",
+            "priority",
+        ] {
             assert_eq!(event[field], same[field], "{field} of {event}");
         }
     }
-    let out = told(&server, &["events", "tail", "--type", "UserRegistrationSucceeded", "--output", "json"]).await;
+    let out = told(
+        &server,
+        &[
+            "events",
+            "tail",
+            "--type",
+            "UserRegistrationSucceeded",
+            "--output",
+            "json",
+        ],
+    )
+    .await;
     assert_eq!(lines(&out).len(), 1, "{out}");
-    assert!(!out.contains("tail@example.org"), "personal fields stay sealed: {out}");
+    assert!(
+        !out.contains("tail@example.org"),
+        "personal fields stay sealed: {out}"
+    );
     let id = lines(&out)[0]["id"].as_str().unwrap().to_owned();
-    let shown: Value = serde_json::from_str(&told(&server, &["events", "show", &id, "--output", "json"]).await).unwrap();
+    let shown: Value =
+        serde_json::from_str(&told(&server, &["events", "show", &id, "--output", "json"]).await)
+            .unwrap();
     assert_eq!(shown["id"], Value::from(id.clone()));
-    let email = shown["deliveries"].as_array().unwrap().iter().find(|delivery| delivery["subscription"] == "email");
-    assert!(email.is_some_and(|delivery| delivery["state"] == "done" || delivery["state"] == "waiting"), "{shown}");
+    let email = shown["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|delivery| delivery["subscription"] == "email");
+    assert!(
+        email.is_some_and(|delivery| delivery["state"] == "done" || delivery["state"] == "waiting"),
+        "{shown}"
+    );
 
     assert_eq!(server.stop().await, Some(0));
     let alone = lines(&told(&server, &all).await);
     assert_eq!(alone[..beside.len()], beside[..]);
     assert!(told(&server, &["events", "tail"]).await.lines().count() <= 20);
-    let shown: Value = serde_json::from_str(&told(&server, &["events", "show", &id, "--output", "json"]).await).unwrap();
+    let shown: Value =
+        serde_json::from_str(&told(&server, &["events", "show", &id, "--output", "json"]).await)
+            .unwrap();
     assert!(shown["deliveries"].is_null());
 }
 
@@ -57,7 +99,14 @@ async fn a_tail_is_the_feed_with_a_server_and_without() {
 async fn a_followed_tail_tells_what_comes_and_ends_with_the_server() {
     let mut server = server().await;
     let mut child = Command::new(BINARY)
-        .args(["events", "tail", "--follow", "--type", "operator.*", "--data-dir"])
+        .args([
+            "events",
+            "tail",
+            "--follow",
+            "--type",
+            "operator.*",
+            "--data-dir",
+        ])
         .arg(&server.data)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -69,8 +118,15 @@ async fn a_followed_tail_tells_what_comes_and_ends_with_the_server() {
     let second = printed.next().unwrap().unwrap();
     assert!(first.contains("operator.bootstrap.attempted"), "{first}");
     assert!(second.contains("operator.bootstrap.succeeded"), "{second}");
-    assert_eq!(server.stop().await, Some(0), "a follower does not hold it up");
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert_eq!(
+        server.stop().await,
+        Some(0),
+        "a follower does not hold it up"
+    );
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(status.code(), Some(69));
 }
 
@@ -111,18 +167,29 @@ async fn a_changed_log_does_not_verify() {
     assert_eq!(server.verify().await["ok"], true, "beside a running server");
     assert_eq!(server.stop().await, Some(0));
     let whole = server.verify().await;
-    assert_eq!((&whole["ok"], &whole["checkpoints"]), (&Value::from(true), &Value::from(0)));
+    assert_eq!(
+        (&whole["ok"], &whole["checkpoints"]),
+        (&Value::from(true), &Value::from(0))
+    );
     assert!(whole.get("first_bad_position").is_none());
     // One byte of one event, where it lies.
     let path = server.data.join("quivive.db");
     let mut bytes = std::fs::read(&path).unwrap();
     let word = b"operator.bootstrap.succeeded";
-    let at = bytes.windows(word.len()).position(|window| window == word).expect("it is in the file");
+    let at = bytes
+        .windows(word.len())
+        .position(|window| window == word)
+        .expect("it is in the file");
     bytes[at] = b'0';
     std::fs::write(&path, bytes).unwrap();
-    let (code, out, _) = server.cli(&["audit", "verify", "--output", "json"], "").await;
+    let (code, out, _) = server
+        .cli(&["audit", "verify", "--output", "json"], "")
+        .await;
     let broken: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &broken["ok"], &broken["first_bad_position"]), (Some(1), &Value::from(false), &Value::from(2)));
+    assert_eq!(
+        (code, &broken["ok"], &broken["first_bad_position"]),
+        (Some(1), &Value::from(false), &Value::from(2))
+    );
     assert_eq!(broken["events"], 1);
 }
 
@@ -134,7 +201,10 @@ async fn the_keys_of_another_server_are_refused() {
     std::fs::rename(&keys, server.data.join("keys-of-this")).unwrap();
     let (code, _, err) = server.cli(&["serve", "--listen", "127.0.0.1:0"], "").await;
     assert_eq!(code, Some(78), "{err}");
-    assert!(err.contains("not those this database was used with") && err.contains("master"), "{err}");
+    assert!(
+        err.contains("not those this database was used with") && err.contains("master"),
+        "{err}"
+    );
     std::fs::remove_dir_all(&keys).unwrap();
     std::fs::rename(server.data.join("keys-of-this"), &keys).unwrap();
     server.restart().await;
