@@ -240,7 +240,7 @@ async fn t14_hostile_text_is_only_text() {
             .await
             .expect(202);
     }
-    let mut client = Client::with_agent(server.address, "agent \u{1b}[2J ' OR 1=1 --");
+    let mut client = Client::with_agent(server.address, "agent/1 ' OR 1=1 -- <b>{{7*7}}");
     let body = json!({"email": "x@example.com", "password": "a wrong password 1"});
     client
         .api("POST", "/sessions", Some(body), None)

@@ -40,7 +40,7 @@ const DEEDS: [(&str, &str); 9] = [
     ),
     (
         "an inserted row",
-        "UPDATE event SET pos = -pos WHERE pos >= $P; UPDATE event SET pos = -pos + 1 WHERE pos < 0; INSERT INTO event SELECT $P, epoch, id, type, version, key, priority, time, recorded_at, workflow_id, correlation_id, causation_id, subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, chain FROM event WHERE pos = $P + 1",
+        "UPDATE event SET pos = -pos WHERE pos >= $P; UPDATE event SET pos = -pos + 1 WHERE pos < 0; INSERT INTO event SELECT $P, epoch, randomblob(16), type, version, key, priority, time, recorded_at, workflow_id, correlation_id, causation_id, subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, chain FROM event WHERE pos = $P + 1",
     ),
 ];
 
