@@ -1,7 +1,7 @@
 //! Access tokens in: who calls, if the token is good and its session still is. The one place that decides it.
 //!
 //! A bounded cache spares the database; the `sessions` subscriber evicts what changed, and no entry serves longer than
-//! [`FRESH`], so a revocation reaches access tokens within that bound even if every signal were lost.
+//! a second, so a revocation reaches access tokens within that bound even if every signal were lost.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,7 +27,7 @@ const ACCOUNTS: u64 = 10_000;
 
 const SCHEMA: Migration = Migration {
     version: 1,
-    sql: include_str!("../tests/common/log.sql"),
+    sql: include_str!("../tests/suite/bed/log.sql"),
 };
 
 const STATE: Migration = Migration {

@@ -54,7 +54,7 @@ impl MailServer {
     async fn start(folder: &Path) -> Option<Self> {
         let python = python_with_aiosmtpd().await?;
         std::fs::create_dir_all(folder).unwrap();
-        let (child, port) = spawn(&python, folder, 0).await;
+        let (child, port) = spawn(&python, folder, free_port()).await;
         Some(Self {
             python,
             folder: folder.to_owned(),
@@ -139,6 +139,11 @@ async fn spawn(python: &str, folder: &Path, port: u16) -> (Child, u16) {
         .unwrap()
         .expect("the mail server says its port");
     (child, line.trim().parse().unwrap())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 async fn python_with_aiosmtpd() -> Option<String> {

@@ -101,6 +101,7 @@ fn events_are_appended_by_the_kernel_and_the_engine_alone() {
         &[
             "app/src/kernel/execute.rs",
             "delivery/src/engine/",
+            "delivery/src/fakes/",
             "quivive/src/",
         ],
     );

@@ -1,8 +1,6 @@
 //! What a commit does, alone and among others.
 
-mod common;
-
-use common::{Dir, commit, events, insert, number, raise, verified};
+use crate::bed::{Dir, commit, events, insert, number, raise, verified};
 use quivive_delivery::{CommitError, Committed, Expect, Fault, Transaction, Value, Write};
 use quivive_store::Executor;
 use quivive_store_sqlite::Sqlite;
@@ -120,7 +118,7 @@ async fn a_constraint_is_a_guard_and_a_mistake_is_a_fault() {
 async fn parameters_must_fit_the_statement() {
     let dir = Dir::new();
     let store = dir.open();
-    let short = Write::one(common::INSERT, vec![Value::Int(1)]);
+    let short = Write::one(crate::bed::INSERT, vec![Value::Int(1)]);
     let answer = store.apply(commit(vec![short], 0)).await;
     let text = "it takes 2 parameters and was given 1: INSERT INTO account";
     assert!(internal(&answer).starts_with(text), "{answer:?}");
@@ -168,7 +166,7 @@ async fn a_full_queue_refuses_and_does_nothing() {
     let dir = Dir::new();
     let mut options = dir.options();
     options.queue = 0;
-    let store = Sqlite::open(options, common::MIGRATIONS).unwrap();
+    let store = Sqlite::open(options, crate::bed::MIGRATIONS).unwrap();
     let answer = store.apply(commit(vec![insert(1)], 1)).await;
     let busy = matches!(answer, Err(CommitError::Fault(Fault::Busy { .. })));
     assert!(busy, "{answer:?}");

@@ -1,11 +1,9 @@
 //! What stops the store, and what callers get then.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Dir, Fixed, MIGRATIONS, commit, events, insert, number, verified};
+use crate::bed::{Dir, Fixed, MIGRATIONS, commit, events, insert, number, verified};
 use quivive_delivery::{Clock, CommitError, Committed, Fault, Time};
 use quivive_store::Executor;
 use quivive_store_sqlite::Sqlite;

@@ -1,12 +1,10 @@
 //! What was acknowledged is there after the process was killed.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use common::{Dir, Fixed, MIGRATIONS, commit, insert, number, raise, verified};
+use crate::bed::{Dir, Fixed, MIGRATIONS, commit, insert, number, raise, verified};
 use quivive_store::Executor;
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
@@ -49,7 +47,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     let dir = Dir::new();
     for round in 1..=KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
+            .args(["--exact", "crash::child", "--nocapture"])
             .env(CHILD, dir.data())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,10 +1,8 @@
 //! Opening, migrating, locking, closing.
 
-mod common;
-
 use std::os::unix::fs::PermissionsExt as _;
 
-use common::{Dir, MIGRATIONS, commit, events, insert, number, verified};
+use crate::bed::{Dir, MIGRATIONS, commit, events, insert, number, verified};
 use quivive_delivery::{CommitError, Fault};
 use quivive_store::Executor;
 use quivive_store_sqlite::{Migration, OpenError, Sqlite};

@@ -1,12 +1,10 @@
 //! A full disk costs the commits it meets, and nothing else.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{Dir, Fixed, MIGRATIONS, NOTE, commit, events, insert, verified};
+use crate::bed::{Dir, Fixed, MIGRATIONS, NOTE, commit, events, insert, verified};
 use quivive_delivery::{CommitError, Committed, Fault, Value, Write};
 use quivive_store::Executor;
 use quivive_store_sqlite::{Sqlite, SqliteOptions};

@@ -1,0 +1,8 @@
+//! The SQLite store as its callers see it: commits, crashes, full disks, stops.
+
+mod bed;
+mod commit;
+mod crash;
+mod open;
+mod space;
+mod stop;

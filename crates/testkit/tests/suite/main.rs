@@ -1,0 +1,4 @@
+//! The map of the crates, and the conformance of every store.
+
+mod architecture;
+mod store;
