@@ -1,6 +1,6 @@
 //! Putting a server together: for the program, for its commands, and inside somebody else's.
 //!
-//! **Cast.** A [`Builder`] knows what to build. [`Builder::open`] opens keys and database and makes the kernel: enough for
+//! **Cast.** A [`Builder`] knows what to build. `Builder::open` opens keys and database and makes the kernel: enough for
 //! a command. [`Builder::build`] goes on to the engine and the web: a [`Server`], to be served by whoever holds it.
 //!
 //! **Order.** Data directory, database with its lock, keys, comparison of the two, kernel, recovery of what a crash left open, first

@@ -2,7 +2,7 @@
 //!
 //! **Cast.** A command makes a [`Call`] and gives it to an [`Operator`]. Beside a server the operator sends it through the
 //! socket in the data directory; without one it opens the data itself, under the lock that a server would have. Either way
-//! the same [`Desk`] answers, through the same kernel.
+//! the same desk answers, through the same kernel.
 //!
 //! **Wire.** One call as a line of JSON; the answer as lines, each an item, the last `done` or the failure. The socket
 //! belongs to the server's user: others are refused by its mode, and by who they are.

@@ -1,6 +1,6 @@
 //! What every database must do: one entry point, [`run`], that each backend passes.
 //!
-//! Each check gets a fresh database, works through the ports alone, and is named in [`CHECKS`]. When all are done, every
+//! Each check gets a fresh database, works through the ports alone, and is named in `CHECKS`. When all are done, every
 //! statement of `quivive_store` must have run at least once, so none can be wrong without a check that meets it.
 
 mod accounts;

@@ -234,85 +234,88 @@ fn production_says_everything_it_lacks_at_once() {
     );
 }
 
+/// What is written, and what must be said of it.
+const BAD: &[(&str, &[&str])] = &[
+    (
+        "[server]\nlisten = \"8080\"",
+        &["server.listen (", "line 2", "\"8080\"", "127.0.0.1:8080"],
+    ),
+    (
+        "[server]\nlisten = 8080",
+        &["server.listen", "not an address"],
+    ),
+    (
+        "[passwords]\nmin_chars = \"many\"",
+        &["passwords.min_chars", "line 2", "many"],
+    ),
+    (
+        "[passwords]\nmin_score = 5",
+        &["passwords.min_score", "= 5", "from 0 to 4"],
+    ),
+    (
+        "[passwords]\nhistory = -1",
+        &["passwords.history", "line 2"],
+    ),
+    (
+        "[sessions]\nidle_seconds = 2592001",
+        &["sessions.idle_seconds", "sessions.absolute_seconds"],
+    ),
+    (
+        "[server]\npublic_url = \"http://id.example.org\"",
+        &["server.public_url", "is not https", "development"],
+    ),
+    (
+        "[server]\npublic_url = \"https://a/b\"",
+        &["server.public_url", "not the address of a host"],
+    ),
+    (
+        "[database]\nurl = \"postgres://u:hunter2@h/d\"",
+        &["database.url", "PostgreSQL", "sqlite:"],
+    ),
+    (
+        "[database]\nurl = \"sqlite:/a/other.db\"",
+        &["database.url", "quivive.db"],
+    ),
+    (
+        "[mail]\nurl = \"http://u:hunter2@h\"\nfrom = \"a@b\"",
+        &["mail.url", "smtps://"],
+    ),
+    (
+        "[mail]\nhost = \"h\"\nuser = \"u\"\nfrom = \"a@b\"",
+        &["mail.password", "is missing"],
+    ),
+    (
+        "[mail]\nhost = \"h\"\ntls = \"none\"\nfrom = \"a@b\"",
+        &["mail.tls", "starttls"],
+    ),
+    ("[mail]\nhost = \"h\"", &["mail.from", "is missing"]),
+    ("[mail]\npassword = [\"hunter2\"]", &["mail.password"]),
+    (
+        "[links]\nreset = \"https://a.example/\"",
+        &["links.reset", "{token}"],
+    ),
+    (
+        "[cors]\norigins = [\"https://a.example/\"]",
+        &["cors.origins", "https://a.example/"],
+    ),
+    (
+        "[log]\nformat = \"xml\"",
+        &["log.format", "xml", "auto, text or json"],
+    ),
+    (
+        "[log]\nlevel = \"info,a=loud\"",
+        &["log.level", "quivive_store=debug"],
+    ),
+    (
+        "[admin]\nemail = \"a@example.org\"",
+        &["admin.password", "QUIVIVE__ADMIN__PASSWORD_FILE"],
+    ),
+    ("[server\nlisten", &["line 1"]),
+];
+
 #[test]
 fn bad_values_name_their_key_and_the_remedy_but_no_secret() {
-    for (text, parts) in [
-        (
-            "[server]\nlisten = \"8080\"",
-            &["server.listen (", "line 2", "\"8080\"", "127.0.0.1:8080"][..],
-        ),
-        (
-            "[server]\nlisten = 8080",
-            &["server.listen", "not an address"],
-        ),
-        (
-            "[passwords]\nmin_chars = \"many\"",
-            &["passwords.min_chars", "line 2", "many"],
-        ),
-        (
-            "[passwords]\nmin_score = 5",
-            &["passwords.min_score", "= 5", "from 0 to 4"],
-        ),
-        (
-            "[passwords]\nhistory = -1",
-            &["passwords.history", "line 2"],
-        ),
-        (
-            "[sessions]\nidle_seconds = 2592001",
-            &["sessions.idle_seconds", "sessions.absolute_seconds"],
-        ),
-        (
-            "[server]\npublic_url = \"http://id.example.org\"",
-            &["server.public_url", "is not https", "development"],
-        ),
-        (
-            "[server]\npublic_url = \"https://a/b\"",
-            &["server.public_url", "not the address of a host"],
-        ),
-        (
-            "[database]\nurl = \"postgres://u:hunter2@h/d\"",
-            &["database.url", "PostgreSQL", "sqlite:"],
-        ),
-        (
-            "[database]\nurl = \"sqlite:/a/other.db\"",
-            &["database.url", "quivive.db"],
-        ),
-        (
-            "[mail]\nurl = \"http://u:hunter2@h\"\nfrom = \"a@b\"",
-            &["mail.url", "smtps://"],
-        ),
-        (
-            "[mail]\nhost = \"h\"\nuser = \"u\"\nfrom = \"a@b\"",
-            &["mail.password", "is missing"],
-        ),
-        (
-            "[mail]\nhost = \"h\"\ntls = \"none\"\nfrom = \"a@b\"",
-            &["mail.tls", "starttls"],
-        ),
-        ("[mail]\nhost = \"h\"", &["mail.from", "is missing"]),
-        ("[mail]\npassword = [\"hunter2\"]", &["mail.password"]),
-        (
-            "[links]\nreset = \"https://a.example/\"",
-            &["links.reset", "{token}"],
-        ),
-        (
-            "[cors]\norigins = [\"https://a.example/\"]",
-            &["cors.origins", "https://a.example/"],
-        ),
-        (
-            "[log]\nformat = \"xml\"",
-            &["log.format", "xml", "auto, text or json"],
-        ),
-        (
-            "[log]\nlevel = \"info,a=loud\"",
-            &["log.level", "quivive_store=debug"],
-        ),
-        (
-            "[admin]\nemail = \"a@example.org\"",
-            &["admin.password", "QUIVIVE__ADMIN__PASSWORD_FILE"],
-        ),
-        ("[server\nlisten", &["line 1"]),
-    ] {
+    for &(text, parts) in BAD {
         let said = refused(text);
         for part in parts {
             assert!(
