@@ -11,10 +11,10 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) const BUSY_WAIT: Duration = Duration::from_millis(500);
 
 /// Page cache of the writer. What a burst of commits touches: the right edges of the tables and the accounts at work.
-const WRITER_CACHE_KIB: u32 = 4_096;
+const WRITER_CACHE_KIB: u32 = 2_048;
 
 /// Page cache of each reader. The kernel caches the file anyway; this saves the copying of the upper tree pages.
-const READER_CACHE_KIB: u32 = 2_048;
+const READER_CACHE_KIB: u32 = 1_024;
 
 /// What the write-ahead log's file is cut back to after a burst; also what it may reach without one (see `checkpoint`).
 const WAL_KEPT_BYTES: i64 = 16 * 1_024 * 1_024;

@@ -39,8 +39,12 @@ impl Reply {
         reason = "often called for the check alone"
     )]
     pub fn expect(self, status: u16) -> Self {
-        let body = String::from_utf8_lossy(&self.body).into_owned();
-        assert_eq!(self.status, status, "{body}");
+        assert_eq!(
+            self.status,
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
         self
     }
 }

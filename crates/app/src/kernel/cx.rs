@@ -1,7 +1,8 @@
 //! What a workflow may see: reads, policies, the request. No log, no transaction, no wall clock of its own.
 
+use std::any::Any;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::{Clock, Fault, Ids, Time};
 use quivive_domain::{Account, Address};
@@ -79,6 +80,7 @@ pub struct Cx {
     pub(super) now: Time,
     log_epoch: u64,
     turns: Arc<Turns>,
+    kept: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl std::ops::Deref for Cx {
@@ -107,8 +109,24 @@ impl Cx {
             subject: None,
             guess: Guess::NotNeeded,
             log_epoch,
+            kept: Mutex::default(),
             turns,
         }
+    }
+
+    /// Keeps what [`super::Workflow::subject`] has read, so that the first decision need not read it again.
+    pub fn keep<T: Any + Send>(&self, read: T) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(read));
+    }
+
+    /// What was kept, once. A decision after a guard has missed finds nothing and reads afresh.
+    pub fn kept<T: Any>(&self) -> Option<T> {
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        kept.and_then(|kept| kept.downcast().ok()).map(|kept| *kept)
     }
 
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.

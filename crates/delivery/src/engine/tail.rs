@@ -108,6 +108,9 @@ impl Tail {
                             tracing::info!("the log can be read again");
                         }
                         let full = events.len() == BATCH_EVENTS;
+                        if events.is_empty() {
+                            self.rest();
+                        }
                         self.push(events);
                         if full || head.borrow_and_update().position > *self.reached.borrow() {
                             continue;
@@ -126,6 +129,15 @@ impl Tail {
                 () = self.taken.notified(), if !room => {}
                 () = tokio::time::sleep(POLL_EVERY) => {}
             }
+        }
+    }
+
+    /// Lets go of what the ring holds: the log is quiet, and whoever has not taken it yet reads for itself.
+    fn rest(&self) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = ring.events.back() {
+            ring.before = last.position;
+            ring.events = VecDeque::new();
         }
     }
 

@@ -86,7 +86,12 @@ impl Workflow for RefreshTokens {
 
     async fn subject(&self, cx: &Cx) -> Result<Subject, Fault> {
         match (self.find(cx).await?, &self.token) {
-            (Some(token), _) => Ok(Subject::Account(token.account.id)),
+            (Some(token), _) => {
+                let subject = Subject::Account(token.account.id);
+                // Guarded by the token's and the session's rows: what has changed meanwhile is read again.
+                cx.keep(token);
+                Ok(subject)
+            }
             (None, Some(presented)) => cx.digest("token", presented.id.0.as_bytes()).await,
             (None, None) => cx.source().await,
         }
@@ -161,6 +166,9 @@ impl RefreshTokens {
         let Some(presented) = &self.token else {
             return Ok(None);
         };
+        if let Some(token) = cx.kept() {
+            return Ok(Some(token));
+        }
         let hash = secret_hash(presented.secret());
         let found = cx.sessions.refresh_token(presented.id).await?;
         Ok(found.filter(|token| token.hash.ct_eq(&hash).into()))
