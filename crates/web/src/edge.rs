@@ -167,7 +167,13 @@ impl Edge {
     ) -> Result<(), Problem> {
         match authority {
             Authority::Open | Authority::Probe => Ok(()),
-            Authority::Loopback if visit.context.is_local() => Ok(()),
+            // Also by name: a proxy on this machine that says nothing of itself asks for the public one.
+            Authority::Loopback
+                if visit.context.is_local()
+                    && host::is_for_loopback(&visit.uri, request.headers()) =>
+            {
+                Ok(())
+            }
             Authority::Loopback => Err(Problem::new(Code::NotFound)),
             Authority::Bearer | Authority::Admin => {
                 let caller = auth::signed_in(&self.web.access, request.headers()).await?;

@@ -1,21 +1,23 @@
 //! Answers that must not tell whether an account exists take the same time whether or not it does.
 //!
-//! They are given at the next multiple of [`EVEN_ANSWER`] after the request arrived: work that varies by less than that
-//! cannot be seen from outside, and work that takes longer moves to the next multiple.
+//! They are given at the next multiple of [`EVEN_ANSWER`] after the work began: work that varies by less than that cannot be
+//! seen from outside, and work that takes longer moves to the next multiple. The time begins when the whole request is
+//! there: a caller who could send the rest late would choose where the multiples fall.
 
 use quivive_app::ports::EVEN_ANSWER;
 use tokio::time::{Duration, Instant, sleep_until};
 
 /// Does the work and holds its answer back until the next multiple.
-pub(crate) async fn even<T>(arrived: Instant, work: impl Future<Output = T>) -> T {
+pub(crate) async fn even<T>(work: impl Future<Output = T>) -> T {
+    let began = Instant::now();
     let answer = work.await;
-    settle(arrived).await;
+    settle(began).await;
     answer
 }
 
 /// Waits for the next multiple: for answers of which only some must be even.
-pub(crate) async fn settle(arrived: Instant) {
-    sleep_until(arrived + next_multiple(arrived.elapsed())).await;
+pub(crate) async fn settle(began: Instant) {
+    sleep_until(began + next_multiple(began.elapsed())).await;
 }
 
 fn next_multiple(elapsed: Duration) -> Duration {
@@ -31,7 +33,7 @@ mod tests {
     async fn answers_come_at_multiples() {
         for (work_ms, want_ms) in [(0, 50), (1, 50), (49, 50), (50, 100), (51, 100), (130, 150)] {
             let arrived = Instant::now();
-            let answer = even(arrived, async {
+            let answer = even(async {
                 tokio::time::sleep(Duration::from_millis(work_ms)).await;
                 7
             })

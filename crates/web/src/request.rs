@@ -19,7 +19,8 @@ use crate::problem::{Code, Problem};
 const MAX_AGENT_CHARS: usize = 300;
 
 /// Headers that proxies add. Where one is present the request did not come straight from a person at this machine.
-const FORWARDING: [&str; 7] = [
+const FORWARDING: [&str; 8] = [
+    "via",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",

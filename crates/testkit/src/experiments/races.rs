@@ -206,6 +206,7 @@ async fn refreshes(server: &Server, email: &str, password: &str, n: usize) -> St
 /// A login with the old password races a reset, `rounds` times: no session made with the old password survives. Panics when
 /// one does.
 pub async fn login_against_reset(server: &Server, rounds: usize) -> String {
+    let admin = server.administrator().await;
     let mut won = 0;
     for round in 0..rounds {
         // Letters and guesses are limited by account, so each round has its own.
@@ -249,7 +250,31 @@ pub async fn login_against_reset(server: &Server, rounds: usize) -> String {
             );
         }
     }
+    // Versions would make such a session useless; the fence must not let it be made at all.
+    let late = logins_after_resets(&server.events(&admin).await);
+    assert_eq!(
+        late, 0,
+        "sign-ins with the old password were let in after the reset"
+    );
     format!(
         "{rounds} rounds, the login answered first in {won}; no session made with the old password survived"
     )
+}
+
+/// Sign-ins that succeeded after their account's password was reset.
+fn logins_after_resets(events: &[Value]) -> usize {
+    let of = |kind: &str| {
+        let hits = events.iter().filter(|event| event["type"] == kind);
+        hits.map(|event| (check::text(event, "subject"), check::position(event)))
+            .collect::<Vec<_>>()
+    };
+    let logins = of("user.login.succeeded");
+    let late = of("user.password_reset_confirm.succeeded")
+        .into_iter()
+        .filter(|(subject, reset)| {
+            logins
+                .iter()
+                .any(|(who, login)| who == subject && login > reset)
+        });
+    late.count()
 }

@@ -54,7 +54,7 @@ async fn request(
         .web
         .kernel
         .execute(command, context.request(Actor::Anonymous));
-    match even(context.arrived(), work).await {
+    match even(work).await {
         Ok(_)
         | Err(Failure::Refused(
             Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,

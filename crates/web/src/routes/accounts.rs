@@ -97,7 +97,7 @@ async fn register_user(
     context: RequestContext,
     Json(body): Json<Registration>,
 ) -> Result<(StatusCode, axum::Json<Sent>), Problem> {
-    even(context.arrived(), async {
+    even(async {
         let (password, address) = (body.password.clone(), Address::parse(&body.email));
         let command = RegisterUser {
             email: body.email,
@@ -222,7 +222,7 @@ async fn request_email_verification(
     context: RequestContext,
     Json(body): Json<Whose>,
 ) -> Result<(StatusCode, axum::Json<Sent>), Problem> {
-    even(context.arrived(), async {
+    even(async {
         let command = RequestEmailVerification { email: body.email };
         match web
             .kernel

@@ -155,7 +155,7 @@ async fn request_password_reset(
     const SENT: Sent = Sent {
         status: "reset_sent",
     };
-    even(context.arrived(), async {
+    even(async {
         let command = RequestPasswordReset { email: body.email };
         match web
             .kernel

@@ -13,6 +13,7 @@ use quivive_domain::refresh::Presented;
 use quivive_domain::{Password, SessionId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -118,6 +119,7 @@ async fn sign_in(
     context: RequestContext,
     Json(body): Json<Credentials>,
 ) -> Result<axum::Json<TokensAnswer>, Problem> {
+    let began = Instant::now();
     let command = LogIn {
         email: body.email,
         password: body.password,
@@ -130,7 +132,7 @@ async fn sign_in(
     {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(failure) => {
-            settle(context.arrived()).await;
+            settle(began).await;
             Err(Problem::of_failure(failure, |refusal| {
                 Problem::new(match refusal {
                     Refusal::InvalidCredentials | Refusal::UserNotFound => Code::InvalidCredentials,

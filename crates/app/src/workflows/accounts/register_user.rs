@@ -5,6 +5,7 @@
 
 use quivive_domain::one_time::Purpose;
 
+use crate::letters::Locale;
 use crate::one_time;
 use crate::workflows::prelude::*;
 
@@ -138,7 +139,7 @@ impl Workflow for RegisterUser {
             email: Email::from(&account.email),
             verification_token_id: token,
             email_sent: true,
-            locale: Reason::owned(&account.locale),
+            locale: Reason::new(Locale::best(&account.locale).code()),
             signup_method: Reason::new("password"),
         };
         succeed(commit, succeeded, ())
