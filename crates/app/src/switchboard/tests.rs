@@ -263,10 +263,12 @@ fn reasons(note: &str) -> Option<BTreeSet<&str>> {
 fn every_reason_is_a_specified_one_or_the_kernels() {
     let specification = specification();
     for spec in specs().iter().filter(|spec| spec.phase == Phase::Failed) {
-        let event = specification
+        let Some(event) = specification
             .iter()
             .find(|event| event["type"].as_str() == Some(spec.kind))
-            .expect("known");
+        else {
+            continue; // one of ours: its reasons are its refusals
+        };
         let mut known = event
             .get("note")
             .and_then(|note| reasons(note.as_str()?))
