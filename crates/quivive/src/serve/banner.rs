@@ -78,8 +78,7 @@ impl Banner<'_> {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let url = self.url;
         let mut lines = vec![
-            ("Sign-in pages", format!("{url}/")),
-            ("Console", format!("{url}/console")),
+            ("Pages", format!("{url}/")),
             ("API and docs", format!("{url}/api/docs")),
             self.mail(),
         ];

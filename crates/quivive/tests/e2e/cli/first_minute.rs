@@ -78,7 +78,7 @@ fn in_a_terminal_the_banner_has_the_links_and_nothing_is_on_stdout() {
     for part in [
         concat!("  quivive ", env!("CARGO_PKG_VERSION")),
         "mode: development (loopback)",
-        "Sign-in pages   http://localhost:",
+        "Pages           http://localhost:",
         "/dev/mail?key=",
         "created, 1 migration applied in ",
         "none found (looked in ./quivive.toml, ",
