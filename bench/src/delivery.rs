@@ -100,13 +100,10 @@ async fn record(bed: &Bed, i: u64) -> quivive_delivery::log::Record {
             "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned(),
         ),
     };
-    Appender::new().record(
-        envelope,
-        event.encode().unwrap(),
-        &context,
-        Some(key.as_ref()),
-        Some(key.as_ref()),
-    )
+    let appender = Appender::new();
+    let context = appender.context(&context, envelope.workflow_id, key.as_ref());
+    let body = event.encode().unwrap();
+    appender.record(envelope, body, context, Some(key.as_ref()))
 }
 
 /// Events a second, read from the log and decoded, by nothing but a loop.

@@ -157,7 +157,7 @@ fn rotation(bed: &Bed, session: &Session, old: TokenId, new: TokenId) -> Vec<Wri
     ]
 }
 
-/// As the kernel does it: the attempt with its row, not waited for; then everything in one commit.
+/// As the kernel does it for a decision that waits for nothing: the attempt with its row, then everything in one commit.
 async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, writes: Vec<Write>) {
     use quivive_app::facts::TokenIssued;
     use quivive_app::workflows::sessions::refresh_tokens::{Attempted, Succeeded};
@@ -171,6 +171,7 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
             "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned(),
         ),
     };
+    let context = appender.context(&context, workflow_id, key);
     let record = |id, cause, body, meta: quivive_delivery::EventMeta| {
         let envelope = Envelope {
             id,
@@ -190,7 +191,7 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
             request_id: Some(workflow_id.to_string()),
             traceparent: None,
         };
-        appender.record(envelope, body, &context, Some(key), Some(key))
+        appender.record(envelope, body, context.clone(), Some(key))
     };
     let attempted_id = bed.ids.next();
     let attempted = Attempted {
@@ -205,15 +206,6 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
         waiting: false,
         node: workflow_id,
     };
-    let attempt = bed.database.commit(Transaction {
-        writes: vec![bed.database.open(&open)],
-        records: vec![record(
-            attempted_id,
-            None,
-            attempted.encode().unwrap(),
-            Attempted::META,
-        )],
-    });
     let outcome_id = bed.ids.next();
     let succeeded = Succeeded {
         user_id: session.account,
@@ -235,7 +227,16 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
     };
     let mut all = vec![bed.database.close(workflow_id)];
     all.extend(writes);
-    let outcome = bed.database.commit(Transaction {
+    let attempt = Transaction {
+        writes: vec![bed.database.open(&open)],
+        records: vec![record(
+            attempted_id,
+            None,
+            attempted.encode().unwrap(),
+            Attempted::META,
+        )],
+    };
+    let outcome = Transaction {
         writes: all,
         records: vec![
             record(
@@ -251,7 +252,8 @@ async fn commit_with_events(bed: &Bed, session: &Session, key: &dyn SealKey, wri
                 TokenIssued::META,
             ),
         ],
-    });
-    outcome.await.unwrap();
+    };
+    let attempt = bed.database.commit(attempt);
+    bed.database.commit(outcome).await.unwrap();
     attempt.await.unwrap();
 }

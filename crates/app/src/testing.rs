@@ -368,26 +368,10 @@ impl World {
         let mut head = *self.0.head.borrow();
         let first_position = head.position + u64::from(!transaction.records.is_empty());
         for record in transaction.records {
-            let (envelope, context, body, personal, digest) = record.into_parts();
-            let recorded_at = inside.now;
             head.position += 1;
-            head.chain = chain::link(
-                &head.chain,
-                head.position,
-                EPOCH,
-                recorded_at.as_microsecond(),
-                &digest,
-            );
-            inside.log.push(Stored {
-                position: head.position,
-                epoch: EPOCH,
-                recorded_at,
-                envelope,
-                context,
-                body,
-                personal,
-                chain: head.chain,
-            });
+            let stored = record.stored(&head.chain, head.position, EPOCH, inside.now);
+            head.chain = stored.chain;
+            inside.log.push(stored);
         }
         drop(inside);
         self.0.head.send_replace(head);

@@ -93,12 +93,24 @@ pub enum Expect {
     Any,
 }
 
+/// What a write does to a row that comes with one commit and goes with another soon after, such as an attempt under way.
+///
+/// A store that applies both commits in one group may leave out both writes: outside the group the row was never there. So
+/// no other write may look at such a row, and the id is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    Comes(Uuid),
+    Stays(Uuid),
+    Goes(Uuid),
+}
+
 /// One statement with its parameters and the number of rows it must touch.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub sql: &'static str,
     pub params: Vec<Value>,
     pub expect: Expect,
+    pub passing: Option<Passing>,
 }
 
 impl Write {
@@ -108,6 +120,15 @@ impl Write {
             sql,
             params,
             expect: Expect::Rows(1),
+            passing: None,
+        }
+    }
+
+    /// A write that must touch exactly this many rows.
+    pub fn rows(sql: &'static str, params: Vec<Value>, rows: u64) -> Self {
+        Self {
+            expect: Expect::Rows(rows),
+            ..Self::one(sql, params)
         }
     }
 
@@ -117,6 +138,16 @@ impl Write {
             sql,
             params,
             expect: Expect::Any,
+            passing: None,
+        }
+    }
+
+    /// Says what it does to a passing row: the one row it touches.
+    #[must_use]
+    pub fn passing(self, passing: Passing) -> Self {
+        Self {
+            passing: Some(passing),
+            ..self
         }
     }
 }

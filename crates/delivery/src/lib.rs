@@ -36,7 +36,7 @@ pub mod tasks;
 pub use catalogue::{Catalogue, EventSpec};
 pub use clock::{Clock, Ids, Time};
 pub use code::{Code, Codes};
-pub use commit::{Expect, Transaction, Value, Write};
+pub use commit::{Expect, Passing, Transaction, Value, Write};
 pub use envelope::{Actor, Context, Envelope, Key, Priority, Stored};
 pub use event::{Body, DecodeError, Event, EventMeta, Phase};
 pub use fault::Fault;

@@ -3,6 +3,9 @@
 //! A [`Record`] is a sealed event ready to be appended. It is made by an [`Appender`] alone, its fields are private, and
 //! only a [`Transaction`] carries it into the log, so an event cannot be written apart from the state it describes.
 
+use uuid::Uuid;
+
+use crate::clock::Time;
 use crate::commit::Transaction;
 use crate::envelope::{Context, Envelope, Stored};
 use crate::event::Body;
@@ -70,15 +73,31 @@ impl Record {
         &self.digest
     }
 
-    /// Takes the record apart for the store that writes it.
-    pub fn into_parts(self) -> (Envelope, Option<Sealed>, Vec<u8>, Option<Sealed>, [u8; 32]) {
-        (
-            self.envelope,
-            self.context,
-            self.body,
-            self.personal,
-            self.digest,
-        )
+    pub fn context(&self) -> Option<&Sealed> {
+        self.context.as_ref()
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub fn personal(&self) -> Option<&Sealed> {
+        self.personal.as_ref()
+    }
+
+    /// As it lies in the log once it has its place there.
+    pub fn stored(self, previous: &[u8; 32], position: u64, epoch: u64, at: Time) -> Stored {
+        let chain = chain::link(previous, position, epoch, at.as_microsecond(), &self.digest);
+        Stored {
+            position,
+            epoch,
+            recorded_at: at,
+            envelope: self.envelope,
+            context: self.context,
+            body: self.body,
+            personal: self.personal,
+            chain,
+        }
     }
 }
 
@@ -92,30 +111,34 @@ impl Appender {
         Self(())
     }
 
-    /// Seals the context under `actor_key`, the personal fields under `subject_key`, and digests the whole.
+    /// Seals the context of a workflow, once for all its events.
+    #[expect(clippy::unused_self, reason = "having one is the right to call it")]
+    pub fn context(
+        &self,
+        context: &Context,
+        workflow_id: Uuid,
+        actor_key: &dyn SealKey,
+    ) -> Option<Sealed> {
+        if *context == Context::default() {
+            return None;
+        }
+        let json = serde_json::to_vec(context).ok()?;
+        Some(Sealed::under(actor_key, workflow_id, &json))
+    }
+
+    /// Seals the personal fields under `subject_key`, and digests the whole. `context` was sealed for the workflow that the
+    /// envelope names.
     #[expect(clippy::unused_self, reason = "having one is the right to call it")]
     pub fn record(
         &self,
         envelope: Envelope,
         body: Body,
-        context: &Context,
+        context: Option<Sealed>,
         subject_key: Option<&dyn SealKey>,
-        actor_key: Option<&dyn SealKey>,
     ) -> Record {
-        let bound_to = *envelope.id.as_bytes();
-        let seal = |key: &dyn SealKey, plain: &[u8]| Sealed {
-            key: key.name().to_owned(),
-            bytes: key.seal(&bound_to, plain),
-        };
-        let context = match actor_key {
-            Some(key) if *context != Context::default() => serde_json::to_vec(context)
-                .ok()
-                .map(|json| seal(key, &json)),
-            _ => None,
-        };
         // Without a key personal fields are dropped rather than written in clear.
         let personal = match (subject_key, body.personal) {
-            (Some(key), Some(json)) => Some(seal(key, &json)),
+            (Some(key), Some(json)) => Some(Sealed::under(key, envelope.id, &json)),
             _ => None,
         };
         let digest = chain::digest(&envelope, context.as_ref(), &body.open, personal.as_ref());

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::BoxFuture;
+use crate::envelope::{Context, Stored};
 use crate::fault::Fault;
 
 /// Bytes sealed under the key of that name.
@@ -15,12 +18,22 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
+impl Sealed {
+    /// Seals `plain` so that it opens only beside `bound_to`.
+    pub(crate) fn under(key: &dyn SealKey, bound_to: Uuid, plain: &[u8]) -> Self {
+        Self {
+            key: key.name().to_owned(),
+            bytes: key.seal(bound_to.as_bytes(), plain),
+        }
+    }
+}
+
 /// One key, ready to use.
 pub trait SealKey: Send + Sync {
     /// The name that goes into the log beside what it sealed.
     fn name(&self) -> &str;
 
-    /// Encrypts and authenticates `plain`; `bound_to` (the event's id) must be given again to open it.
+    /// Encrypts and authenticates `plain`; `bound_to` must be given again to open it.
     fn seal(&self, bound_to: &[u8], plain: &[u8]) -> Vec<u8>;
 
     /// `None` when the bytes were changed or bound to something else.
@@ -39,12 +52,30 @@ pub trait Vault: Send + Sync {
     fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>>;
 }
 
-/// Opens what is sealed, or `None` when its key is gone.
-pub async fn open(
+/// The personal fields of an event, as JSON: bound to the event itself. `None` when there are none or their key is gone.
+pub async fn personal(vault: &dyn Vault, event: &Stored) -> Result<Option<Vec<u8>>, Fault> {
+    match &event.personal {
+        Some(sealed) => open(vault, event.envelope.id, sealed).await,
+        None => Ok(None),
+    }
+}
+
+/// Where the request of an event came from: bound to its workflow, whose events share it. Empty when its key is gone.
+pub async fn context(vault: &dyn Vault, event: &Stored) -> Result<Context, Fault> {
+    let plain = match &event.context {
+        Some(sealed) => open(vault, event.envelope.workflow_id, sealed).await?,
+        None => None,
+    };
+    Ok(plain
+        .and_then(|json| serde_json::from_slice(&json).ok())
+        .unwrap_or_default())
+}
+
+async fn open(
     vault: &dyn Vault,
-    bound_to: &[u8],
+    bound_to: Uuid,
     sealed: &Sealed,
 ) -> Result<Option<Vec<u8>>, Fault> {
     let key = vault.existing(&sealed.key).await?;
-    Ok(key.and_then(|key| key.open(bound_to, &sealed.bytes)))
+    Ok(key.and_then(|key| key.open(bound_to.as_bytes(), &sealed.bytes)))
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use quivive_delivery::log::Appender;
 use quivive_delivery::{
-    Actor, Body, Clock, Context, Envelope, Key, Priority, Time, Transaction, Value, Write,
+    Actor, Body, Clock, Envelope, Key, Priority, Time, Transaction, Value, Write,
 };
 use quivive_store::Executor;
 use quivive_store_sqlite::{Migration, Sqlite, SqliteOptions};
@@ -97,7 +97,7 @@ fn transaction(appender: &Appender, number: u64) -> Transaction {
                 vec![Value::Int((number % 64).cast_signed())],
             ),
         ],
-        records: vec![appender.record(envelope, body, &Context::default(), None, None)],
+        records: vec![appender.record(envelope, body, None, None)],
     }
 }
 

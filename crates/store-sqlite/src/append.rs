@@ -23,12 +23,19 @@ pub(crate) fn append(
     statements: &mut Statements<'_>,
     tip: Head,
     recorded_at: Time,
-    record: Record,
+    record: &Record,
 ) -> Result<Head, StatementError> {
-    let (envelope, context, body, personal, digest) = record.into_parts();
+    let envelope = record.envelope();
+    let (context, personal) = (record.context(), record.personal());
     let position = tip.position + 1;
     let recorded_at_us = recorded_at.as_microsecond();
-    let chain = chain::link(&tip.chain, position, tip.epoch, recorded_at_us, &digest);
+    let chain = chain::link(
+        &tip.chain,
+        position,
+        tip.epoch,
+        recorded_at_us,
+        record.digest(),
+    );
     let columns = [
         number(position),
         number(tip.epoch),
@@ -51,11 +58,11 @@ pub(crate) fn append(
         }),
         optional(envelope.request_id.as_deref(), text),
         optional(envelope.traceparent.as_deref(), text),
-        optional(context.as_ref(), |sealed| text(&sealed.key)),
-        optional(context.as_ref(), |sealed| ValueRef::Blob(&sealed.bytes)),
-        ValueRef::Blob(&body),
-        optional(personal.as_ref(), |sealed| text(&sealed.key)),
-        optional(personal.as_ref(), |sealed| ValueRef::Blob(&sealed.bytes)),
+        optional(context, |sealed| text(&sealed.key)),
+        optional(context, |sealed| ValueRef::Blob(&sealed.bytes)),
+        ValueRef::Blob(record.body()),
+        optional(personal, |sealed| text(&sealed.key)),
+        optional(personal, |sealed| ValueRef::Blob(&sealed.bytes)),
         ValueRef::Blob(&chain),
     ];
     statements.get(INSERT_EVENT)?.execute_refs(&columns)?;

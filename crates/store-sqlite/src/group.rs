@@ -1,7 +1,12 @@
 //! Applies a group of commits in one SQLite transaction.
 //!
-//! **Cast.** Each commit of the group runs in a savepoint of its own; the head of the log moves once; one `COMMIT`, one
-//! sync. `tip` is the head with what the open transaction has appended so far; `durable` is the head on the disk.
+//! **Cast.** The commits of a group run one after another in one transaction; the head of the log moves once; one
+//! `COMMIT`, one sync. `tip` is the head with what the open transaction has appended so far; `durable` is the head on the
+//! disk.
+//!
+//! **Flow.** Nearly every commit goes through, so a group first runs **swiftly**: without savepoints, and leaving out
+//! rows that come and go inside it. When a commit that has changed something misses, the transaction is rolled back and
+//! the group runs again **carefully**: every write is made, each commit in a savepoint of its own.
 //!
 //! **Guarantees.** A commit that misses a guard, or whose statement is wrong, is undone alone: it leaves no row, no
 //! position and no link of the chain. An error that takes the transaction with it fails every commit of the group, and
@@ -20,6 +25,7 @@ use quivive_delivery::{
 
 use crate::append;
 use crate::failure::{Reach, StatementError};
+use crate::passing::{Passed, PassingRows};
 use crate::statements::Statements;
 
 /// Most commits in one group. More would save little of the sync's cost and make the first wait for the last.
@@ -29,10 +35,19 @@ pub(crate) type Answer = Result<Committed, CommitError>;
 
 /// What an error undoes.
 enum Undo {
-    /// This commit; the transaction stands.
+    /// Nothing: the commit had changed nothing yet.
+    Nothing(CommitError),
+    /// What this commit has changed; the transaction stands.
     One(CommitError),
     /// All commits of the group.
     Group(Fault),
+}
+
+/// How a swift run ended.
+enum Swift {
+    Done,
+    /// A commit must be undone alone: run carefully.
+    Again,
 }
 
 pub(crate) struct Group<'c> {
@@ -61,18 +76,16 @@ impl<'c> Group<'c> {
     /// and `Fault::Stopped` says that the store must not go on.
     pub(crate) fn run(
         &mut self,
-        transactions: impl ExactSizeIterator<Item = Transaction>,
+        transactions: &[Transaction],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Fault> {
-        self.control("BEGIN IMMEDIATE")?;
         match self.apply_all(transactions, answers) {
             Ok(()) => {
                 self.durable = self.tip;
                 Ok(())
             }
             Err(fault) => {
-                self.tip = self.durable;
-                self.roll_back()?;
+                self.abandon()?;
                 Err(fault)
             }
         }
@@ -80,67 +93,114 @@ impl<'c> Group<'c> {
 
     fn apply_all(
         &mut self,
-        transactions: impl ExactSizeIterator<Item = Transaction>,
+        transactions: &[Transaction],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Fault> {
         let recorded_at = self.clock.now();
-        let alone = transactions.len() == 1;
-        let mut applied = false;
-        for transaction in transactions {
-            let outcome = if alone {
-                self.apply(transaction, recorded_at)
-            } else {
-                self.apply_in_savepoint(transaction, recorded_at)
-            };
-            match outcome {
-                Ok(committed) => {
-                    applied = true;
-                    answers.push(Ok(committed));
-                }
-                Err(Undo::One(error)) => answers.push(Err(error)),
-                Err(Undo::Group(fault)) => return Err(fault),
-            }
+        self.control("BEGIN IMMEDIATE")?;
+        if let Swift::Again = self.swiftly(transactions, recorded_at, answers)? {
+            answers.clear();
+            self.abandon()?;
+            self.control("BEGIN IMMEDIATE")?;
+            self.carefully(transactions, recorded_at, answers)?;
         }
-        if applied {
+        if answers.iter().any(Result::is_ok) {
             self.commit()
         } else {
-            self.roll_back()
+            self.abandon()
         }
     }
 
-    fn apply_in_savepoint(
+    fn swiftly(
         &mut self,
-        transaction: Transaction,
+        transactions: &[Transaction],
         recorded_at: Time,
-    ) -> Result<Committed, Undo> {
-        self.control("SAVEPOINT one").map_err(Undo::Group)?;
-        let outcome = self.apply(transaction, recorded_at);
-        if let Err(Undo::One(_)) = outcome {
-            self.control("ROLLBACK TO one").map_err(Undo::Group)?;
+        answers: &mut Vec<Answer>,
+    ) -> Result<Swift, Fault> {
+        let mut passing = PassingRows::default();
+        for transaction in transactions {
+            match self.apply(transaction, recorded_at, Some(&mut passing)) {
+                Ok(committed) => answers.push(Ok(committed)),
+                // Alone in its group, a commit is undone with it.
+                Err(Undo::One(_)) if transactions.len() > 1 => return Ok(Swift::Again),
+                Err(Undo::Nothing(error) | Undo::One(error)) => {
+                    passing.forget_last();
+                    answers.push(Err(error));
+                }
+                Err(Undo::Group(fault)) => return Err(fault),
+            }
+            passing.keep_last();
         }
-        if !matches!(outcome, Err(Undo::Group(_))) {
-            self.control("RELEASE one").map_err(Undo::Group)?;
+        for write in passing.left() {
+            // An id that is not fresh after all: whose commit it was, the careful run finds out.
+            match self.write(write) {
+                Ok(1) => {}
+                Ok(_) => return Ok(Swift::Again),
+                Err(error) => return Err(error.fault(write.sql)),
+            }
         }
-        outcome
+        Ok(Swift::Done)
+    }
+
+    fn carefully(
+        &mut self,
+        transactions: &[Transaction],
+        recorded_at: Time,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Fault> {
+        for transaction in transactions {
+            self.control("SAVEPOINT one")?;
+            match self.apply(transaction, recorded_at, None) {
+                Ok(committed) => answers.push(Ok(committed)),
+                Err(Undo::Nothing(error) | Undo::One(error)) => {
+                    self.control("ROLLBACK TO one")?;
+                    answers.push(Err(error));
+                }
+                Err(Undo::Group(fault)) => return Err(fault),
+            }
+            self.control("RELEASE one")?;
+        }
+        Ok(())
     }
 
     /// Moves `tip` only when all of it is in.
-    fn apply(&mut self, transaction: Transaction, recorded_at: Time) -> Result<Committed, Undo> {
+    fn apply<'t>(
+        &mut self,
+        transaction: &'t Transaction,
+        recorded_at: Time,
+        mut passing: Option<&mut PassingRows<'t>>,
+    ) -> Result<Committed, Undo> {
+        let mut changed = false;
         for (index, write) in transaction.writes.iter().enumerate() {
+            if let Some(passing) = passing.as_deref_mut() {
+                match passing.take(write) {
+                    Passed::LeftOut => continue,
+                    Passed::MakeFirst(row) => {
+                        self.write(row)
+                            .map_err(|error| self.undo(&error, row.sql))?;
+                        changed = true;
+                    }
+                    Passed::Make => {}
+                }
+            }
             let missed = match (self.write(write), write.expect) {
-                (Ok(touched), Expect::Rows(rows)) => touched != rows,
-                (Ok(_), Expect::Any) => false,
+                (Ok(touched), expect) => {
+                    changed |= touched > 0;
+                    matches!(expect, Expect::Rows(rows) if touched != rows)
+                }
                 (Err(error), _) if Reach::of(&error) == Reach::Guard && self.stands() => true,
                 (Err(error), _) => return Err(self.undo(&error, write.sql)),
             };
-            if missed {
+            if missed && changed {
                 return Err(Undo::One(CommitError::Missed(index)));
+            } else if missed {
+                return Err(Undo::Nothing(CommitError::Missed(index)));
             }
         }
         // Where nothing is appended the answer is the head, as documented.
         let first_position = self.tip.position + u64::from(!transaction.records.is_empty());
         let mut tip = self.tip;
-        for record in transaction.records {
+        for record in &transaction.records {
             match append::append(&mut self.statements, tip, recorded_at, record) {
                 Ok(moved) => tip = moved,
                 Err(error) if Reach::of(&error) == Reach::Guard => {
@@ -198,7 +258,9 @@ impl<'c> Group<'c> {
             })
     }
 
-    fn roll_back(&mut self) -> Result<(), Fault> {
+    /// Takes back what the open transaction has done, as far as it stands.
+    fn abandon(&mut self) -> Result<(), Fault> {
+        self.tip = self.durable;
         if !self.stands() {
             return Ok(());
         }

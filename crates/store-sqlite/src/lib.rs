@@ -25,6 +25,7 @@ mod halt;
 mod lock;
 mod migrate;
 mod open;
+mod passing;
 mod queue;
 mod reader;
 mod sqlite;

@@ -32,7 +32,7 @@ pub struct SqliteOptions {
     pub data_dir: PathBuf,
     /// Threads that read; at least 1.
     pub readers: usize,
-    /// How many commits may wait; one more gets `Fault::Busy`.
+    /// How many commits may wait; one more gets `Fault::Busy`. As many again may that end a passing row.
     pub queue: usize,
     /// The database may not grow beyond this many pages of 4 KiB: a commit that would is `Fault::NoSpace`, as on a full
     /// disk. `None`: as far as the disk goes.

@@ -2,7 +2,8 @@
 //!
 //! **Cast.** Callers push and never wait; threads take, and sleep while there is nothing.
 //!
-//! **Guarantees.** First in, first out. Never more than the limit. After [`Queue::close`] nothing enters, and what is
+//! **Guarantees.** First in, first out. Never more than the limit, and never more than twice the limit with what is let in
+//! past it. After [`Queue::close`] nothing enters, and what is
 //! inside is still taken out; after [`Queue::abandon`] it is dropped.
 //!
 //! **Not guaranteed.** Fairness between callers when it is full: who asks again first gets the place.
@@ -44,11 +45,20 @@ impl<T> Queue<T> {
     }
 
     pub(crate) fn push(&self, item: T) -> Result<(), Refused> {
+        self.push_below(self.limit, item)
+    }
+
+    /// For what ends something that was let in before: it finds a place when nothing new does.
+    pub(crate) fn push_past(&self, item: T) -> Result<(), Refused> {
+        self.push_below(self.limit.saturating_mul(2), item)
+    }
+
+    fn push_below(&self, limit: usize, item: T) -> Result<(), Refused> {
         let mut state = self.state();
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.items.len() >= self.limit {
+        if state.items.len() >= limit {
             return Err(Refused::Full);
         }
         state.items.push_back(item);
@@ -112,11 +122,14 @@ mod tests {
         assert_eq!(queue.push(1), Ok(()));
         assert_eq!(queue.push(2), Ok(()));
         assert_eq!(queue.push(3), Err(Refused::Full));
+        assert_eq!(queue.push_past(3), Ok(()));
+        assert_eq!(queue.push_past(4), Ok(()));
+        assert_eq!(queue.push_past(5), Err(Refused::Full));
         let mut taken = Vec::new();
-        assert!(queue.take(1, &mut taken));
-        assert_eq!(queue.push(4), Ok(()));
+        assert!(queue.take(3, &mut taken));
+        assert_eq!(queue.push(5), Ok(()));
         assert!(queue.take(10, &mut taken));
-        assert_eq!(taken, [1, 2, 4]);
+        assert_eq!(taken, [1, 2, 3, 4, 5]);
     }
 
     #[test]

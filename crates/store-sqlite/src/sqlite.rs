@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
+use quivive_delivery::{
+    BoxFuture, CommitError, Committed, Fault, Head, Passing, Transaction, Value,
+};
 use quivive_store::{Executor, Migration, Row};
 use tokio::sync::{oneshot, watch};
 
@@ -156,10 +158,17 @@ impl Executor for Sqlite {
         transaction: Transaction,
     ) -> BoxFuture<'static, Result<Committed, CommitError>> {
         let (answer, answered) = oneshot::channel();
-        if let Err(refused) = self.commits.push(Job {
+        let ends = ends_something(&transaction);
+        let job = Job {
             transaction,
             answer,
-        }) {
+        };
+        let pushed = if ends {
+            self.commits.push_past(job)
+        } else {
+            self.commits.push(job)
+        };
+        if let Err(refused) = pushed {
             let fault = if self.read_only {
                 Fault::Internal("the database was opened for reading only".to_owned())
             } else {
@@ -178,6 +187,12 @@ impl Executor for Sqlite {
     fn head(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
     }
+}
+
+/// Whether it begins by ending a passing row: the outcome of an attempt that was let in before.
+fn ends_something(transaction: &Transaction) -> bool {
+    let first = transaction.writes.first();
+    first.is_some_and(|write| matches!(write.passing, Some(Passing::Goes(_) | Passing::Stays(_))))
 }
 
 impl Drop for Sqlite {

@@ -69,16 +69,17 @@ impl Writer {
         checkpoints: &mut Checkpoints<'_>,
     ) -> Result<(), String> {
         let mut jobs: Vec<Job> = Vec::with_capacity(GROUP);
+        let mut transactions = Vec::with_capacity(GROUP);
         let mut answers = Vec::with_capacity(GROUP);
         let _told = OnPanic {
             halt: &self.halt,
             why: "the writer panicked",
         };
         while self.queue.take(GROUP, &mut jobs) {
-            let transactions = jobs
-                .iter_mut()
-                .map(|job| std::mem::take(&mut job.transaction));
-            match group.run(transactions, &mut answers) {
+            let taken = jobs.iter_mut();
+            transactions.extend(taken.map(|job| std::mem::take(&mut job.transaction)));
+            let ran = group.run(&transactions, &mut answers);
+            match ran {
                 Ok(()) => {
                     self.publish(group.durable());
                     for (job, answer) in jobs.drain(..).zip(answers.drain(..)) {
@@ -99,6 +100,7 @@ impl Writer {
                     }
                 }
             }
+            transactions.clear();
             checkpoints.after_group()?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Attempts that have no outcome yet: the kernel's own table.
 
 use quivive_app::ports::{OpenAttempt, OpenAttempts, Read};
-use quivive_delivery::{Fault, Time, Write};
+use quivive_delivery::{Fault, Passing, Time, Write};
 use uuid::Uuid;
 
 use crate::rows::Cells;
@@ -53,14 +53,16 @@ impl OpenAttempts for Database {
                 attempt.node.into(),
             ],
         )
+        .passing(Passing::Comes(attempt.workflow_id))
     }
 
     fn close(&self, workflow_id: Uuid) -> Write {
-        Write::one(CLOSE, vec![workflow_id.into()])
+        Write::one(CLOSE, vec![workflow_id.into()]).passing(Passing::Goes(workflow_id))
     }
 
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write {
         Write::one(WAIT, vec![until.into(), workflow_id.into()])
+            .passing(Passing::Stays(workflow_id))
     }
 }
 

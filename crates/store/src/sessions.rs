@@ -4,7 +4,7 @@
 //! and values moved out of the row as they are.
 
 use quivive_app::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, Sessions};
-use quivive_delivery::{Expect, Fault, Time, Write};
+use quivive_delivery::{Fault, Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{SessionId, TokenId, UserId};
@@ -215,11 +215,8 @@ impl Sessions for Database {
     ) -> Write {
         // No session has the nil id, so there it excepts none.
         let except = except.map_or(Uuid::nil(), |session| session.0);
-        Write {
-            sql: END_ALL,
-            params: vec![now.into(), account.0.into(), except.into()],
-            expect: Expect::Rows(count as u64),
-        }
+        let params = vec![now.into(), account.0.into(), except.into()];
+        Write::rows(END_ALL, params, count as u64)
     }
 }
 

@@ -1,11 +1,13 @@
 //! One attempt under way: its event, its keys, and the envelopes of everything that follows from it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use quivive_delivery::log::Record;
-use quivive_delivery::seal::SealKey;
+use quivive_delivery::seal::{SealKey, Sealed};
 use quivive_delivery::{
-    Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Time,
+    Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Log, Time,
     Transaction, Write,
 };
 use uuid::Uuid;
@@ -31,9 +33,19 @@ pub(super) struct Trail {
     pub subject: Option<String>,
     pub request: Request,
     pub context: Context,
+    /// The context sealed under the actor's key, for the events of this workflow.
+    pub sealed: Option<Sealed>,
     pub keys: SealKeys,
     pub workflow_id: Uuid,
     pub attempted_id: Uuid,
+}
+
+/// How far an attempt's own commit has got.
+pub(super) enum Progress {
+    /// Held back, so that it can go into the log together with an outcome that is there at once.
+    Held(Transaction),
+    Submitted(Submitted),
+    Durable,
 }
 
 /// An attempt under way.
@@ -42,20 +54,46 @@ pub(super) struct Attempt<W: Workflow> {
     pub event: W::Attempted,
     /// Gives back the place of the reserved guess.
     pub give_back: Option<Write>,
-    /// Until it is known to be durable.
-    pub submitted: Option<Submitted>,
+    pub progress: Progress,
 }
 
 impl<W: Workflow> Attempt<W> {
+    /// Submits it, if it was not yet: whatever is submitted after this is applied after it.
+    pub(super) fn submit(&mut self, log: &dyn Log) {
+        if let Progress::Held(transaction) = &mut self.progress {
+            let transaction = std::mem::take(transaction);
+            self.progress = Progress::Submitted(log.commit(transaction));
+        }
+    }
+
+    /// Waits until it is durable.
+    pub(super) async fn durable(&mut self, log: &dyn Log) -> Result<(), CommitError> {
+        self.submit(log);
+        match std::mem::replace(&mut self.progress, Progress::Durable) {
+            Progress::Submitted(submitted) => submitted.await.map(|_| ()),
+            Progress::Held(_) | Progress::Durable => Ok(()),
+        }
+    }
+
+    /// Does the work, and submits the attempt as soon as the work waits for anything.
+    pub(super) async fn beside<T>(&mut self, log: &dyn Log, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|task| {
+            let polled = work.as_mut().poll(task);
+            if polled.is_pending() {
+                self.submit(log);
+            }
+            polled
+        })
+        .await
+    }
+
     /// Why the guard on the open attempt missed: the attempt itself was never written, or another closed it.
-    pub(super) async fn why_closed<R>(&mut self) -> Failure<R> {
-        match self.submitted.take() {
-            None => Failure::Closed,
-            Some(submitted) => match submitted.await {
-                Ok(_) => Failure::Closed,
-                Err(CommitError::Fault(fault)) => Failure::Fault(fault),
-                Err(CommitError::Missed(_)) => Failure::Internal,
-            },
+    pub(super) async fn why_closed<R>(&mut self, log: &dyn Log) -> Failure<R> {
+        match self.durable(log).await {
+            Ok(()) => Failure::Closed,
+            Err(CommitError::Fault(fault)) => Failure::Fault(fault),
+            Err(CommitError::Missed(_)) => Failure::Internal,
         }
     }
 }
@@ -91,13 +129,17 @@ impl Kernel {
     }
 
     pub(super) fn trail(&self, cx: &Cx, keys: SealKeys) -> Trail {
+        let context = Context {
+            ip: cx.request.ip.map(|ip| ip.to_string()),
+            agent: cx.request.agent.clone(),
+        };
         Trail {
             key: cx.subject().key(),
             subject: cx.subject().shown(),
-            context: Context {
-                ip: cx.request.ip.map(|ip| ip.to_string()),
-                agent: cx.request.agent.clone(),
-            },
+            sealed: self
+                .appender
+                .context(&context, cx.workflow_id, keys.actor.as_ref()),
+            context,
             request: cx.request.clone(),
             keys,
             workflow_id: cx.workflow_id,
@@ -203,6 +245,20 @@ impl Kernel {
         transaction
     }
 
+    /// The context as the event at this place carries it: sealed once for the workflow, but for an event of another
+    /// workflow, or under another key than the attempt's.
+    fn context(&self, trail: &Trail, keys: &SealKeys, place: &Place) -> Option<Sealed> {
+        let same =
+            place.workflow_id == trail.workflow_id && Arc::ptr_eq(&keys.actor, &trail.keys.actor);
+        if same {
+            trail.sealed.clone()
+        } else {
+            let key = keys.actor.as_ref();
+            self.appender
+                .context(&trail.context, place.workflow_id, key)
+        }
+    }
+
     /// Puts an event into its envelope and seals it.
     pub(super) fn record(
         &self,
@@ -228,12 +284,8 @@ impl Kernel {
             request_id: trail.request.request_id.clone(),
             traceparent: trail.request.traceparent.clone(),
         };
-        self.appender.record(
-            envelope,
-            body,
-            &trail.context,
-            Some(keys.subject.as_ref()),
-            Some(keys.actor.as_ref()),
-        )
+        let context = self.context(trail, keys, place);
+        self.appender
+            .record(envelope, body, context, Some(keys.subject.as_ref()))
     }
 }

@@ -11,7 +11,7 @@ use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Log, Transaction};
 use uuid::Uuid;
 
-use super::attempt::{Attempt, SealKeys};
+use super::attempt::{Attempt, Progress, SealKeys};
 use super::commit::Commit;
 use super::cx::{Cx, Families, Guess, Request};
 use super::recovery::Closers;
@@ -140,11 +140,12 @@ impl Kernel {
         self.decide(workflow, &mut cx, attempt).await
     }
 
-    /// Submits the Attempted event with its open-attempt row. Waits for it only when a guess is reserved.
+    /// Makes the Attempted event with its open-attempt row. Submits it and waits for it only where the workflow must: when
+    /// a guess is reserved, or when the time of its answer may not tell what it is about.
     async fn attempt<W: Workflow>(&self, workflow: &W, cx: &mut Cx) -> Result<Attempt<W>, Fault> {
         let keys = self.seal_keys(cx).await?;
-        let trail = self.trail(cx, keys);
-        let event = workflow.attempted(cx.subject());
+        let mut trail = self.trail(cx, keys);
+        let mut event = workflow.attempted(cx.subject());
         let began = tokio::time::Instant::now();
         loop {
             cx.now = self.families.clock.now();
@@ -173,21 +174,23 @@ impl Kernel {
             let body = event.encode().map_err(Fault::internal)?;
             let record = self.attempted(&trail, W::Attempted::META, body, cx.now());
             transaction.records.push(record);
-            let pending = self.log.commit(transaction);
-            let submitted = match guess {
-                Guess::NotNeeded | Guess::Closed => Some(pending),
-                Guess::Reserved => match pending.await {
-                    Ok(_) => None,
-                    Err(CommitError::Missed(_)) => continue,
-                    Err(CommitError::Fault(fault)) => return Err(fault),
-                },
-            };
-            return Ok(Attempt {
+            let mut attempt = Attempt {
                 trail,
                 event,
                 give_back,
-                submitted,
-            });
+                progress: Progress::Held(transaction),
+            };
+            if W::EVEN || guess == Guess::Reserved {
+                match attempt.durable(self.log.as_ref()).await {
+                    Ok(()) => {}
+                    Err(CommitError::Missed(_)) => {
+                        Attempt { trail, event, .. } = attempt;
+                        continue;
+                    }
+                    Err(CommitError::Fault(fault)) => return Err(fault),
+                }
+            }
+            return Ok(attempt);
         }
     }
 
@@ -199,7 +202,8 @@ impl Kernel {
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         for _ in 0..MAX_DECISIONS {
             cx.now = self.families.clock.now();
-            let decision = match AssertUnwindSafe(workflow.run(cx)).catch_unwind().await {
+            let run = AssertUnwindSafe(workflow.run(cx)).catch_unwind();
+            let decision = match attempt.beside(self.log.as_ref(), run).await {
                 Ok(Ok(decision)) => decision,
                 Ok(Err(fault)) => {
                     tracing::error!(workflow = W::NAME, %fault, "a workflow could not decide");
@@ -226,11 +230,14 @@ impl Kernel {
                         .await;
                 }
             };
+            attempt.submit(self.log.as_ref());
             let committed = self.log.commit(assembled.transaction).await;
             drop(assembled.turn);
             match committed {
                 Ok(_) => return assembled.answer,
-                Err(CommitError::Missed(0)) => return Err(attempt.why_closed().await),
+                Err(CommitError::Missed(0)) => {
+                    return Err(attempt.why_closed(self.log.as_ref()).await);
+                }
                 Err(CommitError::Missed(write)) => {
                     tracing::debug!(workflow = W::NAME, write, "a guard missed; deciding again");
                 }
@@ -300,9 +307,10 @@ impl Kernel {
         let outcome = Some((W::Failed::META, body));
         let (keys, commit) = (attempt.trail.keys.clone(), Commit::default());
         let transaction = self.transaction(cx, &attempt, &keys, first, outcome, commit);
+        attempt.submit(self.log.as_ref());
         match self.log.commit(transaction).await {
             Ok(_) => Err(answer),
-            Err(CommitError::Missed(_)) => Err(attempt.why_closed().await),
+            Err(CommitError::Missed(_)) => Err(attempt.why_closed(self.log.as_ref()).await),
             Err(CommitError::Fault(fault)) => Err(Failure::Fault(fault)),
         }
     }

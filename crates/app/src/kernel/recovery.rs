@@ -121,7 +121,8 @@ impl Kernel {
             .ok_or_else(|| Fault::Internal(format!("no workflow attempts {}", open.kind)))?;
         let stored = self.find_attempted(open).await?;
         let subject = Subject::of_key(&stored.envelope.key);
-        let (personal, context) = self.opened(&stored).await?;
+        let personal = seal::personal(self.vault.as_ref(), &stored).await?;
+        let context = seal::context(self.vault.as_ref(), &stored).await?;
         let body = Body {
             open: stored.body.clone(),
             personal,
@@ -167,20 +168,6 @@ impl Kernel {
         }
     }
 
-    async fn opened(&self, stored: &Stored) -> Result<(Option<Vec<u8>>, Context), Fault> {
-        let id = stored.envelope.id;
-        let personal = match &stored.personal {
-            Some(sealed) => seal::open(self.vault.as_ref(), id.as_bytes(), sealed).await?,
-            None => None,
-        };
-        let context = match &stored.context {
-            Some(sealed) => seal::open(self.vault.as_ref(), id.as_bytes(), sealed).await?,
-            None => None,
-        };
-        let context = context.and_then(|json| serde_json::from_slice(&json).ok());
-        Ok((personal, context.unwrap_or_default()))
-    }
-
     /// The closing event keeps the attempt's key, request and place; the system is its actor. A key that was destroyed is
     /// not made again: then it is sealed under the month's.
     async fn closing_record(
@@ -209,6 +196,9 @@ impl Kernel {
                 correlation_id: Some(stored.envelope.correlation_id),
                 ..Request::system()
             },
+            sealed: self
+                .appender
+                .context(&context, stored.envelope.workflow_id, key.as_ref()),
             context,
             keys: SealKeys {
                 subject: Arc::clone(&key),

@@ -4,6 +4,7 @@ mod recovery;
 mod toys;
 
 use std::future::Future as _;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -229,6 +230,28 @@ async fn a_client_that_goes_away_changes_nothing() {
         assert!(scene.world.log().is_empty(), "it has hardly begun");
     }
     scene.world.settle().await;
+    assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.succeeded"]);
+}
+
+#[tokio::test]
+async fn an_attempt_is_in_the_log_while_its_decision_waits() {
+    let scene = scene();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let toy = Toy::new(&scene, {
+        let (world, seen) = (scene.world.clone(), Arc::clone(&seen));
+        move |_| {
+            let (world, seen) = (world.clone(), Arc::clone(&seen));
+            Box::pin(async move {
+                let before = world.kinds();
+                tokio::task::yield_now().await;
+                *seen.lock().unwrap() = vec![before, world.kinds()];
+                succeed(Commit::default(), Succeeded { done: true }, ())
+            })
+        }
+    });
+    scene.when(toy).await.succeeded();
+    let (held, submitted) = (Vec::<String>::new(), vec!["toy.attempted".to_owned()]);
+    assert_eq!(*seen.lock().unwrap(), [held, submitted]);
     assert_eq!(scene.world.kinds(), ["toy.attempted", "toy.succeeded"]);
 }
 

@@ -20,6 +20,9 @@ pub trait Workflow: Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// Whether it hashes passwords: then it takes a place in the hashing queue before anything else happens.
     const HASHES: bool = false;
+    /// Whether the time of its answer may not tell if there is an account: then the attempt is durable before anything is
+    /// decided. Otherwise a decision without reads would share a sync with its attempt, and one with reads would not.
+    const EVEN: bool = false;
     /// The reason when a waiting attempt reaches its deadline.
     const EXPIRED: &'static str = "interrupted";
 

@@ -287,21 +287,12 @@ impl Scene {
 }
 
 async fn opened(world: &World, event: &Stored) -> (Option<Vec<u8>>, Context) {
-    let mut plain = [None, None];
-    for (sealed, plain) in [&event.personal, &event.context]
-        .into_iter()
-        .zip(&mut plain)
-    {
-        if let Some(sealed) = sealed {
-            let id = event.envelope.id;
-            *plain = seal::open(world, id.as_bytes(), sealed)
-                .await
-                .expect("the vault is there");
-        }
-    }
-    let [personal, context] = plain;
-    let context = context.and_then(|json| serde_json::from_slice(&json).ok());
-    (personal, context.unwrap_or_default())
+    let personal = seal::personal(world, event).await;
+    let context = seal::context(world, event).await;
+    (
+        personal.expect("the vault is there"),
+        context.expect("the vault is there"),
+    )
 }
 
 fn session(id: SessionId, account: UserId, now: quivive_delivery::Time) -> Session {

@@ -26,7 +26,7 @@ pub(super) struct Target {
 pub(super) async fn deliver(target: Arc<Target>, event: Arc<Stored>) -> Verdict {
     let delivery = async {
         let (personal, context) = if target.personal {
-            match open(&*target.vault, &event).await {
+            match opened(&*target.vault, &event).await {
                 Ok(opened) => opened,
                 Err(fault) => return Verdict::Retry(format!("cannot open it: {fault}")),
             }
@@ -43,16 +43,9 @@ pub(super) async fn deliver(target: Arc<Target>, event: Arc<Stored>) -> Verdict 
 }
 
 /// The personal fields and the context, as far as their keys exist.
-async fn open(vault: &dyn Vault, event: &Stored) -> Result<(Option<Vec<u8>>, Context), Fault> {
-    let bound_to = event.envelope.id.as_bytes();
-    let personal = match &event.personal {
-        Some(sealed) => seal::open(vault, bound_to, sealed).await?,
-        None => None,
-    };
-    let context = match &event.context {
-        Some(sealed) => seal::open(vault, bound_to, sealed).await?,
-        None => None,
-    };
-    let context = context.and_then(|json| serde_json::from_slice(&json).ok());
-    Ok((personal, context.unwrap_or_default()))
+async fn opened(vault: &dyn Vault, event: &Stored) -> Result<(Option<Vec<u8>>, Context), Fault> {
+    Ok((
+        seal::personal(vault, event).await?,
+        seal::context(vault, event).await?,
+    ))
 }

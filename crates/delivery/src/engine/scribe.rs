@@ -6,7 +6,7 @@ use super::machine::DeadLetter;
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
 use crate::code::Code;
-use crate::envelope::{Actor, Context, Envelope, Key, Stored};
+use crate::envelope::{Actor, Envelope, Key, Stored};
 use crate::event::{Event as _, EventMeta};
 use crate::events::EventDeadLettered;
 use crate::fault::Fault;
@@ -44,13 +44,9 @@ impl Scribe {
                     fact.key.unwrap_or_else(|| cause.envelope.key.clone()),
                 )
             };
-            let record = self.appender.record(
-                envelope,
-                fact.body,
-                &Context::default(),
-                key.as_deref(),
-                None,
-            );
+            let record = self
+                .appender
+                .record(envelope, fact.body, None, key.as_deref());
             records.push(record);
         }
         Ok(records)
@@ -69,8 +65,7 @@ impl Scribe {
         let key = Key::new("system", "delivery");
         let envelope = self.envelope(&EventDeadLettered::META, &letter.event, key);
         let body = event.encode().expect("strings and numbers are always JSON");
-        self.appender
-            .record(envelope, body, &Context::default(), None, None)
+        self.appender.record(envelope, body, None, None)
     }
 
     fn envelope(&self, meta: &EventMeta, cause: &Stored, key: Key) -> Envelope {

@@ -12,7 +12,7 @@ use super::{Connection, TestIds, TestVault, envelope};
 use crate::chain;
 use crate::clock::{Clock, Time};
 use crate::commit::{Expect, Transaction, Value, Write};
-use crate::envelope::{Context, Key, Stored};
+use crate::envelope::{Key, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
 use crate::subscriber::{LaneState, StoredLane};
@@ -87,7 +87,7 @@ impl Memory {
                 open: b"{}".to_vec(),
                 personal: None,
             };
-            appender.record(envelope, body, &Context::default(), None, None)
+            appender.record(envelope, body, None, None)
         });
         let records = records.collect();
         let transaction = Transaction {
@@ -297,21 +297,11 @@ impl State {
     }
 
     fn append(&mut self, record: Record, now: Time) {
-        let (envelope, context, body, personal, digest) = record.into_parts();
         let position = self.events.len() as u64 + 1;
         let previous = self
             .events
             .last()
             .map_or(chain::GENESIS, |event| event.chain);
-        self.events.push(Stored {
-            position,
-            epoch: 1,
-            recorded_at: now,
-            envelope,
-            context,
-            body,
-            personal,
-            chain: chain::link(&previous, position, 1, now.as_microsecond(), &digest),
-        });
+        self.events.push(record.stored(&previous, position, 1, now));
     }
 }

@@ -1,9 +1,10 @@
 //! What a commit does, alone and among others.
 
 use crate::bed::{Dir, commit, events, insert, number, raise, verified};
-use quivive_delivery::{CommitError, Committed, Expect, Fault, Transaction, Value, Write};
+use quivive_delivery::{CommitError, Committed, Fault, Passing, Transaction, Value, Write};
 use quivive_store::Executor;
 use quivive_store_sqlite::Sqlite;
+use uuid::Uuid;
 
 type Answer = Result<Committed, CommitError>;
 
@@ -140,11 +141,7 @@ async fn any_number_of_rows_is_right_where_the_commit_says_so() {
     let all = "UPDATE account SET version = version + 1";
     let any = || Write::any(all, Vec::new());
     store.apply(commit(vec![any()], 0)).await.unwrap();
-    let three = Write {
-        sql: all,
-        params: Vec::new(),
-        expect: Expect::Rows(3),
-    };
+    let three = Write::rows(all, Vec::new(), 3);
     let writes = vec![insert(1), insert(2), insert(3), three, any()];
     store.apply(commit(writes, 0)).await.unwrap();
     assert_eq!(number(&store, "SELECT sum(version) FROM account").await, 9);
@@ -191,4 +188,101 @@ async fn a_query_cannot_write_and_names_what_it_cannot_return() {
     }
     let nothing = store.query("SELECT id FROM account", Vec::new()).await;
     assert_eq!(nothing.unwrap().len(), 0);
+}
+
+fn come(id: u64) -> Write {
+    let id = Uuid::from_u64_pair(9, id);
+    let params = vec![id.into(), Value::Int(1)];
+    Write::one(
+        "INSERT INTO guest (id, stays) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        params,
+    )
+    .passing(Passing::Comes(id))
+}
+
+fn stay(id: u64) -> Write {
+    let id = Uuid::from_u64_pair(9, id);
+    Write::one(
+        "UPDATE guest SET stays = stays + 1 WHERE id = $1",
+        vec![id.into()],
+    )
+    .passing(Passing::Stays(id))
+}
+
+fn go(id: u64) -> Write {
+    let id = Uuid::from_u64_pair(9, id);
+    Write::one("DELETE FROM guest WHERE id = $1", vec![id.into()]).passing(Passing::Goes(id))
+}
+
+/// What a passing row's writes do, whether or not they share a group with each other, or with a commit that misses and
+/// makes the group run again.
+#[tokio::test]
+async fn a_row_that_passes_is_there_for_its_guards_and_gone_in_the_end() {
+    let dir = Dir::new();
+    let store = dir.open();
+    store.apply(commit(vec![insert(0)], 0)).await.unwrap();
+    for with_a_miss in [false, true] {
+        let mut transactions = Vec::new();
+        let mut expected = Vec::new();
+        for i in 0..60 {
+            let guest = i + if with_a_miss { 1_000 } else { 0 };
+            transactions.push(commit(vec![come(guest)], 1));
+            expected.push(None);
+            if i % 3 == 1 {
+                transactions.push(commit(vec![stay(guest)], 1));
+                expected.push(None);
+            }
+            if with_a_miss && i % 7 == 3 {
+                // Goes, then misses: the guest is back for the one that closes it.
+                transactions.push(commit(vec![go(guest), raise(0, 1_000)], 1));
+                expected.push(Some(1));
+                transactions.push(commit(vec![insert(0), go(guest)], 1));
+                expected.push(Some(0));
+            }
+            // Every fifth stays in the table.
+            if i % 5 != 0 {
+                transactions.push(commit(vec![go(guest)], 1));
+                expected.push(None);
+                transactions.push(commit(vec![go(guest)], 1));
+                expected.push(Some(0));
+            }
+        }
+        let answers = together(&store, transactions).await;
+        for (i, (answer, missed)) in answers.iter().zip(&expected).enumerate() {
+            let found = match answer {
+                Ok(_) => None,
+                Err(CommitError::Missed(at)) => Some(*at),
+                Err(other) => panic!("commit {i}: {other:?}"),
+            };
+            assert_eq!(found, *missed, "commit {i}");
+        }
+        let left = number(&store, "SELECT count(*) FROM guest").await;
+        assert_eq!(left, if with_a_miss { 24 } else { 12 });
+        let stayed = number(&store, "SELECT count(*) FROM guest WHERE stays = 2").await;
+        assert_eq!(stayed, if with_a_miss { 8 } else { 4 });
+    }
+    verified(&store).await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_fresh_misses_alone() {
+    let dir = Dir::new();
+    let store = dir.open();
+    store.apply(commit(vec![come(1)], 0)).await.unwrap();
+    let answers = together(
+        &store,
+        vec![
+            commit(vec![come(2)], 1),
+            commit(vec![come(1)], 1),
+            commit(vec![come(3)], 1),
+        ],
+    )
+    .await;
+    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    assert!(
+        matches!(answers[1], Err(CommitError::Missed(0))),
+        "{answers:?}"
+    );
+    assert_eq!(number(&store, "SELECT count(*) FROM guest").await, 3);
+    assert_eq!(verified(&store).await, 2);
 }

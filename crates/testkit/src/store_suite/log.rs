@@ -61,7 +61,7 @@ fn plain(envelope: Envelope) -> Record {
         open: b"{}".to_vec(),
         personal: None,
     };
-    Appender::new().record(envelope, body, &Context::default(), None, None)
+    Appender::new().record(envelope, body, None, None)
 }
 
 /// Appends events of that type and key, each in its own commit.
@@ -119,7 +119,11 @@ pub(super) async fn events_are_read_as_they_were_written(f: Fixture) {
         ip: Some("192.0.2.1".to_owned()),
         agent: None,
     };
-    let sealed = Appender::new().record(full.clone(), body, &context, Some(&Mask), Some(&Mask));
+    let sealed = {
+        let appender = Appender::new();
+        let context = appender.context(&context, full.workflow_id, &Mask);
+        appender.record(full.clone(), body, context, Some(&Mask))
+    };
     let records = vec![plain(bare.clone()), sealed];
     assert_eq!(commit(&f, Vec::new(), records).await.expect("a commit"), 1);
     assert_eq!(

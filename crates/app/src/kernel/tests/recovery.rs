@@ -107,10 +107,8 @@ async fn the_event_that_closes_it_keeps_key_request_and_person() {
     assert_eq!(failed.envelope.actor.kind, "system");
     assert!(failed.context.is_some());
 
-    let sealed = failed.personal.as_ref().expect("the address is sealed");
-    let personal = seal::open(&scene.world, failed.envelope.id.as_bytes(), sealed)
-        .await
-        .unwrap();
+    assert!(failed.personal.is_some(), "the address is sealed");
+    let personal = seal::personal(&scene.world, &failed).await.unwrap();
     let failed = Failed::decode(&Body {
         open: failed.body,
         personal,
@@ -165,9 +163,7 @@ async fn an_attempt_whose_person_was_erased_is_closed_and_stays_erased() {
     let failed = event(&scene.world, "toy.failed");
     let sealed = failed.personal.as_ref().expect("an empty address");
     assert_eq!(sealed.key, "m:2026-11");
-    let personal = seal::open(&scene.world, failed.envelope.id.as_bytes(), sealed)
-        .await
-        .unwrap();
+    let personal = seal::personal(&scene.world, &failed).await.unwrap();
     let open = failed.body;
     let failed = Failed::decode(&Body { open, personal }).unwrap();
     assert_eq!(failed.email.as_str(), "");

@@ -106,7 +106,9 @@ async fn personal_fields_are_opened_and_sealed_under_the_key_of_the_cause() {
             ip: Some("192.0.2.1".to_owned()),
             agent: None,
         };
-        let record = Appender::new().record(envelope, body, &context, Some(&*key), Some(&*key));
+        let appender = Appender::new();
+        let context = appender.context(&context, envelope.workflow_id, &*key);
+        let record = appender.record(envelope, body, context, Some(&*key));
         let transaction = Transaction {
             writes: vec![],
             records: vec![record],

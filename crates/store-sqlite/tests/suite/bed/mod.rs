@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use quivive_delivery::log::{Appender, Record};
 use quivive_delivery::seal::Sealed;
 use quivive_delivery::{
-    Actor, Body, Clock, Context, Envelope, Key, Priority, Stored, Time, Transaction, Value, Write,
-    chain,
+    Actor, Body, Clock, Envelope, Key, Priority, Stored, Time, Transaction, Value, Write, chain,
 };
 use quivive_store::{Executor, Row};
 use quivive_store_sqlite::{Migration, Sqlite, SqliteOptions};
@@ -26,7 +25,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         version: 2,
         sql: "CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL
                   CHECK (version > 0), note BLOB) STRICT;
-              CREATE TABLE session (id INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES account) STRICT;",
+              CREATE TABLE session (id INTEGER PRIMARY KEY, account INTEGER NOT NULL REFERENCES account) STRICT;
+              CREATE TABLE guest (id BLOB NOT NULL PRIMARY KEY, stays INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
     },
 ];
 
@@ -112,7 +112,7 @@ pub(crate) fn record(number: u64) -> Record {
         open: format!(r#"{{"number":{number}}}"#).into_bytes(),
         personal: None,
     };
-    Appender::new().record(envelope, body, &Context::default(), None, None)
+    Appender::new().record(envelope, body, None, None)
 }
 
 pub(crate) fn events(count: u64) -> Transaction {

@@ -92,7 +92,7 @@ impl<'a> Opener<'a> {
     pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
         let envelope = event.envelope;
         let context = match &event.context {
-            Some(sealed) => self.context(envelope.id, sealed).await?,
+            Some(sealed) => self.context(envelope.workflow_id, sealed).await?,
             None => Context::default(),
         };
         let spec = self.catalogue.find(&envelope.kind);
@@ -132,13 +132,13 @@ impl<'a> Opener<'a> {
     }
 
     /// Empty when its key is gone: then so is what it said.
-    async fn context(&mut self, event: Uuid, sealed: &Sealed) -> Result<Context, Fault> {
+    async fn context(&mut self, workflow: Uuid, sealed: &Sealed) -> Result<Context, Fault> {
         if !self.keys.contains_key(&sealed.key) {
             let key = self.vault.existing(&sealed.key).await?;
             self.keys.insert(sealed.key.clone(), key);
         }
         let key = self.keys.get(&sealed.key).and_then(Option::as_ref);
-        let plain = key.and_then(|key| key.open(event.as_bytes(), &sealed.bytes));
+        let plain = key.and_then(|key| key.open(workflow.as_bytes(), &sealed.bytes));
         Ok(plain
             .and_then(|json| serde_json::from_slice(&json).ok())
             .unwrap_or_default())
