@@ -22,6 +22,7 @@ pub mod sessions {
     pub mod log_in;
     pub mod log_out;
     pub mod refresh_tokens;
+    pub mod revoke_device;
 }
 
 /// What every workflow file needs.

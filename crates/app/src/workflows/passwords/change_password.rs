@@ -1,6 +1,7 @@
 //! Change a password: the current one and a new one in, new tokens for the caller's session out.
 //!
-//! In one commit: the hash, the history, every other session's end, every older token left behind by the user's version.
+//! In one commit: the hash, the history, the end of every other session and device, every older token left behind by the
+//! user's version.
 //! The current password is a guess and counts like one. Source: documents 000, 004.
 
 use quivive_domain::session::InvalidatedBy;
@@ -129,7 +130,7 @@ impl Workflow for ChangePassword {
         commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
         let reason = InvalidatedBy::PasswordChange;
         let sessions_ended =
-            end_everything(&mut commit, cx, &account, Some(self.session), reason).await?;
+            end_everything(&mut commit, cx, &account, Some(&view.session), reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
         commit.write(
             cx.sessions
@@ -158,6 +159,7 @@ mod tests {
     use super::*;
     use crate::access::Access;
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password};
+    use crate::workflows::sessions::log_in::{self, LogIn};
     use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
 
     /// Somebody with a session of their own and two others.
@@ -231,6 +233,43 @@ mod tests {
             ),
             (2, 2, 2)
         );
+    }
+
+    #[tokio::test]
+    async fn the_callers_device_stays_and_the_others_are_forgotten() {
+        let scene = given(account().verified()).by_owner();
+        let (own, other) = (scene.signed_in().await, scene.signed_in().await);
+        let changed = change(&scene, own.session_id, PASSWORD, NEW_PASSWORD);
+        let told = scene.when(changed).await.succeeded().ends_sessions(1);
+        let told = told.raised(&[
+            "session.invalidated",
+            "device.revocation.attempted",
+            "device.revocation.succeeded",
+            "token.issued",
+        ]);
+        let revoked = told.open("device.revocation.succeeded");
+        assert_eq!(
+            (&revoked["reason"], &revoked["sessions_ended"]),
+            (&"password_change".into(), &1.into())
+        );
+        assert_eq!(
+            scene.world.see(|s| (s.devices.len(), s.guesses.len())),
+            (1, 2)
+        );
+
+        let log_in = |device: Option<&Tokens>, text: &str| LogIn {
+            email: "ada@example.org".to_owned(),
+            password: password(text),
+            device_token: device.and_then(|tokens| tokens.device_token.clone()),
+        };
+        let invalid = log_in::Refusal::InvalidCredentials;
+        for _ in 0..5 {
+            scene.when(log_in(None, "wrong")).await.refused(invalid);
+        }
+        let with_other = log_in(Some(&other), NEW_PASSWORD);
+        scene.when(with_other).await.refused(invalid);
+        let with_own = log_in(Some(&own), NEW_PASSWORD);
+        scene.when(with_own).await.succeeded();
     }
 
     #[tokio::test]
@@ -338,7 +377,7 @@ mod tests {
             .when(change(&scene, tokens.session_id, PASSWORD, NEW_PASSWORD))
             .await;
         let told = told.succeeded().ends_sessions(3);
-        assert_eq!(told.scene.world.missed(), ["session end_all"]);
+        assert_eq!(told.scene.world.missed(), ["session no_session_but"]);
         assert_eq!((scene.open_sessions(), scene.world.hashing().0), (1, 1));
     }
 

@@ -1,6 +1,7 @@
 //! Confirm a password reset: the letter's token and a new password in, a changed password out.
 //!
-//! In one commit: the password, the token's use, the end of every session and refresh token, the lock by wrong passwords.
+//! In one commit: the password, the token's use, the end of every session, refresh token and device, the lock by wrong
+//! passwords.
 //! The letter proved the address, so it is verified too. Telling the owner is the `email` subscriber's part.
 //! Source: document 003.
 
@@ -343,9 +344,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_opens_a_path_that_was_closed_for_good_and_those_of_devices() {
+    async fn it_opens_a_path_that_was_closed_for_good() {
         let scene = given(account().verified().with_reset_token());
-        let tokens: Tokens = scene.signed_in().await;
         let until = scene.world.now() + std::time::Duration::from_mins(1);
         scene.world.change(|s| {
             s.guesses
@@ -353,12 +353,123 @@ mod tests {
                 .for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until)));
         });
         scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-        let with_device = LogIn {
-            device_token: tokens.device_token,
-            ..log_in(NEW_PASSWORD)
-        };
-        scene.when(with_device).await.succeeded();
         scene.when(log_in(NEW_PASSWORD)).await.succeeded();
+    }
+
+    fn with_device(text: &str, tokens: &Tokens) -> LogIn {
+        LogIn {
+            device_token: tokens.device_token.clone(),
+            ..log_in(text)
+        }
+    }
+
+    /// The paths on which passwords can be tried.
+    fn paths(scene: &Scene) -> Vec<uuid::Uuid> {
+        scene.world.see(|s| s.guesses.keys().copied().collect())
+    }
+
+    #[tokio::test]
+    async fn the_token_of_an_old_device_is_no_path_of_its_own_any_more() {
+        let scene = given(account().verified().with_reset_token());
+        let tokens: Tokens = scene.signed_in().await;
+        let told = scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
+        let told = told.raised(&[
+            "session.invalidated",
+            "device.revocation.attempted",
+            "device.revocation.succeeded",
+        ]);
+        let revoked = told.open("device.revocation.succeeded");
+        assert_eq!(
+            (&revoked["reason"], &revoked["sessions_ended"]),
+            (&"password_reset".into(), &1.into())
+        );
+        assert!(scene.world.see(|s| s.devices.is_empty()));
+        assert_eq!(paths(&scene), [scene.user.0]);
+
+        for _ in 0..5 {
+            scene
+                .when(log_in("wrong"))
+                .await
+                .refused(log_in::Refusal::InvalidCredentials);
+        }
+        let evaluated = scene.world.evaluated();
+        scene
+            .when(with_device(NEW_PASSWORD, &tokens))
+            .await
+            .refused(log_in::Refusal::InvalidCredentials);
+        assert_eq!(scene.world.evaluated(), evaluated);
+    }
+
+    #[tokio::test]
+    async fn a_guess_that_is_under_way_on_a_device_does_not_outlive_it() {
+        let (attempted, failed) = (log_in::Attempted::META.kind, log_in::Failed::META.kind);
+        for (text, moment, refused) in [
+            (PASSWORD, attempted, true),
+            (NEW_PASSWORD, attempted, false),
+            (PASSWORD, log_in::Succeeded::META.kind, true),
+            ("wrong", failed, true),
+            (NEW_PASSWORD, failed, false),
+        ] {
+            let scene = given(account().verified().with_reset_token());
+            let tokens = scene.signed_in().await;
+            let other = scene.clone();
+            scene.world.before(moment, 1, move |_| {
+                let scene = other.clone();
+                Box::pin(async move {
+                    scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
+                })
+            });
+            let told = scene.when(with_device(text, &tokens)).await;
+            let context = format!("{text} at {moment}");
+            assert_eq!(told.answer.is_err(), refused, "{context}");
+            let devices = scene.world.see(|s| s.devices.len());
+            assert_eq!(devices, usize::from(!refused), "{context}");
+            assert_eq!(paths(&scene).len(), 1 + devices, "{context}");
+            // It counts on the path that is left.
+            let on_account = scene.world.see(|s| s.guesses[&scene.user.0]);
+            assert_eq!(on_account.wrong, u32::from(refused), "{context}");
+        }
+    }
+
+    /// In and out again between what the reset reads and what it writes: the session left no trace, the device would.
+    #[tokio::test]
+    async fn a_device_that_is_registered_meanwhile_is_forgotten_too() {
+        let scene = given(account().verified().with_reset_token());
+        let other = scene.clone();
+        scene.world.before(Succeeded::META.kind, 1, move |_| {
+            let scene = other.clone();
+            Box::pin(async move {
+                let tokens = scene.signed_in().await;
+                let now = scene.world.now();
+                scene.world.change(|s| {
+                    s.sessions.get_mut(&tokens.session_id).unwrap().ended_at = Some(now);
+                });
+            })
+        });
+        let told = scene.when(confirm(&scene, NEW_PASSWORD)).await;
+        told.succeeded()
+            .raised(&["device.revocation.attempted", "device.revocation.succeeded"]);
+        assert_eq!(scene.world.missed(), ["device no_device_but"]);
+        assert!(scene.world.see(|s| s.devices.is_empty()));
+    }
+
+    /// As many sessions as before, but not the same ones.
+    #[tokio::test]
+    async fn a_session_that_took_the_place_of_another_meanwhile_is_the_one_that_ends() {
+        let scene = given(account().verified().with_sessions(10).with_reset_token());
+        let other = scene.clone();
+        scene.world.before(Succeeded::META.kind, 1, move |_| {
+            let scene = other.clone();
+            Box::pin(async move { drop(scene.signed_in().await) })
+        });
+        let told = scene.when(confirm(&scene, NEW_PASSWORD)).await;
+        told.succeeded().ends_sessions(10);
+        assert_eq!(scene.world.missed(), ["session end"]);
+        let kinds = scene.world.kinds();
+        let ends = kinds
+            .iter()
+            .filter(|kind| ["session.evicted", "session.invalidated"].contains(&kind.as_str()));
+        assert_eq!(ends.count(), 11, "each ended session has its one fact");
     }
 
     #[tokio::test]
@@ -402,7 +513,7 @@ mod tests {
             .await
             .succeeded()
             .ends_sessions(1);
-        assert_eq!(scene.world.missed(), ["session end_all"]);
+        assert_eq!(scene.world.missed(), ["session no_session_but"]);
         assert_eq!((scene.open_sessions(), scene.world.hashing().0), (0, 1));
     }
 }

@@ -6,10 +6,10 @@
 use quivive_domain::{AccountState, DeviceId, PasswordHash};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::guesses;
 use crate::ports::{Device, Path};
-use crate::sessions::{Tokens, known_device, mint_session};
+use crate::sessions::{Tokens, mint_session};
 use crate::workflows::prelude::*;
+use crate::{devices, guesses};
 
 pub struct LogIn {
     pub email: String,
@@ -91,7 +91,7 @@ impl Workflow for LogIn {
             return Ok(Reservation::NotNeeded);
         };
         let device = self.device(cx, &account).await?;
-        guesses::reserve(cx, account.id, path(&account, device.as_ref())).await
+        guesses::reserve(cx, account.id, Path::of(account.id, device.as_ref())).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -122,7 +122,7 @@ impl Workflow for LogIn {
             return refuse(Refusal::InvalidCredentials);
         }
         let device = self.device(cx, &account).await?;
-        let path = path(&account, device.as_ref());
+        let path = Path::of(account.id, device.as_ref());
         if !verdict.matches {
             let mut commit = Commit::default();
             guesses::wrong(&mut commit, cx, path, account.id).await?;
@@ -158,19 +158,11 @@ impl Workflow for LogIn {
 impl LogIn {
     async fn device(&self, cx: &Cx, account: &Account) -> Result<Option<Device>, Fault> {
         let token = self.device_token.as_ref().map(ExposeSecret::expose_secret);
-        known_device(cx, account, token).await
+        devices::known(cx, account, token).await
     }
 
     async fn renewed(&self, cx: &Cx) -> Result<PasswordHash, Fault> {
         cx.passwords.hash(&self.password).await
-    }
-}
-
-/// A device that signed in before has counters of its own, so that a stranger's guesses do not shut out the owner.
-fn path(account: &Account, device: Option<&Device>) -> Path {
-    match device {
-        Some(device) => Path::Device(device.id),
-        None => Path::Account(account.id),
     }
 }
 
@@ -192,15 +184,18 @@ mod tests {
     use quivive_delivery::{Event as _, Fault, Stored};
     use quivive_domain::guess::Guesses;
     use quivive_domain::one_time::Purpose;
+    use quivive_domain::refresh::Presented;
 
     use super::*;
     use crate::testing::{
         NEW_PASSWORD, PASSWORD, Scene, Told, account, fake_hash, given, nobody, password,
     };
     use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
+    use crate::workflows::sessions::refresh_tokens::RefreshTokens;
 
     const WRONG: &str = "not the right one";
     const LOCK: [&str; 2] = ["user.lock.attempted", "user.lock.succeeded"];
+    const REVOKED: [&str; 2] = ["device.revocation.attempted", "device.revocation.succeeded"];
     const SIGNED_IN: [&str; 3] = ["device.registered", "session.created", "token.issued"];
 
     fn log_in(text: &str) -> LogIn {
@@ -625,6 +620,10 @@ mod tests {
                 told.succeeded();
             }
             assert_eq!(scene.open_sessions(), 10);
+            assert_eq!(
+                scene.world.see(|s| (s.devices.len(), s.guesses.len())),
+                (10, 11)
+            );
             evictions_are_exact(&scene);
         }
     }
@@ -648,6 +647,85 @@ mod tests {
             assert_eq!(scene.open_sessions(), 10);
             evictions_are_exact(&scene);
         }
+    }
+
+    /// A server that allows so many sessions that devices alone are counted.
+    fn with_many_sessions(scene: &Scene) -> Scene {
+        let mut settings = crate::Settings::for_url("https://id.example.org");
+        settings.lifetimes.max_sessions = 100;
+        let workflows = crate::switchboard::workflows().unwrap();
+        Scene {
+            kernel: scene.world.kernel_with(workflows, settings),
+            ..scene.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_eleventh_device_makes_the_one_longest_unused_go() {
+        let scene = with_many_sessions(&given(account().verified()));
+        let mut devices = Vec::new();
+        for _ in 0..10 {
+            devices.push(scene.after(60).signed_in().await);
+        }
+        // The first signs in and out again and the second's session goes on, so it is the third's turn.
+        let again = scene.when(with_device(PASSWORD, &devices[0])).await;
+        let again = again.succeeded().raised(&SIGNED_IN[1..]).reply();
+        scene.world.change(|s| {
+            s.sessions.remove(&devices[0].session_id);
+            s.sessions.remove(&again.session_id);
+        });
+        let refresh = RefreshTokens {
+            token: Presented::parse(devices[1].refresh_token.expose_secret()),
+            device_token: None,
+        };
+        scene.after(60).when(refresh).await.succeeded();
+        let third = scene
+            .world
+            .see(|s| s.sessions[&devices[2].session_id].device.unwrap());
+        let told = scene.when(log_in(PASSWORD)).await.succeeded();
+        assert_eq!(told.kinds()[2..4], REVOKED);
+        let revoked = told.open(REVOKED[1]);
+        assert_eq!(revoked["device_id"], third.to_string());
+        assert_eq!(revoked["reason"], "too_many_devices");
+        scene.world.see(|s| {
+            assert_eq!((s.devices.len(), s.guesses.len()), (10, 11));
+            assert!(!s.guesses.contains_key(&third.0));
+        });
+    }
+
+    #[tokio::test]
+    async fn a_device_that_another_server_registers_meanwhile_counts() {
+        for before in [9, 10] {
+            let scene = with_many_sessions(&given(account().verified()));
+            for _ in 0..before {
+                scene.after(60).signed_in().await;
+            }
+            let other = with_many_sessions(&scene);
+            scene.world.before(Succeeded::META.kind, 1, move |_| {
+                let scene = other.clone();
+                Box::pin(async move { drop(scene.signed_in().await) })
+            });
+            scene.when(log_in(PASSWORD)).await.succeeded();
+            let guard = ["device insert", "guess close"][before - 9];
+            assert_eq!(scene.world.missed(), [guard]);
+            let registered_and_revoked = ["device.registered", REVOKED[1]]
+                .map(|kind| scene.world.kinds().iter().filter(|k| *k == kind).count());
+            assert_eq!(registered_and_revoked, [before + 2, before - 8]);
+            assert_eq!(scene.world.see(|s| s.devices.len()), 10);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_forgotten_meanwhile_is_a_new_one() {
+        let scene = given(account().verified());
+        let tokens = scene.signed_in().await;
+        scene.world.meanwhile(Succeeded::META.kind, 1, |s| {
+            let device = s.devices.remove(0);
+            s.guesses.remove(&device.new.id.0);
+        });
+        let told = scene.when(with_device(PASSWORD, &tokens)).await;
+        told.succeeded().raised(&SIGNED_IN);
+        assert_eq!(scene.world.missed(), ["guess clear"]);
     }
 
     #[tokio::test]

@@ -12,10 +12,11 @@ use quivive_domain::session::InvalidatedBy;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq as _;
 
+use crate::devices;
 use crate::facts::{
     SessionInvalidated, TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected,
 };
-use crate::sessions::{Tokens, holder, known_device, replay, rotate, secret_hash};
+use crate::sessions::{Tokens, holder, replay, rotate, secret_hash};
 use crate::workflows::prelude::*;
 
 pub struct RefreshTokens {
@@ -124,7 +125,7 @@ impl Workflow for RefreshTokens {
             return refuse(Refusal::UserInactive);
         }
         let device_token = self.device_token.as_ref().map(ExposeSecret::expose_secret);
-        let device = known_device(cx, &token.account, device_token).await?;
+        let device = devices::known(cx, &token.account, device_token).await?;
         let holder = holder(cx, device.map(|device| device.id));
         let honest_retry = cx.settings.lifetimes.honest_retry;
         let reuse = token
