@@ -289,6 +289,27 @@ async fn a_new_password_leaves_the_callers_device_its_path_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_does_not_keep_the_owner_from_a_new_password() {
+    let server = server().await;
+    let email = "signed-in@example.com";
+    server.register(email).await;
+    let own = server.login(email, PASSWORD).await;
+    close_path(&server, email).await;
+    let change = async |current: &str| {
+        let new = format!("{PASSWORD} anew");
+        let body = json!({"current_password": current, "new_password": new});
+        let token = own["access_token"].as_str();
+        server.api("PUT", "/me/password", Some(body), token).await
+    };
+    change("a wrong password 1").await.expect(403);
+    change(PASSWORD).await.expect(200);
+    let events = events(&server).await;
+    check::whole(&events);
+    let lock = "user.lock.succeeded";
+    assert_eq!(check::count(&events, lock), 1, "the stranger's alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_has_few_devices() {
     let options = Options::unlimited().env("QUIVIVE__SESSIONS__DEVICES_PER_USER", "2");
     let server = Server::start(BINARY, options).await;

@@ -2,15 +2,16 @@
 //!
 //! In one commit: the hash, the history, the end of every other session and device, every older token left behind by the
 //! user's version.
-//! The current password is a guess and counts like one. Source: documents 000, 004.
+//! The current password is a guess and counts like one, on the path of the session's device: a stranger's guesses do not keep
+//! the owner from it, and who has got hold of the session has that one path. Source: documents 000, 004.
 
-use quivive_domain::session::InvalidatedBy;
+use quivive_domain::session::{InvalidatedBy, Session};
 
-use crate::guesses;
 use crate::passwords::{Accepted, accept};
 use crate::ports::Path;
 use crate::sessions::{Tokens, end_everything, first_tokens};
 use crate::workflows::prelude::*;
+use crate::{devices, guesses};
 
 pub struct ChangePassword {
     pub user: UserId,
@@ -78,7 +79,9 @@ impl Workflow for ChangePassword {
     }
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
-        guesses::reserve(cx, self.user, Path::Account(self.user)).await
+        let session = self.session(cx).await?;
+        let device = devices::of_session(cx, session.as_ref()).await?;
+        guesses::reserve(cx, self.user, Path::of(self.user, device.as_ref())).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -96,7 +99,9 @@ impl Workflow for ChangePassword {
         let Some(account) = cx.account_of_subject().await? else {
             return refuse(Refusal::UserNotFound);
         };
-        let path = Path::Account(account.id);
+        let session = self.session(cx).await?;
+        let device = devices::of_session(cx, session.as_ref()).await?;
+        let path = Path::of(account.id, device.as_ref());
         let comparable = account
             .password
             .as_ref()
@@ -118,29 +123,24 @@ impl Workflow for ChangePassword {
             Accepted::Weak => return refuse_with(Refusal::WeakPassword, commit),
             Accepted::Reused => return refuse_with(Refusal::PasswordReused, commit),
         };
-        let Some(view) = cx
-            .sessions
-            .view(self.session)
-            .await?
-            .filter(|v| v.session.is_live(cx.now()))
-        else {
+        let Some(session) = session.filter(|session| session.is_live(cx.now())) else {
             return refuse_with(Refusal::UserNotFound, commit);
         };
+        if device.is_some() {
+            commit.write(cx.guesses.end_row(account.id));
+        }
         let keep = cx.settings.password_history;
         commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
         let reason = InvalidatedBy::PasswordChange;
         let sessions_ended =
-            end_everything(&mut commit, cx, &account, Some(&view.session), reason).await?;
+            end_everything(&mut commit, cx, &account, Some(&session), reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
-        commit.write(
-            cx.sessions
-                .touch(self.session, view.session.idle_until, cx.now()),
-        );
+        commit.write(cx.sessions.touch(session.id, session.idle_until, cx.now()));
         let renewed = Account {
             token_version: account.token_version + 1,
             ..account
         };
-        let tokens = first_tokens(&mut commit, cx, &renewed, &view.session).await?;
+        let tokens = first_tokens(&mut commit, cx, &renewed, &session).await?;
         let succeeded = Succeeded {
             user_id: renewed.id,
             initiated_by: Reason::new("user"),
@@ -150,15 +150,23 @@ impl Workflow for ChangePassword {
     }
 }
 
+impl ChangePassword {
+    async fn session(&self, cx: &Cx) -> Result<Option<Session>, Fault> {
+        let view = cx.sessions.view(self.session).await?;
+        Ok(view.map(|view| view.session))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use quivive_delivery::Event as _;
+    use quivive_domain::guess::Guesses;
     use quivive_domain::refresh::Presented;
     use secrecy::ExposeSecret as _;
 
     use super::*;
     use crate::access::Access;
-    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password};
+    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, State, account, given, password};
     use crate::workflows::sessions::log_in::{self, LogIn};
     use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
 
@@ -293,8 +301,12 @@ mod tests {
             .when(change(&scene, gone, PASSWORD, NEW_PASSWORD))
             .await;
         told.refused(Refusal::UserNotFound).raised(&[]);
-        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
-        assert_eq!(counted.reserved, 0, "a right password takes no place");
+        let reserved = |s: &State| s.guesses.values().map(|g| g.reserved).sum::<u32>();
+        assert_eq!(
+            scene.world.see(reserved),
+            0,
+            "a right password takes no place"
+        );
         let nobody = ChangePassword {
             user: UserId(uuid::Uuid::nil()),
             ..change(&scene, session, PASSWORD, NEW_PASSWORD)
@@ -363,6 +375,49 @@ mod tests {
         assert_eq!(scene.world.evaluated(), evaluated);
         scene.world.pass(std::time::Duration::from_mins(15));
         scene.when(right()).await.succeeded();
+    }
+
+    #[tokio::test]
+    async fn it_counts_on_the_path_of_the_sessions_device() {
+        let (scene, tokens) = signed_in().await;
+        let device = scene.world.see(|s| s.devices[0].new.id.0);
+        let until = scene.world.now() + std::time::Duration::from_mins(1);
+        // A stranger closed the account's own path.
+        let closed = scene.world.change(|s| {
+            let account = s.guesses.get_mut(&scene.user.0).unwrap();
+            (account.in_a_row, account.locked_until) = (100, Some(until));
+            *account
+        });
+        let wrong = change(&scene, tokens.session_id, "wrong", NEW_PASSWORD);
+        scene.when(wrong).await.refused(Refusal::InvalidPassword);
+        scene.world.see(|s| {
+            assert_eq!(s.guesses[&device].wrong, 1);
+            assert_eq!(s.guesses[&scene.user.0], closed);
+        });
+        let right = change(&scene, tokens.session_id, PASSWORD, NEW_PASSWORD);
+        scene.when(right).await.succeeded();
+        scene.world.see(|s| {
+            assert_eq!(s.guesses[&device].wrong, 0);
+            let row_ended = Guesses {
+                in_a_row: 0,
+                ..closed
+            };
+            assert_eq!(s.guesses[&scene.user.0], row_ended, "and no lock is");
+        });
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_device_was_forgotten_has_the_accounts_path() {
+        let (scene, tokens) = signed_in().await;
+        scene.world.change(|s| {
+            let device = s.devices.remove(0);
+            s.guesses.remove(&device.new.id.0);
+        });
+        let wrong = change(&scene, tokens.session_id, "wrong", NEW_PASSWORD);
+        scene.when(wrong).await.refused(Refusal::InvalidPassword);
+        assert_eq!(scene.world.see(|s| s.guesses[&scene.user.0].wrong), 1);
+        let right = change(&scene, tokens.session_id, PASSWORD, NEW_PASSWORD);
+        scene.when(right).await.succeeded();
     }
 
     #[tokio::test]
