@@ -1,4 +1,5 @@
-//! Every workflow, by family: one file each with its command, its events, its refusals, its steps and its tests.
+//! Every workflow, by family: one file each with its command, its events, its refusals and its steps. Its tests are at the
+//! file's end or, where they are long, in a file beside it.
 
 pub mod accounts {
     pub mod lock_user;
