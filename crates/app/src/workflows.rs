@@ -34,7 +34,6 @@ pub(crate) mod prelude {
     };
 
     pub(crate) use crate::kernel::{
-        Commit, Cx, Guess, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with,
-        succeed,
+        Commit, Cx, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     };
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::one_time::Purpose;
 use crate::{DeviceId, SessionId, Time, UserId};
 
 /// How long things live. Defaults are those of the specification.
@@ -42,6 +43,16 @@ impl Default for Lifetimes {
             email_verification: Duration::from_hours(24),
             password_reset: Duration::from_mins(15),
             letters_an_hour: 3,
+        }
+    }
+}
+
+impl Lifetimes {
+    /// How long a one-time token of that purpose serves.
+    pub fn one_time(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::VerifyEmail => self.email_verification,
+            Purpose::ResetPassword => self.password_reset,
         }
     }
 }

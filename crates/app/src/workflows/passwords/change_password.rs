@@ -7,9 +7,9 @@
 
 use quivive_domain::session::{InvalidatedBy, Session};
 
-use crate::passwords::{Accepted, accept};
+use crate::passwords::{self, Accepted, accept};
 use crate::ports::Path;
-use crate::sessions::{Tokens, end_everything, first_tokens};
+use crate::sessions::{Tokens, first_tokens};
 use crate::workflows::prelude::*;
 use crate::{devices, guesses};
 
@@ -102,14 +102,9 @@ impl Workflow for ChangePassword {
         let session = self.session(cx).await?;
         let device = devices::of_session(cx, session.as_ref()).await?;
         let path = Path::of(account.id, device.as_ref());
-        let comparable = account
-            .password
-            .as_ref()
-            .filter(|_| cx.guess() == Guess::Reserved);
-        let verdict = cx.passwords.verify(&self.current, comparable).await?;
-        if cx.guess() != Guess::Reserved {
+        let Some(verdict) = passwords::compare(cx, &self.current, Some(&account)).await? else {
             return refuse(Refusal::InvalidPassword);
-        }
+        };
         if !verdict.matches {
             let mut commit = Commit::default();
             guesses::wrong(&mut commit, cx, path, account.id).await?;
@@ -129,11 +124,9 @@ impl Workflow for ChangePassword {
         if device.is_some() {
             commit.write(cx.guesses.end_row(account.id));
         }
-        let keep = cx.settings.password_history;
-        commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
-        let reason = InvalidatedBy::PasswordChange;
+        let (kept, reason) = (Some(&session), InvalidatedBy::PasswordChange);
         let sessions_ended =
-            end_everything(&mut commit, cx, &account, Some(&session), reason).await?;
+            passwords::replace(&mut commit, cx, &account, &hash, kept, reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
         commit.write(cx.sessions.touch(session.id, session.idle_until, cx.now()));
         let renewed = Account {

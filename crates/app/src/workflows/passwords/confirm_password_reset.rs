@@ -5,13 +5,12 @@
 //! The letter proved the address, so it is verified too. Telling the owner is the `email` subscriber's part.
 //! Source: document 003.
 
-use quivive_domain::one_time::{Presented, Purpose, Redeemable};
+use quivive_domain::one_time::{Presented, Purpose};
 use quivive_domain::session::InvalidatedBy;
 
-use crate::one_time;
-use crate::passwords::{Accepted, accept};
+use crate::one_time::{self, Unredeemable};
+use crate::passwords::{self, Accepted, accept};
 use crate::ports::Path;
-use crate::sessions::end_everything;
 use crate::workflows::accounts::unlock_user;
 use crate::workflows::prelude::*;
 
@@ -69,6 +68,17 @@ pub enum Refusal {
     PasswordReused,
 }
 
+impl From<Unredeemable> for Refusal {
+    fn from(token: Unredeemable) -> Self {
+        match token {
+            Unredeemable::TokenNotFound => Self::TokenNotFound,
+            Unredeemable::TokenExpired => Self::TokenExpired,
+            Unredeemable::TokenAlreadyUsed => Self::TokenAlreadyUsed,
+            Unredeemable::UserNotFound => Self::UserNotFound,
+        }
+    }
+}
+
 pub struct Reply {
     pub user_id: UserId,
 }
@@ -100,18 +110,12 @@ impl Workflow for ConfirmPasswordReset {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::ResetPassword).await?
-        else {
-            return refuse(Refusal::TokenNotFound);
-        };
-        let Some(account) = cx.accounts.by_id(token.account).await? else {
-            return refuse(Refusal::UserNotFound);
-        };
-        match token.redeemable(account.credential_epoch, cx.now()) {
-            Redeemable::Yes => {}
-            Redeemable::Used => return refuse(Refusal::TokenAlreadyUsed),
-            Redeemable::Expired => return refuse(Refusal::TokenExpired),
-        }
+        let token = self.token.as_ref();
+        let (account, mut commit) =
+            match one_time::redeem(cx, token, Purpose::ResetPassword).await? {
+                Ok(redeemed) => redeemed,
+                Err(token) => return refuse(token.into()),
+            };
         if !account.may_recover() {
             return refuse(Refusal::AccountInactive);
         }
@@ -121,13 +125,10 @@ impl Workflow for ConfirmPasswordReset {
             Accepted::Reused => return refuse(Refusal::PasswordReused),
         };
 
-        let mut commit = cx.fenced(&account);
-        commit.write(cx.one_time.redeem(token.id, cx.now()));
-        let keep = cx.settings.password_history;
-        commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
-        commit.write(cx.accounts.verify_address(account.id, cx.now()));
         let reason = InvalidatedBy::PasswordReset;
-        let sessions_ended = end_everything(&mut commit, cx, &account, None, reason).await?;
+        let sessions_ended =
+            passwords::replace(&mut commit, cx, &account, &hash, None, reason).await?;
+        commit.write(cx.accounts.verify_address(account.id, cx.now()));
         let counters = cx.guesses.counters(Path::Account(account.id)).await?;
         commit.write(cx.guesses.unlock(account.id, cx.now()));
         if counters.is_some_and(|c| c.locked_until.is_some_and(|until| until > cx.now())) {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::ports::{Device, Path};
 use crate::sessions::{Tokens, mint_session};
 use crate::workflows::prelude::*;
-use crate::{devices, guesses};
+use crate::{devices, guesses, passwords};
 
 pub struct LogIn {
     pub email: String,
@@ -111,16 +111,13 @@ impl Workflow for LogIn {
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
         let account = cx.account_of_subject().await?;
-        let hash = account.as_ref().and_then(|a| a.password.as_ref());
-        let comparable = hash.filter(|_| cx.guess() == Guess::Reserved);
-        // An unknown account, one without a password and a closed path cost a hash too.
-        let verdict = cx.passwords.verify(&self.password, comparable).await?;
+        let verdict = passwords::compare(cx, &self.password, account.as_ref()).await?;
         let Some(account) = account else {
             return refuse(Refusal::UserNotFound);
         };
-        if cx.guess() != Guess::Reserved {
+        let Some(verdict) = verdict else {
             return refuse(Refusal::InvalidCredentials);
-        }
+        };
         let device = self.device(cx, &account).await?;
         let path = Path::of(account.id, device.as_ref());
         if !verdict.matches {
