@@ -1,21 +1,15 @@
 //! One-time tokens: made as a row and an id, derived as a secret only when a letter is written or a token comes back.
 
-use std::time::Duration;
-
-use quivive_delivery::{Fault, Write};
-use quivive_domain::one_time::{OneTimeToken, Presented, Purpose};
+use quivive_delivery::{Fault, Reason as Reasons};
+use quivive_domain::one_time::{OneTimeToken, Presented, Purpose, Redeemable};
 use quivive_domain::{Account, TokenId};
 
 use crate::kernel::{Commit, Cx, Families, Subject};
 
-/// Adds a new token to a commit and ends the older ones of its purpose. Its secret exists nowhere yet.
-pub fn issue(
-    commit: &mut Commit,
-    cx: &Cx,
-    account: &Account,
-    purpose: Purpose,
-    lifetime: Duration,
-) -> TokenId {
+/// Adds a new token to a commit, ends the older ones of its purpose and counts its letter: misses when the letters of this
+/// hour are spent. Its secret exists nowhere yet.
+pub fn issue(commit: &mut Commit, cx: &Cx, account: &Account, purpose: Purpose) -> TokenId {
+    let lifetimes = cx.settings.lifetimes;
     let token = OneTimeToken {
         id: TokenId(cx.ids.next()),
         purpose,
@@ -23,12 +17,14 @@ pub fn issue(
         key: cx.keys.current().to_owned(),
         credential_epoch: account.credential_epoch,
         log_epoch: cx.log_epoch(),
-        expires_at: cx.now() + lifetime,
+        expires_at: cx.now() + lifetimes.one_time(purpose),
         used_at: None,
         ended_at: None,
     };
     commit.write(cx.one_time.end_open(account.id, purpose, cx.now()));
     commit.write(cx.one_time.insert(&token, cx.now()));
+    let (kind, limit) = (purpose.as_str(), lifetimes.letters_an_hour);
+    commit.write(cx.one_time.count_letter(account.id, kind, limit, cx.now()));
     token.id
 }
 
@@ -53,8 +49,41 @@ pub async fn subject(
     }
 }
 
+/// Why a presented token is not redeemed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Unredeemable {
+    TokenNotFound,
+    TokenExpired,
+    TokenAlreadyUsed,
+    UserNotFound,
+}
+
+/// Judges a presented token. If it is good: its account, and a fenced commit that uses it up, to which the workflow adds what
+/// it opens.
+pub async fn redeem(
+    cx: &Cx,
+    presented: Option<&Presented>,
+    purpose: Purpose,
+) -> Result<Result<(Account, Commit), Unredeemable>, Fault> {
+    let Some(token) = find(cx, presented, purpose).await? else {
+        return Ok(Err(Unredeemable::TokenNotFound));
+    };
+    let Some(account) = cx.accounts.by_id(token.account).await? else {
+        return Ok(Err(Unredeemable::UserNotFound));
+    };
+    Ok(match token.redeemable(account.credential_epoch, cx.now()) {
+        Redeemable::Used => Err(Unredeemable::TokenAlreadyUsed),
+        Redeemable::Expired => Err(Unredeemable::TokenExpired),
+        Redeemable::Yes => {
+            let mut commit = cx.fenced(&account);
+            commit.write(cx.one_time.redeem(token.id, cx.now()));
+            Ok((account, commit))
+        }
+    })
+}
+
 /// The row of a presented token, if the token is genuine and of that purpose. The one place that verifies them.
-pub async fn find(
+async fn find(
     cx: &Cx,
     presented: Option<&Presented>,
     purpose: Purpose,
@@ -79,11 +108,4 @@ pub async fn letters_spent(cx: &Cx, account: &Account, purpose: Purpose) -> Resu
         .letters(account.id, purpose.as_str(), cx.now())
         .await?;
     Ok(sent >= cx.settings.lifetimes.letters_an_hour)
-}
-
-/// Counts a letter; misses when they are spent.
-pub fn count_letter(cx: &Cx, account: &Account, purpose: Purpose) -> Write {
-    let limit = cx.settings.lifetimes.letters_an_hour;
-    cx.one_time
-        .count_letter(account.id, purpose.as_str(), limit, cx.now())
 }

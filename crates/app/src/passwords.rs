@@ -5,10 +5,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::Fault;
-use quivive_domain::{Account, Password, PasswordHash};
+use quivive_domain::session::{InvalidatedBy, Session};
+use quivive_domain::{Account, Address, Password, PasswordHash};
 
-use crate::kernel::Cx;
+use crate::kernel::{Commit, Cx, Guess};
 use crate::ports::{HashTicket, PasswordHasher, Verdict};
+use crate::sessions::end_everything;
 
 /// The hashing of one workflow, with its memory of what it did.
 pub struct Passwords {
@@ -91,17 +93,34 @@ impl Passwords {
     }
 }
 
+/// Compares a guess with an account's password. `None`: the guess may not be evaluated. That, an unknown account and one
+/// without a password cost a hash too.
+pub async fn compare(
+    cx: &Cx,
+    guess: &Password,
+    account: Option<&Account>,
+) -> Result<Option<Verdict>, Fault> {
+    let reserved = cx.guess() == Guess::Reserved;
+    let hash = account.and_then(|account| account.password.as_ref());
+    let verdict = cx
+        .passwords
+        .verify(guess, hash.filter(|_| reserved))
+        .await?;
+    Ok(reserved.then_some(verdict))
+}
+
+/// Whether the policy refuses a password for somebody with that address.
+pub fn is_weak(cx: &Cx, password: &Password, address: &Address) -> bool {
+    let policy = &cx.settings.passwords;
+    policy.check(password, Some(address)).is_err()
+}
+
 /// Judges a new password for an account: policy, then the earlier ones, then the hash.
 pub async fn accept(cx: &Cx, password: &Password, account: &Account) -> Result<Accepted, Fault> {
-    let settings = &cx.settings;
-    if settings
-        .passwords
-        .check(password, Some(&account.email))
-        .is_err()
-    {
+    if is_weak(cx, password, &account.email) {
         return Ok(Accepted::Weak);
     }
-    let keep = settings.password_history.saturating_sub(1);
+    let keep = cx.settings.password_history.saturating_sub(1);
     let earlier = cx.accounts.password_history(account.id, keep).await?;
     for hash in account.password.iter().chain(&earlier) {
         if cx.passwords.verify(password, Some(hash)).await?.matches {
@@ -109,4 +128,18 @@ pub async fn accept(cx: &Cx, password: &Password, account: &Account) -> Result<A
         }
     }
     Ok(Accepted::Hash(cx.passwords.hash(password).await?))
+}
+
+/// Sets a new password and ends what the old one opened, but for the session `except`. Says how many sessions ended.
+pub async fn replace(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+    hash: &PasswordHash,
+    except: Option<&Session>,
+    reason: InvalidatedBy,
+) -> Result<u32, Fault> {
+    let keep = cx.settings.password_history;
+    commit.write_all(cx.accounts.set_password(account, hash, keep, cx.now()));
+    end_everything(commit, cx, account, except, reason).await
 }

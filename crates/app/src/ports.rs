@@ -67,6 +67,14 @@ pub enum Path {
 }
 
 impl Path {
+    /// A device that signed in before has counters of its own, so that a stranger's guesses do not shut out the owner.
+    pub fn of(account: UserId, device: Option<&Device>) -> Self {
+        match device {
+            Some(device) => Self::Device(device.id),
+            None => Self::Account(account),
+        }
+    }
+
     pub fn id(self) -> Uuid {
         match self {
             Self::Account(id) => id.0,
@@ -102,6 +110,9 @@ pub trait Guesses: Send + Sync {
 
     /// Clears the counters and the lock of an account and of all its devices.
     fn unlock(&self, account: UserId, now: Time) -> Write;
+
+    /// Takes a path away: nothing is evaluated on it any more. Misses when it is gone.
+    fn close(&self, path: Path) -> Write;
 }
 
 /// One-time tokens and the count of letters that carry them.
@@ -128,6 +139,8 @@ pub trait OneTimeTokens: Send + Sync {
 pub struct Device {
     pub id: DeviceId,
     pub account: UserId,
+    /// When it last signed in.
+    pub used_at: Time,
 }
 
 /// A device to remember.
@@ -181,10 +194,20 @@ pub trait Sessions: Send + Sync {
     /// The account's device with that token, by the token's SHA-256.
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>>;
 
-    /// How many devices the account has.
-    fn devices(&self, account: UserId) -> Read<'_, u32>;
+    /// The account's devices, in no order.
+    fn devices(&self, account: UserId) -> Read<'_, Vec<Device>>;
 
-    fn insert_device(&self, device: &NewDevice, now: Time) -> Write;
+    /// Misses when the account has `max` devices.
+    fn insert_device(&self, device: &NewDevice, max: u32, now: Time) -> Write;
+
+    /// Notes that a device signed in; misses when it is gone.
+    fn use_device(&self, device: &Device, now: Time) -> Write;
+
+    /// Forgets a device; misses when it is gone.
+    fn remove_device(&self, device: &Device) -> Write;
+
+    /// Changes nothing; misses when the account has a device but `except`.
+    fn no_device_but(&self, account: UserId, except: Option<DeviceId>) -> Write;
 
     /// Misses when the account has `max` sessions that were not ended.
     fn insert_session(&self, session: &Session, max: u32) -> Write;
@@ -207,9 +230,8 @@ pub trait Sessions: Send + Sync {
     /// Ends a session; misses when it was ended.
     fn end(&self, session: SessionId, now: Time) -> Write;
 
-    /// Ends all open sessions of an account but `except`; misses unless there are exactly `count`.
-    fn end_all(&self, account: UserId, except: Option<SessionId>, count: usize, now: Time)
-    -> Write;
+    /// Changes nothing; misses when the account has a session but `except` that was not ended.
+    fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write;
 }
 
 /// An attempt that has no outcome yet.

@@ -8,11 +8,10 @@ use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 
-use crate::facts::{
-    DeviceRegistered, Fingerprint, SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued,
-};
+use crate::devices;
+use crate::facts::{SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued};
 use crate::kernel::{Commit, Cx};
-use crate::ports::{AccessClaims, Device, NewDevice, NewRefreshToken, Path};
+use crate::ports::{AccessClaims, Device, NewRefreshToken};
 
 /// What a client gets. The secrets are in no event, log line or row.
 #[derive(Debug)]
@@ -29,22 +28,6 @@ pub struct Tokens {
 /// SHA-256 of a secret that has 256 random bits: what may be stored of it.
 pub fn secret_hash(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
-}
-
-/// Finds the account's device by the token a client sent, if it sent one of its own.
-pub async fn known_device(
-    cx: &Cx,
-    account: &Account,
-    token: Option<&str>,
-) -> Result<Option<Device>, Fault> {
-    match token.filter(|t| t.len() <= 100) {
-        Some(token) => {
-            cx.sessions
-                .device(account.id, secret_hash(token.as_bytes()))
-                .await
-        }
-        None => Ok(None),
-    }
 }
 
 /// A digest of the device that holds a refresh token: the device token's device, or else address and agent together.
@@ -66,10 +49,14 @@ pub async fn mint_session(
 ) -> Result<Tokens, Fault> {
     let (now, lifetimes) = (cx.now(), cx.settings.lifetimes);
     cx.take_turn(commit, account).await;
-    evict_oldest(commit, cx, account).await?;
-    let (device_id, device_token) = match device {
-        Some(device) => (device.id, None),
-        None => register_device(commit, cx, account),
+    let open = cx.sessions.open_of(account.id).await?;
+    evict_oldest(commit, cx, account, &open);
+    let (device_id, device_token) = if let Some(device) = device {
+        commit.write(cx.sessions.use_device(&device, now));
+        (device.id, None)
+    } else {
+        let (id, token) = devices::register(commit, cx, account, &open).await?;
+        (id, Some(token))
     };
     let session = Session {
         id: SessionId(cx.ids.next()),
@@ -256,33 +243,34 @@ pub async fn replay(
     answer(cx, &token.account, &token.session, &next, &leaf).map(Some)
 }
 
-/// Ends every open session of an account but `except`, with its tokens: misses when one was opened meanwhile. Says how many.
+/// Ends what an old password opened: every open session of an account but `except`, with its tokens, and every device but
+/// that session's. Misses when a session or a device came or went meanwhile. Says how many sessions.
 pub async fn end_everything(
     commit: &mut Commit,
     cx: &Cx,
     account: &Account,
-    except: Option<SessionId>,
+    except: Option<&Session>,
     reason: InvalidatedBy,
 ) -> Result<u32, Fault> {
+    let (kept, device) = (except.map(|s| s.id), except.and_then(|s| s.device));
     let mut open = cx.sessions.open_of(account.id).await?;
-    open.retain(|session| Some(session.id) != except);
-    commit.write(
-        cx.sessions
-            .end_all(account.id, except, open.len(), cx.now()),
-    );
+    open.retain(|session| Some(session.id) != kept);
     for session in &open {
+        commit.write(cx.sessions.end(session.id, cx.now()));
         commit.fact(&SessionInvalidated {
             session_id: session.id,
             user_id: account.id,
             reason,
         });
     }
+    commit.write(cx.sessions.no_session_but(account.id, kept));
+    let reason = Code::new(reason.as_str());
+    devices::forget_all(commit, cx, account, device, &open, &reason).await?;
     Ok(u32::try_from(open.len()).unwrap_or(u32::MAX))
 }
 
-async fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account) -> Result<(), Fault> {
+fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account, open: &[Session]) {
     let max = cx.settings.lifetimes.max_sessions;
-    let open = cx.sessions.open_of(account.id).await?;
     let surplus = (open.len() + 1).saturating_sub(max as usize);
     for session in open.iter().take(surplus) {
         commit.write(cx.sessions.end(session.id, cx.now()));
@@ -291,53 +279,5 @@ async fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account) -> Result
             user_id: account.id,
             max_sessions: max,
         });
-    }
-    Ok(())
-}
-
-fn register_device(
-    commit: &mut Commit,
-    cx: &Cx,
-    account: &Account,
-) -> (DeviceId, Option<SecretString>) {
-    let mut secret = [0; 32];
-    cx.ids.random(&mut secret);
-    let token = Presented::new(TokenId(cx.ids.next()), secret).text();
-    let agent = cx.request.agent.as_deref().unwrap_or("unknown");
-    let device = NewDevice {
-        id: DeviceId(cx.ids.next()),
-        account: account.id,
-        token_hash: secret_hash(token.as_bytes()),
-        name: device_name(agent),
-        kind: device_kind(agent),
-    };
-    commit.write(cx.sessions.insert_device(&device, cx.now()));
-    commit.write(cx.guesses.open(Path::Device(device.id), cx.now()));
-    let digest = cx.keys.digest("device fingerprint", agent.as_bytes());
-    commit.fact(&DeviceRegistered {
-        device_id: device.id,
-        user_id: account.id,
-        device_name: device.name,
-        device_type: Code::new(device.kind),
-        device_fingerprint: Fingerprint(crate::kernel::hex(&digest)),
-        trusted: false,
-    });
-    (device.id, Some(token.into()))
-}
-
-/// A person's word for a user agent: one that we know, so that nothing a caller wrote stands in the log in clear.
-fn device_name(agent: &str) -> String {
-    let known = ["Firefox", "Edg", "Chrome", "Safari", "curl", "okhttp"];
-    let found = known.iter().find(|name| agent.contains(**name));
-    (*found.unwrap_or(&"other")).to_owned()
-}
-
-fn device_kind(agent: &str) -> &'static str {
-    if agent.contains("Mobile") || agent.contains("Android") || agent.contains("iPhone") {
-        "mobile"
-    } else if agent.starts_with("Mozilla/") {
-        "browser"
-    } else {
-        "api"
     }
 }

@@ -31,6 +31,8 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .part_of::<accounts::lock_user::Succeeded>("user_lock")?
         .part_of::<accounts::unlock_user::Attempted>("user_unlock")?
         .part_of::<accounts::unlock_user::Succeeded>("user_unlock")?
+        .part_of::<sessions::revoke_device::Attempted>("device_revocation")?
+        .part_of::<sessions::revoke_device::Succeeded>("device_revocation")?
         // What belongs to no workflow.
         .fact::<facts::SessionCreated>()?
         .fact::<facts::SessionTerminated>()?

@@ -59,6 +59,13 @@ pub struct RefreshRow {
     pub used: Option<(Time, [u8; 32], TokenId, String)>,
 }
 
+/// A device's row.
+#[derive(Debug, Clone)]
+pub struct DeviceRow {
+    pub new: NewDevice,
+    pub used_at: Time,
+}
+
 /// What a database would hold, but for the log.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -71,7 +78,7 @@ pub struct State {
     pub one_time: BTreeMap<TokenId, (OneTimeToken, Time)>,
     /// The hour and how many letters of a kind it saw.
     pub letters: BTreeMap<(UserId, &'static str), (i64, u32)>,
-    pub devices: Vec<NewDevice>,
+    pub devices: Vec<DeviceRow>,
     pub sessions: BTreeMap<SessionId, Session>,
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     pub global: GlobalVersion,

@@ -1,4 +1,5 @@
-//! Every workflow, by family: one file each with its command, its events, its refusals, its steps and its tests.
+//! Every workflow, by family: one file each with its command, its events, its refusals and its steps. Its tests are at the
+//! file's end or, where they are long, in a file beside it.
 
 pub mod accounts {
     pub mod lock_user;
@@ -22,6 +23,7 @@ pub mod sessions {
     pub mod log_in;
     pub mod log_out;
     pub mod refresh_tokens;
+    pub mod revoke_device;
 }
 
 /// What every workflow file needs.
@@ -32,7 +34,6 @@ pub(crate) mod prelude {
     };
 
     pub(crate) use crate::kernel::{
-        Commit, Cx, Guess, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with,
-        succeed,
+        Commit, Cx, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     };
 }

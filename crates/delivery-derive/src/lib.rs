@@ -15,7 +15,7 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// A fieldless enum becomes `Codes`: each variant its name in `snake_case`.
+/// A fieldless enum becomes `Codes`: each variant its name in `snake_case`. It may have none: a workflow without refusals.
 #[proc_macro_derive(Reason)]
 pub fn derive_reason(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -49,7 +49,7 @@ fn reason(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             const CODES: &'static [&'static str] = &[#(#codes),*];
 
             fn code(&self) -> &'static str {
-                match self { #(Self::#variants => #codes),* }
+                match *self { #(Self::#variants => #codes),* }
             }
         }
     })

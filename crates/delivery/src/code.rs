@@ -79,6 +79,15 @@ mod tests {
         assert_eq!(Refusal::Locked.code(), "locked");
     }
 
+    #[derive(Reason)]
+    enum Never {}
+
+    /// As the refusals of a workflow that cannot be refused.
+    #[test]
+    fn an_enum_without_variants_is_an_empty_list() {
+        assert_eq!(Never::CODES, [""; 0]);
+    }
+
     #[test]
     fn a_code_is_a_plain_string_outside() {
         let json = serde_json::to_string(&Code::new("weak_password")).unwrap();

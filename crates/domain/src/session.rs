@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::one_time::Purpose;
 use crate::{DeviceId, SessionId, Time, UserId};
 
 /// How long things live. Defaults are those of the specification.
@@ -18,6 +19,8 @@ pub struct Lifetimes {
     pub session_absolute: Duration,
     /// Sessions a person may have; the oldest makes room.
     pub max_sessions: u32,
+    /// Devices of a person that are remembered; the one longest unused makes room.
+    pub max_devices: u32,
     /// How long after its use a refresh token still gets the same successor again, from the same device.
     pub honest_retry: Duration,
     pub email_verification: Duration,
@@ -35,10 +38,21 @@ impl Default for Lifetimes {
             session_idle: days(14),
             session_absolute: days(30),
             max_sessions: 10,
+            max_devices: 10,
             honest_retry: Duration::from_secs(10),
             email_verification: Duration::from_hours(24),
             password_reset: Duration::from_mins(15),
             letters_an_hour: 3,
+        }
+    }
+}
+
+impl Lifetimes {
+    /// How long a one-time token of that purpose serves.
+    pub fn one_time(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::VerifyEmail => self.email_verification,
+            Purpose::ResetPassword => self.password_reset,
         }
     }
 }
@@ -73,6 +87,16 @@ pub enum InvalidatedBy {
     PasswordChange,
     PasswordReset,
     TokenReuse,
+}
+
+impl InvalidatedBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PasswordChange => "password_change",
+            Self::PasswordReset => "password_reset",
+            Self::TokenReuse => "token_reuse",
+        }
+    }
 }
 
 /// Why a session was ended because somebody asked for it: the reason in `SessionTerminated`.

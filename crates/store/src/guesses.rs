@@ -43,6 +43,8 @@ statements! {
 
     UNLOCK = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
         WHERE id = $2 OR id IN (SELECT id FROM device WHERE account = $2)";
+
+    CLOSE = "DELETE FROM guess WHERE id = $1";
 }
 
 impl Guesses for Database {
@@ -95,6 +97,10 @@ impl Guesses for Database {
 
     fn unlock(&self, account: UserId, now: Time) -> Write {
         Write::any(UNLOCK, vec![now.into(), account.0.into()])
+    }
+
+    fn close(&self, path: Path) -> Write {
+        Write::one(CLOSE, vec![path.id().into()])
     }
 }
 

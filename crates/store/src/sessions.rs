@@ -7,7 +7,7 @@ use quivive_app::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, 
 use quivive_delivery::{Fault, Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
-use quivive_domain::{SessionId, TokenId, UserId};
+use quivive_domain::{DeviceId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 use crate::Database;
@@ -63,12 +63,21 @@ statements! {
 
     GLOBAL_VERSION = "SELECT current_version, floor_version FROM global_version WHERE one = 1";
 
-    DEVICE = "SELECT id FROM device WHERE account = $1 AND token_hash = $2";
+    DEVICE = "SELECT id, used_at FROM device WHERE account = $1 AND token_hash = $2";
 
-    DEVICES = "SELECT count(*) FROM device WHERE account = $1";
+    DEVICES = "SELECT id, used_at FROM device WHERE account = $1";
 
-    INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    /// Counts like [`INSERT_SESSION`].
+    INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at, used_at) \
+        SELECT $1, $2, $3, $4, $5, $6, $6 \
+        WHERE (SELECT count(*) FROM device WHERE account = $1) < CAST($7 AS BIGINT) ON CONFLICT DO NOTHING";
+
+    USE_DEVICE = "UPDATE device SET used_at = $1 WHERE account = $2 AND id = $3";
+
+    REMOVE_DEVICE = "DELETE FROM device WHERE account = $1 AND id = $2";
+
+    /// A guard alone: it may touch no row, and writes what is there already.
+    NO_DEVICE_BUT = "UPDATE device SET used_at = used_at WHERE account = $1 AND id <> $2";
 
     /// Counts within the statement, after the fence has locked the account's row: two logins cannot both take the last
     /// place. The cast is because nothing else tells PostgreSQL the parameter's type.
@@ -89,7 +98,8 @@ statements! {
 
     END = "UPDATE session SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
 
-    END_ALL = "UPDATE session SET ended_at = $1 WHERE account = $2 AND id <> $3 AND ended_at IS NULL";
+    /// A guard alone, like [`NO_DEVICE_BUT`].
+    NO_SESSION_BUT = "UPDATE session SET ended_at = ended_at WHERE account = $1 AND id <> $2 AND ended_at IS NULL";
 }
 
 impl Sessions for Database {
@@ -123,20 +133,17 @@ impl Sessions for Database {
         self.one(
             DEVICE,
             vec![account.0.into(), token_hash.into()],
-            move |cells| {
-                let id = cells.take("device.id")?;
-                Ok(Device { id, account })
-            },
+            move |cells| device(account, cells),
         )
     }
 
-    fn devices(&self, account: UserId) -> Read<'_, u32> {
-        self.single(DEVICES, vec![account.0.into()], |cells| {
-            cells.take("count of devices")
+    fn devices(&self, account: UserId) -> Read<'_, Vec<Device>> {
+        self.all(DEVICES, vec![account.0.into()], move |cells| {
+            device(account, cells)
         })
     }
 
-    fn insert_device(&self, device: &NewDevice, now: Time) -> Write {
+    fn insert_device(&self, device: &NewDevice, max: u32, now: Time) -> Write {
         Write::one(
             INSERT_DEVICE,
             vec![
@@ -146,8 +153,23 @@ impl Sessions for Database {
                 device.name.clone().into(),
                 device.kind.into(),
                 now.into(),
+                max.into(),
             ],
         )
+    }
+
+    fn use_device(&self, device: &Device, now: Time) -> Write {
+        let params = vec![now.into(), device.account.0.into(), device.id.0.into()];
+        Write::one(USE_DEVICE, params)
+    }
+
+    fn remove_device(&self, device: &Device) -> Write {
+        let params = vec![device.account.0.into(), device.id.0.into()];
+        Write::one(REMOVE_DEVICE, params)
+    }
+
+    fn no_device_but(&self, account: UserId, except: Option<DeviceId>) -> Write {
+        none_but(NO_DEVICE_BUT, account, except.map(|device| device.0))
     }
 
     fn insert_session(&self, session: &Session, max: u32) -> Write {
@@ -206,18 +228,23 @@ impl Sessions for Database {
         Write::one(END, vec![now.into(), session.0.into()])
     }
 
-    fn end_all(
-        &self,
-        account: UserId,
-        except: Option<SessionId>,
-        count: usize,
-        now: Time,
-    ) -> Write {
-        // No session has the nil id, so there it excepts none.
-        let except = except.map_or(Uuid::nil(), |session| session.0);
-        let params = vec![now.into(), account.0.into(), except.into()];
-        Write::rows(END_ALL, params, count as u64)
+    fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write {
+        none_but(NO_SESSION_BUT, account, except.map(|session| session.0))
     }
+}
+
+/// Nothing has the nil id, so that excepts none.
+fn none_but(sql: &'static str, account: UserId, except: Option<Uuid>) -> Write {
+    let params = vec![account.0.into(), except.unwrap_or_default().into()];
+    Write::rows(sql, params, 0)
+}
+
+fn device(account: UserId, cells: &mut Cells) -> Result<Device, Fault> {
+    Ok(Device {
+        id: cells.take("device.id")?,
+        account,
+        used_at: cells.take("device.used_at")?,
+    })
 }
 
 fn refresh_token(id: TokenId, cells: &mut Cells) -> Result<RefreshToken, Fault> {

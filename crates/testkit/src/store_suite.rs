@@ -63,6 +63,7 @@ checks! {
         a_place_is_given_back_to_its_own_window_and_never_that_of_a_wrong_guess
         the_end_of_a_row_leaves_the_rest
         unlocking_reaches_the_devices_of_the_account_alone
+        a_closed_path_is_gone
     }
     one_time {
         what_is_inserted_is_read_back
@@ -79,10 +80,13 @@ checks! {
         a_use_shows_whether_its_successor_was_used
         an_ended_session_is_neither_touched_nor_ended_again
         of_parallel_sessions_no_more_than_the_limit_are_open
-        ending_all_misses_unless_the_count_is_exact
+        a_guard_says_whether_a_session_is_open
         open_sessions_come_oldest_first
-        families_and_devices_are_counted
+        families_are_counted
         a_device_is_found_by_its_token_within_its_account
+        of_parallel_devices_no_more_than_the_limit_are_remembered
+        a_device_says_when_it_last_signed_in
+        a_device_is_forgotten_once_and_a_guard_says_whether_one_is_left
         an_id_is_given_once
     }
     attempts {

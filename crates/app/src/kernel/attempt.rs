@@ -7,8 +7,8 @@ use std::sync::Arc;
 use quivive_delivery::log::Record;
 use quivive_delivery::seal::{SealKey, Sealed};
 use quivive_delivery::{
-    Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Log, Time,
-    Transaction, Write,
+    Body, BoxFuture, CommitError, Committed, Context, Envelope, EventMeta, Fault, Key, Log, Phase,
+    Time, Transaction, Write,
 };
 use uuid::Uuid;
 
@@ -102,6 +102,8 @@ impl<W: Workflow> Attempt<W> {
 pub(super) struct Place {
     pub id: Uuid,
     pub workflow_id: Uuid,
+    /// Unless the request brought one.
+    pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
     pub actor: Actor,
 }
@@ -158,6 +160,7 @@ impl Kernel {
         let place = Place {
             id: trail.attempted_id,
             workflow_id: trail.workflow_id,
+            correlation_id: trail.workflow_id,
             causation_id: None,
             actor: trail.request.actor,
         };
@@ -183,10 +186,18 @@ impl Kernel {
         let trail = &attempt.trail;
         let actor = commit.acted_by.map_or(trail.request.actor, Actor::User);
         let mut cause = trail.attempted_id;
-        let append = |transaction: &mut Transaction, meta, body, workflow_id, cause, actor| {
+        let own = (trail.workflow_id, trail.workflow_id);
+        let mut automatic_id = trail.workflow_id;
+        let append = |transaction: &mut Transaction,
+                      meta,
+                      body,
+                      (workflow_id, correlation_id),
+                      cause,
+                      actor| {
             let place = Place {
                 id: self.families.ids.next(),
                 workflow_id,
+                correlation_id,
                 causation_id: Some(cause),
                 actor,
             };
@@ -196,33 +207,23 @@ impl Kernel {
             id
         };
         if let Some((meta, body)) = outcome {
-            cause = append(
-                &mut transaction,
-                meta,
-                body,
-                trail.workflow_id,
-                cause,
-                actor,
-            );
+            cause = append(&mut transaction, meta, body, own, cause, actor);
         }
         for Pending { meta, body, role } in commit.events {
             match role {
                 Role::Fact => {
-                    append(
-                        &mut transaction,
-                        meta,
-                        body,
-                        trail.workflow_id,
-                        cause,
-                        actor,
-                    );
+                    append(&mut transaction, meta, body, own, cause, actor);
                 }
                 Role::Automatic => {
+                    // A workflow of its own, so that several of a type may be in one commit; correlated with this one.
+                    if meta.phase() == Phase::Attempted {
+                        automatic_id = self.families.ids.next();
+                    }
                     append(
                         &mut transaction,
                         meta,
                         body,
-                        trail.workflow_id,
+                        (automatic_id, trail.workflow_id),
                         cause,
                         Actor::System,
                     );
@@ -235,7 +236,7 @@ impl Kernel {
                         &mut transaction,
                         meta,
                         body,
-                        open.workflow_id,
+                        (open.workflow_id, open.workflow_id),
                         open.attempted_id,
                         actor,
                     );
@@ -277,7 +278,7 @@ impl Kernel {
             priority: self.catalogue().class(&meta).priority,
             time: now,
             workflow_id: place.workflow_id,
-            correlation_id: trail.request.correlation_id.unwrap_or(place.workflow_id),
+            correlation_id: trail.request.correlation_id.unwrap_or(place.correlation_id),
             causation_id: place.causation_id,
             subject: trail.subject.clone(),
             actor: place.actor.envelope(),

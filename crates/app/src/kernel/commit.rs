@@ -82,7 +82,7 @@ impl Commit {
         self.push(event, Role::Fact)
     }
 
-    /// Adds the two events of a workflow that happens by itself: actor `system`, caused by the outcome.
+    /// Adds the two events of a workflow that happens by itself: actor `system`, an id of its own, caused by the outcome.
     pub fn also<A: Event, O: Event>(&mut self, attempted: &A, outcome: &O) -> &mut Self {
         self.push(attempted, Role::Automatic)
             .push(outcome, Role::Automatic)

@@ -210,6 +210,7 @@ impl Kernel {
         let place = Place {
             id: self.families.ids.next(),
             workflow_id: trail.workflow_id,
+            correlation_id: trail.workflow_id,
             causation_id: Some(trail.attempted_id),
             actor: Actor::System,
         };

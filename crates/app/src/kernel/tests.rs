@@ -302,6 +302,11 @@ async fn facts_and_triples_of_their_own_are_caused_by_the_outcome() {
             "{kind}"
         );
     }
+    let ids = ["toy.noted", "user.lock.attempted", "user.lock.succeeded"]
+        .map(|kind| event(&scene.world, kind).envelope.workflow_id);
+    assert_eq!(ids[0], attempted.envelope.workflow_id);
+    assert_eq!(ids[1], ids[2], "a workflow of its own");
+    assert_ne!(ids[1], ids[0]);
 }
 
 fn counters(scene: &Scene, change: impl FnOnce(&mut Guesses)) {

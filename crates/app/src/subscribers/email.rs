@@ -181,9 +181,10 @@ impl Email {
             }));
         }
         if event.is::<DeviceRegistered>() {
-            // The first device is the one that registered: nothing new to its owner.
+            // The first device is the one that registered: nothing new to its owner. After a new password none is the first.
             let devices = self.families.sessions.devices(account.id).await?;
-            return Ok((devices > 1).then(|| Draft::of(Template::NewDevice)));
+            let news = devices.len() > 1 || account.credential_epoch > 1;
+            return Ok(news.then(|| Draft::of(Template::NewDevice)));
         }
         Ok(if event.is::<accounts::verify_email::Succeeded>() {
             Some(Draft::of(Template::Welcome))
@@ -500,6 +501,20 @@ mod tests {
         scene.signed_in().await;
         delivered(&scene).await;
         assert!(templates(&scene).contains(&"new_device"));
+    }
+
+    #[tokio::test]
+    async fn after_a_new_password_no_device_is_the_first() {
+        let scene = given(account().verified().with_reset_token());
+        let (token, new_password) = (scene.token(Purpose::ResetPassword), password(NEW_PASSWORD));
+        let reset = ConfirmPasswordReset {
+            token,
+            new_password,
+        };
+        scene.when(reset).await.succeeded();
+        scene.when(log_in(NEW_PASSWORD)).await.succeeded();
+        delivered(&scene).await;
+        assert_eq!(templates(&scene), ["password_changed", "new_device"]);
     }
 
     #[tokio::test]

@@ -6,11 +6,11 @@ use quivive_domain::one_time::{OneTimeToken, Purpose};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{
-    Account, AccountState, Address, PasswordHash, Role, SessionId, TokenId, UserId,
+    Account, AccountState, Address, DeviceId, PasswordHash, Role, SessionId, TokenId, UserId,
 };
 use uuid::Uuid;
 
-use super::{RefreshRow, State, World};
+use super::{DeviceRow, RefreshRow, State, World};
 use crate::ports::{
     Accounts, Device, Guesses, NewDevice, NewRefreshToken, OneTimeTokens, OpenAttempt,
     OpenAttempts, Path, Read, SessionView, Sessions,
@@ -30,6 +30,14 @@ fn row<T>(row: Option<&mut T>, fits: impl FnOnce(&T) -> bool, change: impl FnOnc
 fn any(write: Write) -> Write {
     Write {
         expect: Expect::Any,
+        ..write
+    }
+}
+
+/// A guard that must find nothing.
+fn none(write: Write) -> Write {
+    Write {
+        expect: Expect::Rows(0),
         ..write
     }
 }
@@ -262,16 +270,19 @@ impl Guesses for World {
 
     fn unlock(&self, account: UserId, now: Time) -> Write {
         any(self.write("guess unlock", &[account.0], move |s| {
-            let devices = s
-                .devices
-                .iter()
-                .filter(|d| d.account == account)
-                .map(|d| d.id.0);
-            for id in devices.chain([account.0]) {
+            let devices: Vec<_> = devices_of(s, account).map(|d| d.new.id.0).collect();
+            for id in devices.into_iter().chain([account.0]) {
                 s.guesses.insert(id, open_counters(now));
             }
             1
         }))
+    }
+
+    fn close(&self, path: Path) -> Write {
+        let id = path.id();
+        self.write("guess close", &[id], move |s| {
+            u64::from(s.guesses.remove(&id).is_some())
+        })
     }
 }
 
@@ -367,6 +378,19 @@ fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
     })
 }
 
+fn devices_of(state: &State, account: UserId) -> impl Iterator<Item = &DeviceRow> {
+    let mine = move |row: &&DeviceRow| row.new.account == account;
+    state.devices.iter().filter(mine)
+}
+
+fn device(row: &DeviceRow) -> Device {
+    Device {
+        id: row.new.id,
+        account: row.new.account,
+        used_at: row.used_at,
+    }
+}
+
 fn is_open_of(session: &Session, account: UserId) -> bool {
     session.account == account && session.ended_at.is_none()
 }
@@ -418,27 +442,51 @@ impl Sessions for World {
 
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {
         self.read(|s| {
-            let found = s
-                .devices
-                .iter()
-                .find(|d| d.account == account && d.token_hash == token_hash);
-            found.map(|d| Device { id: d.id, account })
+            let mut devices = devices_of(s, account);
+            let found = devices.find(|d| d.new.token_hash == token_hash);
+            found.map(device)
         })
     }
 
-    fn devices(&self, account: UserId) -> Read<'_, u32> {
-        self.read(|s| {
-            let count = s.devices.iter().filter(|d| d.account == account).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        })
+    fn devices(&self, account: UserId) -> Read<'_, Vec<Device>> {
+        self.read(|s| devices_of(s, account).map(device).collect())
     }
 
-    fn insert_device(&self, device: &NewDevice, _: Time) -> Write {
-        let device = device.clone();
+    fn insert_device(&self, device: &NewDevice, max: u32, now: Time) -> Write {
+        let new = device.clone();
         self.write("device insert", &[device.id.0], move |s| {
-            s.devices.push(device.clone());
-            1
+            let room = devices_of(s, new.account).count() < max as usize;
+            if room {
+                let (new, used_at) = (new.clone(), now);
+                s.devices.push(DeviceRow { new, used_at });
+            }
+            u64::from(room)
         })
+    }
+
+    fn use_device(&self, device: &Device, now: Time) -> Write {
+        let id = device.id;
+        self.write("device use", &[id.0], move |s| {
+            let found = s.devices.iter_mut().find(|d| d.new.id == id);
+            row(found, |_| true, |d| d.used_at = now)
+        })
+    }
+
+    fn remove_device(&self, device: &Device) -> Write {
+        let id = device.id;
+        self.write("device remove", &[id.0], move |s| {
+            let before = s.devices.len();
+            s.devices.retain(|d| d.new.id != id);
+            (before - s.devices.len()) as u64
+        })
+    }
+
+    fn no_device_but(&self, account: UserId, except: Option<DeviceId>) -> Write {
+        none(self.write("device no_device_but", &[account.0], move |s| {
+            devices_of(s, account)
+                .filter(|d| Some(d.new.id) != except)
+                .count() as u64
+        }))
     }
 
     fn insert_session(&self, session: &Session, max: u32) -> Write {
@@ -502,24 +550,15 @@ impl Sessions for World {
         })
     }
 
-    fn end_all(
-        &self,
-        account: UserId,
-        except: Option<SessionId>,
-        count: usize,
-        now: Time,
-    ) -> Write {
-        let write = self.write("session end_all", &[account.0], move |s| {
-            let open = s
-                .sessions
-                .values_mut()
-                .filter(|x| is_open_of(x, account) && Some(x.id) != except);
-            open.map(|x| x.ended_at = Some(now)).count() as u64
-        });
-        Write {
-            expect: Expect::Rows(count as u64),
-            ..write
-        }
+    fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write {
+        none(
+            self.write("session no_session_but", &[account.0], move |s| {
+                s.sessions
+                    .values()
+                    .filter(|x| is_open_of(x, account) && Some(x.id) != except)
+                    .count() as u64
+            }),
+        )
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Sessions {
     idle_seconds: u64,
     absolute_seconds: u64,
     max_per_user: u32,
+    devices_per_user: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -119,6 +120,12 @@ pub(super) fn check(
         session_idle,
         session_absolute,
         max_sessions: report.within("sessions.max_per_user", sessions.max_per_user, 1..=10_000),
+        // With one alone, no sign-in would ever look new to its owner.
+        max_devices: report.within(
+            "sessions.devices_per_user",
+            sessions.devices_per_user,
+            2..=1_000,
+        ),
         honest_retry: Duration::from_secs(honest_retry),
         email_verification,
         password_reset,

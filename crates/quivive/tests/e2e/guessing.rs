@@ -16,6 +16,19 @@ async fn login(server: &Server, email: &str, password: &str) -> Reply {
     .await
 }
 
+async fn login_on(server: &Server, email: &str, password: &str, device: &Value) -> Reply {
+    let device = &device["device_token"];
+    let body = json!({"email": email, "password": password, "device_token": device});
+    post(server, "/sessions", body).await
+}
+
+/// A stranger's guesses, until the account's own path is closed.
+async fn close_path(server: &Server, email: &str) {
+    for _ in 0..5 {
+        login(server, email, "a wrong password 1").await.expect(401);
+    }
+}
+
 /// Everything but what names the request and its time.
 fn shown(reply: &Reply) -> (u16, Vec<(String, String)>, Value) {
     let mut headers = reply.headers.clone();
@@ -184,8 +197,9 @@ async fn t13_a_stranger_does_not_lock_out_the_owner() {
         .expect(401);
     server.letter("owner@example.com", "account_locked").await;
     // The device that signed in before has counters of its own.
-    let body = json!({"email": "owner@example.com", "password": PASSWORD, "device_token": first["device_token"]});
-    post(&server, "/sessions", body).await.expect(200);
+    login_on(&server, "owner@example.com", PASSWORD, &first)
+        .await
+        .expect(200);
     // So does a reset.
     post(
         &server,
@@ -208,6 +222,113 @@ async fn t13_a_stranger_does_not_lock_out_the_owner() {
     assert_eq!(check::count(&events, "user.lock.succeeded"), 1);
     assert_eq!(check::count(&events, "user.unlock.succeeded"), 1);
     check::whole(&events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_takes_every_device_its_path() {
+    let server = server().await;
+    let email = "lost@example.com";
+    server.register(email).await;
+    let old = server.login(email, PASSWORD).await;
+    post(&server, "/password-reset-requests", json!({"email": email}))
+        .await
+        .expect(202);
+    let token = server.token(email, "reset_password").await;
+    let new = format!("{PASSWORD} anew");
+    post(
+        &server,
+        "/password-resets",
+        json!({"token": token, "new_password": new}),
+    )
+    .await
+    .expect(200);
+    close_path(&server, email).await;
+    let refused = login_on(&server, email, &new, &old).await.expect(401);
+    assert_eq!(refused.code(), "invalid_credentials");
+    let events = events(&server).await;
+    check::whole(&events);
+    assert_eq!(
+        check::count_reason(&events, "device.revocation.succeeded", "password_reset"),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_leaves_the_callers_device_its_path_alone() {
+    let server = server().await;
+    let email = "changed@example.com";
+    server.register(email).await;
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        others.push(server.login(email, PASSWORD).await);
+    }
+    let own = server.login(email, PASSWORD).await;
+    let new = format!("{PASSWORD} anew");
+    let body = json!({"current_password": PASSWORD, "new_password": new});
+    server
+        .api(
+            "PUT",
+            "/me/password",
+            Some(body),
+            own["access_token"].as_str(),
+        )
+        .await
+        .expect(200);
+    close_path(&server, email).await;
+    for other in &others {
+        login_on(&server, email, &new, other).await.expect(401);
+    }
+    login_on(&server, email, &new, &own).await.expect(200);
+    let events = events(&server).await;
+    // Two triples of a type in one commit, each whole.
+    check::whole(&events);
+    assert_eq!(
+        check::count_reason(&events, "device.revocation.succeeded", "password_change"),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_does_not_keep_the_owner_from_a_new_password() {
+    let server = server().await;
+    let email = "signed-in@example.com";
+    server.register(email).await;
+    let own = server.login(email, PASSWORD).await;
+    close_path(&server, email).await;
+    let change = async |current: &str| {
+        let new = format!("{PASSWORD} anew");
+        let body = json!({"current_password": current, "new_password": new});
+        let token = own["access_token"].as_str();
+        server.api("PUT", "/me/password", Some(body), token).await
+    };
+    change("a wrong password 1").await.expect(403);
+    change(PASSWORD).await.expect(200);
+    let events = events(&server).await;
+    check::whole(&events);
+    let lock = "user.lock.succeeded";
+    assert_eq!(check::count(&events, lock), 1, "the stranger's alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_few_devices() {
+    let options = Options::unlimited().env("QUIVIVE__SESSIONS__DEVICES_PER_USER", "2");
+    let server = Server::start(BINARY, options).await;
+    let email = "many-devices@example.com";
+    server.register(email).await;
+    let first = server.login(email, PASSWORD).await;
+    let second = server.login(email, PASSWORD).await;
+    login_on(&server, email, PASSWORD, &first).await.expect(200);
+    server.login(email, PASSWORD).await;
+    close_path(&server, email).await;
+    login_on(&server, email, PASSWORD, &second)
+        .await
+        .expect(401);
+    login_on(&server, email, PASSWORD, &first).await.expect(200);
+    let events = events(&server).await;
+    assert_eq!(
+        check::count_reason(&events, "device.revocation.succeeded", "too_many_devices"),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,7 @@ CREATE TABLE device (
     name       TEXT    NOT NULL,
     kind       TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
+    used_at    INTEGER NOT NULL,
     PRIMARY KEY (account, token_hash)
 ) STRICT, WITHOUT ROWID;
 

@@ -113,6 +113,23 @@ pub(super) async fn a_path_is_opened_once(f: Fixture) {
     );
 }
 
+pub(super) async fn a_closed_path_is_gone(f: Fixture) {
+    let (closed, other) = (
+        Path::Device(DeviceId(f.id())),
+        Path::Device(DeviceId(f.id())),
+    );
+    f.must([f.db.open(closed, at(1)), f.db.open(other, at(1))])
+        .await;
+    let closings = (0..50).map(|_| f.db.close(closed)).collect();
+    assert_eq!(f.race(closings).await, 1);
+    assert!(f.db.counters(closed).await.expect("a read").is_none());
+    f.misses(f.db.reserve(closed, &POLICY, at(2))).await;
+    f.misses(f.db.wrong(closed, &POLICY, None, at(2))).await;
+    f.misses(f.db.clear(closed, at(2))).await;
+    f.must([f.db.give_back(closed, at(2))]).await;
+    assert_eq!(counters(&f, other).await, cleared(at(1)));
+}
+
 pub(super) async fn a_place_is_given_exactly_when_the_rule_says_open(f: Fixture) {
     let now = at(1000);
     let reserve = |path, _: &Counters| f.db.reserve(path, &POLICY, now);
@@ -275,7 +292,7 @@ pub(super) async fn unlocking_reaches_the_devices_of_the_account_alone(f: Fixtur
             name: "Firefox on Linux".to_owned(),
             kind: "browser",
         };
-        f.must([f.db.insert_device(&device, at(0))]).await;
+        f.must([f.db.insert_device(&device, 2, at(0))]).await;
         paths.push(Path::Device(id));
     }
     f.must(paths.iter().map(|path| set(*path, &locked))).await;

@@ -1,4 +1,4 @@
-use quivive_app::ports::{Accounts as _, NewDevice, NewRefreshToken, Sessions as _};
+use quivive_app::ports::{Accounts as _, Device, NewDevice, NewRefreshToken, Sessions as _};
 use quivive_delivery::Write;
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
@@ -203,30 +203,22 @@ pub(super) async fn of_parallel_sessions_no_more_than_the_limit_are_open(f: Fixt
     assert_eq!(f.db.open_of(bob.id).await.expect("a read").len(), 1);
 }
 
-pub(super) async fn ending_all_misses_unless_the_count_is_exact(f: Fixture) {
+pub(super) async fn a_guard_says_whether_a_session_is_open(f: Fixture) {
     let (ada, bob) = (f.account("ada").await, f.account("bob").await);
     let kept = f.session(&ada, 1).await;
-    let mut others = Vec::new();
-    for second in 2..5 {
-        others.push(f.session(&ada, second).await);
-    }
-    let foreign = f.session(&bob, 1).await;
-    f.must([f.db.end(others[0].id, at(50))]).await;
-    for wrong in [0, 1, 3, 4] {
-        f.misses(f.db.end_all(ada.id, Some(kept.id), wrong, at(60)))
-            .await;
-    }
-    f.must([f.db.end_all(ada.id, Some(kept.id), 2, at(60))])
+    let other = f.session(&ada, 2).await;
+    f.session(&bob, 1).await;
+    f.misses(f.db.no_session_but(ada.id, Some(kept.id))).await;
+    f.must([
+        f.db.end(other.id, at(50)),
+        f.db.no_session_but(ada.id, Some(kept.id)),
+    ])
+    .await;
+    f.misses(f.db.no_session_but(ada.id, None)).await;
+    same(&reread(&f, kept.id).await, &kept);
+    assert_eq!(reread(&f, other.id).await.ended_at, Some(at(50)));
+    f.must([f.db.end(kept.id, at(60)), f.db.no_session_but(ada.id, None)])
         .await;
-    assert_eq!(reread(&f, kept.id).await.ended_at, None);
-    assert_eq!(reread(&f, others[0].id).await.ended_at, Some(at(50)));
-    assert_eq!(reread(&f, others[2].id).await.ended_at, Some(at(60)));
-    assert_eq!(reread(&f, foreign.id).await.ended_at, None);
-
-    f.misses(f.db.end_all(ada.id, None, 0, at(70))).await;
-    f.must([f.db.end_all(ada.id, None, 1, at(70))]).await;
-    f.must([f.db.end_all(ada.id, None, 0, at(80))]).await;
-    assert_eq!(reread(&f, kept.id).await.ended_at, Some(at(70)));
 }
 
 pub(super) async fn open_sessions_come_oldest_first(f: Fixture) {
@@ -249,7 +241,7 @@ pub(super) async fn open_sessions_come_oldest_first(f: Fixture) {
     );
 }
 
-pub(super) async fn families_and_devices_are_counted(f: Fixture) {
+pub(super) async fn families_are_counted(f: Fixture) {
     let account = f.account("ada").await;
     let session = f.session(&account, 1).await;
     let (family, other) = (FamilyId(f.id()), FamilyId(f.id()));
@@ -273,12 +265,6 @@ pub(super) async fn families_and_devices_are_counted(f: Fixture) {
         assert_eq!(f.db.family_size(member).await.expect("a read"), 5);
     }
     assert_eq!(f.db.family_size(TokenId(f.id())).await.expect("a read"), 0);
-    for owner in [account.id, account.id, UserId(f.id())] {
-        f.must([f.db.insert_device(&device(&f, owner), at(1))])
-            .await;
-    }
-    assert_eq!(f.db.devices(account.id).await.expect("a read"), 2);
-    assert_eq!(f.db.devices(UserId(f.id())).await.expect("a read"), 0);
 }
 
 fn device(f: &Fixture, account: UserId) -> NewDevice {
@@ -295,11 +281,14 @@ fn device(f: &Fixture, account: UserId) -> NewDevice {
 pub(super) async fn a_device_is_found_by_its_token_within_its_account(f: Fixture) {
     let (ada, bob) = (UserId(f.id()), UserId(f.id()));
     let given = device(&f, ada);
-    f.must([f.db.insert_device(&given, at(1))]).await;
-    f.misses(f.db.insert_device(&given, at(2))).await;
+    f.must([f.db.insert_device(&given, 2, at(1))]).await;
+    f.misses(f.db.insert_device(&given, 2, at(2))).await;
     let found = f.db.device(ada, given.token_hash).await.expect("a read");
     let found = found.expect("stored");
-    assert_eq!((found.id, found.account), (given.id, ada));
+    assert_eq!(
+        (found.id, found.account, found.used_at),
+        (given.id, ada, at(1))
+    );
     assert!(
         f.db.device(bob, given.token_hash)
             .await
@@ -307,6 +296,68 @@ pub(super) async fn a_device_is_found_by_its_token_within_its_account(f: Fixture
             .is_none()
     );
     assert!(f.db.device(ada, [0; 32]).await.expect("a read").is_none());
+}
+
+pub(super) async fn of_parallel_devices_no_more_than_the_limit_are_remembered(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    f.must([f.db.insert_device(&device(&f, bob), 1, at(1))])
+        .await;
+    let inserts = (0..50).map(|_| f.db.insert_device(&device(&f, ada), 3, at(1)));
+    assert_eq!(f.race(inserts.collect()).await, 3);
+    let oldest = devices(&f, ada).await.swap_remove(0);
+    f.must([
+        f.db.remove_device(&oldest),
+        f.db.insert_device(&device(&f, ada), 3, at(2)),
+    ])
+    .await;
+    assert_eq!(devices(&f, ada).await.len(), 3);
+    assert_eq!(devices(&f, bob).await.len(), 1);
+}
+
+pub(super) async fn a_device_says_when_it_last_signed_in(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    for (owner, second) in [(ada, 30), (ada, 10), (bob, 5)] {
+        f.must([f.db.insert_device(&device(&f, owner), 3, at(second))])
+            .await;
+    }
+    let used = |found: &[Device]| found.iter().map(|d| d.used_at).collect::<Vec<_>>();
+    let found = devices(&f, ada).await;
+    assert_eq!(used(&found), [at(30), at(10)]);
+    f.must([f.db.use_device(&found[1], at(40))]).await;
+    assert_eq!(used(&devices(&f, ada).await), [at(30), at(40)]);
+    assert_eq!(used(&devices(&f, bob).await), [at(5)]);
+}
+
+pub(super) async fn a_device_is_forgotten_once_and_a_guard_says_whether_one_is_left(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    for owner in [ada, ada, bob] {
+        f.must([f.db.insert_device(&device(&f, owner), 2, at(1))])
+            .await;
+    }
+    let found = devices(&f, ada).await;
+    let (kept, other) = (&found[0], &found[1]);
+    f.misses(f.db.no_device_but(ada, Some(kept.id))).await;
+    let removals = (0..50).map(|_| f.db.remove_device(other)).collect();
+    assert_eq!(f.race(removals).await, 1);
+    f.misses(f.db.use_device(other, at(2))).await;
+    f.must([f.db.no_device_but(ada, Some(kept.id))]).await;
+    f.misses(f.db.no_device_but(ada, None)).await;
+    let of_another = Device {
+        account: bob,
+        ..kept.clone()
+    };
+    f.misses(f.db.remove_device(&of_another)).await;
+    f.misses(f.db.use_device(&of_another, at(2))).await;
+    f.must([f.db.remove_device(kept), f.db.no_device_but(ada, None)])
+        .await;
+    assert_eq!(devices(&f, bob).await.len(), 1);
+}
+
+/// Oldest first.
+async fn devices(f: &Fixture, account: UserId) -> Vec<Device> {
+    let mut devices = f.db.devices(account).await.expect("a read");
+    devices.sort_by_key(|device| device.id);
+    devices
 }
 
 pub(super) async fn an_id_is_given_once(f: Fixture) {

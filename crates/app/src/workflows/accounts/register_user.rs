@@ -6,8 +6,8 @@
 use quivive_domain::one_time::Purpose;
 
 use crate::letters::Locale;
-use crate::one_time;
 use crate::workflows::prelude::*;
+use crate::{one_time, passwords};
 
 pub struct RegisterUser {
     pub email: String,
@@ -110,12 +110,7 @@ impl Workflow for RegisterUser {
         if !cx.settings.registration_open {
             return refuse(Refusal::RegistrationClosed);
         }
-        if cx
-            .settings
-            .passwords
-            .check(&self.password, Some(&address))
-            .is_err()
-        {
+        if passwords::is_weak(cx, &self.password, &address) {
             return refuse(Refusal::WeakPassword);
         }
         // Hashed before the address is looked up, so that a taken one takes the same time.
@@ -131,9 +126,7 @@ impl Workflow for RegisterUser {
         }
         let mut commit = Commit::default();
         commit.write_all(cx.accounts.insert(&account));
-        let lifetime = cx.settings.lifetimes.email_verification;
-        let token = one_time::issue(&mut commit, cx, &account, Purpose::VerifyEmail, lifetime);
-        commit.write(one_time::count_letter(cx, &account, Purpose::VerifyEmail));
+        let token = one_time::issue(&mut commit, cx, &account, Purpose::VerifyEmail);
 
         let succeeded = Succeeded {
             user_id: account.id,

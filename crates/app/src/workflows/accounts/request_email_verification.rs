@@ -94,9 +94,7 @@ impl Workflow for RequestEmailVerification {
             return refuse(Refusal::RateLimited);
         }
         let mut commit = cx.fenced(&account);
-        let lifetime = cx.settings.lifetimes.email_verification;
-        let token = one_time::issue(&mut commit, cx, &account, Purpose::VerifyEmail, lifetime);
-        commit.write(one_time::count_letter(cx, &account, Purpose::VerifyEmail));
+        let token = one_time::issue(&mut commit, cx, &account, Purpose::VerifyEmail);
         let succeeded = Succeeded {
             user_id: account.id,
             email: Email::from(&account.email),

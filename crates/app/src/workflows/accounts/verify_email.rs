@@ -2,7 +2,7 @@
 //!
 //! Source: document 000.
 
-use quivive_domain::one_time::{Presented, Purpose, Redeemable};
+use quivive_domain::one_time::{Presented, Purpose};
 
 use crate::one_time;
 use crate::workflows::prelude::*;
@@ -49,13 +49,7 @@ pub struct Failed {
     pub reason: Reason,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
-pub enum Refusal {
-    TokenNotFound,
-    TokenExpired,
-    TokenAlreadyUsed,
-    UserNotFound,
-}
+pub use crate::one_time::Unredeemable as Refusal;
 
 pub struct Reply {
     pub user_id: UserId,
@@ -87,20 +81,11 @@ impl Workflow for VerifyEmail {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::VerifyEmail).await?
-        else {
-            return refuse(Refusal::TokenNotFound);
+        let token = self.token.as_ref();
+        let (account, mut commit) = match one_time::redeem(cx, token, Purpose::VerifyEmail).await? {
+            Ok(redeemed) => redeemed,
+            Err(refusal) => return refuse(refusal),
         };
-        let Some(account) = cx.accounts.by_id(token.account).await? else {
-            return refuse(Refusal::UserNotFound);
-        };
-        match token.redeemable(account.credential_epoch, cx.now()) {
-            Redeemable::Yes => {}
-            Redeemable::Used => return refuse(Refusal::TokenAlreadyUsed),
-            Redeemable::Expired => return refuse(Refusal::TokenExpired),
-        }
-        let mut commit = cx.fenced(&account);
-        commit.write(cx.one_time.redeem(token.id, cx.now()));
         commit.write(cx.accounts.verify_address(account.id, cx.now()));
         commit.acted_by(account.id);
         let succeeded = Succeeded {

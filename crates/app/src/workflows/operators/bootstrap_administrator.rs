@@ -6,7 +6,7 @@
 use quivive_domain::Role;
 use quivive_domain::session::InvalidatedBy;
 
-use crate::sessions::end_everything;
+use crate::passwords;
 use crate::workflows::prelude::*;
 
 pub struct BootstrapAdministrator {
@@ -108,12 +108,7 @@ impl Workflow for BootstrapAdministrator {
         if !first && self.method != Method::Command {
             return refuse(Refusal::AlreadyDone);
         }
-        if cx
-            .settings
-            .passwords
-            .check(&self.password, Some(&address))
-            .is_err()
-        {
+        if passwords::is_weak(cx, &self.password, &address) {
             return refuse(Refusal::WeakPassword);
         }
         let hash = cx.passwords.hash(&self.password).await?;
@@ -124,9 +119,9 @@ impl Workflow for BootstrapAdministrator {
             commit.write(cx.accounts.claim_first_administrator(cx.now()));
         }
         let id = if let Some(account) = existing {
-            let keep = cx.settings.password_history;
             commit.write(cx.accounts.fence(&account, cx.now()));
-            commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
+            let reason = InvalidatedBy::PasswordReset;
+            passwords::replace(&mut commit, cx, &account, &hash, None, reason).await?;
             // The guard of the grant looks for the version that the new password raises.
             let raised = Account {
                 security_version: account.security_version + 1,
@@ -134,14 +129,6 @@ impl Workflow for BootstrapAdministrator {
             };
             commit.write(cx.accounts.grant_role(&raised, Role::Admin));
             commit.write(cx.accounts.verify_address(account.id, cx.now()));
-            end_everything(
-                &mut commit,
-                cx,
-                &account,
-                None,
-                InvalidatedBy::PasswordReset,
-            )
-            .await?;
             account.id
         } else {
             let mut account = Account::new(UserId(cx.ids.next()), address, hash, cx.now());

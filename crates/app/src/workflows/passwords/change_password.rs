@@ -1,15 +1,17 @@
 //! Change a password: the current one and a new one in, new tokens for the caller's session out.
 //!
-//! In one commit: the hash, the history, every other session's end, every older token left behind by the user's version.
-//! The current password is a guess and counts like one. Source: documents 000, 004.
+//! In one commit: the hash, the history, the end of every other session and device, every older token left behind by the
+//! user's version.
+//! The current password is a guess and counts like one, on the path of the session's device: a stranger's guesses do not keep
+//! the owner from it, and who has got hold of the session has that one path. Source: documents 000, 004.
 
-use quivive_domain::session::InvalidatedBy;
+use quivive_domain::session::{InvalidatedBy, Session};
 
-use crate::guesses;
-use crate::passwords::{Accepted, accept};
+use crate::passwords::{self, Accepted, accept};
 use crate::ports::Path;
-use crate::sessions::{Tokens, end_everything, first_tokens};
+use crate::sessions::{Tokens, first_tokens};
 use crate::workflows::prelude::*;
+use crate::{devices, guesses};
 
 pub struct ChangePassword {
     pub user: UserId,
@@ -77,7 +79,9 @@ impl Workflow for ChangePassword {
     }
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
-        guesses::reserve(cx, self.user, Path::Account(self.user)).await
+        let session = self.session(cx).await?;
+        let device = devices::of_session(cx, session.as_ref()).await?;
+        guesses::reserve(cx, self.user, Path::of(self.user, device.as_ref())).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -95,15 +99,12 @@ impl Workflow for ChangePassword {
         let Some(account) = cx.account_of_subject().await? else {
             return refuse(Refusal::UserNotFound);
         };
-        let path = Path::Account(account.id);
-        let comparable = account
-            .password
-            .as_ref()
-            .filter(|_| cx.guess() == Guess::Reserved);
-        let verdict = cx.passwords.verify(&self.current, comparable).await?;
-        if cx.guess() != Guess::Reserved {
+        let session = self.session(cx).await?;
+        let device = devices::of_session(cx, session.as_ref()).await?;
+        let path = Path::of(account.id, device.as_ref());
+        let Some(verdict) = passwords::compare(cx, &self.current, Some(&account)).await? else {
             return refuse(Refusal::InvalidPassword);
-        }
+        };
         if !verdict.matches {
             let mut commit = Commit::default();
             guesses::wrong(&mut commit, cx, path, account.id).await?;
@@ -117,29 +118,22 @@ impl Workflow for ChangePassword {
             Accepted::Weak => return refuse_with(Refusal::WeakPassword, commit),
             Accepted::Reused => return refuse_with(Refusal::PasswordReused, commit),
         };
-        let Some(view) = cx
-            .sessions
-            .view(self.session)
-            .await?
-            .filter(|v| v.session.is_live(cx.now()))
-        else {
+        let Some(session) = session.filter(|session| session.is_live(cx.now())) else {
             return refuse_with(Refusal::UserNotFound, commit);
         };
-        let keep = cx.settings.password_history;
-        commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
-        let reason = InvalidatedBy::PasswordChange;
+        if device.is_some() {
+            commit.write(cx.guesses.end_row(account.id));
+        }
+        let (kept, reason) = (Some(&session), InvalidatedBy::PasswordChange);
         let sessions_ended =
-            end_everything(&mut commit, cx, &account, Some(self.session), reason).await?;
+            passwords::replace(&mut commit, cx, &account, &hash, kept, reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
-        commit.write(
-            cx.sessions
-                .touch(self.session, view.session.idle_until, cx.now()),
-        );
+        commit.write(cx.sessions.touch(session.id, session.idle_until, cx.now()));
         let renewed = Account {
             token_version: account.token_version + 1,
             ..account
         };
-        let tokens = first_tokens(&mut commit, cx, &renewed, &view.session).await?;
+        let tokens = first_tokens(&mut commit, cx, &renewed, &session).await?;
         let succeeded = Succeeded {
             user_id: renewed.id,
             initiated_by: Reason::new("user"),
@@ -149,210 +143,12 @@ impl Workflow for ChangePassword {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use quivive_delivery::Event as _;
-    use quivive_domain::refresh::Presented;
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-    use crate::access::Access;
-    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password};
-    use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
-
-    /// Somebody with a session of their own and two others.
-    async fn signed_in() -> (Scene, Tokens) {
-        let scene = given(account().verified().with_sessions(2)).by_owner();
-        let tokens = scene.signed_in().await;
-        (scene, tokens)
-    }
-
-    fn change(scene: &Scene, session: SessionId, current: &str, new: &str) -> ChangePassword {
-        ChangePassword {
-            user: scene.user,
-            session,
-            current: password(current),
-            new: password(new),
-        }
-    }
-
-    fn refresh(tokens: &Tokens) -> RefreshTokens {
-        RefreshTokens {
-            token: Presented::parse(tokens.refresh_token.expose_secret()),
-            device_token: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn the_callers_session_goes_on_with_new_tokens_and_the_others_end() {
-        let (scene, old) = signed_in().await;
-        let changed = change(&scene, old.session_id, PASSWORD, NEW_PASSWORD);
-        let told = scene.when(changed).await.succeeded().ends_sessions(2);
-        assert_eq!(
-            told.kinds()[2..],
-            ["session.invalidated", "session.invalidated", "token.issued"]
-        );
-        assert_eq!(
-            told.open("session.invalidated")["reason"],
-            "password_change"
-        );
-        assert_eq!(told.open(Succeeded::META.kind)["initiated_by"], "user");
-        let new = told.reply();
-        assert_eq!((new.session_id, scene.open_sessions()), (old.session_id, 1));
-
-        let rejected = refresh_tokens::Refusal::TokenVersionRejected;
-        scene
-            .when(refresh(&old))
-            .await
-            .refused(rejected)
-            .raised(&["token.rejected_due_to_rotation"]);
-        scene.when(refresh(&new)).await.succeeded();
-        let access = Access::new(std::sync::Arc::clone(scene.kernel.families()));
-        assert!(
-            access
-                .authenticate(old.access_token.expose_secret())
-                .await
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            access
-                .authenticate(new.access_token.expose_secret())
-                .await
-                .unwrap()
-                .is_some()
-        );
-        let account = scene.account();
-        assert_eq!(
-            (
-                account.credential_epoch,
-                account.security_version,
-                account.token_version
-            ),
-            (2, 2, 2)
-        );
-    }
-
-    #[tokio::test]
-    async fn one_line_for_each_refusal() {
-        let (scene, tokens) = signed_in().await;
-        let session = tokens.session_id;
-        let told = scene
-            .when(change(&scene, session, "wrong", NEW_PASSWORD))
-            .await;
-        told.refused(Refusal::InvalidPassword).raised(&[]);
-        let told = scene
-            .when(change(&scene, session, PASSWORD, "password1234"))
-            .await;
-        told.refused(Refusal::WeakPassword).raised(&[]);
-        let told = scene
-            .when(change(&scene, session, PASSWORD, PASSWORD))
-            .await;
-        told.refused(Refusal::PasswordReused).raised(&[]);
-        let gone = SessionId(uuid::Uuid::nil());
-        let told = scene
-            .when(change(&scene, gone, PASSWORD, NEW_PASSWORD))
-            .await;
-        told.refused(Refusal::UserNotFound).raised(&[]);
-        let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
-        assert_eq!(counted.reserved, 0, "a right password takes no place");
-        let nobody = ChangePassword {
-            user: UserId(uuid::Uuid::nil()),
-            ..change(&scene, session, PASSWORD, NEW_PASSWORD)
-        };
-        scene
-            .when(nobody)
-            .await
-            .refused(Refusal::UserNotFound)
-            .raised(&[]);
-        assert_eq!(
-            (scene.account().security_version, scene.open_sessions()),
-            (1, 3)
-        );
-    }
-
-    #[tokio::test]
-    async fn the_last_five_may_not_return() {
-        let (scene, tokens) = signed_in().await;
-        let words = ["anvil", "brook", "cedar", "dune", "ember"];
-        let new = |word: &str| format!("violet canyon spoon {word}");
-        let mut current = PASSWORD.to_owned();
-        for word in words {
-            scene
-                .when(change(&scene, tokens.session_id, &current, &new(word)))
-                .await
-                .succeeded();
-            current = new(word);
-        }
-        for word in words {
-            let told = scene
-                .when(change(&scene, tokens.session_id, &current, &new(word)))
-                .await;
-            told.refused(Refusal::PasswordReused);
-        }
-        scene
-            .when(change(&scene, tokens.session_id, &current, PASSWORD))
-            .await
-            .succeeded();
-    }
-
-    #[tokio::test]
-    async fn the_current_password_is_a_guess_like_any_other() {
-        let (scene, tokens) = signed_in().await;
-        let wrong = || change(&scene, tokens.session_id, "wrong", NEW_PASSWORD);
-        for _ in 0..4 {
-            scene
-                .when(wrong())
-                .await
-                .refused(Refusal::InvalidPassword)
-                .raised(&[]);
-        }
-        let told = scene.when(wrong()).await.refused(Refusal::InvalidPassword);
-        told.raised(&["user.lock.attempted", "user.lock.succeeded"]);
-        let right = || change(&scene, tokens.session_id, PASSWORD, NEW_PASSWORD);
-        let (before, evaluated) = (scene.world.hashing(), scene.world.evaluated());
-        scene
-            .when(right())
-            .await
-            .refused(Refusal::InvalidPassword)
-            .raised(&[]);
-        assert_eq!(
-            scene.world.hashing(),
-            (before.0, before.1 + 1),
-            "the same work for nothing"
-        );
-        assert_eq!(scene.world.evaluated(), evaluated);
-        scene.world.pass(std::time::Duration::from_mins(15));
-        scene.when(right()).await.succeeded();
-    }
-
-    #[tokio::test]
-    async fn a_login_meanwhile_is_ended_with_the_others() {
-        let (scene, tokens) = signed_in().await;
-        let other = scene.clone();
-        scene.world.before(Succeeded::META.kind, 1, move |_| {
-            let scene = other.clone();
-            Box::pin(async move { drop(scene.signed_in().await) })
-        });
-        let told = scene
-            .when(change(&scene, tokens.session_id, PASSWORD, NEW_PASSWORD))
-            .await;
-        let told = told.succeeded().ends_sessions(3);
-        assert_eq!(told.scene.world.missed(), ["session end_all"]);
-        assert_eq!((scene.open_sessions(), scene.world.hashing().0), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_session_that_ends_meanwhile_changes_nothing() {
-        let (scene, tokens) = signed_in().await;
-        let (session, now) = (tokens.session_id, scene.world.now());
-        scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
-            s.sessions.get_mut(&session).unwrap().ended_at = Some(now);
-        });
-        let told = scene
-            .when(change(&scene, session, PASSWORD, NEW_PASSWORD))
-            .await;
-        told.refused(Refusal::UserNotFound).raised(&[]);
-        assert_eq!(scene.account().security_version, 1);
+impl ChangePassword {
+    async fn session(&self, cx: &Cx) -> Result<Option<Session>, Fault> {
+        let view = cx.sessions.view(self.session).await?;
+        Ok(view.map(|view| view.session))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,16 @@
 //! Confirm a password reset: the letter's token and a new password in, a changed password out.
 //!
-//! In one commit: the password, the token's use, the end of every session and refresh token, the lock by wrong passwords.
+//! In one commit: the password, the token's use, the end of every session, refresh token and device, the lock by wrong
+//! passwords.
 //! The letter proved the address, so it is verified too. Telling the owner is the `email` subscriber's part.
 //! Source: document 003.
 
-use quivive_domain::one_time::{Presented, Purpose, Redeemable};
+use quivive_domain::one_time::{Presented, Purpose};
 use quivive_domain::session::InvalidatedBy;
 
-use crate::one_time;
-use crate::passwords::{Accepted, accept};
+use crate::one_time::{self, Unredeemable};
+use crate::passwords::{self, Accepted, accept};
 use crate::ports::Path;
-use crate::sessions::end_everything;
 use crate::workflows::accounts::unlock_user;
 use crate::workflows::prelude::*;
 
@@ -68,6 +68,17 @@ pub enum Refusal {
     PasswordReused,
 }
 
+impl From<Unredeemable> for Refusal {
+    fn from(token: Unredeemable) -> Self {
+        match token {
+            Unredeemable::TokenNotFound => Self::TokenNotFound,
+            Unredeemable::TokenExpired => Self::TokenExpired,
+            Unredeemable::TokenAlreadyUsed => Self::TokenAlreadyUsed,
+            Unredeemable::UserNotFound => Self::UserNotFound,
+        }
+    }
+}
+
 pub struct Reply {
     pub user_id: UserId,
 }
@@ -99,18 +110,12 @@ impl Workflow for ConfirmPasswordReset {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(token) = one_time::find(cx, self.token.as_ref(), Purpose::ResetPassword).await?
-        else {
-            return refuse(Refusal::TokenNotFound);
-        };
-        let Some(account) = cx.accounts.by_id(token.account).await? else {
-            return refuse(Refusal::UserNotFound);
-        };
-        match token.redeemable(account.credential_epoch, cx.now()) {
-            Redeemable::Yes => {}
-            Redeemable::Used => return refuse(Refusal::TokenAlreadyUsed),
-            Redeemable::Expired => return refuse(Refusal::TokenExpired),
-        }
+        let token = self.token.as_ref();
+        let (account, mut commit) =
+            match one_time::redeem(cx, token, Purpose::ResetPassword).await? {
+                Ok(redeemed) => redeemed,
+                Err(token) => return refuse(token.into()),
+            };
         if !account.may_recover() {
             return refuse(Refusal::AccountInactive);
         }
@@ -120,13 +125,10 @@ impl Workflow for ConfirmPasswordReset {
             Accepted::Reused => return refuse(Refusal::PasswordReused),
         };
 
-        let mut commit = cx.fenced(&account);
-        commit.write(cx.one_time.redeem(token.id, cx.now()));
-        let keep = cx.settings.password_history;
-        commit.write_all(cx.accounts.set_password(&account, &hash, keep, cx.now()));
-        commit.write(cx.accounts.verify_address(account.id, cx.now()));
         let reason = InvalidatedBy::PasswordReset;
-        let sessions_ended = end_everything(&mut commit, cx, &account, None, reason).await?;
+        let sessions_ended =
+            passwords::replace(&mut commit, cx, &account, &hash, None, reason).await?;
+        commit.write(cx.accounts.verify_address(account.id, cx.now()));
         let counters = cx.guesses.counters(Path::Account(account.id)).await?;
         commit.write(cx.guesses.unlock(account.id, cx.now()));
         if counters.is_some_and(|c| c.locked_until.is_some_and(|until| until > cx.now())) {
@@ -149,260 +151,4 @@ impl Workflow for ConfirmPasswordReset {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::future::join_all;
-    use quivive_delivery::Event as _;
-    use quivive_domain::AccountState;
-
-    use super::*;
-    use crate::sessions::Tokens;
-    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password};
-    use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
-    use crate::workflows::sessions::log_in::{self, LogIn};
-
-    fn confirm(scene: &Scene, new: &str) -> ConfirmPasswordReset {
-        ConfirmPasswordReset {
-            token: scene.token(Purpose::ResetPassword),
-            new_password: password(new),
-        }
-    }
-
-    fn log_in(text: &str) -> LogIn {
-        LogIn {
-            email: "ada@example.org".to_owned(),
-            password: password(text),
-            device_token: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reset_ends_everything_in_the_commit_that_changes_the_password() {
-        let scene = given(account().with_sessions(3).with_reset_token());
-        let told = scene
-            .when(confirm(&scene, NEW_PASSWORD))
-            .await
-            .succeeded()
-            .ends_sessions(3);
-        let told = told.raised(&["session.invalidated"; 3]);
-        assert_eq!(told.open("session.invalidated")["reason"], "password_reset");
-        assert_eq!(told.events[1].envelope.actor.id, Some(scene.user.0));
-        assert_eq!(
-            told.event::<Succeeded>().await.email.as_str(),
-            "ada@example.org"
-        );
-        assert_eq!(told.reply().user_id, scene.user);
-
-        let account = scene.account();
-        assert_eq!(
-            (
-                account.credential_epoch,
-                account.security_version,
-                account.token_version
-            ),
-            (2, 2, 2)
-        );
-        assert!(
-            account.verified_at.is_some(),
-            "the letter proved the address"
-        );
-        assert_eq!(scene.open_sessions(), 0);
-        scene
-            .when(log_in(PASSWORD))
-            .await
-            .refused(log_in::Refusal::InvalidCredentials);
-        scene.when(log_in(NEW_PASSWORD)).await.succeeded();
-    }
-
-    #[tokio::test]
-    async fn a_second_use_is_refused() {
-        let scene = given(account().with_reset_token());
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-        let told = scene
-            .when(confirm(&scene, "marble thunder oboe lagoon"))
-            .await;
-        told.refused(Refusal::TokenAlreadyUsed).raised(&[]);
-        assert_eq!(scene.account().security_version, 2);
-    }
-
-    #[tokio::test]
-    async fn one_line_for_each_refusal() {
-        let valid = || account().verified().with_sessions(1).with_reset_token();
-        for (person, new, refusal) in [
-            (account().verified(), NEW_PASSWORD, Refusal::TokenNotFound),
-            (
-                valid().state(AccountState::Inactive),
-                NEW_PASSWORD,
-                Refusal::AccountInactive,
-            ),
-            (
-                valid().state(AccountState::Locked),
-                NEW_PASSWORD,
-                Refusal::AccountInactive,
-            ),
-            (valid(), "password1234", Refusal::WeakPassword),
-            (valid(), "ada@example.org 1", Refusal::WeakPassword),
-            (valid(), PASSWORD, Refusal::PasswordReused),
-        ] {
-            let scene = given(person);
-            scene
-                .when(confirm(&scene, new))
-                .await
-                .refused(refusal)
-                .raised(&[]);
-            let account = scene.account();
-            assert_eq!(
-                (account.credential_epoch, account.security_version),
-                (1, 1),
-                "{refusal:?}"
-            );
-        }
-
-        let scene = given(valid());
-        scene.world.pass(std::time::Duration::from_mins(15));
-        scene
-            .when(confirm(&scene, NEW_PASSWORD))
-            .await
-            .refused(Refusal::TokenExpired);
-
-        let scene = given(valid());
-        let first = confirm(&scene, NEW_PASSWORD);
-        let email = "ada@example.org".to_owned();
-        scene.when(RequestPasswordReset { email }).await.succeeded();
-        scene.when(first).await.refused(Refusal::TokenExpired);
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-
-        let scene = given(valid());
-        scene
-            .world
-            .change(|s| s.accounts.get_mut(&scene.user).unwrap().credential_epoch = 2);
-        scene
-            .when(confirm(&scene, NEW_PASSWORD))
-            .await
-            .refused(Refusal::TokenExpired);
-
-        let scene = given(valid());
-        let orphan = confirm(&scene, NEW_PASSWORD);
-        scene.world.change(|s| s.accounts.clear());
-        scene.when(orphan).await.refused(Refusal::UserNotFound);
-    }
-
-    #[tokio::test]
-    async fn what_is_not_genuine_is_not_found() {
-        let scene = given(account().with_reset_token().with_verification_token());
-        let id = scene.token(Purpose::ResetPassword).unwrap().id;
-        let forged = Presented::parse(&Presented::assemble(id, &[7; 32]));
-        let unknown = Presented::parse(&Presented::assemble(
-            TokenId(uuid::Uuid::from_u128(7)),
-            &[7; 32],
-        ));
-        for (token, key) in [
-            (None, "source:"),
-            (forged, "token:"),
-            (unknown, "token:"),
-            (scene.token(Purpose::VerifyEmail), "token:"),
-        ] {
-            let new_password = password(NEW_PASSWORD);
-            let told = scene
-                .when(ConfirmPasswordReset {
-                    token,
-                    new_password,
-                })
-                .await
-                .refused(Refusal::TokenNotFound);
-            assert!(
-                told.events[0].envelope.key.as_str().starts_with(key),
-                "{key}"
-            );
-        }
-        let genuine = confirm(&scene, NEW_PASSWORD);
-        scene.world.change(|s| {
-            s.one_time
-                .values_mut()
-                .for_each(|(t, _)| t.key = "gone".to_owned());
-        });
-        scene.when(genuine).await.refused(Refusal::TokenNotFound);
-    }
-
-    #[tokio::test]
-    async fn it_opens_the_path_that_wrong_passwords_closed() {
-        let scene = given(account().verified().with_reset_token());
-        for _ in 0..5 {
-            scene
-                .when(log_in("wrong"))
-                .await
-                .refused(log_in::Refusal::InvalidCredentials);
-        }
-        let told = scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-        let told = told.raised(&["user.unlock.attempted", "user.unlock.succeeded"]);
-        let unlocked = told.open("user.unlock.succeeded");
-        assert_eq!(
-            (&unlocked["reason"], &unlocked["automatic"]),
-            (&"password_reset".into(), &true.into())
-        );
-        scene.when(log_in(NEW_PASSWORD)).await.succeeded();
-    }
-
-    #[tokio::test]
-    async fn it_opens_a_path_that_was_closed_for_good_and_those_of_devices() {
-        let scene = given(account().verified().with_reset_token());
-        let tokens: Tokens = scene.signed_in().await;
-        let until = scene.world.now() + std::time::Duration::from_mins(1);
-        scene.world.change(|s| {
-            s.guesses
-                .values_mut()
-                .for_each(|g| (g.in_a_row, g.locked_until) = (100, Some(until)));
-        });
-        scene.when(confirm(&scene, NEW_PASSWORD)).await.succeeded();
-        let with_device = LogIn {
-            device_token: tokens.device_token,
-            ..log_in(NEW_PASSWORD)
-        };
-        scene.when(with_device).await.succeeded();
-        scene.when(log_in(NEW_PASSWORD)).await.succeeded();
-    }
-
-    #[tokio::test]
-    async fn of_fifty_at_once_one_succeeds() {
-        let scene = given(account().verified().with_sessions(3).with_reset_token());
-        let token = scene.token(Purpose::ResetPassword);
-        let told = join_all((0..50).map(|number| {
-            scene.when(ConfirmPasswordReset {
-                token: token.clone(),
-                new_password: password(&format!("{NEW_PASSWORD} {number}")),
-            })
-        }));
-        let (won, lost): (Vec<_>, Vec<_>) = told.await.into_iter().partition(|t| t.answer.is_ok());
-        assert_eq!((won.len(), lost.len()), (1, 49));
-        for told in lost {
-            told.refused(Refusal::TokenAlreadyUsed).raised(&[]);
-        }
-        assert_eq!(
-            (scene.account().security_version, scene.open_sessions()),
-            (2, 0)
-        );
-        let invalidated = scene
-            .world
-            .kinds()
-            .iter()
-            .filter(|kind| *kind == "session.invalidated")
-            .count();
-        assert_eq!(invalidated, 3);
-    }
-
-    #[tokio::test]
-    async fn a_login_meanwhile_is_ended_too() {
-        let scene = given(account().verified().with_reset_token());
-        let other = scene.clone();
-        scene.world.before(Succeeded::META.kind, 1, move |_| {
-            let scene = other.clone();
-            Box::pin(async move { drop(scene.signed_in().await) })
-        });
-        scene
-            .when(confirm(&scene, NEW_PASSWORD))
-            .await
-            .succeeded()
-            .ends_sessions(1);
-        assert_eq!(scene.world.missed(), ["session end_all"]);
-        assert_eq!((scene.open_sessions(), scene.world.hashing().0), (0, 1));
-    }
-}
+mod tests;

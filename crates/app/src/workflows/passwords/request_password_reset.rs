@@ -100,9 +100,7 @@ impl Workflow for RequestPasswordReset {
             return refuse(Refusal::RateLimited);
         }
         let mut commit = cx.fenced(&account);
-        let lifetime = cx.settings.lifetimes.password_reset;
-        let token = one_time::issue(&mut commit, cx, &account, Purpose::ResetPassword, lifetime);
-        commit.write(one_time::count_letter(cx, &account, Purpose::ResetPassword));
+        let token = one_time::issue(&mut commit, cx, &account, Purpose::ResetPassword);
         let succeeded = Succeeded {
             user_id: account.id,
             email: Email::from(&account.email),
