@@ -1,28 +1,34 @@
 //! Guesses at a password: reserved before they are evaluated, counted when wrong, locked at the limit. One that was
 //! neither right nor wrong gives its place back, by the kernel; after a crash, when its window ends.
+//!
+//! Guesses at an address without an account are counted like the others. They wait for each other like the others, write
+//! what the others write, and so take the same time.
 
-use quivive_delivery::Fault;
+use quivive_delivery::{CommitError, Fault, Log, Transaction};
 use quivive_domain::UserId;
 use quivive_domain::guess::{Admission, AfterWrong};
 
-use crate::kernel::{Commit, Cx, Reservation};
+use crate::kernel::{Commit, Cx, Families, Reservation};
 use crate::ports::Path;
 use crate::workflows::accounts::lock_user;
 
-/// Asks for a place in the window of a path.
-pub async fn reserve(cx: &Cx, account: UserId, path: Path) -> Result<Reservation, Fault> {
-    // A path without counters has not been opened: nothing may be evaluated on it.
-    let Some(counters) = cx.guesses.counters(path).await? else {
-        return Ok(Reservation::Closed);
-    };
+/// Asks for a place in the window of a path. `account`: whose it is, if there is one.
+pub async fn reserve(cx: &Cx, account: Option<UserId>, path: Path) -> Result<Reservation, Fault> {
+    let counters = cx.guesses.counters(path).await?;
     let policy = &cx.settings.guesses;
-    if crate::mutants::on("no_guess_limit") {
+    if let Some(account) = account.filter(|_| crate::mutants::on("no_guess_limit")) {
         return Ok(Reservation::Take {
             take: cx.guesses.unlock(account, cx.now()),
             give_back: cx.guesses.give_back(path, cx.now()),
         });
     }
-    Ok(match policy.admission(&counters, cx.now()) {
+    let admission = match (counters, path) {
+        (Some(counters), _) => policy.admission(&counters, cx.now()),
+        (None, Path::Stranger(_)) => Admission::Open,
+        // Not opened: nothing may be evaluated on it.
+        (None, Path::Account(_) | Path::Device(_)) => Admission::Closed,
+    };
+    Ok(match admission {
         Admission::Open => Reservation::Take {
             take: cx.guesses.reserve(path, policy, cx.now()),
             give_back: cx.guesses.give_back(path, cx.now()),
@@ -37,8 +43,13 @@ pub fn right(commit: &mut Commit, cx: &Cx, path: Path) {
     commit.settle_guess(cx.guesses.clear(path, cx.now()));
 }
 
-/// Counts a reserved guess as wrong; the one that is one too many locks the path and says so.
-pub async fn wrong(commit: &mut Commit, cx: &Cx, path: Path, account: UserId) -> Result<(), Fault> {
+/// Counts a reserved guess as wrong; the one that is one too many locks the path and, where there is an account, says so.
+pub async fn wrong(
+    commit: &mut Commit,
+    cx: &Cx,
+    path: Path,
+    account: Option<UserId>,
+) -> Result<(), Fault> {
     let Some(counters) = cx.guesses.counters(path).await? else {
         return Ok(());
     };
@@ -48,8 +59,26 @@ pub async fn wrong(commit: &mut Commit, cx: &Cx, path: Path, account: UserId) ->
         AfterWrong::LockedUntil(until) => Some(until),
     };
     commit.settle_guess(cx.guesses.wrong(path, policy, until, cx.now()));
-    if let Some(until) = until {
+    if let (Some(until), Some(account)) = (until, account) {
         lock_user::automatically(commit, account, until, counters.in_a_row + 1);
+    }
+    Ok(())
+}
+
+/// Forgets what was counted for strangers who have not come back.
+pub(crate) async fn forget_strangers(families: &Families, log: &dyn Log) -> Result<(), Fault> {
+    let now = families.clock.now();
+    while families.guesses.has_forgettable(now).await? {
+        let writes = vec![families.guesses.forget(now)];
+        let transaction = Transaction {
+            writes,
+            records: Vec::new(),
+        };
+        match log.commit(transaction).await {
+            Ok(_) => {}
+            Err(CommitError::Fault(fault)) => return Err(fault),
+            Err(CommitError::Missed(_)) => return Ok(()),
+        }
     }
     Ok(())
 }

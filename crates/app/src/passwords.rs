@@ -36,13 +36,26 @@ pub enum Accepted {
 }
 
 impl Passwords {
-    pub(crate) fn new(hasher: Arc<dyn PasswordHasher>, ticket: Option<HashTicket>) -> Self {
+    pub(crate) fn new(hasher: Arc<dyn PasswordHasher>) -> Self {
         Self {
             hasher,
-            ticket,
+            ticket: None,
             verified: Mutex::default(),
             hashed: Mutex::default(),
         }
+    }
+
+    /// Takes a place in the hashing queue, unless it has one.
+    pub(crate) fn enter(&mut self) -> Result<(), Fault> {
+        if self.ticket.is_none() {
+            self.ticket = Some(self.hasher.admit()?);
+        }
+        Ok(())
+    }
+
+    /// Leaves the place to others while there is nothing to hash.
+    pub(crate) fn leave(&mut self) {
+        self.ticket = None;
     }
 
     fn ticket(&self) -> Result<&HashTicket, Fault> {

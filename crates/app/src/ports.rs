@@ -64,9 +64,17 @@ pub trait Accounts: Send + Sync {
 pub enum Path {
     Account(UserId),
     Device(DeviceId),
+    /// An address that belongs to no account, by its digest: counted all the same, so that nothing tells it from one that
+    /// does. It opens by itself and is forgotten a day after the last guess.
+    Stranger(Uuid),
 }
 
 impl Path {
+    pub fn stranger(digest: &[u8; 32]) -> Self {
+        let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *digest;
+        Self::Stranger(Uuid::from_bytes(half))
+    }
+
     /// A device that signed in before has counters of its own, so that a stranger's guesses do not shut out the owner.
     pub fn of(account: UserId, device: Option<&Device>) -> Self {
         match device {
@@ -79,6 +87,7 @@ impl Path {
         match self {
             Self::Account(id) => id.0,
             Self::Device(id) => id.0,
+            Self::Stranger(id) => id,
         }
     }
 }
@@ -113,6 +122,12 @@ pub trait Guesses: Send + Sync {
 
     /// Takes a path away: nothing is evaluated on it any more. Misses when it is gone.
     fn close(&self, path: Path) -> Write;
+
+    /// Whether there are strangers' paths that nobody has tried for a day.
+    fn has_forgettable(&self, now: Time) -> Read<'_, bool>;
+
+    /// Takes them away, some at a time.
+    fn forget(&self, now: Time) -> Write;
 }
 
 /// One-time tokens and the count of letters that carry them.
@@ -370,4 +385,4 @@ pub trait Mailer: Send + Sync {
 }
 
 /// How long an answer that must not tell whether an account exists takes at least; longer work takes the next multiple.
-pub const EVEN_ANSWER: Duration = Duration::from_millis(50);
+pub const EVEN_ANSWER: Duration = Duration::from_millis(100);

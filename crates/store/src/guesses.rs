@@ -1,4 +1,6 @@
-//! Counters of password guesses: one row for each path, whether an account's or a device's.
+//! Counters of password guesses: one row for each path, whether an account's, a device's or a stranger's.
+
+use std::time::Duration;
 
 use quivive_app::ports::{Guesses, Path, Read};
 use quivive_delivery::{Fault, Time, Write};
@@ -8,6 +10,12 @@ use uuid::Uuid;
 
 use crate::Database;
 use crate::rows::Cells;
+
+/// A stranger's path goes so long after its last guess: longer than any window and lock.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+/// Rows that one commit deletes: a few milliseconds of the writer's time.
+const FORGET_AT_ONCE: u32 = 1_000;
 
 statements! {
     COUNTERS = "SELECT window_from, reserved, wrong, in_a_row, locks, locked_until FROM guess WHERE id = $1";
@@ -23,6 +31,17 @@ statements! {
         window_from = CASE WHEN window_from <= $1 THEN $2 ELSE window_from END \
         WHERE id = $3 AND (locked_until IS NULL OR locked_until <= $2) AND in_a_row < $4 \
         AND (reserved < $5 OR window_from <= $1)";
+
+    /// The same for a path that opens with its first guess.
+    RESERVE_STRANGER = "INSERT INTO guess (id, window_from, reserved, wrong, in_a_row, locks, expires_at) \
+        VALUES ($1, $2, 1, 0, 0, 0, $3) \
+        ON CONFLICT (id) DO UPDATE SET \
+        reserved = CASE WHEN guess.window_from <= $4 THEN 1 ELSE guess.reserved + 1 END, \
+        wrong = CASE WHEN guess.window_from <= $4 THEN 0 ELSE guess.wrong END, \
+        window_from = CASE WHEN guess.window_from <= $4 THEN $2 ELSE guess.window_from END, \
+        expires_at = $3 \
+        WHERE (guess.locked_until IS NULL OR guess.locked_until <= $2) AND guess.in_a_row < $5 \
+        AND (guess.reserved < $6 OR guess.window_from <= $4)";
 
     /// Its condition is `GuessPolicy::after_wrong` = `Open`.
     WRONG = "UPDATE guess SET wrong = wrong + 1, in_a_row = in_a_row + 1 \
@@ -45,6 +64,10 @@ statements! {
         WHERE id = $2 OR id IN (SELECT id FROM device WHERE account = $2)";
 
     CLOSE = "DELETE FROM guess WHERE id = $1";
+
+    HAS_FORGETTABLE = "SELECT 1 FROM guess WHERE expires_at <= $1 LIMIT 1";
+
+    FORGET = "DELETE FROM guess WHERE id IN (SELECT id FROM guess WHERE expires_at <= $1 LIMIT $2)";
 }
 
 impl Guesses for Database {
@@ -57,6 +80,19 @@ impl Guesses for Database {
     }
 
     fn reserve(&self, path: Path, policy: &GuessPolicy, now: Time) -> Write {
+        if let Path::Stranger(id) = path {
+            return Write::one(
+                RESERVE_STRANGER,
+                vec![
+                    id.into(),
+                    now.into(),
+                    (now + FORGOTTEN_AFTER).into(),
+                    policy.window_cutoff(now).into(),
+                    policy.hard_limit.into(),
+                    policy.limit.into(),
+                ],
+            );
+        }
         Write::one(
             RESERVE,
             vec![
@@ -101,6 +137,17 @@ impl Guesses for Database {
 
     fn close(&self, path: Path) -> Write {
         Write::one(CLOSE, vec![path.id().into()])
+    }
+
+    fn has_forgettable(&self, now: Time) -> Read<'_, bool> {
+        let found = self.one(HAS_FORGETTABLE, vec![now.into()], |cells| {
+            cells.take::<bool>("1")
+        });
+        Box::pin(async { Ok(found.await?.is_some()) })
+    }
+
+    fn forget(&self, now: Time) -> Write {
+        Write::any(FORGET, vec![now.into(), FORGET_AT_ONCE.into()])
     }
 }
 

@@ -64,6 +64,7 @@ checks! {
         the_end_of_a_row_leaves_the_rest
         unlocking_reaches_the_devices_of_the_account_alone
         a_closed_path_is_gone
+        a_strangers_path_opens_by_itself_and_is_forgotten
     }
     one_time {
         what_is_inserted_is_read_back

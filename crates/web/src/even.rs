@@ -31,7 +31,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_come_at_multiples() {
-        for (work_ms, want_ms) in [(0, 50), (1, 50), (49, 50), (50, 100), (51, 100), (130, 150)] {
+        for (work_ms, want_ms) in [
+            (0, 100),
+            (1, 100),
+            (99, 100),
+            (100, 200),
+            (101, 200),
+            (260, 300),
+        ] {
             let arrived = Instant::now();
             let answer = even(async {
                 tokio::time::sleep(Duration::from_millis(work_ms)).await;

@@ -13,7 +13,7 @@ use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
-    AccessTokens, Accounts, Guesses, HashTicket, KeyRing, OneTimeTokens, PasswordHasher, Sessions,
+    AccessTokens, Accounts, Guesses, KeyRing, OneTimeTokens, PasswordHasher, Sessions,
 };
 use crate::settings::Settings;
 
@@ -96,12 +96,11 @@ impl Cx {
         families: Arc<Families>,
         request: Request,
         workflow_id: Uuid,
-        ticket: Option<HashTicket>,
         log_epoch: u64,
         turns: Arc<Turns>,
     ) -> Self {
         Self {
-            passwords: Passwords::new(Arc::clone(&families.hasher), ticket),
+            passwords: Passwords::new(Arc::clone(&families.hasher)),
             now: families.clock.now(),
             families,
             request,
@@ -114,19 +113,21 @@ impl Cx {
         }
     }
 
-    /// Keeps what [`super::Workflow::subject`] has read, so that the first decision need not read it again.
+    /// Keeps what was read before the attempt, so that the first decision need not read it again.
     pub fn keep<T: Any + Send>(&self, read: T) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(read));
     }
 
     /// What was kept, once. A decision after a guard has missed finds nothing and reads afresh.
     pub fn kept<T: Any>(&self) -> Option<T> {
-        let kept = self
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        kept.and_then(|kept| kept.downcast().ok()).map(|kept| *kept)
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.take_if(|kept| kept.is::<T>())?;
+        kept.downcast().ok().map(|kept| *kept)
+    }
+
+    /// After a wait: what was kept is too old.
+    pub(super) fn drop_kept(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.
@@ -175,19 +176,27 @@ impl Cx {
         })
     }
 
-    /// The account that goes by an address, else a digest of the address (of the source, when it is no address).
+    /// The account that goes by an address, which is kept for [`Cx::account_of_subject`], else a digest of the address (of the source, when it is no address).
     pub async fn subject_of_address(&self, typed: &str) -> Result<Subject, Fault> {
         let Ok(address) = Address::parse(typed) else {
             return self.source().await;
         };
         match self.accounts.by_address(&address).await? {
-            Some(account) => Ok(Subject::Account(account.id)),
+            Some(account) => {
+                let subject = Subject::Account(account.id);
+                self.keep(account);
+                Ok(subject)
+            }
             None => self.digest("address", address.canonical().as_bytes()).await,
         }
     }
 
-    /// The account the workflow is about, as it is now.
+    /// The account the workflow is about, as it was kept or else as it is now. What a commit grants on the strength of it
+    /// is fenced.
     pub async fn account_of_subject(&self) -> Result<Option<Account>, Fault> {
+        if let Some(account) = self.kept() {
+            return Ok(Some(account));
+        }
         match self.subject().account() {
             Some(id) => self.accounts.by_id(id).await,
             None => Ok(None),

@@ -9,6 +9,7 @@ use quivive_delivery::log::Appender;
 use quivive_delivery::seal::Vault;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Log, Transaction};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, Progress, SealKeys};
@@ -16,7 +17,9 @@ use super::commit::Commit;
 use super::cx::{Cx, Families, Guess, Request};
 use super::recovery::Closers;
 use super::turns::{Turn, Turns};
-use super::workflow::{Decision, RESERVE_PATIENCE, RESERVE_PAUSE, Reason, Reservation, Workflow};
+use super::workflow::{
+    Decision, RESERVE_PATIENCE, RESERVE_PAUSE, RESERVE_WAITERS, Reason, Reservation, Workflow,
+};
 use crate::ports::{OpenAttempt, OpenAttempts};
 use crate::switchboard::Workflows;
 
@@ -72,6 +75,8 @@ pub struct Kernel {
     /// This run of this server.
     pub(super) node: Uuid,
     turns: Arc<Turns>,
+    /// Workflows that wait for a place for their guess.
+    waiters: Semaphore,
 }
 
 impl Kernel {
@@ -88,6 +93,7 @@ impl Kernel {
             tasks: parts.tasks,
             node,
             turns: Arc::new(Turns::new()),
+            waiters: Semaphore::new(RESERVE_WAITERS),
         })
     }
 
@@ -123,15 +129,13 @@ impl Kernel {
         workflow: &W,
         request: Request,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
-        let ticket = if W::HASHES {
-            Some(self.families.hasher.admit().map_err(Failure::Fault)?)
-        } else {
-            None
-        };
         let workflow_id = self.families.ids.next();
         let epoch = self.log.head().borrow().epoch;
         let (families, turns) = (Arc::clone(&self.families), Arc::clone(&self.turns));
-        let mut cx = Cx::new(families, request, workflow_id, ticket, epoch, turns);
+        let mut cx = Cx::new(families, request, workflow_id, epoch, turns);
+        if W::HASHES {
+            cx.passwords.enter().map_err(Failure::Fault)?;
+        }
         cx.subject = Some(workflow.subject(&cx).await.map_err(Failure::Fault)?);
         let attempt = self
             .attempt(workflow, &mut cx)
@@ -146,16 +150,14 @@ impl Kernel {
         let keys = self.seal_keys(cx).await?;
         let mut trail = self.trail(cx, keys);
         let mut event = workflow.attempted(cx.subject());
-        let began = tokio::time::Instant::now();
         loop {
-            cx.now = self.families.clock.now();
-            let (guess, reservation) = match workflow.reserve(cx).await? {
+            let reservation = self.reservation(workflow, cx).await?;
+            if W::HASHES {
+                cx.passwords.enter()?;
+            }
+            let (guess, reservation) = match reservation {
                 Reservation::NotNeeded => (Guess::NotNeeded, None),
                 Reservation::Take { take, give_back } => (Guess::Reserved, Some((take, give_back))),
-                Reservation::Busy if began.elapsed() < RESERVE_PATIENCE => {
-                    tokio::time::sleep(RESERVE_PAUSE).await;
-                    continue;
-                }
                 Reservation::Busy | Reservation::Closed => (Guess::Closed, None),
             };
             cx.guess = guess;
@@ -185,12 +187,39 @@ impl Kernel {
                     Ok(()) => {}
                     Err(CommitError::Missed(_)) => {
                         Attempt { trail, event, .. } = attempt;
+                        cx.drop_kept();
                         continue;
                     }
                     Err(CommitError::Fault(fault)) => return Err(fault),
                 }
             }
             return Ok(attempt);
+        }
+    }
+
+    /// Asks for a place for the guess, again and again while all are taken.
+    async fn reservation<W: Workflow>(
+        &self,
+        workflow: &W,
+        cx: &mut Cx,
+    ) -> Result<Reservation, Fault> {
+        let began = tokio::time::Instant::now();
+        let mut waiter = None;
+        loop {
+            cx.now = self.families.clock.now();
+            let reservation = workflow.reserve(cx).await?;
+            if !matches!(reservation, Reservation::Busy) || began.elapsed() >= RESERVE_PATIENCE {
+                return Ok(reservation);
+            }
+            if waiter.is_none() {
+                waiter = Some(self.waiters.try_acquire().map_err(|_| Fault::Busy {
+                    what: "guesses that wait for others",
+                    retry_after: RESERVE_PATIENCE,
+                })?);
+                cx.passwords.leave();
+            }
+            tokio::time::sleep(RESERVE_PAUSE).await;
+            cx.drop_kept();
         }
     }
 

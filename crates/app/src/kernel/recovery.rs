@@ -14,6 +14,7 @@ use super::attempt::{Place, SealKeys, Trail};
 use super::cx::Request;
 use super::execute::Kernel;
 use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
+use crate::guesses;
 use crate::ports::OpenAttempt;
 
 /// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
@@ -108,6 +109,10 @@ impl Kernel {
             {
                 if let Err(fault) = kernel.recover().await {
                     tracing::warn!(%fault, "open attempts were not swept; trying again");
+                }
+                let log = kernel.log.as_ref();
+                if let Err(fault) = guesses::forget_strangers(&kernel.families, log).await {
+                    tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");
                 }
             }
         }));

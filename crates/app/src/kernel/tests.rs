@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quivive_delivery::Fault;
 use quivive_domain::guess::Guesses;
 use uuid::Uuid;
 
+use super::workflow::RESERVE_WAITERS;
 use super::{Commit, Failure, refuse_with, succeed};
 use crate::ports::Path;
 use crate::testing::{PASSWORD, Scene, password};
@@ -376,7 +378,7 @@ async fn a_guess_that_was_settled_gives_nothing_back() {
     let toy = Toy::new(&scene, |cx| {
         Box::pin(async move {
             let (mut commit, user) = (Commit::default(), cx.subject().account().expect("known"));
-            crate::guesses::wrong(&mut commit, cx, Path::Account(user), user).await?;
+            crate::guesses::wrong(&mut commit, cx, Path::Account(user), Some(user)).await?;
             refuse_with(Refusal::Unwanted, commit)
         })
     });
@@ -415,6 +417,37 @@ async fn while_every_place_is_taken_a_guess_waits() {
     };
     let (told, ()) = tokio::join!(waiting.when(Toy::guessing(&waiting)), release);
     told.succeeded();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_leaves_the_hashing_queue_to_others() {
+    let scene = scene();
+    counters(&scene, |g| g.reserved = 5);
+    scene.world.hashing_places(1);
+    let (waiting, other) = (scene.clone(), scene.clone());
+    let meanwhile = async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        other.when(hashing(&other)).await.succeeded();
+        counters(&other, |g| g.reserved = 4);
+    };
+    let (told, ()) = tokio::join!(waiting.when(Toy::guessing(&waiting)), meanwhile);
+    told.succeeded();
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_guesses_wait_and_the_next_is_told_before_anything_is_written() {
+    let scene = scene();
+    counters(&scene, |g| g.reserved = 5);
+    let guesses = (0..=RESERVE_WAITERS).map(|_| {
+        let scene = scene.clone();
+        async move { scene.when(Toy::guessing(&scene)).await.answer }
+    });
+    let answers = join_all(guesses).await;
+    let busy = answers.iter().filter(|answer| {
+        matches!(answer, Err(Failure::Fault(Fault::Busy { retry_after, .. })) if *retry_after >= Duration::from_secs(1))
+    });
+    assert_eq!(busy.count(), 1);
+    assert_eq!(scene.world.log().len(), 2 * RESERVE_WAITERS);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::cx::Cx;
+use crate::ports::Path;
 
 /// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `internal`.
 pub use quivive_delivery::Code as Reason;
@@ -108,9 +109,11 @@ pub enum Reservation {
     Closed,
 }
 
-/// How long the kernel asks again while every place is taken.
+/// How long the kernel asks again while every place is taken, and how many workflows may do so at once. As many as have
+/// places for hashing, which they leave meanwhile: guesses at one account hold up nobody else.
 pub(super) const RESERVE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const RESERVE_WAITERS: usize = 256;
 
 /// Whom a workflow is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +152,15 @@ impl Subject {
         match self {
             Self::Account(id) | Self::NewAccount(id) => Some(*id),
             Self::Digest { .. } | Self::System => None,
+        }
+    }
+
+    /// What a guess at its password counts on, where no device has a path of its own.
+    pub(crate) fn path(&self) -> Path {
+        match self {
+            Self::Account(id) | Self::NewAccount(id) => Path::Account(*id),
+            Self::Digest { digest, .. } => Path::stranger(digest),
+            Self::System => Path::Stranger(Uuid::nil()),
         }
     }
 

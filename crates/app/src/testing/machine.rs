@@ -31,6 +31,15 @@ pub fn fake_hash(password: &str, parameters: u32) -> PasswordHash {
     PasswordHash::new(format!("$fake$v={parameters}${digest}"))
 }
 
+/// A place in the hashing queue, free again when it is dropped.
+struct Place(World);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.hashing_places.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl PasswordHasher for World {
     fn admit(&self) -> Result<HashTicket, Fault> {
         let take = |places: u64| places.checked_sub(1);
@@ -39,7 +48,7 @@ impl PasswordHasher for World {
             .hashing_places
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
         {
-            Ok(_) => Ok(Arc::new(())),
+            Ok(_) => Ok(Arc::new(Place(self.clone()))),
             Err(_) => Err(Fault::Busy {
                 what: "hashing",
                 retry_after: Duration::from_secs(1),

@@ -212,6 +212,9 @@ impl Guesses for World {
         let (id, policy) = (path.id(), *policy);
         self.write("guess reserve", &[id], move |s| {
             let open = |g: &GuessCounters| policy.admission(g, now) == Admission::Open;
+            if let Path::Stranger(id) = path {
+                s.guesses.entry(id).or_insert_with(|| open_counters(now));
+            }
             row(s.guesses.get_mut(&id), open, |g| {
                 if g.window_from <= policy.window_cutoff(now) {
                     (g.window_from, g.reserved, g.wrong) = (now, 0, 0);
@@ -283,6 +286,14 @@ impl Guesses for World {
         self.write("guess close", &[id], move |s| {
             u64::from(s.guesses.remove(&id).is_some())
         })
+    }
+
+    fn has_forgettable(&self, _: Time) -> Read<'_, bool> {
+        self.read(|_| false)
+    }
+
+    fn forget(&self, _: Time) -> Write {
+        any(self.write("guess forget", &[], |_| 0))
     }
 }
 

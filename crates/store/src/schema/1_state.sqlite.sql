@@ -27,7 +27,8 @@ CREATE TABLE password_history (
     PRIMARY KEY (account, epoch)
 ) STRICT, WITHOUT ROWID;
 
--- Counters of guesses, by path: the id of an account or of a device.
+-- Counters of guesses, by path: the id of an account or of a device, or the digest of an address without an account. Only
+-- the last expires.
 CREATE TABLE guess (
     id           BLOB    NOT NULL PRIMARY KEY,
     window_from  INTEGER NOT NULL,
@@ -35,8 +36,10 @@ CREATE TABLE guess (
     wrong        INTEGER NOT NULL,
     in_a_row     INTEGER NOT NULL,
     locks        INTEGER NOT NULL,
-    locked_until INTEGER
+    locked_until INTEGER,
+    expires_at   INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX guess_expiring ON guess (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Devices are only looked up within an account, so that is the key; an account has few.
 CREATE TABLE device (

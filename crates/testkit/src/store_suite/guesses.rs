@@ -63,7 +63,13 @@ async fn for_every_state(
 ) -> Vec<(Counters, bool, Counters)> {
     let paths: Vec<_> = states()
         .into_iter()
-        .map(|state| (Path::Account(UserId(f.id())), state))
+        .flat_map(|state| {
+            let (account, stranger) = (UserId(f.id()), f.id());
+            [
+                (Path::Account(account), state),
+                (Path::Stranger(stranger), state),
+            ]
+        })
         .collect();
     f.must(paths.iter().map(|(path, state)| set(*path, state)))
         .await;
@@ -110,6 +116,40 @@ pub(super) async fn a_path_is_opened_once(f: Fixture) {
             reserved: 1,
             ..fresh
         }
+    );
+}
+
+pub(super) async fn a_strangers_path_opens_by_itself_and_is_forgotten(f: Fixture) {
+    let (tried, again) = (Path::Stranger(f.id()), Path::Stranger(f.id()));
+    let account = Path::Account(UserId(f.id()));
+    f.must([f.db.open(account, at(1))]).await;
+    for path in [tried, again] {
+        assert!(f.db.counters(path).await.expect("a read").is_none());
+        f.must([f.db.reserve(path, &POLICY, at(1))]).await;
+        f.must([f.db.wrong(path, &POLICY, None, at(2))]).await;
+    }
+    let one_wrong = Counters {
+        reserved: 1,
+        wrong: 1,
+        in_a_row: 1,
+        ..cleared(at(1))
+    };
+    assert_eq!(counters(&f, tried).await, one_wrong);
+    let places = (0..50).map(|_| f.db.reserve(again, &POLICY, at(3)));
+    assert_eq!(f.race(places.collect()).await, POLICY.limit as usize - 1);
+
+    let day = 24 * 3600;
+    assert!(!f.db.has_forgettable(at(day)).await.expect("a read"));
+    assert!(f.db.has_forgettable(at(day + 1)).await.expect("a read"));
+    f.must([f.db.forget(at(day + 1))]).await;
+    assert!(f.db.counters(tried).await.expect("a read").is_none());
+    assert_eq!(counters(&f, again).await.reserved, POLICY.limit);
+    f.must([f.db.forget(at(day + 3))]).await;
+    assert!(f.db.counters(again).await.expect("a read").is_none());
+    assert_eq!(
+        counters(&f, account).await,
+        cleared(at(1)),
+        "an account's path stays"
     );
 }
 

@@ -182,7 +182,7 @@ impl Workflow for Toy {
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
         if self.guesses {
-            guesses::reserve(cx, self.user, Path::Account(self.user)).await
+            guesses::reserve(cx, Some(self.user), Path::Account(self.user)).await
         } else {
             Ok(Reservation::NotNeeded)
         }

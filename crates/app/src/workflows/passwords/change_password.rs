@@ -81,7 +81,7 @@ impl Workflow for ChangePassword {
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
         let session = self.session(cx).await?;
         let device = devices::of_session(cx, session.as_ref()).await?;
-        guesses::reserve(cx, self.user, Path::of(self.user, device.as_ref())).await
+        guesses::reserve(cx, Some(self.user), Path::of(self.user, device.as_ref())).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -107,7 +107,7 @@ impl Workflow for ChangePassword {
         };
         if !verdict.matches {
             let mut commit = Commit::default();
-            guesses::wrong(&mut commit, cx, path, account.id).await?;
+            guesses::wrong(&mut commit, cx, path, Some(account.id)).await?;
             return refuse_with(Refusal::InvalidPassword, commit);
         }
 

@@ -88,11 +88,11 @@ impl Workflow for LogIn {
     }
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
-        let Some(account) = cx.account_of_subject().await? else {
-            return Ok(Reservation::NotNeeded);
-        };
-        let device = self.device(cx, &account).await?;
-        guesses::reserve(cx, account.id, Path::of(account.id, device.as_ref())).await
+        let who = self.who(cx).await?;
+        let account = who.account.as_ref().map(|account| account.id);
+        let reservation = guesses::reserve(cx, account, who.path).await?;
+        cx.keep(who);
+        Ok(reservation)
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -111,35 +111,36 @@ impl Workflow for LogIn {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let account = cx.account_of_subject().await?;
+        let Who {
+            account,
+            device,
+            path,
+        } = self.who(cx).await?;
         let verdict = passwords::compare(cx, &self.password, account.as_ref()).await?;
-        let Some(account) = account else {
-            return refuse(Refusal::UserNotFound);
-        };
-        let Some(verdict) = verdict else {
-            return refuse(Refusal::InvalidCredentials);
-        };
-        let device = self.device(cx, &account).await?;
-        let path = Path::of(account.id, device.as_ref());
-        if !verdict.matches {
+        let right = verdict.filter(|verdict| verdict.matches);
+        let (Some(account), Some(verdict)) = (&account, right) else {
             let mut commit = Commit::default();
-            guesses::wrong(&mut commit, cx, path, account.id).await?;
-            return refuse_with(Refusal::InvalidCredentials, commit);
-        }
+            let account = account.map(|account| account.id);
+            if verdict.is_some() {
+                guesses::wrong(&mut commit, cx, path, account).await?;
+            }
+            let refusal = account.map_or(Refusal::UserNotFound, |_| Refusal::InvalidCredentials);
+            return refuse_with(refusal, commit);
+        };
 
-        let mut commit = cx.fenced(&account);
+        let mut commit = cx.fenced(account);
         guesses::right(&mut commit, cx, path);
-        if let Some(refusal) = barred(&account) {
+        if let Some(refusal) = barred(account) {
             return refuse_with(refusal, commit);
         }
         if device.is_some() {
             commit.write(cx.guesses.end_row(account.id));
         }
         if verdict.outdated {
-            commit.write(cx.accounts.rehash(&account, &self.renewed(cx).await?));
+            commit.write(cx.accounts.rehash(account, &self.renewed(cx).await?));
         }
         let device_id = device.as_ref().map(|device| device.id);
-        let tokens = mint_session(&mut commit, cx, &account, device).await?;
+        let tokens = mint_session(&mut commit, cx, account, device).await?;
         commit.acted_by(account.id);
         let succeeded = Succeeded {
             user_id: account.id,
@@ -153,10 +154,33 @@ impl Workflow for LogIn {
     }
 }
 
+/// Whose password is tried, and on what path the guess counts.
+struct Who {
+    account: Option<Account>,
+    device: Option<Device>,
+    path: Path,
+}
+
 impl LogIn {
-    async fn device(&self, cx: &Cx, account: &Account) -> Result<Option<Device>, Fault> {
+    async fn who(&self, cx: &Cx) -> Result<Who, Fault> {
+        if let Some(who) = cx.kept() {
+            return Ok(who);
+        }
+        let account = cx.account_of_subject().await?;
         let token = self.device_token.as_ref().map(ExposeSecret::expose_secret);
-        devices::known(cx, account, token).await
+        let device = match &account {
+            Some(account) => devices::known(cx, account, token).await?,
+            None => None,
+        };
+        let path = match &device {
+            Some(device) => Path::Device(device.id),
+            None => cx.subject().path(),
+        };
+        Ok(Who {
+            account,
+            device,
+            path,
+        })
     }
 
     async fn renewed(&self, cx: &Cx) -> Result<PasswordHash, Fault> {

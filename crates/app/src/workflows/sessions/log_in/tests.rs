@@ -136,6 +136,44 @@ async fn every_answer_costs_one_comparison() {
 }
 
 #[tokio::test]
+async fn guesses_at_no_account_are_counted_like_those_at_one() {
+    let (stranger, owner) = (nobody(), given(account().verified()));
+    for guess in 1..=7 {
+        let told = stranger
+            .when(log_in(WRONG))
+            .await
+            .refused(Refusal::UserNotFound);
+        owner
+            .when(log_in(WRONG))
+            .await
+            .refused(Refusal::InvalidCredentials);
+        let key = told.events[0].envelope.key.as_str().to_owned();
+        let counted = |scene: &Scene| {
+            let now = scene.world.now();
+            scene.world.see(|s| {
+                let all: Vec<_> = s.guesses.values().copied().collect();
+                assert_eq!(all.len(), 1, "{key}");
+                Guesses {
+                    window_from: now,
+                    ..all[0]
+                }
+            })
+        };
+        let (one, other) = (counted(&stranger), counted(&owner));
+        assert_eq!(one, other, "guess {guess}");
+        assert_eq!(one.wrong, guess.min(5));
+    }
+    // Its lock says nothing: there is nobody to tell.
+    assert!(
+        !stranger
+            .world
+            .kinds()
+            .iter()
+            .any(|kind| kind.starts_with("user.lock"))
+    );
+}
+
+#[tokio::test]
 async fn who_has_no_account_is_a_digest_of_the_address_or_the_source() {
     let scene = nobody();
     let told = scene
