@@ -13,7 +13,6 @@ mod desk;
 mod kinds;
 mod operator;
 mod socket;
-mod view;
 
 pub use call::{Call, Passphrase, Tail};
 pub use operator::Operator;

@@ -55,7 +55,7 @@ fn stands(answer: &Answer) {
 #[tokio::test]
 async fn every_route_asks_for_what_the_list_says() {
     let somebody = Server::new(given(account().verified()));
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let (path, token) = (concrete(route), somebody.access_token().await);
         let stranger = somebody.send(ask(&route.method, &path)).await;
         stands(&stranger);

@@ -2,23 +2,24 @@
 
 mod page;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{Authority, Routes};
+use crate::limits::Family;
 use crate::problem::{Code, Problem};
-use crate::{Web, html, openapi};
+use crate::{html, openapi};
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(openapi_json))
-        .routes(routes!(docs))
-        .routes(routes!(problem))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Open, Family::Read, routes!(openapi_json))
+        .counted(Authority::Open, Family::Read, routes!(docs))
+        .counted(Authority::Open, Family::Read, routes!(problem))
 }
 
 /// The document as text, as it is committed.

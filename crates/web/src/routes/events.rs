@@ -11,21 +11,23 @@ use axum::http::Uri;
 use quivive_delivery::{Fault, Stored};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
+use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use query::Query;
-use view::{EventView, Opener};
+pub use view::EventView;
+use view::Opener;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(read_feed))
-        .routes(routes!(read_catalogue))
-        .routes(routes!(read_event))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Admin, Family::Read, routes!(read_feed))
+        .counted(Authority::Admin, Family::Read, routes!(read_catalogue))
+        .counted(Authority::Admin, Family::Read, routes!(read_event))
 }
 
 /// A page of the feed.

@@ -36,10 +36,10 @@ pub(super) fn render(api: &OpenApi) -> String {
 /// The operations in the order of the list of routes.
 fn operations(api: &Value) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
     ROUTES.iter().filter_map(|route| {
-        let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
+        let operation = &api["paths"][&route.path][route.method.as_str().to_lowercase()];
         operation
             .is_object()
-            .then_some((route.method.as_str(), route.path, operation))
+            .then_some((route.method.as_str(), route.path.as_str(), operation))
     })
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// One event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
-pub(super) struct EventView {
+pub struct EventView {
     #[schema(value_type = String, format = "uuid")]
     id: Uuid,
     #[serde(rename = "type")]
@@ -72,30 +72,11 @@ struct ActorView {
 /// A category for types that the catalogue does not know (any more).
 const UNKNOWN_CATEGORY: &str = "operation";
 
-/// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
-pub(super) struct Opener<'a> {
-    vault: &'a dyn Vault,
-    catalogue: &'a Catalogue,
-    /// `None`: destroyed.
-    keys: HashMap<String, Option<Arc<dyn SealKey>>>,
-}
-
-impl<'a> Opener<'a> {
-    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
-        Self {
-            vault,
-            catalogue,
-            keys: HashMap::new(),
-        }
-    }
-
-    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+impl EventView {
+    /// As it lies in the log, its personal fields as null; `context` is what was opened of it, or nothing.
+    pub fn new(event: Stored, context: Context, catalogue: &Catalogue) -> Result<Self, Fault> {
         let envelope = event.envelope;
-        let context = match &event.context {
-            Some(sealed) => self.context(envelope.id, sealed).await?,
-            None => Context::default(),
-        };
-        let spec = self.catalogue.find(&envelope.kind);
+        let spec = catalogue.find(&envelope.kind);
         let mut data: Map<String, Value> =
             serde_json::from_slice(&event.body).map_err(Fault::internal)?;
         for field in spec
@@ -105,7 +86,7 @@ impl<'a> Opener<'a> {
         {
             data.insert(field.name.to_owned(), Value::Null);
         }
-        Ok(EventView {
+        Ok(Self {
             id: envelope.id,
             category: spec.map_or(UNKNOWN_CATEGORY, |spec| spec.category),
             kind: envelope.kind,
@@ -129,6 +110,32 @@ impl<'a> Opener<'a> {
             priority: envelope.priority,
             data,
         })
+    }
+}
+
+/// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
+pub(super) struct Opener<'a> {
+    vault: &'a dyn Vault,
+    catalogue: &'a Catalogue,
+    /// `None`: destroyed.
+    keys: HashMap<String, Option<Arc<dyn SealKey>>>,
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
+        Self {
+            vault,
+            catalogue,
+            keys: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+        let context = match &event.context {
+            Some(sealed) => self.context(event.envelope.id, sealed).await?,
+            None => Context::default(),
+        };
+        EventView::new(event, context, self.catalogue)
     }
 
     /// Empty when its key is gone: then so is what it said.
