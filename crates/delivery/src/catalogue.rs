@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::envelope::Priority;
 use crate::event::{Event, EventMeta, Phase};
+use crate::schema::{self, Incompatible};
 
 /// How a product classes a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,41 @@ impl Catalogue {
     /// By type, name or any other name it has in a document.
     pub fn find(&self, name: &str) -> Option<&EventSpec> {
         self.names.get(name).map(|index| &self.specs[*index])
+    }
+
+    /// The JSON Schema of a version of a type.
+    pub fn schema(&self, kind: &str, version: u32) -> Option<&serde_json::Value> {
+        let spec = self.find(kind).filter(|spec| spec.kind == kind)?;
+        (spec.version == version).then_some(&spec.schema)
+    }
+
+    /// Whether a schema that was published for a version of a type still stands, so that what is stored with it can be read
+    /// and whoever was told of it understands what is raised now.
+    pub fn keeps(
+        &self,
+        kind: &str,
+        version: u32,
+        published: &serde_json::Value,
+    ) -> Result<(), Incompatible> {
+        let kind_of = || kind.to_owned();
+        if self.find(kind).is_none_or(|spec| spec.kind != kind) {
+            return Err(Incompatible::Type { kind: kind_of() });
+        }
+        let Some(schema) = self.schema(kind, version) else {
+            return Err(Incompatible::Version {
+                kind: kind_of(),
+                version,
+            });
+        };
+        let breaks = schema::breaks(published, schema);
+        if breaks.is_empty() {
+            return Ok(());
+        }
+        Err(Incompatible::Breaks {
+            kind: kind_of(),
+            version,
+            breaks,
+        })
     }
 
     pub fn class(&self, meta: &EventMeta) -> Class {

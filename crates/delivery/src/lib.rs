@@ -29,6 +29,7 @@ pub mod events;
 pub mod fakes;
 pub mod fault;
 pub mod log;
+pub mod schema;
 pub mod seal;
 pub mod subscriber;
 pub mod tasks;
