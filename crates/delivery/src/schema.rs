@@ -44,6 +44,16 @@ pub enum Incompatible {
     },
 }
 
+impl Incompatible {
+    /// The fields whose change breaks a reader.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::Type { .. } | Self::Version { .. } => Vec::new(),
+            Self::Breaks { breaks, .. } => breaks.iter().map(|b| b.field.as_str()).collect(),
+        }
+    }
+}
+
 fn list(breaks: &[Break]) -> String {
     let told: Vec<_> = breaks.iter().map(ToString::to_string).collect();
     told.join("; ")

@@ -17,6 +17,7 @@ fn concrete(route: &Route) -> String {
         .path
         .replace("{id}", "0195d4a0-0000-7000-8000-000000000001")
         .replace("{code}", "invalid_token")
+        .replace("{type}/{version}", "user.login.failed/1")
 }
 
 /// The standing checks: of every answer, also of a refusal.

@@ -1,7 +1,8 @@
-//! Events: the ordered feed, one event with what became of it, and the catalogue of types.
+//! Events: the ordered feed, one event with what became of it, the catalogue of types and their schemas.
 
 mod feed;
 mod query;
+mod schemas;
 mod view;
 
 use std::sync::Arc;
@@ -27,6 +28,16 @@ pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Admin, Family::Read, routes!(read_feed))
         .counted(Authority::Admin, Family::Read, routes!(read_catalogue))
+        .counted(
+            Authority::Admin,
+            Family::Read,
+            routes!(schemas::list_schemas),
+        )
+        .counted(
+            Authority::Admin,
+            Family::Read,
+            routes!(schemas::read_schema),
+        )
         .counted(Authority::Admin, Family::Read, routes!(read_event))
 }
 

@@ -4,7 +4,7 @@ use quivive_app::testing::{account, account_of, given};
 use quivive_domain::Role;
 use serde_json::{Value, json};
 
-use crate::testing::{Answer, Server, get, post};
+use crate::testing::{Answer, Server, URL, get, post};
 
 /// A server with an administrator who signed in, after somebody else registered and failed to sign in.
 async fn server() -> (Server, String) {
@@ -274,4 +274,35 @@ async fn the_catalogue_is_that_of_the_kernel() {
         answer.json(),
         serde_json::to_value(server.scene.kernel.catalogue().all()).unwrap()
     );
+}
+
+#[tokio::test]
+async fn every_version_of_a_type_has_its_schema() {
+    let (server, token) = server().await;
+    let read = async |path: &str| server.send(get(path).token(&token)).await;
+    let listed = read("/api/v1/events/schemas").await.json();
+    let catalogue = server.scene.kernel.catalogue();
+    assert_eq!(listed.as_array().unwrap().len(), catalogue.all().len());
+    for (entry, spec) in listed.as_array().unwrap().iter().zip(catalogue.all()) {
+        assert_eq!(
+            (&entry["type"], &entry["version"], &entry["current"]),
+            (&json!(spec.kind), &json!(spec.version), &json!(true))
+        );
+        let path = entry["schema"].as_str().unwrap();
+        let schema = read(path.strip_prefix(URL).unwrap()).await;
+        assert_eq!(
+            (schema.status, schema.header("content-type"), schema.json()),
+            (200, "application/schema+json", spec.schema.clone())
+        );
+    }
+    for other in [
+        "user.login.failed/2",
+        "user.login.failed/0",
+        "user.login.failed/x",
+        "UserLoginFailed/1",
+        "nothing/1",
+    ] {
+        let answer = read(&format!("/api/v1/events/schemas/{other}")).await;
+        assert_eq!(answer.problem(), (404, "not_found".to_owned()), "{other}");
+    }
 }

@@ -20,6 +20,7 @@ pub struct EventView {
     #[serde(rename = "type")]
     #[schema(example = "user.login.succeeded")]
     kind: String,
+    /// Of `data`: what was stored with an older version is shown as the current one.
     version: u32,
     /// Dense, from 1: the order of all events.
     position: u64,
@@ -73,24 +74,16 @@ struct ActorView {
 const UNKNOWN_CATEGORY: &str = "operation";
 
 impl EventView {
-    /// As it lies in the log, its personal fields as null; `context` is what was opened of it, or nothing.
+    /// As the current version of its type, the personal fields as null; `context` is what was opened of it, or nothing.
     pub fn new(event: Stored, context: Context, catalogue: &Catalogue) -> Result<Self, Fault> {
+        let (version, data) = catalogue.shown(&event).map_err(Fault::internal)?;
         let envelope = event.envelope;
-        let spec = catalogue.find(&envelope.kind);
-        let mut data: Map<String, Value> =
-            serde_json::from_slice(&event.body).map_err(Fault::internal)?;
-        for field in spec
-            .iter()
-            .flat_map(|spec| &spec.fields)
-            .filter(|field| field.personal)
-        {
-            data.insert(field.name.to_owned(), Value::Null);
-        }
+        let spec = catalogue.spec(&envelope.kind);
         Ok(Self {
             id: envelope.id,
             category: spec.map_or(UNKNOWN_CATEGORY, |spec| spec.category),
             kind: envelope.kind,
-            version: envelope.version,
+            version,
             position: event.position,
             epoch: event.epoch,
             time: envelope.time,
