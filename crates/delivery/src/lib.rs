@@ -19,6 +19,7 @@ extern crate self as quivive_delivery;
 pub mod catalogue;
 pub mod chain;
 pub mod clock;
+pub mod cloudevents;
 pub mod code;
 pub mod commit;
 pub mod engine;

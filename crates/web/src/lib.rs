@@ -11,6 +11,7 @@
 //! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, and its line in the family's
 //! `router()`: `.counted(Authority::Bearer, Family::Read, routes!(handler))`. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
 
+pub mod asyncapi;
 mod auth;
 mod cors;
 mod edge;
@@ -38,6 +39,7 @@ use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
 use secrecy::SecretString;
 
+pub use asyncapi::asyncapi;
 pub use openapi::openapi;
 pub use routes::EventView;
 

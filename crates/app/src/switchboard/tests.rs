@@ -1,5 +1,6 @@
 //! The catalogue against the specification and its golden schemas, and the switchboard against the folder of workflows.
 
+mod page;
 mod schemas;
 mod seams;
 
@@ -27,6 +28,14 @@ fn specs() -> Vec<EventSpec> {
         .catalogue()
         .all()
         .to_vec()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a golden file is written on purpose"
+)]
+fn update() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
 }
 
 /// Every file under a folder, in no order.

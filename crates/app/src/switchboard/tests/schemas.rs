@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use quivive_delivery::{Body, Catalogue, EventSpec};
 use serde_json::{Map, Value, json};
 
-use super::{files, here, workflows};
+use super::{files, here, update, workflows};
 
 fn catalogue() -> Catalogue {
     workflows().expect("no name twice").catalogue().clone()
@@ -35,14 +35,6 @@ fn write(file: &Path, value: &Value) {
     fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
     let text = serde_json::to_string_pretty(value).expect("JSON") + "\n";
     fs::write(file, text).expect("a file");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how a golden file is written on purpose"
-)]
-fn update() -> bool {
-    std::env::var_os("UPDATE_GOLDEN").is_some()
 }
 
 /// The types and versions that have a file of this ending.

@@ -174,6 +174,12 @@ fn completions_and_documents_are_data() {
         "{}",
         api["openapi"]
     );
+    let events = home.run(&["asyncapi"]).expect(0);
+    let committed = include_str!("../../../../web/asyncapi.json");
+    assert_eq!(
+        events.out, committed,
+        "what is printed is what is committed"
+    );
     let catalogue = home
         .run(&["events", "catalogue", "--output", "json"])
         .expect(0)

@@ -18,7 +18,8 @@ pub(super) fn render(api: &OpenApi) -> String {
     }
     let _ = writeln!(
         main,
-        "<p>Version {}. As a document: <a href=\"/api/openapi.json\">openapi.json</a></p>",
+        "<p>Version {}. As a document: <a href=\"/api/openapi.json\">openapi.json</a>; the events: \
+         <a href=\"/api/asyncapi.json\">asyncapi.json</a></p>",
         escape(text(&api["info"]["version"]))
     );
     contents(&mut main, &api);

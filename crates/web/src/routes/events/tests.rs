@@ -306,3 +306,58 @@ async fn every_version_of_a_type_has_its_schema() {
         assert_eq!(answer.problem(), (404, "not_found".to_owned()), "{other}");
     }
 }
+
+#[tokio::test]
+async fn the_feed_is_a_batch_of_cloud_events_for_who_asks() {
+    let (server, token) = server().await;
+    let log = server.scene.world.log();
+    let (mut query, mut all) = ("?limit=3&type=user.*".to_owned(), Vec::new());
+    loop {
+        let ask = get(&format!("/api/v1/events{query}"))
+            .token(&token)
+            .header("accept", "application/cloudevents-batch+json");
+        let page = server.send(ask).await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, "application/cloudevents-batch+json")
+        );
+        let link = page.header("link");
+        let next = link
+            .strip_prefix('<')
+            .and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        let next = next.unwrap_or_else(|| panic!("{link}")).to_owned();
+        assert!(next.ends_with("&limit=3&type=user.*"), "{next}");
+        all.extend(page.json().as_array().unwrap().clone());
+        if next == query {
+            break;
+        }
+        query = next;
+    }
+    let wanted: Vec<_> = log
+        .iter()
+        .filter(|e| e.envelope.kind.starts_with("user."))
+        .collect();
+    assert_eq!(all.len(), wanted.len());
+    for (message, stored) in all.iter().zip(wanted) {
+        let kind = &stored.envelope.kind;
+        assert_eq!(
+            (
+                &message["id"],
+                &message["pos"],
+                &message["source"],
+                &message["dataschema"]
+            ),
+            (
+                &json!(stored.envelope.id),
+                &json!(stored.position.to_string()),
+                &json!(URL),
+                &json!(format!("{URL}/api/v1/events/schemas/{kind}/1"))
+            )
+        );
+        let text = message.to_string();
+        assert!(
+            !text.contains("example.org") && !text.contains("192.0.2.9"),
+            "{text}"
+        );
+    }
+}

@@ -123,6 +123,15 @@ async fn the_documentation_is_there_and_needs_nothing_from_elsewhere() {
         (200, "application/json")
     );
     assert_eq!(json.json()["info"]["title"], "Quivive");
+    let events = server.send(get("/api/asyncapi.json")).await;
+    assert_eq!(
+        (events.status, events.header("content-type")),
+        (200, "application/json")
+    );
+    assert_eq!(
+        events.json(),
+        crate::asyncapi(server.scene.kernel.catalogue())
+    );
     let page = server.send(get("/api/docs")).await;
     for route in ROUTES.iter() {
         assert!(
