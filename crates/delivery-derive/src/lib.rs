@@ -5,7 +5,8 @@ use quote::{format_ident, quote};
 use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, Fields, LitInt, LitStr, Type, parse_macro_input};
 
-/// `#[event(type = "…", version = 1, name = "…", audit = "…", also = ["…"])]` on the struct;
+/// `#[event(type = "…", version = 1, name = "…", audit = "…", also = ["…"])]` on the struct, and beginning with version 2
+/// `past = [V1, …]`, a `quivive_delivery::event::Past` for each version before;
 /// `#[event(personal)]` on a field that must be sealed in the log.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
@@ -72,11 +73,21 @@ struct Attributes {
     name: LitStr,
     audit: LitStr,
     aliases: Vec<LitStr>,
+    past: Vec<syn::Path>,
+}
+
+/// The entries of `name = [a, b]`.
+fn list<T: syn::parse::Parse>(meta: &syn::meta::ParseNestedMeta<'_>) -> syn::Result<Vec<T>> {
+    let entries;
+    let value = meta.value()?;
+    syn::bracketed!(entries in value);
+    let entries = entries.parse_terminated(T::parse, syn::Token![,])?;
+    Ok(entries.into_iter().collect())
 }
 
 fn attributes(input: &DeriveInput) -> syn::Result<Attributes> {
-    let (mut kind, mut version, mut name, mut audit, mut aliases) =
-        (None, None, None, None, Vec::new());
+    let (mut kind, mut version, mut name, mut audit) = (None, None, None, None);
+    let (mut aliases, mut past) = (Vec::new(), Vec::new());
     for attribute in input.attrs.iter().filter(|a| a.path().is_ident("event")) {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("type") {
@@ -88,15 +99,11 @@ fn attributes(input: &DeriveInput) -> syn::Result<Attributes> {
             } else if meta.path.is_ident("audit") {
                 audit = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("also") {
-                let list;
-                let value = meta.value()?;
-                syn::bracketed!(list in value);
-                aliases = list
-                    .parse_terminated(|p: syn::parse::ParseStream<'_>| p.parse(), syn::Token![,])?
-                    .into_iter()
-                    .collect();
+                aliases = list(&meta)?;
+            } else if meta.path.is_ident("past") {
+                past = list(&meta)?;
             } else {
-                return Err(meta.error("known here: type, version, name, audit, also"));
+                return Err(meta.error("known here: type, version, name, audit, also, past"));
             }
             Ok(())
         })?;
@@ -109,13 +116,46 @@ fn attributes(input: &DeriveInput) -> syn::Result<Attributes> {
             ),
         )
     };
-    Ok(Attributes {
+    let attributes = Attributes {
         kind: kind.ok_or_else(|| missing("type"))?,
         version: version.ok_or_else(|| missing("version"))?,
         name: name.ok_or_else(|| missing("name"))?,
         audit: audit.ok_or_else(|| missing("audit action"))?,
         aliases,
-    })
+        past,
+    };
+    if attributes.version.base10_parse::<usize>()? != attributes.past.len() + 1 {
+        return Err(syn::Error::new(
+            attributes.version.span(),
+            "version N has N - 1 before it: `past = [V1, …]` names a `quivive_delivery::event::Past` for each",
+        ));
+    }
+    Ok(attributes)
+}
+
+impl Attributes {
+    /// What is known of the type without an instance.
+    fn constants(&self) -> proc_macro2::TokenStream {
+        let Self {
+            kind,
+            version,
+            name,
+            audit,
+            aliases,
+            past,
+        } = self;
+        quote! {
+            const META: ::quivive_delivery::EventMeta = ::quivive_delivery::EventMeta {
+                kind: #kind,
+                version: #version,
+                name: #name,
+                audit: #audit,
+                aliases: &[#(#aliases),*],
+            };
+
+            const PAST: &'static [::quivive_delivery::event::Past] = &[#(#past),*];
+        }
+    }
 }
 
 struct Field<'a> {
@@ -159,13 +199,7 @@ fn is_option(ty: &Type) -> bool {
 }
 
 fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
-    let Attributes {
-        kind,
-        version,
-        name,
-        audit,
-        aliases,
-    } = attributes(input)?;
+    let constants = attributes(input)?.constants();
     let fields = fields(input)?;
     let event = &input.ident;
     let (personal, open): (Vec<&Field<'_>>, Vec<&Field<'_>>) =
@@ -233,13 +267,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             #personal_half
 
             impl ::quivive_delivery::Event for #event {
-                const META: ::quivive_delivery::EventMeta = ::quivive_delivery::EventMeta {
-                    kind: #kind,
-                    version: #version,
-                    name: #name,
-                    audit: #audit,
-                    aliases: &[#(#aliases),*],
-                };
+                #constants
 
                 fn fields(generator: &mut SchemaGenerator) -> Vec<::quivive_delivery::event::FieldSpec> {
                     vec![#(#specs),*]

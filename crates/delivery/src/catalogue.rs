@@ -1,13 +1,15 @@
 //! Every event type there is, once: its fields, schema, class and other names.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::envelope::Priority;
-use crate::event::{Event, EventMeta, Phase};
+use crate::envelope::{Priority, Stored};
+use crate::event::{self, Body, DecodeError, Event, EventMeta, Past, Phase};
+use crate::schema::{self, Incompatible};
 
 /// How a product classes a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,34 @@ pub struct EventSpec {
     pub category: &'static str,
     pub priority: Priority,
     /// JSON Schema (draft 2020-12) of the `data` object.
-    pub schema: serde_json::Value,
+    pub schema: Value,
+    /// The versions before, from 1.
+    #[serde(skip)]
+    past: &'static [Past],
+    #[serde(skip)]
+    rewrite: fn(u32, &Body) -> Result<Body, DecodeError>,
+}
+
+impl EventSpec {
+    /// What an event that was stored with a version would be stored as now.
+    pub fn rewrite(&self, version: u32, body: &Body) -> Result<Body, DecodeError> {
+        (self.rewrite)(version, body)
+    }
+
+    /// The JSON Schema of a version; `None` where there is no such version.
+    pub fn schema_of(&self, version: u32) -> Option<Cow<'_, Value>> {
+        if version == self.version {
+            return Some(Cow::Borrowed(&self.schema));
+        }
+        let past = self.past.get((version as usize).checked_sub(1)?)?;
+        // A schema that is no JSON fails the test of golden schemas.
+        serde_json::from_str(past.schema).ok().map(Cow::Owned)
+    }
+
+    /// Its versions, from 1.
+    pub fn versions(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=self.version
+    }
 }
 
 /// A type was registered twice, or two types share a name.
@@ -80,6 +109,12 @@ impl Catalogue {
                 return Err(Duplicate((*name).to_owned()));
             }
         }
+        const {
+            assert!(
+                E::META.version as usize == E::PAST.len() + 1,
+                "each version before the current one has its `Past`"
+            );
+        }
         let class = (self.classify)(&meta);
         let (fields, schema) = describe::<E>(codes);
         self.specs.push(EventSpec {
@@ -94,6 +129,8 @@ impl Catalogue {
             category: class.category,
             priority: class.priority,
             schema,
+            past: E::PAST,
+            rewrite: |version, body| Ok(E::read(version, body)?.encode()?),
         });
         Ok(())
     }
@@ -108,17 +145,59 @@ impl Catalogue {
         self.names.get(name).map(|index| &self.specs[*index])
     }
 
+    /// By type alone.
+    pub fn spec(&self, kind: &str) -> Option<&EventSpec> {
+        self.find(kind).filter(|spec| spec.kind == kind)
+    }
+
+    /// The fields of a stored event as others may see them: of the current version of its type, which is the first of the
+    /// answer, with the personal ones as null. An event that is not known, or of a newer version, is as it is.
+    pub fn shown(&self, event: &Stored) -> Result<(u32, Map<String, Value>), serde_json::Error> {
+        let stored = event.envelope.version;
+        let mut fields: Map<String, Value> = serde_json::from_slice(&event.body)?;
+        let Some(spec) = self.spec(&event.envelope.kind) else {
+            return Ok((stored, fields));
+        };
+        let known = stored == spec.version || event::upcast(spec.past, stored, &mut fields);
+        for field in spec.fields.iter().filter(|field| field.personal) {
+            fields.insert(field.name.to_owned(), Value::Null);
+        }
+        Ok((if known { spec.version } else { stored }, fields))
+    }
+
+    /// Whether a schema that was published for a version of a type still stands, so that what is stored with it can be read
+    /// and whoever was told of it understands what is raised now.
+    pub fn keeps(&self, kind: &str, version: u32, published: &Value) -> Result<(), Incompatible> {
+        let spec = self.spec(kind).ok_or_else(|| Incompatible::Type {
+            kind: kind.to_owned(),
+        })?;
+        let schema = spec
+            .schema_of(version)
+            .ok_or_else(|| Incompatible::Version {
+                kind: kind.to_owned(),
+                version,
+            })?;
+        let breaks = schema::breaks(published, &schema);
+        if breaks.is_empty() {
+            return Ok(());
+        }
+        Err(Incompatible::Breaks {
+            kind: kind.to_owned(),
+            version,
+            breaks,
+        })
+    }
+
     pub fn class(&self, meta: &EventMeta) -> Class {
         (self.classify)(meta)
     }
 }
 
-fn describe<E: Event>(codes: &[&'static str]) -> (Vec<Field>, serde_json::Value) {
+fn describe<E: Event>(codes: &[&'static str]) -> (Vec<Field>, Value) {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|s| s.inline_subschemas = true)
         .into_generator();
-    let (mut fields, mut properties, mut required) =
-        (Vec::new(), serde_json::Map::new(), Vec::new());
+    let (mut fields, mut properties, mut required) = (Vec::new(), Map::new(), Vec::new());
     for field in E::fields(&mut generator) {
         let mut schema = field.schema.to_value();
         let kind = kind_of(&schema);
@@ -150,9 +229,9 @@ fn describe<E: Event>(codes: &[&'static str]) -> (Vec<Field>, serde_json::Value)
 }
 
 /// The catalogue's word for a field's schema.
-fn kind_of(schema: &serde_json::Value) -> String {
+fn kind_of(schema: &Value) -> String {
     let first = match &schema["type"] {
-        serde_json::Value::Array(types) => types.first().cloned().unwrap_or_default(),
+        Value::Array(types) => types.first().cloned().unwrap_or_default(),
         other => other.clone(),
     };
     match (first.as_str(), schema["format"].as_str()) {

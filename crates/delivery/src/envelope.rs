@@ -4,6 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::clock::Time;
+use crate::event::Body;
 use crate::seal::Sealed;
 
 /// The ordering key: events with one key reach every subscriber in the order in which they happened.
@@ -109,4 +110,16 @@ pub struct Stored {
     pub body: Vec<u8>,
     pub personal: Option<Sealed>,
     pub chain: [u8; 32],
+}
+
+impl Stored {
+    /// Its fields, with what was opened of the personal ones. Where nothing was sealed nothing is missing: a field of an old
+    /// version may be a personal one of the current version.
+    pub fn fields(&self, opened: Option<Vec<u8>>) -> Body {
+        let nothing_sealed = || self.personal.is_none().then(|| b"{}".to_vec());
+        Body {
+            open: self.body.clone(),
+            personal: opened.or_else(nothing_sealed),
+        }
+    }
 }

@@ -45,7 +45,7 @@ impl Received {
         self.envelope().kind == E::META.kind
     }
 
-    /// The event as its type.
+    /// The event as its type, whatever version it was stored with.
     pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
         if !self.is::<E>() {
             return Err(DecodeError::OtherType {
@@ -53,10 +53,8 @@ impl Received {
                 wanted: E::META.kind,
             });
         }
-        E::decode(&Body {
-            open: self.stored.body.clone(),
-            personal: self.personal.clone(),
-        })
+        let body = self.stored.fields(self.personal.clone());
+        E::read(self.envelope().version, &body)
     }
 
     /// The same for every delivery of this event to this subscription: give it to whatever the handler calls.

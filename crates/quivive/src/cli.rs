@@ -1,6 +1,7 @@
 //! The command line, a file a command. Data on stdout, all else on stderr; the exit code says how it went ([`exit::Exit`]).
 
 mod admin;
+mod asyncapi;
 mod audit;
 mod completions;
 mod config;
@@ -87,6 +88,8 @@ enum Command {
     Completions(completions::Completions),
     /// Print the `OpenAPI` document of the HTTP API
     Openapi,
+    /// Print the `AsyncAPI` document of all events
+    Asyncapi,
 }
 
 /// Runs the command that the process was given.
@@ -125,6 +128,7 @@ impl Cli {
             Some(Command::Healthcheck(command)) => command.run(everywhere),
             Some(Command::Completions(command)) => command.run(),
             Some(Command::Openapi) => openapi::run(),
+            Some(Command::Asyncapi) => asyncapi::run(),
         }
     }
 }

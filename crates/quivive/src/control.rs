@@ -4,15 +4,15 @@
 //! socket in the data directory; without one it opens the data itself, under the lock that a server would have. Either way
 //! the same desk answers, through the same kernel.
 //!
-//! **Wire.** One call as a line of JSON; the answer as lines, each an item, the last `done` or the failure. The socket
-//! belongs to the server's user: others are refused by its mode, and by who they are.
+//! **Wire.** One call as a line of JSON; the answer as lines, each an item, the last `done` or the failure. A
+//! caller that closes its side has gone, and so has its place. The socket belongs to the server's user: others are refused
+//! by its mode, and by who they are.
 
 mod call;
 mod desk;
 mod kinds;
 mod operator;
 mod socket;
-mod view;
 
 pub use call::{Call, Passphrase, Tail};
 pub use operator::Operator;

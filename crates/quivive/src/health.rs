@@ -101,6 +101,7 @@ impl Operation for Health {
 
 fn subscription(status: &SubscriptionStatus) -> Value {
     let state = match status {
+        SubscriptionStatus { held: true, .. } => "held",
         SubscriptionStatus { paused: true, .. } => "paused",
         SubscriptionStatus {
             lanes_parked: 1.., ..

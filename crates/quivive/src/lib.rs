@@ -31,6 +31,11 @@ pub fn openapi() -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&quivive_web::openapi())
 }
 
+/// The document that describes every event as a message, as JSON.
+pub fn asyncapi() -> Result<String, StartError> {
+    Ok(format!("{:#}", quivive_web::asyncapi(&catalogue()?)))
+}
+
 /// Every event type there is. Needs neither data nor configuration.
 pub fn catalogue() -> Result<delivery::Catalogue, StartError> {
     let workflows = app::switchboard::workflows().map_err(StartError::Catalogue)?;

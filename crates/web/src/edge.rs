@@ -2,7 +2,7 @@
 //! order of checks and nothing can be mounted beside it.
 //!
 //! In: a request id and a context, then host, cross-origin questions, rate limit, and the authority that the list of routes
-//! ([`crate::routes::ROUTES`]) asks for. A route of the API that the list does not name is served to nobody. Out: panics
+//! ([`crate::routes::ROUTES`]) asks for. A path of the API that the list does not name is served to nobody. Out: panics
 //! caught, problems written, headers that every answer has.
 //!
 //! The list is matched here, on the path that the router sees, so that it holds under a prefix, too.
@@ -263,7 +263,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 /// One line and one figure a request: no query, no address, nothing personal.
 fn record(visit: &Visit, answer: &Response) {
     let route = match visit.place {
-        Place::Listed(route) => route.path,
+        Place::Listed(route) => route.path.as_str(),
         Place::OtherMethod | Place::Unlisted | Place::Nowhere => "none",
         Place::Page => "page",
     };

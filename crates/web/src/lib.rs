@@ -4,13 +4,14 @@
 //! decides anything about identity.
 //!
 //! **The way of a request.** `edge` gives it an id and a context ([`request`]), checks its host (`host`), counts it
-//! ([`limits`]) and asks for the authority that the list of routes demands ([`routes::ROUTES`], `auth`). The handler's
+//! ([`limits`]) and asks for the authority that the route was declared with ([`routes::ROUTES`], `auth`). The handler's
 //! extractor lets only a strict body through (`json`). On the way out the edge writes problems ([`problem`]) and the
 //! headers that every answer has (`headers`).
 //!
-//! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, its line in the family's
-//! `router()`, and its line in the list. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
+//! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, and its line in the family's
+//! `router()`: `.counted(Authority::Bearer, Family::Read, routes!(handler))`. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
 
+pub mod asyncapi;
 mod auth;
 mod cors;
 mod edge;
@@ -38,7 +39,9 @@ use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
 use secrecy::SecretString;
 
+pub use asyncapi::asyncapi;
 pub use openapi::openapi;
+pub use routes::EventView;
 
 use edge::{Behind, Edge};
 use problem::{Code, Problem};
@@ -46,7 +49,7 @@ use problem::{Code, Problem};
 /// Everything: the API, the pages, and the edge around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`; without that all clients are one source.
 pub fn router(web: Arc<Web>) -> Router {
-    let (api, _) = routes::api().split_for_parts();
+    let (api, _) = routes::api().split();
     let nothing = Router::new().fallback(async || Problem::new(Code::NotFound));
     let edge = Arc::new(Edge::new(Arc::clone(&web)));
     let behind = |behind| from_fn_with_state((Arc::clone(&edge), behind), edge::edge);

@@ -1,6 +1,7 @@
-//! The OpenAPI 3.1 document: made from the handlers' descriptions and the list of routes, committed as `openapi.json`.
+//! The OpenAPI 3.1 document: made from the handlers' descriptions and their declarations, committed as `openapi.json`.
 
-use utoipa::openapi::path::{HttpMethod, Operation};
+use axum::http::Method;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
@@ -9,7 +10,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::problem::{Document, FieldError};
-use crate::routes::{self, Authority, ROUTES, Route};
+use crate::routes::{self, Authority, Route};
 
 const ABOUT: &str = "An identity server whose every step is an event.\n\n\
     Bodies are JSON objects in UTF-8 of at most 64 KiB; unknown fields are refused. Every refusal is an \
@@ -56,7 +57,7 @@ pub(crate) fn frame() -> OpenApi {
 
 /// The whole document, as it is served and committed.
 pub fn openapi() -> OpenApi {
-    let mut api = routes::api().into_openapi();
+    let (_, mut api) = routes::api().split();
     let components = api.components.get_or_insert_with(Components::new);
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.bearer_format = Some("JWT".to_owned());
@@ -67,41 +68,27 @@ pub fn openapi() -> OpenApi {
     components
         .schemas
         .insert(FieldError::name().into_owned(), FieldError::schema());
-    for route in ROUTES {
-        let item = api.paths.paths.get_mut(route.path);
-        if let Some(operation) = item.and_then(|item| operation(item, route)) {
-            complete(operation, route);
-        }
-    }
     api
 }
 
-fn operation<'a>(
-    item: &'a mut utoipa::openapi::PathItem,
-    route: &Route,
-) -> Option<&'a mut Operation> {
-    match method(route) {
-        HttpMethod::Get => item.get.as_mut(),
-        HttpMethod::Post => item.post.as_mut(),
-        HttpMethod::Put => item.put.as_mut(),
-        HttpMethod::Delete => item.delete.as_mut(),
-        HttpMethod::Patch => item.patch.as_mut(),
-        HttpMethod::Options | HttpMethod::Head | HttpMethod::Trace => None,
-    }
+/// What is described of a path, by method.
+pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+        (Method::HEAD, &mut item.head),
+        (Method::OPTIONS, &mut item.options),
+        (Method::TRACE, &mut item.trace),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn method(route: &Route) -> HttpMethod {
-    match route.method.as_str() {
-        "POST" => HttpMethod::Post,
-        "PUT" => HttpMethod::Put,
-        "DELETE" => HttpMethod::Delete,
-        "PATCH" => HttpMethod::Patch,
-        _ => HttpMethod::Get,
-    }
-}
-
-/// Adds what follows from the list of routes and from the shape of every refusal.
-fn complete(operation: &mut Operation, route: &Route) {
+/// Adds what follows from a route's declaration and from the shape of every refusal.
+pub(crate) fn complete(operation: &mut Operation, route: &Route) {
     match route.authority {
         Authority::Bearer | Authority::Admin => {
             operation.security = Some(vec![SecurityRequirement::new(

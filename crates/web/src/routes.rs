@@ -1,5 +1,5 @@
-//! Every route of the API, once, with who may use it and how it is counted. The edge goes by this list: a route that is
-//! not in it is served to nobody, and a test compares it with the OpenAPI document and asks each route without a token.
+//! The routes of the API, a file a family. Each is declared once, in its family's `router()`: its handler, who may use it
+//! and how it is counted. The edge goes by the list that comes of it, and a test asks each route without a token.
 
 mod accounts;
 mod discovery;
@@ -10,13 +10,17 @@ mod operation;
 mod passwords;
 mod sessions;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use axum::Router;
 use axum::http::Method;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::limits::Family;
 use crate::{Web, openapi};
+
+pub use events::EventView;
 
 #[cfg(test)]
 pub(crate) use docs::document;
@@ -40,102 +44,91 @@ pub enum Authority {
 #[derive(Debug, Clone)]
 pub struct Route {
     pub method: Method,
-    pub path: &'static str,
+    pub path: String,
     pub authority: Authority,
     /// `None`: not counted.
     pub family: Option<Family>,
 }
 
-const fn route(method: Method, path: &'static str, authority: Authority, family: Family) -> Route {
-    Route {
-        method,
-        path,
-        authority,
-        family: Some(family),
+/// Routes with their handlers. There is no other way to serve a handler of the API, so none is served without an
+/// authority and a limit.
+pub(crate) struct Routes {
+    handlers: OpenApiRouter<Arc<Web>>,
+    list: Vec<Route>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self {
+            handlers: OpenApiRouter::with_openapi(openapi::frame()),
+            list: Vec::new(),
+        }
+    }
+
+    /// Declares a route: who may use it, and with which others it is counted.
+    fn counted(
+        self,
+        authority: Authority,
+        family: Family,
+        handler: UtoipaMethodRouter<Arc<Web>>,
+    ) -> Self {
+        self.declare(authority, Some(family), handler)
+    }
+
+    /// Declares a route that may be used as often as one likes.
+    fn uncounted(self, authority: Authority, handler: UtoipaMethodRouter<Arc<Web>>) -> Self {
+        self.declare(authority, None, handler)
+    }
+
+    fn declare(
+        mut self,
+        authority: Authority,
+        family: Option<Family>,
+        (schemas, mut paths, handler): UtoipaMethodRouter<Arc<Web>>,
+    ) -> Self {
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in openapi::operations(item) {
+                let route = Route {
+                    method,
+                    path: path.clone(),
+                    authority,
+                    family,
+                };
+                openapi::complete(operation, &route);
+                self.list.push(route);
+            }
+        }
+        self.handlers = self.handlers.routes((schemas, paths, handler));
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.handlers = self.handlers.merge(other.handlers);
+        self.list.extend(other.list);
+        self
+    }
+
+    /// The handlers, and the document that describes them.
+    pub(crate) fn split(self) -> (Router<Arc<Web>>, OpenApi) {
+        self.handlers.split_for_parts()
     }
 }
 
-const fn uncounted(path: &'static str, authority: Authority) -> Route {
-    Route {
-        method: Method::GET,
-        path,
-        authority,
-        family: None,
-    }
-}
-
-const GET: Method = Method::GET;
-const POST: Method = Method::POST;
-const PUT: Method = Method::PUT;
-const DELETE: Method = Method::DELETE;
-
-/// The list.
-pub const ROUTES: &[Route] = &[
-    route(POST, "/api/v1/users", Authority::Open, Family::Registration),
-    route(
-        POST,
-        "/api/v1/email-verifications",
-        Authority::Open,
-        Family::Recovery,
-    ),
-    route(
-        POST,
-        "/api/v1/email-verification-requests",
-        Authority::Open,
-        Family::Recovery,
-    ),
-    route(POST, "/api/v1/sessions", Authority::Open, Family::Login),
-    // With a bearer token or a refresh token; without either there is nothing to end.
-    route(
-        DELETE,
-        "/api/v1/sessions/current",
-        Authority::Open,
-        Family::Write,
-    ),
-    route(POST, "/api/v1/tokens", Authority::Open, Family::Refresh),
-    route(GET, "/api/v1/me", Authority::Bearer, Family::Read),
-    route(PUT, "/api/v1/me/password", Authority::Bearer, Family::Login),
-    route(
-        POST,
-        "/api/v1/password-reset-requests",
-        Authority::Open,
-        Family::Recovery,
-    ),
-    route(
-        POST,
-        "/api/v1/password-resets",
-        Authority::Open,
-        Family::Recovery,
-    ),
-    route(GET, "/api/v1/events", Authority::Admin, Family::Read),
-    route(
-        GET,
-        "/api/v1/events/catalogue",
-        Authority::Admin,
-        Family::Read,
-    ),
-    route(GET, "/api/v1/events/{id}", Authority::Admin, Family::Read),
-    route(GET, "/.well-known/jwks.json", Authority::Open, Family::Read),
-    route(GET, "/api/openapi.json", Authority::Open, Family::Read),
-    route(GET, "/api/docs", Authority::Open, Family::Read),
-    route(GET, "/problems/{code}", Authority::Open, Family::Read),
-    uncounted("/livez", Authority::Probe),
-    uncounted("/readyz", Authority::Probe),
-    uncounted("/metrics", Authority::Loopback),
-];
-
-/// The handlers, with their description.
-pub(crate) fn api() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::with_openapi(openapi::frame())
+/// All of them.
+pub(crate) fn api() -> Routes {
+    Routes::new()
         .merge(accounts::router())
         .merge(sessions::router())
-        .merge(passwords::router())
         .merge(me::router())
+        .merge(passwords::router())
         .merge(events::router())
         .merge(discovery::router())
-        .merge(operation::router())
         .merge(docs::router())
+        .merge(operation::router())
 }
+
+/// The list of them, as the edge and the documentation use it.
+pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| api().list);
 
 #[cfg(test)]
 mod tests;

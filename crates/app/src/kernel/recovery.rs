@@ -23,8 +23,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Events read at once while looking for an attempt's event.
 const SCAN: usize = 512;
 
-/// Builds the Failed event of a workflow from the stored fields of its Attempted.
-type Close = fn(&Body, &Subject, Reason) -> Result<(EventMeta, Body), DecodeError>;
+/// Builds the Failed event of a workflow from the stored version and fields of its Attempted.
+type Close = fn(u32, &Body, &Subject, Reason) -> Result<(EventMeta, Body), DecodeError>;
 
 /// How to close an attempt of one type.
 #[derive(Clone, Copy)]
@@ -36,8 +36,9 @@ pub(crate) struct Closer {
 pub(crate) type Closers = HashMap<&'static str, Closer>;
 
 pub(crate) fn closer<W: Workflow>() -> (&'static str, Closer) {
-    let close = |body: &Body, subject: &Subject, reason: Reason| {
-        let attempted = match W::Attempted::decode(body) {
+    let close = |version: u32, body: &Body, subject: &Subject, reason: Reason| {
+        let body = W::Attempted::upcast(version, body)?;
+        let attempted = match W::Attempted::decode(&body) {
             Err(DecodeError::Erased) => W::Attempted::decode(&Body {
                 open: body.open.clone(),
                 personal: Some(nothing_personal::<W::Attempted>()?),
@@ -128,17 +129,15 @@ impl Kernel {
         let subject = Subject::of_key(&stored.envelope.key);
         let personal = seal::personal(self.vault.as_ref(), &stored).await?;
         let context = seal::context(self.vault.as_ref(), &stored).await?;
-        let body = Body {
-            open: stored.body.clone(),
-            personal,
-        };
+        let body = stored.fields(personal);
         let reason = if open.waiting {
             closer.expired
         } else {
             "interrupted"
         };
-        let (meta, body) =
-            (closer.close)(&body, &subject, Reason::new(reason)).map_err(Fault::internal)?;
+        let version = stored.envelope.version;
+        let (meta, body) = (closer.close)(version, &body, &subject, Reason::new(reason))
+            .map_err(Fault::internal)?;
         let record = self
             .closing_record(&stored, subject, context, meta, body)
             .await?;

@@ -2,6 +2,7 @@
 
 mod recovery;
 mod toys;
+mod versions;
 
 use std::future::Future as _;
 use std::sync::{Arc, Mutex};

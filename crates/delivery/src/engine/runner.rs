@@ -195,7 +195,18 @@ impl Runner {
                 Input::Read(_) => self.catching_up = false,
                 _ => {}
             }
+            let free = machine.held().is_none();
             machine.step(input, now, &mut self.rng, &mut self.effects);
+            if let Some(event) = machine.held().filter(|_| free) {
+                tracing::error!(
+                    subscription = self.shared.name,
+                    position = event.position,
+                    r#type = event.envelope.kind,
+                    version = event.envelope.version,
+                    "an event is of a newer version than this program knows; nothing more is delivered until one that \
+                     knows it is started"
+                );
+            }
         }
         machine.step(Input::Tick, now, &mut self.rng, &mut self.effects);
     }

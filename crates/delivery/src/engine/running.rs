@@ -19,6 +19,8 @@ pub struct SubscriptionStatus {
     pub in_flight: usize,
     pub lanes_retrying: usize,
     pub lanes_parked: usize,
+    /// It stands before an event that only a newer program can read, and waits for one.
+    pub held: bool,
     /// Always false: nothing can pause a subscription yet.
     pub paused: bool,
 }
@@ -63,6 +65,7 @@ impl Running {
                     in_flight: machine.in_flight(),
                     lanes_retrying: machine.lanes_retrying(),
                     lanes_parked: machine.lanes_parked(),
+                    held: machine.held().is_some(),
                     paused: false,
                 }
             })

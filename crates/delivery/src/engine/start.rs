@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::delivery::Target;
 use super::errands::Tools;
 use super::figures::Figures;
-use super::machine::{Machine, Rng, Rules, Selection};
+use super::machine::{Machine, Rng, Rules, Selection, Versions};
 use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::scribe::Scribe;
@@ -87,6 +87,7 @@ impl Engine {
     pub async fn start(self) -> Result<Running, StartError> {
         let Self { parts, registered } = self;
         let selections = check(&registered, &parts.catalogue)?;
+        let versions = Versions::of(&parts.catalogue);
         let cursors = reconcile(&parts, &registered).await?;
 
         Figures::describe();
@@ -117,6 +118,7 @@ impl Engine {
             let lanes = tools.subscriptions.lanes(subscription.name).await?;
             let rules = Rules {
                 selection,
+                versions: versions.clone(),
                 order: subscription.order,
                 concurrency: subscription.concurrency,
                 retry: subscription.retry,

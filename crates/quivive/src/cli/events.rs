@@ -1,4 +1,6 @@
-//! `quivive events tail|show|catalogue`
+//! `quivive events tail|show|catalogue|schema`
+
+mod schema;
 
 use clap::{Args, Subcommand};
 use quivive::control::{Call, Operator, Tail as TailCall};
@@ -17,6 +19,9 @@ pub(super) enum Events {
     Show(Show),
     /// Print every event type there is, with its fields
     Catalogue,
+    /// The schemas of event types
+    #[command(subcommand)]
+    Schema(schema::Schema),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +48,7 @@ impl Events {
             Self::Tail(tail) => tail.run(everywhere),
             Self::Show(show) => show.run(everywhere),
             Self::Catalogue => catalogue(everywhere.output),
+            Self::Schema(schema) => schema.run(everywhere.output),
         }
     }
 }

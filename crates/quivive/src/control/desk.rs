@@ -9,17 +9,16 @@ use quivive_app::workflows::operators::bootstrap_administrator::{
 };
 use quivive_app::workflows::passwords::request_password_reset::{self, RequestPasswordReset};
 use quivive_app::{Request, one_time};
-use quivive_delivery::{Codes as _, Fault, Log as _};
+use quivive_delivery::{Catalogue, Codes as _, Context, Fault, Log as _, Stored};
 use quivive_domain::{Address, UserId};
 use quivive_store::Database;
-use quivive_web::{Operation, Setup as _};
+use quivive_web::{EventView, Operation, Setup as _};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::call::{Call, Passphrase, Tail};
 use super::kinds::Kinds;
-use super::view;
 use crate::failure::{Class, Failure};
 use crate::secrets::SetupLink;
 use crate::start::class_of_fault;
@@ -160,7 +159,7 @@ impl Desk {
             // Without a server nothing is delivered; the cursors would only say where it stood.
             None => Value::Null,
         };
-        let mut view = view::event(&event, self.kernel.catalogue());
+        let mut view = view(event, self.kernel.catalogue())?;
         view["deliveries"] = deliveries;
         Ok(view)
     }
@@ -189,10 +188,10 @@ impl Desk {
             };
             at = last.position;
             for event in events
-                .iter()
+                .into_iter()
                 .filter(|event| kinds.fits(&event.envelope.kind))
             {
-                let item = view::event(event, self.kernel.catalogue());
+                let item = view(event, self.kernel.catalogue())?;
                 if items.send(item).await.is_err() {
                     return Ok(());
                 }
@@ -241,6 +240,14 @@ pub(crate) async fn first_administrator(
         .execute(command, Request::system())
         .await
         .map(|reply| reply.user_id)
+}
+
+/// An event as the HTTP API shows it, with everything personal still sealed: a terminal is no place for it, and opening it
+/// is a permission that a command line does not have.
+fn view(event: Stored, catalogue: &Catalogue) -> Result<Value, Failure> {
+    EventView::new(event, Context::default(), catalogue)
+        .and_then(|view| serde_json::to_value(view).map_err(Fault::internal))
+        .map_err(fault)
 }
 
 fn refused(message: &str, remedy: &str) -> Failure {

@@ -102,8 +102,12 @@ async fn serve(stream: UnixStream, desk: &Desk) {
         return;
     }
     let (read, mut write) = stream.into_split();
-    let last = match tokio::time::timeout(PATIENCE, call(read)).await {
-        Ok(Ok(call)) => answer(desk, call, &mut write).await,
+    let mut read = BufReader::new(read);
+    let last = match tokio::time::timeout(PATIENCE, call(&mut read)).await {
+        Ok(Ok(call)) => tokio::select! {
+            last = answer(desk, call, &mut write) => last,
+            () = gone(&mut read) => None,
+        },
         Ok(Err(failure)) => Some(Line::Failed(failure)),
         Err(_) => None,
     };
@@ -120,7 +124,7 @@ fn may(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn call(read: OwnedReadHalf) -> Result<Call, Failure> {
+async fn call(read: &mut BufReader<OwnedReadHalf>) -> Result<Call, Failure> {
     let bad = |what: &str| {
         Failure::new(
             Class::Refused,
@@ -129,13 +133,20 @@ async fn call(read: OwnedReadHalf) -> Result<Call, Failure> {
         )
     };
     let mut line = Zeroizing::new(String::new());
-    let mut limited = BufReader::new(read).take(MAX_CALL_BYTES);
+    let mut limited = read.take(MAX_CALL_BYTES);
     limited
         .read_line(&mut line)
         .await
         .map_err(|error| bad(&error.to_string()))?;
     // The error may repeat what it read.
     serde_json::from_str(&line).map_err(|error| bad(&format!("at column {}", error.column())))
+}
+
+/// Waits until the caller has closed the connection. A follower that waits for the next event would not find out by
+/// writing, and would keep its place until then. A workflow that was begun ends all the same.
+async fn gone(read: &mut BufReader<OwnedReadHalf>) {
+    // There is one call a connection: what else comes is let go.
+    let _ = tokio::io::copy(read, &mut tokio::io::sink()).await;
 }
 
 /// The line that ends the answer; `None` when nobody is there to read it.

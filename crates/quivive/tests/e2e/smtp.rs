@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use quivive_testkit::experiments::{check, journey};
 use quivive_testkit::server::token_in;
 use quivive_testkit::{Options, PASSWORD, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{BINARY, post};
+use crate::support::{BINARY, events_until, post};
 
 /// Keeps each letter in a file; refuses every recipient whose address begins with `refused`.
 const SERVER: &str = r#"
@@ -237,12 +237,11 @@ async fn a_mail_server_that_is_away_or_refuses() {
 }
 
 async fn wait_for(server: &Server, admin: &str, kind: &str) {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(30) {
-        if check::count(&server.events(admin).await, kind) > 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{kind} was not raised: {}", server.output())
+    let raised = |events: &[Value]| check::count(events, kind) > 0;
+    let events = events_until(server, admin, raised).await;
+    assert!(
+        raised(&events),
+        "{kind} was not raised: {}",
+        server.output()
+    );
 }

@@ -1,5 +1,7 @@
 //! What every module here needs: a server of its own, and calls that read well.
 
+use std::time::{Duration, Instant};
+
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::Value;
 
@@ -23,4 +25,23 @@ pub(crate) async fn post(server: &Server, path: &str, body: Value) -> Reply {
 pub(crate) async fn events(server: &Server) -> Vec<Value> {
     let admin = server.administrator().await;
     server.events(&admin).await
+}
+
+/// How long [`events_until`] waits: for letters above all, some of which are tried again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The events as soon as they are what a test waits for; after half a minute those that there are.
+pub(crate) async fn events_until(
+    server: &Server,
+    admin: &str,
+    there: impl Fn(&[Value]) -> bool,
+) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        let events = server.events(admin).await;
+        if there(&events) || began.elapsed() > PATIENCE {
+            return events;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -42,7 +42,7 @@ impl Places {
             ROUTES.iter().partition(|route| route.path.contains('{'));
         let mut exact: HashMap<_, Vec<_>> = HashMap::new();
         for route in plain {
-            exact.entry(route.path).or_default().push(route);
+            exact.entry(route.path.as_str()).or_default().push(route);
         }
         Self { exact, patterns }
     }
@@ -85,7 +85,7 @@ impl Places {
         };
         exact
             .iter()
-            .chain(patterns.iter().filter(|route| fits(route.path, path)))
+            .chain(patterns.iter().filter(|route| fits(&route.path, path)))
             .copied()
     }
 

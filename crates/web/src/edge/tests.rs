@@ -17,6 +17,7 @@ fn concrete(route: &Route) -> String {
         .path
         .replace("{id}", "0195d4a0-0000-7000-8000-000000000001")
         .replace("{code}", "invalid_token")
+        .replace("{type}/{version}", "user.login.failed/1")
 }
 
 /// The standing checks: of every answer, also of a refusal.
@@ -55,7 +56,7 @@ fn stands(answer: &Answer) {
 #[tokio::test]
 async fn every_route_asks_for_what_the_list_says() {
     let somebody = Server::new(given(account().verified()));
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let (path, token) = (concrete(route), somebody.access_token().await);
         let stranger = somebody.send(ask(&route.method, &path)).await;
         stands(&stranger);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::routes::ROUTES;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 
@@ -39,7 +40,7 @@ fn every_route_is_listed_and_described() {
         .collect();
     let listed: BTreeSet<_> = ROUTES
         .iter()
-        .map(|route| (route.method.to_string(), route.path.to_owned()))
+        .map(|route| (route.method.to_string(), route.path.clone()))
         .collect();
     assert_eq!(listed.len(), ROUTES.len(), "a route is listed twice");
     assert_eq!(described, listed);
@@ -48,8 +49,8 @@ fn every_route_is_listed_and_described() {
 #[test]
 fn every_operation_says_what_it_does_and_how_it_refuses() {
     let api = serde_json::to_value(openapi()).unwrap();
-    for route in ROUTES {
-        let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
+    for route in ROUTES.iter() {
+        let operation = &api["paths"][&route.path][route.method.as_str().to_lowercase()];
         let named = format!("{} {}", route.method, route.path);
         assert!(
             !operation["summary"].as_str().unwrap_or_default().is_empty(),

@@ -14,22 +14,31 @@ use quivive_domain::{Address, Password, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::passwords::weak;
+use super::{Authority, Routes};
 use crate::Web;
 use crate::even::even;
 use crate::json::{Body, EMAIL, Field, Fields, Json, PASSWORD, TOKEN, Text};
+use crate::limits::Family;
 use crate::openapi::described;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(register_user))
-        .routes(routes!(verify_email))
-        .routes(routes!(request_email_verification))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(
+            Authority::Open,
+            Family::Registration,
+            routes!(register_user),
+        )
+        .counted(Authority::Open, Family::Recovery, routes!(verify_email))
+        .counted(
+            Authority::Open,
+            Family::Recovery,
+            routes!(request_email_verification),
+        )
 }
 
 /// What is said, whether or not there is such an account.

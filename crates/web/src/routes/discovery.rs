@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{Authority, Routes};
 use crate::Web;
+use crate::limits::Family;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new().routes(routes!(jwks))
+pub(super) fn router() -> Routes {
+    Routes::new().counted(Authority::Open, Family::Read, routes!(jwks))
 }
 
 /// Long enough to spare us, short enough for a new key to be known before it matters.

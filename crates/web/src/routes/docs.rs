@@ -1,24 +1,27 @@
-//! The documentation: the OpenAPI document, a page made from it, and a page for each code of a problem.
+//! The documentation: the OpenAPI document, a page made from it, a page for each code of a problem, and the AsyncAPI
+//! document of the events.
 
 mod page;
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{Authority, Routes};
+use crate::limits::Family;
 use crate::problem::{Code, Problem};
-use crate::{Web, html, openapi};
+use crate::{Web, asyncapi, html, openapi};
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(openapi_json))
-        .routes(routes!(docs))
-        .routes(routes!(problem))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Open, Family::Read, routes!(openapi_json))
+        .counted(Authority::Open, Family::Read, routes!(asyncapi_json))
+        .counted(Authority::Open, Family::Read, routes!(docs))
+        .counted(Authority::Open, Family::Read, routes!(problem))
 }
 
 /// The document as text, as it is committed.
@@ -38,6 +41,14 @@ const JSON: [(HeaderName, HeaderValue); 1] =
 async fn openapi_json() -> Response {
     static DOCUMENT: LazyLock<String> = LazyLock::new(document);
     (JSON, DOCUMENT.as_str()).into_response()
+}
+
+/// Every event, as a message.
+#[utoipa::path(get, path = "/api/asyncapi.json", tag = "documentation", responses(
+    (status = 200, description = "`AsyncAPI` 3.", body = serde_json::Value),
+))]
+async fn asyncapi_json(State(web): State<Arc<Web>>) -> axum::Json<serde_json::Value> {
+    axum::Json(asyncapi(web.kernel.catalogue()))
 }
 
 /// This document, for people.

@@ -1,31 +1,46 @@
-//! Events: the ordered feed, one event with what became of it, and the catalogue of types.
+//! Events: the ordered feed, one event with what became of it, the catalogue of types and their schemas.
 
+mod batch;
 mod feed;
 mod query;
+mod schemas;
 mod view;
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse as _, Response};
 use quivive_delivery::{Fault, Stored};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
+use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use query::Query;
-use view::{EventView, Opener};
+pub use view::EventView;
+use view::Opener;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(read_feed))
-        .routes(routes!(read_catalogue))
-        .routes(routes!(read_event))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Admin, Family::Read, routes!(read_feed))
+        .counted(Authority::Admin, Family::Read, routes!(read_catalogue))
+        .counted(
+            Authority::Admin,
+            Family::Read,
+            routes!(schemas::list_schemas),
+        )
+        .counted(
+            Authority::Admin,
+            Family::Read,
+            routes!(schemas::read_schema),
+        )
+        .counted(Authority::Admin, Family::Read, routes!(read_event))
 }
 
 /// A page of the feed.
@@ -45,6 +60,9 @@ struct EventPage {
 ///
 /// In order and without gaps: ask again with `next_cursor`, and nothing is missed. Personal fields are null. With a filter
 /// a page may be empty and still say `has_more`.
+///
+/// With `Accept: application/cloudevents-batch+json` it is an array of CloudEvents, as the AsyncAPI document describes them,
+/// and the header `Link` has the next page. That is the page that was asked for when the end is reached.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(
     ("after" = Option<u64>, Query, description = "A position, exclusive; 0, the default, is the start."),
     ("limit" = Option<u32>, Query, minimum = 1, maximum = 250, description = "50 unless said otherwise."),
@@ -52,14 +70,18 @@ struct EventPage {
     ("workflow_id" = Option<String>, Query, description = "A UUID."),
     ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
 ), responses(
-    (status = 200, description = "The next events.", body = EventPage),
+    (status = 200, description = "The next events.", content(
+        (EventPage = "application/json"),
+        (Vec<Object> = "application/cloudevents-batch+json"),
+    )),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
 ))]
 async fn read_feed(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
     uri: Uri,
-) -> Result<axum::Json<EventPage>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let head = *web.log.head().borrow();
     let query = Query::read(&uri, web.kernel.catalogue(), head)?;
     if query.personal {
@@ -71,17 +93,21 @@ async fn read_feed(
     let page = feed::page(web.log.as_ref(), &query, head)
         .await
         .map_err(fault)?;
+    if batch::is_wanted(&headers) {
+        return batch::answer(&web, &uri, &page).map_err(fault);
+    }
     let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
     let mut data = Vec::with_capacity(page.events.len());
     for event in page.events {
         data.push(opener.view(event).await.map_err(fault)?);
     }
-    Ok(axum::Json(EventPage {
+    let page = EventPage {
         data,
         next_cursor: page.next_cursor,
         has_more: page.has_more,
         epoch: head.epoch,
-    }))
+    };
+    Ok(axum::Json(page).into_response())
 }
 
 /// An event and what became of it.

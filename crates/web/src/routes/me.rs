@@ -1,19 +1,17 @@
 //! The caller's own account.
 
-use std::sync::Arc;
-
 use quivive_delivery::Time;
 use quivive_domain::{Role, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Web;
+use super::{Authority, Routes};
 use crate::auth::SignedIn;
+use crate::limits::Family;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new().routes(routes!(me))
+pub(super) fn router() -> Routes {
+    Routes::new().counted(Authority::Bearer, Family::Read, routes!(me))
 }
 
 /// An account, as its owner sees it.

@@ -7,18 +7,18 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{Authority, Routes};
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
 use crate::{Web, host};
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(livez))
-        .routes(routes!(readyz))
-        .routes(routes!(metrics))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .uncounted(Authority::Probe, routes!(livez))
+        .uncounted(Authority::Probe, routes!(readyz))
+        .uncounted(Authority::Loopback, routes!(metrics))
 }
 
 /// How the server is.

@@ -14,24 +14,29 @@ use quivive_domain::{Address, Password, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::accounts::{Sent, Whose};
 use super::sessions::TokensAnswer;
+use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
 use crate::even::even;
 use crate::json::{Body, Field, Fields, Json, PASSWORD, TOKEN};
+use crate::limits::Family;
 use crate::openapi::described;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(change_password))
-        .routes(routes!(request_password_reset))
-        .routes(routes!(reset_password))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Bearer, Family::Login, routes!(change_password))
+        .counted(
+            Authority::Open,
+            Family::Recovery,
+            routes!(request_password_reset),
+        )
+        .counted(Authority::Open, Family::Recovery, routes!(reset_password))
 }
 
 const NEW_PASSWORD: Field = PASSWORD.named(

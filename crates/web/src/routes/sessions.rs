@@ -15,21 +15,23 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{Authority, Routes};
 use crate::even::settle;
 use crate::json::{Body, DEVICE_TOKEN, EMAIL, Field, Fields, Json, PASSWORD, REFRESH_TOKEN};
+use crate::limits::Family;
 use crate::openapi::described;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
 use crate::{Web, auth};
 
-pub(super) fn router() -> OpenApiRouter<Arc<Web>> {
-    OpenApiRouter::new()
-        .routes(routes!(sign_in))
-        .routes(routes!(refresh))
-        .routes(routes!(sign_out))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Open, Family::Login, routes!(sign_in))
+        .counted(Authority::Open, Family::Refresh, routes!(refresh))
+        // With a bearer token or a refresh token; without either there is nothing to end.
+        .counted(Authority::Open, Family::Write, routes!(sign_out))
 }
 
 /// What a signed-in client holds.

@@ -36,5 +36,5 @@ pub(super) use lane::{DeadLetter, LANE_EVENTS};
 pub(super) use ledger::Save;
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
-pub(super) use terms::{Effect, Input, Now, Rules, Selection};
+pub(super) use terms::{Effect, Input, Now, Rules, Selection, Versions};
 pub(super) use verdict::{Rng, Verdict};

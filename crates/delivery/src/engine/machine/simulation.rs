@@ -68,6 +68,7 @@ struct World {
 fn rules(order: Order, rng: &mut Rng) -> Rules {
     Rules {
         selection: Selection::Kinds(["wanted"].into()),
+        versions: Versions::default(),
         order,
         concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
         retry: RETRY,

@@ -19,6 +19,8 @@ use crate::subscriber::{LaneState, StoredLane};
 const OVERFLOW: usize = 8;
 /// A lane whose events could not be read waits this long.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+/// So does one whose next event only a newer program reads. It is read again for nothing, so not often.
+const NEWER_AGAIN: Duration = Duration::from_mins(1);
 
 /// A subscription's state.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(in crate::engine) struct Machine {
     window: Window,
     lanes: Lanes,
     ledger: Ledger,
+    /// The event at which it waits for a newer program: this one cannot read it.
+    held: Option<Arc<Stored>>,
     stopping: bool,
 }
 
@@ -42,6 +46,7 @@ impl Machine {
             window: Window::new(rules.order, cursor),
             lanes: Lanes::load(rules.order, lanes, cursor, now),
             ledger: Ledger::new(cursor),
+            held: None,
             stopping: false,
             rules,
         }
@@ -70,7 +75,8 @@ impl Machine {
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
         let room = self.window.room();
         let hungry = self.window.ready() < 2 * self.rules.concurrency;
-        (hungry && room > 0 && !self.stopping).then(|| (self.window.read(), room))
+        let open = self.held.is_none() && !self.stopping;
+        (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
 
     /// When the next tick is needed though nothing else happens. The times of lanes are the wall clock's, so a caller
@@ -105,6 +111,11 @@ impl Machine {
     /// Deliveries, commits of effects and reads of backlogs.
     pub(in crate::engine) fn in_flight(&self) -> usize {
         self.window.in_flight() + self.lanes.under_way()
+    }
+
+    /// The event at which it stands still until there is a newer program; nothing after it is read.
+    pub(in crate::engine) fn held(&self) -> Option<&Arc<Stored>> {
+        self.held.as_ref()
     }
 
     pub(in crate::engine) fn lanes_retrying(&self) -> usize {
@@ -146,8 +157,15 @@ impl Machine {
     }
 
     fn admit(&mut self, event: Arc<Stored>) {
+        if self.held.is_some() {
+            return;
+        }
         if !self.rules.selection.takes(&event) {
             return self.window.pass(event.position);
+        }
+        if !self.rules.versions.read(&event) {
+            self.held = Some(event);
+            return;
         }
         let admission = if self.lanes.is_empty() {
             Admission::Flows
@@ -266,8 +284,17 @@ impl Machine {
 
     fn backlog(&mut self, key: &Key, read: Option<(Vec<Arc<Stored>>, u64)>, now: Now) {
         match read {
-            Some((mut events, known)) => {
+            Some((mut events, mut known)) => {
                 events.retain(|event| self.rules.selection.takes(event));
+                // A newer program left it to the lane: its key waits for that one.
+                let newer = |event: &Arc<Stored>| !self.rules.versions.read(event);
+                if let Some(first) = events.iter().position(newer) {
+                    known = events[first].position - 1;
+                    events.truncate(first);
+                    if first == 0 {
+                        return self.lanes.unread(key, later(now.wall, NEWER_AGAIN));
+                    }
+                }
                 self.lanes.read(key, events, known, now);
             }
             None => self.lanes.unread(key, later(now.wall, READ_AGAIN)),

@@ -1,13 +1,14 @@
 //! What goes into the machine and what comes out of it.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
+use crate::catalogue::Catalogue;
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{Effects, Order, Retry, StoredLane};
 
@@ -36,10 +37,29 @@ impl Selection {
     }
 }
 
+/// The version up to which this program reads each type.
+#[derive(Debug, Clone, Default)]
+pub(in crate::engine) struct Versions(HashMap<&'static str, u32>);
+
+impl Versions {
+    pub(in crate::engine) fn of(catalogue: &Catalogue) -> Self {
+        let types = catalogue.all().iter();
+        Self(types.map(|spec| (spec.kind, spec.version)).collect())
+    }
+
+    /// A type that is not known at all is for whoever takes every event, as it is.
+    pub(in crate::engine) fn read(&self, event: &Stored) -> bool {
+        let envelope = &event.envelope;
+        let known = || self.0.get(envelope.kind.as_str());
+        envelope.version == 1 || known().is_none_or(|known| envelope.version <= *known)
+    }
+}
+
 /// What the machine must know of its subscription.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Rules {
     pub(in crate::engine) selection: Selection,
+    pub(in crate::engine) versions: Versions,
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,

@@ -7,6 +7,7 @@ mod restart;
 mod speed;
 mod start;
 mod tail;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -174,6 +174,12 @@ fn completions_and_documents_are_data() {
         "{}",
         api["openapi"]
     );
+    let events = home.run(&["asyncapi"]).expect(0);
+    let committed = include_str!("../../../../web/asyncapi.json");
+    assert_eq!(
+        events.out, committed,
+        "what is printed is what is committed"
+    );
     let catalogue = home
         .run(&["events", "catalogue", "--output", "json"])
         .expect(0)
@@ -195,4 +201,55 @@ fn completions_and_documents_are_data() {
         assert!(first.get(field).is_some(), "{field} is not in {first}");
     }
     assert!(!home.path(".local").exists(), "a catalogue needs no data");
+}
+
+#[test]
+fn published_schemas_are_compared_and_what_broke_is_named() {
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../app/schemas");
+    let home = Home::new();
+    let check = |args: &[&str]| home.run(&[&["events", "schema", "check"], args].concat());
+    let stands = check(&[GOLDEN]).expect(0);
+    assert!(
+        stands.out.starts_with("all ") && stands.out.ends_with(" schemas stand\n"),
+        "{stands:?}"
+    );
+
+    let schema = std::fs::read_to_string(format!("{GOLDEN}/user.login.failed/v1.json")).unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    home.write("schemas/user.login.failed/v1.json", &schema.to_string());
+    home.write("schemas/user.login.failed/v1.sample.json", "{}");
+    assert_eq!(check(&[]).expect(0).out, "all 1 schemas stand\n");
+    schema["properties"]["nickname"] = serde_json::json!({"type": "string"});
+    home.write("schemas/user.login.failed/v1.json", &schema.to_string());
+    home.write("schemas/user.login.failed/v2.json", &schema.to_string());
+    home.write("schemas/user.gone/v1.json", "{}");
+    let broken = check(&[]).expect(1);
+    for said in [
+        "user.gone was published and is gone",
+        "user.login.failed v1 is frozen, and its field `nickname` was removed",
+        "user.login.failed has no version 2",
+        "3 of 3 schemas do not stand",
+    ] {
+        assert!(broken.out.contains(said), "{said}: {broken:?}");
+    }
+    let broken = check(&["schemas", "--output", "json"]).expect(1).json();
+    assert_eq!(broken["ok"], false);
+    let field = &broken["incompatible"][1];
+    assert_eq!(
+        (&field["type"], &field["version"], &field["fields"][0]),
+        (&"user.login.failed".into(), &1.into(), &"nickname".into())
+    );
+
+    home.write("empty/README", "");
+    check(&["empty"])
+        .expect(69)
+        .says(&["no schema is in empty", "TYPE/vN.json"]);
+    check(&["nowhere"])
+        .expect(69)
+        .says(&["nowhere", "TYPE/vN.json"]);
+    home.write("broken/user.login.failed/v1.json", "{");
+    check(&["broken"])
+        .expect(69)
+        .says(&["v1.json is no schema"]);
+    assert!(!home.path(".local").exists(), "it needs no data");
 }

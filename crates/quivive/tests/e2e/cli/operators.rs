@@ -1,7 +1,9 @@
 //! Commands beside a running server, and without one: the same answers, through the same kernel.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use quivive_testkit::Server;
 use serde_json::Value;
@@ -128,6 +130,33 @@ async fn a_followed_tail_tells_what_comes_and_ends_with_the_server() {
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(69));
+}
+
+/// As many as the server has places; what they follow has come once and does not come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_that_went_away_leave_their_places() {
+    let server = server().await;
+    server.administrator().await;
+    let call = b"{\"call\":\"tail\",\"follow\":true,\"after\":0,\"kind\":\"operator.bootstrap.succeeded\"}\n";
+    let mut followers = Vec::new();
+    for _ in 0..16 {
+        let mut stream = UnixStream::connect(server.data.join("control.sock")).unwrap();
+        stream.write_all(call).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(first.contains("operator.bootstrap.succeeded"), "{first}");
+        followers.push(lines);
+    }
+    let mut next = UnixStream::connect(server.data.join("control.sock")).unwrap();
+    next.write_all(call).unwrap();
+    next.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let waits = next.read(&mut [0]).unwrap_err().kind();
+    assert_eq!(waits, ErrorKind::WouldBlock, "all places are taken");
+    drop(followers);
+    next.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    assert_eq!(next.read(&mut [0]).unwrap(), 1, "one is free again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,8 @@ pub(super) fn render(api: &OpenApi) -> String {
     }
     let _ = writeln!(
         main,
-        "<p>Version {}. As a document: <a href=\"/api/openapi.json\">openapi.json</a></p>",
+        "<p>Version {}. As a document: <a href=\"/api/openapi.json\">openapi.json</a>; the events: \
+         <a href=\"/api/asyncapi.json\">asyncapi.json</a></p>",
         escape(text(&api["info"]["version"]))
     );
     contents(&mut main, &api);
@@ -36,10 +37,10 @@ pub(super) fn render(api: &OpenApi) -> String {
 /// The operations in the order of the list of routes.
 fn operations(api: &Value) -> impl Iterator<Item = (&'static str, &'static str, &Value)> {
     ROUTES.iter().filter_map(|route| {
-        let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
+        let operation = &api["paths"][&route.path][route.method.as_str().to_lowercase()];
         operation
             .is_object()
-            .then_some((route.method.as_str(), route.path, operation))
+            .then_some((route.method.as_str(), route.path.as_str(), operation))
     })
 }
 

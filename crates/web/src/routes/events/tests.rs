@@ -4,7 +4,7 @@ use quivive_app::testing::{account, account_of, given};
 use quivive_domain::Role;
 use serde_json::{Value, json};
 
-use crate::testing::{Answer, Server, get, post};
+use crate::testing::{Answer, Server, URL, get, post};
 
 /// A server with an administrator who signed in, after somebody else registered and failed to sign in.
 async fn server() -> (Server, String) {
@@ -274,4 +274,90 @@ async fn the_catalogue_is_that_of_the_kernel() {
         answer.json(),
         serde_json::to_value(server.scene.kernel.catalogue().all()).unwrap()
     );
+}
+
+#[tokio::test]
+async fn every_version_of_a_type_has_its_schema() {
+    let (server, token) = server().await;
+    let read = async |path: &str| server.send(get(path).token(&token)).await;
+    let listed = read("/api/v1/events/schemas").await.json();
+    let catalogue = server.scene.kernel.catalogue();
+    assert_eq!(listed.as_array().unwrap().len(), catalogue.all().len());
+    for (entry, spec) in listed.as_array().unwrap().iter().zip(catalogue.all()) {
+        assert_eq!(
+            (&entry["type"], &entry["version"], &entry["current"]),
+            (&json!(spec.kind), &json!(spec.version), &json!(true))
+        );
+        let path = entry["schema"].as_str().unwrap();
+        let schema = read(path.strip_prefix(URL).unwrap()).await;
+        assert_eq!(
+            (schema.status, schema.header("content-type"), schema.json()),
+            (200, "application/schema+json", spec.schema.clone())
+        );
+    }
+    for other in [
+        "user.login.failed/2",
+        "user.login.failed/0",
+        "user.login.failed/x",
+        "UserLoginFailed/1",
+        "nothing/1",
+    ] {
+        let answer = read(&format!("/api/v1/events/schemas/{other}")).await;
+        assert_eq!(answer.problem(), (404, "not_found".to_owned()), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn the_feed_is_a_batch_of_cloud_events_for_who_asks() {
+    let (server, token) = server().await;
+    let log = server.scene.world.log();
+    let (mut query, mut all) = ("?limit=3&type=user.*".to_owned(), Vec::new());
+    loop {
+        let ask = get(&format!("/api/v1/events{query}"))
+            .token(&token)
+            .header("accept", "application/cloudevents-batch+json");
+        let page = server.send(ask).await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, "application/cloudevents-batch+json")
+        );
+        let link = page.header("link");
+        let next = link
+            .strip_prefix('<')
+            .and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        let next = next.unwrap_or_else(|| panic!("{link}")).to_owned();
+        assert!(next.ends_with("&limit=3&type=user.*"), "{next}");
+        all.extend(page.json().as_array().unwrap().clone());
+        if next == query {
+            break;
+        }
+        query = next;
+    }
+    let wanted: Vec<_> = log
+        .iter()
+        .filter(|e| e.envelope.kind.starts_with("user."))
+        .collect();
+    assert_eq!(all.len(), wanted.len());
+    for (message, stored) in all.iter().zip(wanted) {
+        let kind = &stored.envelope.kind;
+        assert_eq!(
+            (
+                &message["id"],
+                &message["pos"],
+                &message["source"],
+                &message["dataschema"]
+            ),
+            (
+                &json!(stored.envelope.id),
+                &json!(stored.position.to_string()),
+                &json!(URL),
+                &json!(format!("{URL}/api/v1/events/schemas/{kind}/1"))
+            )
+        );
+        let text = message.to_string();
+        assert!(
+            !text.contains("example.org") && !text.contains("192.0.2.9"),
+            "{text}"
+        );
+    }
 }

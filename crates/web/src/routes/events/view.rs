@@ -14,12 +14,13 @@ use uuid::Uuid;
 /// One event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
-pub(super) struct EventView {
+pub struct EventView {
     #[schema(value_type = String, format = "uuid")]
     id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "user.login.succeeded")]
     kind: String,
+    /// Of `data`: what was stored with an older version is shown as the current one.
     version: u32,
     /// Dense, from 1: the order of all events.
     position: u64,
@@ -72,44 +73,17 @@ struct ActorView {
 /// A category for types that the catalogue does not know (any more).
 const UNKNOWN_CATEGORY: &str = "operation";
 
-/// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
-pub(super) struct Opener<'a> {
-    vault: &'a dyn Vault,
-    catalogue: &'a Catalogue,
-    /// `None`: destroyed.
-    keys: HashMap<String, Option<Arc<dyn SealKey>>>,
-}
-
-impl<'a> Opener<'a> {
-    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
-        Self {
-            vault,
-            catalogue,
-            keys: HashMap::new(),
-        }
-    }
-
-    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+impl EventView {
+    /// As the current version of its type, the personal fields as null; `context` is what was opened of it, or nothing.
+    pub fn new(event: Stored, context: Context, catalogue: &Catalogue) -> Result<Self, Fault> {
+        let (version, data) = catalogue.shown(&event).map_err(Fault::internal)?;
         let envelope = event.envelope;
-        let context = match &event.context {
-            Some(sealed) => self.context(envelope.workflow_id, sealed).await?,
-            None => Context::default(),
-        };
-        let spec = self.catalogue.find(&envelope.kind);
-        let mut data: Map<String, Value> =
-            serde_json::from_slice(&event.body).map_err(Fault::internal)?;
-        for field in spec
-            .iter()
-            .flat_map(|spec| &spec.fields)
-            .filter(|field| field.personal)
-        {
-            data.insert(field.name.to_owned(), Value::Null);
-        }
-        Ok(EventView {
+        let spec = catalogue.spec(&envelope.kind);
+        Ok(Self {
             id: envelope.id,
             category: spec.map_or(UNKNOWN_CATEGORY, |spec| spec.category),
             kind: envelope.kind,
-            version: envelope.version,
+            version,
             position: event.position,
             epoch: event.epoch,
             time: envelope.time,
@@ -129,6 +103,32 @@ impl<'a> Opener<'a> {
             priority: envelope.priority,
             data,
         })
+    }
+}
+
+/// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
+pub(super) struct Opener<'a> {
+    vault: &'a dyn Vault,
+    catalogue: &'a Catalogue,
+    /// `None`: destroyed.
+    keys: HashMap<String, Option<Arc<dyn SealKey>>>,
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
+        Self {
+            vault,
+            catalogue,
+            keys: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+        let context = match &event.context {
+            Some(sealed) => self.context(event.envelope.workflow_id, sealed).await?,
+            None => Context::default(),
+        };
+        EventView::new(event, context, self.catalogue)
     }
 
     /// Empty when its key is gone: then so is what it said.

@@ -77,19 +77,19 @@ async fn from_registration_to_signing_out() {
     assert_eq!(me, want);
 
     let out = server
-        .send(ask(&DELETE, "/api/v1/sessions/current").token(access))
+        .send(ask(&Method::DELETE, "/api/v1/sessions/current").token(access))
         .await;
     assert_eq!((out.status, out.body.as_str()), (204, ""));
     let after = server.send(refresh(&next["refresh_token"])).await;
     assert_eq!(after.problem(), (401, "invalid_token".to_owned()));
     for nobodys in [
-        ask(&DELETE, "/api/v1/sessions/current"),
-        ask(&DELETE, "/api/v1/sessions/current").body(&json!({})),
+        ask(&Method::DELETE, "/api/v1/sessions/current"),
+        ask(&Method::DELETE, "/api/v1/sessions/current").body(&json!({})),
     ] {
         assert_eq!(server.send(nobodys).await.status, 204);
     }
     let tokens = server.tokens().await;
-    let by_body = ask(&DELETE, "/api/v1/sessions/current")
+    let by_body = ask(&Method::DELETE, "/api/v1/sessions/current")
         .body(&json!({"refresh_token": tokens["refresh_token"]}));
     assert_eq!(server.send(by_body).await.status, 204);
     assert_eq!(
@@ -103,7 +103,7 @@ async fn passwords_are_changed_and_reset() {
     let server = Server::new(given(account().verified().with_reset_token()));
     let access = server.access_token().await;
     let change = |current: &str, new: &str| {
-        ask(&PUT, "/api/v1/me/password")
+        ask(&Method::PUT, "/api/v1/me/password")
             .token(&access)
             .body(&json!({"current_password": current, "new_password": new}))
     };
@@ -161,7 +161,11 @@ async fn passwords_are_changed_and_reset() {
         json!({"current_password": NEW_PASSWORD, "new_password": "yet another anvil spoon"});
     let access = tokens["access_token"].as_str().unwrap();
     let changed = server
-        .send(ask(&PUT, "/api/v1/me/password").token(access).body(&change))
+        .send(
+            ask(&Method::PUT, "/api/v1/me/password")
+                .token(access)
+                .body(&change),
+        )
         .await;
     assert_eq!(
         (changed.status, &changed.json()["session_id"]),

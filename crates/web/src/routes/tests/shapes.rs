@@ -42,8 +42,8 @@ async fn no_route_takes_anything_but_the_strings_it_describes() {
     let api = serde_json::to_value(openapi::openapi()).unwrap();
     let events = server.scene.world.log().len();
     let mut fields = 0;
-    for route in ROUTES {
-        let operation = &api["paths"][route.path][route.method.as_str().to_lowercase()];
+    for route in ROUTES.iter() {
+        let operation = &api["paths"][&route.path][route.method.as_str().to_lowercase()];
         let body = operation["requestBody"]["content"]["application/json"]["schema"].to_string();
         let Some(name) = body
             .split("#/components/schemas/")
@@ -92,7 +92,7 @@ async fn no_route_takes_anything_but_the_strings_it_describes() {
         }
         for body in bad {
             let answer = server
-                .send(ask(&route.method, route.path).token(&token).body(&body))
+                .send(ask(&route.method, &route.path).token(&token).body(&body))
                 .await;
             assert_eq!(
                 answer.problem(),
@@ -100,7 +100,7 @@ async fn no_route_takes_anything_but_the_strings_it_describes() {
                 "{name} {body}"
             );
         }
-        let text = ask(&route.method, route.path)
+        let text = ask(&route.method, &route.path)
             .token(&token)
             .body(&json!("x"))
             .header("content-type", "text/plain");
@@ -123,8 +123,17 @@ async fn the_documentation_is_there_and_needs_nothing_from_elsewhere() {
         (200, "application/json")
     );
     assert_eq!(json.json()["info"]["title"], "Quivive");
+    let events = server.send(get("/api/asyncapi.json")).await;
+    assert_eq!(
+        (events.status, events.header("content-type")),
+        (200, "application/json")
+    );
+    assert_eq!(
+        events.json(),
+        crate::asyncapi(server.scene.kernel.catalogue())
+    );
     let page = server.send(get("/api/docs")).await;
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         assert!(
             page.body
                 .contains(&format!("<code>{} {}</code>", route.method, route.path)),
