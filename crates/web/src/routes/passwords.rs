@@ -104,7 +104,7 @@ described!(Change as PasswordChange);
 
 /// Change your password.
 ///
-/// Every other session ends, and so does the trust in devices; the answer holds new tokens for this one.
+/// Every other session ends, and so does the trust in every other device; the answer holds new tokens for this one.
 #[utoipa::path(put, path = "/api/v1/me/password", tag = "passwords", request_body = Change, responses(
     (status = 200, description = "Changed.", body = TokensAnswer),
     (status = 403, description = "`invalid_password`"),
