@@ -14,6 +14,7 @@ mod management;
 mod signals;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
         builder = builder.metrics(figures.clone());
     }
     let server = builder.build().await?;
+    let invitation = Invitation::prepare(&plan, &server, lines);
     let running = match Running::open(&plan, &server, socket, management) {
         Ok(running) => running,
         Err(error) => {
@@ -87,7 +89,7 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
     if let Some(figures) = figures {
         figures::keep_up(figures, &running.connections);
     }
-    announce(&plan, &server, lines);
+    announce(&plan, &server, lines, invitation);
     let mut fatal = server.fatal();
     tokio::select! {
         signal = signals.next() => {
@@ -185,17 +187,42 @@ fn listen(socket: TcpSocket, address: SocketAddr) -> Result<TcpListener, StartEr
         .map_err(|source| StartError::Listen { address, source })
 }
 
-/// Says that it is ready, and how to go on. Secrets are for a terminal or a private file, never for a log.
-fn announce(plan: &Plan, server: &Server, lines: Lines) {
+/// How the first administrator gets in. The link is a secret: for a terminal or a private file, never for a log.
+enum Invitation {
+    /// There is an administrator.
+    None,
+    Terminal(String),
+    File(std::io::Result<PathBuf>),
+}
+
+impl Invitation {
+    /// Before anybody can find the server ready, so that whoever does finds the file too.
+    fn prepare(plan: &Plan, server: &Server, lines: Lines) -> Self {
+        use std::io::IsTerminal as _;
+        match server.setup.url(&plan.public_url) {
+            None => Self::None,
+            Some(link) if std::io::stderr().is_terminal() && lines == Lines::Text => {
+                Self::Terminal(link)
+            }
+            Some(link) => Self::File(server.setup.write(&link).map(Path::to_owned)),
+        }
+    }
+}
+
+/// Says that it is ready, and how to go on.
+fn announce(plan: &Plan, server: &Server, lines: Lines, invitation: Invitation) {
     use std::io::{IsTerminal as _, Write as _};
     let mut stderr = std::io::stderr();
-    let link = server.setup.url(&plan.public_url);
     if stderr.is_terminal() && lines == Lines::Text {
         let key = server
             .mailbox_key
             .as_ref()
             .map_or("", |key| key.expose_secret());
-        let text = banner(plan, server, key, link.as_deref()).text();
+        let link = match &invitation {
+            Invitation::Terminal(link) => Some(link.as_str()),
+            Invitation::None | Invitation::File(_) => None,
+        };
+        let text = banner(plan, server, key, link).text();
         // Who closed the terminal does not read it.
         let _ = stderr.write_all(text.as_bytes());
         return;
@@ -214,15 +241,13 @@ fn announce(plan: &Plan, server: &Server, lines: Lines) {
         subscriptions = server.health.count(),
         "ready"
     );
-    let Some(link) = link else {
-        return;
-    };
-    match server.setup.write(&link) {
-        Ok(path) => tracing::info!(
+    match invitation {
+        Invitation::None | Invitation::Terminal(_) => {}
+        Invitation::File(Ok(path)) => tracing::info!(
             path = %path.display(),
             "no administrator yet: open the link in this file within 30 minutes, or run `quivive admin create`"
         ),
-        Err(error) => {
+        Invitation::File(Err(error)) => {
             tracing::warn!(%error, "no administrator yet, and the link could not be written: run `quivive admin create`");
         }
     }

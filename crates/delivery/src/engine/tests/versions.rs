@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::Past;
 use crate::log::{Appender, Log as _};
-use crate::{Body, Context, Transaction};
+use crate::{Body, Transaction};
 
 /// [`OrderPlaced`] as a newer program has it.
 #[derive(Debug, Event)]
@@ -41,7 +41,7 @@ async fn append(trial: &Trial, version: u32, key: &str) {
         open: b"{}".to_vec(),
         personal: None,
     };
-    let record = Appender::new().record(envelope, body, &Context::default(), None, None);
+    let record = Appender::new().record(envelope, body, None, None);
     let transaction = Transaction {
         writes: vec![],
         records: vec![record],
