@@ -132,9 +132,10 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
                 )
             });
             let line = lines.collect::<Vec<_>>().join(", ");
-            let worst = figures.iter().map(|f| f.auc).fold(0.0, f64::max);
-            let allowed = if short { 0.60 } else { 0.55 };
-            assert!(worst <= allowed, "told apart: {line}");
+            // Few pairs say little: what counts against it is what its interval leaves no doubt of.
+            let told = |f: &timing::Figure| f.auc - if f.pairs < 1_000 { f.margin } else { 0.0 };
+            let worst = figures.iter().map(told).fold(0.0, f64::max);
+            assert!(worst <= 0.55, "told apart: {line}");
             line
         }
     }

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{Client, PASSWORD, Reply, Server};
@@ -55,7 +56,14 @@ const QUESTIONS: [Question; 3] = [
     },
 ];
 
-/// Asks `pairs` pairs for each route; the figures. Panics when two answers differ in a byte.
+/// Guesses at once in a burst: more than a path takes, so that some wait for others and the path closes under them.
+const BURST: usize = 12;
+
+/// One burst for so many pairs of single calls: it is as many calls, and needs an address of its own.
+const PAIRS_A_BURST: usize = 5;
+
+/// Asks `pairs` pairs for each route, and a fifth as many pairs of bursts at one address; the figures. Panics when two
+/// answers differ in a byte.
 pub async fn run(server: &Server, pairs: usize) -> Vec<Figure> {
     for i in 0..ACCOUNTS {
         let body = json!({"email": member(i), "password": PASSWORD});
@@ -68,19 +76,77 @@ pub async fn run(server: &Server, pairs: usize) -> Vec<Figure> {
     for question in &QUESTIONS {
         figures.push(ask(server, question, pairs).await);
     }
+    figures.push(bursts(server, pairs.div_ceil(PAIRS_A_BURST)).await);
     figures
+}
+
+/// Wrong passwords, many at once for one address that nobody has tried before: how long until all are answered.
+async fn bursts(server: &Server, pairs: usize) -> Figure {
+    let known = |i: usize| format!("crowded{i}@example.org");
+    let unknown = |i: usize| format!("deserted{i}@example.org");
+    for i in 0..pairs {
+        let body = json!({"email": known(i), "password": PASSWORD});
+        server
+            .api("POST", "/users", Some(body), None)
+            .await
+            .expect(202);
+    }
+    let mut clients: Vec<Client> = (0..BURST).map(|_| server.client()).collect();
+    let mut times = (Vec::new(), Vec::new());
+    let mut coin = Coin::new();
+    let mut first: Option<Reply> = None;
+    for i in 0..pairs {
+        let known_first = coin.toss();
+        for turn in [known_first, !known_first] {
+            let email = if turn { known(i) } else { unknown(i) };
+            let body = json!({"email": email, "password": "not the right passphrase 1"});
+            let began = Instant::now();
+            let calls = clients
+                .iter_mut()
+                .map(|client| timed(client, "/sessions", body.clone()));
+            for (_, reply) in join_all(calls).await {
+                same(first.get_or_insert_with(|| reply.clone()), &reply);
+            }
+            let time = began.elapsed().as_secs_f64();
+            if turn { &mut times.0 } else { &mut times.1 }.push(time);
+        }
+    }
+    figure("burst", &times.0, &times.1)
+}
+
+/// Which class is asked first. Seeded, so that a run can be repeated.
+struct Coin(u64);
+
+impl Coin {
+    fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn toss(&mut self) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 & 1 == 0
+    }
+}
+
+fn figure(name: &'static str, known: &[f64], unknown: &[f64]) -> Figure {
+    let (auc, pairs) = (area(known, unknown), known.len());
+    Figure {
+        name,
+        pairs,
+        auc,
+        margin: 1.96 * standard_error(auc, pairs),
+    }
 }
 
 async fn ask(server: &Server, question: &Question, pairs: usize) -> Figure {
     let mut client = server.client();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut coin = Coin::new();
     let mut first: Option<Reply> = None;
     for i in 0..pairs {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let known_first = random & 1 == 0;
+        let known_first = coin.toss();
         for turn in [known_first, !known_first] {
             let body = if turn {
                 (question.known)(i)
@@ -92,13 +158,7 @@ async fn ask(server: &Server, question: &Question, pairs: usize) -> Figure {
             same(first.get_or_insert_with(|| reply.clone()), &reply);
         }
     }
-    let auc = area(&known, &unknown);
-    Figure {
-        name: question.name,
-        pairs,
-        auc,
-        margin: 1.96 * standard_error(auc, pairs),
-    }
+    figure(question.name, &known, &unknown)
 }
 
 async fn timed(client: &mut Client, path: &str, body: Value) -> (f64, Reply) {

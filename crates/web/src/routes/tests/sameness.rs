@@ -148,7 +148,7 @@ async fn answers_do_not_tell_whether_there_is_an_account() {
         }
         assert_eq!(seen.len(), 1, "{path} {seen:#?}");
         assert!(
-            seen.iter().all(|answer| answer.starts_with("50 ")),
+            seen.iter().all(|answer| answer.starts_with("100 ")),
             "{seen:?}"
         );
     }
@@ -168,7 +168,7 @@ async fn the_state_of_an_account_is_told_after_its_right_password() {
     let began = Instant::now();
     server.tokens().await;
     assert!(
-        began.elapsed().as_millis() < 50,
+        began.elapsed().as_millis() < 100,
         "who signs in does not wait"
     );
 }
