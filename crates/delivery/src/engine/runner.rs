@@ -19,7 +19,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::delivery::{Target, deliver};
+use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
 use super::machine::{Effect, Input, Machine, Now, Rng, Save, Verdict};
@@ -41,13 +41,15 @@ const INPUTS: usize = 1024;
 /// What a runner shares with those who ask about its subscription.
 pub(super) struct Shared {
     pub(super) name: &'static str,
+    pub(super) target: Arc<Target>,
     machine: Mutex<Machine>,
 }
 
 impl Shared {
-    pub(super) fn new(name: &'static str, machine: Machine) -> Self {
+    pub(super) fn new(target: Arc<Target>, machine: Machine) -> Self {
         Self {
-            name,
+            name: target.name,
+            target,
             machine: Mutex::new(machine),
         }
     }
@@ -63,7 +65,6 @@ type Work = BoxFuture<'static, Input>;
 pub(super) struct Runner {
     tools: Arc<Tools>,
     shared: Arc<Shared>,
-    target: Arc<Target>,
     order: Order,
     rng: Rng,
     figures: Figures,
@@ -77,18 +78,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(
-        tools: Arc<Tools>,
-        shared: Arc<Shared>,
-        target: Target,
-        order: Order,
-        rng: Rng,
-    ) -> Self {
+    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, order: Order, rng: Rng) -> Self {
         Self {
             figures: Figures::new(shared.name),
             tools,
             shared,
-            target: Arc::new(target),
             order,
             rng,
             work: FuturesUnordered::new(),
@@ -204,7 +198,7 @@ impl Runner {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Deliver(event) => self.deliver(event).await,
+                Effect::Deliver { event, attempt } => self.deliver(event, attempt).await,
                 Effect::Commit {
                     event,
                     effects,
@@ -230,14 +224,15 @@ impl Runner {
     }
 
     /// Polls the delivery once where it is: only one that does not end at once becomes work, with a timeout.
-    async fn deliver(&mut self, event: Arc<Stored>) {
-        let mut delivery = Box::pin(deliver(self.target.clone(), event.clone()));
+    async fn deliver(&mut self, event: Arc<Stored>, attempt: u32) {
+        let (target, delivered) = (Arc::clone(&self.shared.target), Arc::clone(&event));
+        let mut delivery = Box::pin(async move { target.deliver(&delivered, attempt).await });
         let first = poll_fn(|cx| Poll::Ready(delivery.as_mut().poll(cx))).await;
         if let Poll::Ready(verdict) = first {
             self.inputs.push(Input::Finished { event, verdict });
             return;
         }
-        let timeout = self.target.timeout;
+        let timeout = self.shared.target.timeout;
         self.work.push(Box::pin(async move {
             let verdict = tokio::time::timeout(timeout, delivery)
                 .await
@@ -265,8 +260,10 @@ impl Runner {
             Taken::Empty => false,
             Taken::Behind => {
                 self.catching_up = true;
-                self.work
-                    .push(Box::pin(catch_up(self.tools.clone(), after, limit)));
+                let tools = self.tools.clone();
+                self.work.push(Box::pin(async move {
+                    Input::Read(catch_up(&tools, after, limit).await)
+                }));
                 false
             }
         }

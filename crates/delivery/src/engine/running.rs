@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::after::{AfterCommit, Told};
 use super::errands::Tools;
 use super::machine::DeliveryState;
 use super::runner::Shared;
@@ -37,19 +38,39 @@ pub struct DeliveryStatus {
 /// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
 #[derive(Clone)]
 pub struct Running {
-    tools: Arc<Tools>,
-    subscriptions: Arc<[Arc<Shared>]>,
+    pub(super) tools: Arc<Tools>,
+    pub(super) subscriptions: Arc<[Arc<Shared>]>,
+    pub(super) after: Arc<AfterCommit>,
+    /// The head of the log at the start.
+    pub(super) began_at: u64,
 }
 
 impl Running {
-    pub(super) fn new(tools: Arc<Tools>, subscriptions: Vec<Arc<Shared>>) -> Self {
+    pub(super) fn new(
+        tools: Arc<Tools>,
+        subscriptions: Vec<Arc<Shared>>,
+        after: Arc<AfterCommit>,
+        began_at: u64,
+    ) -> Self {
         Self {
             tools,
             subscriptions: subscriptions.into(),
+            after,
+            began_at,
         }
     }
 
-    /// In the order of registration.
+    /// Whether there is nothing to deliver to.
+    pub(super) fn is_idle(&self) -> bool {
+        self.subscriptions.is_empty() && self.after.is_empty()
+    }
+
+    /// Tells the subscriptions of the phase after the commit of an event, and returns what each said.
+    pub async fn tell(&self, event: &Arc<Stored>) -> Vec<Told> {
+        self.after.tell(event).await
+    }
+
+    /// Durable ones, in the order of registration.
     pub fn status(&self) -> Vec<SubscriptionStatus> {
         let head = self.head();
         self.subscriptions
@@ -86,25 +107,7 @@ impl Running {
             .collect()
     }
 
-    /// For tests: waits until every subscription has reached the head of the log, with what is in trouble left to lanes.
-    /// What handlers append meanwhile is waited for too.
-    pub async fn drain(&self) {
-        let mut moved = self.tools.moved.subscribe();
-        loop {
-            let head = self.head();
-            if self
-                .subscriptions
-                .iter()
-                .all(|shared| shared.machine().cursor() >= head)
-            {
-                return;
-            }
-            // The sender lives as long as `tools`.
-            let _ = moved.changed().await;
-        }
-    }
-
-    fn head(&self) -> u64 {
+    pub(super) fn head(&self) -> u64 {
         self.tools.log.head().borrow().position
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::after::AfterCommit;
 use super::delivery::Target;
 use super::errands::Tools;
 use super::figures::Figures;
@@ -13,7 +14,7 @@ use super::machine::{Machine, Rng, Rules, Selection};
 use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::scribe::Scribe;
-use super::selection::resolve;
+use super::selection::select;
 use super::tail::Tail;
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
@@ -21,7 +22,7 @@ use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::{Appender, CommitError, Log};
 use crate::seal::Vault;
-use crate::subscriber::{Begin, StoredSubscription, Subscription, Subscriptions};
+use crate::subscriber::{Begin, Phase, StoredSubscription, Subscription, Subscriptions};
 use crate::tasks::Tasks;
 
 /// Why the engine does not start. Nothing was delivered.
@@ -51,6 +52,15 @@ pub enum StartError {
     NoSuchEvent {
         subscription: &'static str,
         pattern: &'static str,
+    },
+    #[error(
+        "the handler of subscription {subscription:?} reads {reads:?} alone, but it asks for {found} too: \
+         let it take `&Received`, or ask for less"
+    )]
+    OtherType {
+        subscription: &'static str,
+        reads: &'static str,
+        found: &'static str,
     },
     #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
     NoConcurrency(&'static str),
@@ -87,14 +97,26 @@ impl Engine {
     pub async fn start(self) -> Result<Running, StartError> {
         let Self { parts, registered } = self;
         let selections = check(&registered, &parts.catalogue)?;
-        let cursors = reconcile(&parts, &registered).await?;
+        let (durable, after): (Vec<_>, Vec<_>) = registered
+            .into_iter()
+            .zip(selections)
+            .partition(|(subscription, _)| subscription.phase == Phase::Durable);
+        let cursors = reconcile(&parts, durable.iter().map(|(durable, _)| durable)).await?;
 
         Figures::describe();
-        let stopping = parts.tasks.stopping();
+        let head = parts.log.head().borrow().position;
+        let target =
+            |subscription: &Subscription| Arc::new(Target::new(subscription, parts.vault.clone()));
+        let after = after
+            .into_iter()
+            .map(|(subscription, selection)| (selection, target(&subscription)));
+        let after = Arc::new(AfterCommit::new(after.collect(), head));
+        let furthest = cursors.iter().copied().max().unwrap_or(0);
         let tools = Arc::new(Tools {
+            // What is behind it reads for itself; what wants to be told at once does not wait for that.
             tail: Tail::new(
                 parts.log.clone(),
-                cursors.iter().copied().max().unwrap_or(0),
+                if after.is_empty() { furthest } else { head },
             ),
             log: parts.log,
             subscriptions: parts.subscriptions,
@@ -110,10 +132,8 @@ impl Engine {
             moved: watch::Sender::new(()),
         });
 
-        let mut runners = Vec::with_capacity(registered.len());
-        for ((subscription, selection), cursor) in
-            registered.into_iter().zip(selections).zip(cursors)
-        {
+        let mut runners = Vec::with_capacity(durable.len());
+        for ((subscription, selection), cursor) in durable.into_iter().zip(cursors) {
             let lanes = tools.subscriptions.lanes(subscription.name).await?;
             let rules = Rules {
                 selection,
@@ -122,25 +142,20 @@ impl Engine {
                 retry: subscription.retry,
             };
             let machine = Machine::new(rules, cursor, lanes, tools.now());
-            let target = Target {
-                name: subscription.name.into(),
-                handler: subscription.handler,
-                vault: parts.vault.clone(),
-                personal: subscription.personal,
-                timeout: subscription.timeout,
-            };
-            let shared = Arc::new(Shared::new(subscription.name, machine));
+            let shared = Arc::new(Shared::new(target(&subscription), machine));
             let rng = Rng::seeded(seed(&*parts.ids));
-            runners.push(Runner::new(
-                tools.clone(),
-                shared,
-                target,
-                subscription.order,
-                rng,
-            ));
+            runners.push(Runner::new(tools.clone(), shared, subscription.order, rng));
         }
-        let running = Running::new(tools.clone(), runners.iter().map(Runner::shared).collect());
-        if !runners.is_empty() {
+        let shared = runners.iter().map(Runner::shared).collect();
+        let running = Running::new(tools.clone(), shared, after.clone(), head);
+        let stopping = parts.tasks.stopping();
+        if !after.is_empty() {
+            let (tools, stopping) = (tools.clone(), stopping.clone());
+            parts
+                .tasks
+                .spawn(async move { after.run(&tools, stopping).await });
+        }
+        if !running.is_idle() {
             let stopping = stopping.clone();
             parts
                 .tasks
@@ -171,17 +186,15 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
     }
     registered
         .iter()
-        .map(|subscription| {
-            resolve(&subscription.filter, catalogue).map_err(|pattern| StartError::NoSuchEvent {
-                subscription: subscription.name,
-                pattern,
-            })
-        })
+        .map(|subscription| select(subscription, catalogue))
         .collect()
 }
 
 /// Brings the database's subscriptions in line with the registered ones. The cursors are in the order of registration.
-async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64>, StartError> {
+async fn reconcile<'a>(
+    parts: &Parts,
+    registered: impl ExactSizeIterator<Item = &'a Subscription>,
+) -> Result<Vec<u64>, StartError> {
     let stored = parts.subscriptions.load().await?;
     let mut stored: HashMap<String, u64> = stored
         .into_iter()

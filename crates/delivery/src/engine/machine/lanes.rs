@@ -33,7 +33,7 @@ pub(super) enum Admission {
 /// What a lane whose time has come asks for.
 #[derive(Debug)]
 pub(super) enum Start {
-    Deliver(Arc<Stored>),
+    Deliver { event: Arc<Stored>, attempt: u32 },
     Read { key: Key, after: u64, upto: u64 },
 }
 
@@ -179,8 +179,12 @@ impl Lanes {
                 lane.phase = Phase::Running;
                 lane.attempts += 1;
                 self.under_way += 1;
+                let attempt = lane.attempts;
                 self.touch(&key);
-                return Some(Start::Deliver(front));
+                return Some(Start::Deliver {
+                    event: front,
+                    attempt,
+                });
             }
             if lane.known < lane.left {
                 lane.phase = Phase::Reading;

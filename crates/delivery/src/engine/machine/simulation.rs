@@ -13,7 +13,7 @@ use super::terms::key_of;
 use super::verdict::later;
 use super::*;
 use crate::Time;
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{Effects, LaneState, Order, Retry, StoredLane};
 
@@ -67,7 +67,10 @@ struct World {
 
 fn rules(order: Order, rng: &mut Rng) -> Rules {
     Rules {
-        selection: Selection::Kinds(["wanted"].into()),
+        selection: Selection {
+            kinds: Some(["wanted"].into()),
+            priority: Priority::Low,
+        },
         order,
         concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
         retry: RETRY,
@@ -135,7 +138,7 @@ impl World {
             .step(Input::Tick, self.now, &mut self.rng, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Deliver(event) => {
+                Effect::Deliver { event, .. } => {
                     self.check_turn(&event);
                     self.pending.push(Pending::Delivery(event));
                 }

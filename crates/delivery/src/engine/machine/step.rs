@@ -9,7 +9,7 @@ use super::lane::Phase;
 use super::lanes::{Admission, Lanes, Start};
 use super::ledger::Ledger;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, key_of};
-use super::verdict::{Class, Failure, Next, Rng, Verdict, in_lane, in_window, later};
+use super::verdict::{Class, Failure, Next, Rng, TIMED_OUT, Verdict, in_lane, in_window, later};
 use super::window::{State, Window};
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{LaneState, StoredLane};
@@ -194,7 +194,8 @@ impl Machine {
             Verdict::Retry(text) => Failure::new(Class::Transient, text),
             Verdict::RetryAfter(wait, text) => Failure::rate_limited(wait, text),
             Verdict::GiveUp(text) => Failure::new(Class::Permanent, text),
-            Verdict::TimedOut => Failure::new(Class::Transient, "timed out".to_owned()),
+            Verdict::Poison(text) => Failure::new(Class::Poison, text),
+            Verdict::TimedOut => Failure::new(Class::Transient, TIMED_OUT.to_owned()),
             Verdict::Panicked => Failure::panic(match &lane {
                 Some(key) => self.lanes.panicked(key),
                 None => self.window.panicked(position),
@@ -303,15 +304,15 @@ impl Machine {
             && let Some(start) = self.lanes.start(now)
         {
             effects.push(match start {
-                Start::Deliver(event) => Effect::Deliver(event),
+                Start::Deliver { event, attempt } => Effect::Deliver { event, attempt },
                 Start::Read { key, after, upto } => Effect::Backlog { key, after, upto },
             });
         }
         while self.window.running() < places
             && self.window.running() + self.lanes.under_way() < OVERFLOW * places
-            && let Some(event) = self.window.begin(now.tick)
+            && let Some((event, attempt)) = self.window.begin(now.tick)
         {
-            effects.push(Effect::Deliver(event));
+            effects.push(Effect::Deliver { event, attempt });
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Effects, Order, Retry, StoredLane};
 
 /// The two times of a step.
@@ -20,19 +20,19 @@ pub(in crate::engine) struct Now {
     pub(in crate::engine) wall: Time,
 }
 
-/// Which types a subscription wants.
+/// Which events a subscription wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::engine) enum Selection {
-    All,
-    Kinds(HashSet<&'static str>),
+pub(in crate::engine) struct Selection {
+    /// `None`: of every type.
+    pub(in crate::engine) kinds: Option<HashSet<&'static str>>,
+    pub(in crate::engine) priority: Priority,
 }
 
 impl Selection {
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
-        match self {
-            Self::All => true,
-            Self::Kinds(kinds) => kinds.contains(event.envelope.kind.as_str()),
-        }
+        let envelope = &event.envelope;
+        let of_kind = |kinds: &HashSet<_>| kinds.contains(envelope.kind.as_str());
+        self.kinds.as_ref().is_none_or(of_kind) && envelope.priority >= self.priority
     }
 }
 
@@ -77,7 +77,10 @@ pub(in crate::engine) enum Input {
 /// What the runner must do. Each is answered by one input, but for nothing.
 #[derive(Debug)]
 pub(in crate::engine) enum Effect {
-    Deliver(Arc<Stored>),
+    Deliver {
+        event: Arc<Stored>,
+        attempt: u32,
+    },
     /// Commit what the handler left behind together with `row`.
     Commit {
         event: Arc<Stored>,

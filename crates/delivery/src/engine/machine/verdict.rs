@@ -13,6 +13,8 @@ const FACTOR: u32 = 4;
 /// The text of a panic may hold anything, so only the word is kept. It also tells a restarted engine of the first panic.
 pub(in crate::engine) const PANICKED: &str = "panicked";
 
+pub(super) const TIMED_OUT: &str = "timed out";
+
 /// How one delivery ended.
 #[derive(Debug)]
 pub(in crate::engine) enum Verdict {
@@ -21,21 +23,36 @@ pub(in crate::engine) enum Verdict {
     Retry(String),
     RetryAfter(Duration, String),
     GiveUp(String),
+    Poison(String),
     TimedOut,
     Panicked,
+}
+
+impl Verdict {
+    /// What an operator is told of a failure.
+    pub(in crate::engine) fn text(&self) -> &str {
+        match self {
+            Self::Done | Self::DoneWith(_) => "",
+            Self::Retry(text)
+            | Self::RetryAfter(_, text)
+            | Self::GiveUp(text)
+            | Self::Poison(text) => text,
+            Self::TimedOut => TIMED_OUT,
+            Self::Panicked => PANICKED,
+        }
+    }
 }
 
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::Done,
-            Outcome::DoneWith(effects) if effects.writes.is_empty() && effects.facts.is_empty() => {
-                Self::Done
-            }
+            Outcome::DoneWith(effects) if effects.is_empty() => Self::Done,
             Outcome::DoneWith(effects) => Self::DoneWith(effects),
             Outcome::Retry(text) => Self::Retry(text),
             Outcome::RetryAfter(wait, text) => Self::RetryAfter(wait, text),
             Outcome::GiveUp(text) => Self::GiveUp(text),
+            Outcome::Poison(text) => Self::Poison(text),
         }
     }
 }

@@ -180,8 +180,8 @@ impl Window {
         });
     }
 
-    /// Begins the next ready event.
-    pub(super) fn begin(&mut self, tick: Duration) -> Option<Arc<Stored>> {
+    /// Begins the next ready event; says which attempt it is.
+    pub(super) fn begin(&mut self, tick: Duration) -> Option<(Arc<Stored>, u32)> {
         while let Some(position) = self.ready.pop_front() {
             let Some(index) = self.index(position) else {
                 continue;
@@ -197,7 +197,7 @@ impl Window {
                 self.began.push_back((tick, position));
             }
             self.running += 1;
-            return Some(slot.event.clone());
+            return Some((slot.event.clone(), slot.attempts));
         }
         None
     }
