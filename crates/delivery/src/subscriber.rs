@@ -41,7 +41,7 @@ pub use outcome::{Cx, Effects, Fact, Outcome};
 pub use quivive_delivery_derive::subscriber;
 pub use received::{Any, Received};
 pub use retry::Retry;
-pub use stored::{LaneState, StoredLane, StoredSubscription, Subscriptions};
+pub use stored::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
 
 use crate::envelope::Priority;
 use crate::event::Event;
@@ -108,6 +108,11 @@ pub struct Subscription<E = Any> {
     pub concurrency: usize,
     pub timeout: Duration,
     pub retry: Retry,
+    /// What its handler calls, as alerts name it; `None`: as the subscription.
+    pub target: Option<&'static str>,
+    /// Whether it is held back as a whole while its target is away: when half of twenty calls fail within a minute, and
+    /// when keys get lanes in numbers.
+    pub breaker: bool,
     pub replay: Replay,
     /// A name it had before; its cursor moves to the new one.
     pub alias: Option<&'static str>,
@@ -156,6 +161,8 @@ impl<E: Content> Subscription<E> {
             concurrency: 16,
             timeout: Duration::from_secs(30),
             retry: Retry::DEFAULT,
+            target: None,
+            breaker: true,
             replay: Replay::Allow,
             alias: None,
             begin: Begin::Start,
@@ -222,6 +229,19 @@ impl<E: Content> Subscription<E> {
         Self { retry, ..self }
     }
 
+    /// Names what its handler calls. A handler that calls two is better two subscriptions, so that one can be away.
+    #[must_use]
+    pub fn target(self, name: &'static str) -> Self {
+        let target = Some(name);
+        Self { target, ..self }
+    }
+
+    /// Whether it is held back as a whole while its target is away.
+    #[must_use]
+    pub fn breaker(self, breaker: bool) -> Self {
+        Self { breaker, ..self }
+    }
+
     #[must_use]
     pub fn replay(self, replay: Replay) -> Self {
         Self { replay, ..self }
@@ -267,6 +287,8 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             concurrency,
             timeout,
             retry,
+            target,
+            breaker,
             replay,
             alias,
             begin,
@@ -284,6 +306,8 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             concurrency,
             timeout,
             retry,
+            target,
+            breaker,
             replay,
             alias,
             begin,

@@ -23,6 +23,8 @@ pub(super) struct Target {
     /// Whether to open what is sealed.
     personal: bool,
     pub(super) timeout: Duration,
+    /// What the handler calls, as alerts name it.
+    pub(super) calls: &'static str,
     /// A test does not want it called.
     muted: AtomicBool,
 }
@@ -36,6 +38,7 @@ impl Target {
             vault,
             personal: subscription.personal,
             timeout: subscription.timeout,
+            calls: subscription.target.unwrap_or(subscription.name),
             muted: AtomicBool::new(false),
         }
     }
@@ -57,7 +60,7 @@ impl Target {
             };
             let mut cx = Cx::new(attempt);
             let outcome = self.handler.handle(&received, &mut cx).await;
-            cx.conclude(outcome).into()
+            Verdict::of(cx.conclude(outcome), self.name, &event.envelope)
         };
         AssertUnwindSafe(delivery)
             .catch_unwind()

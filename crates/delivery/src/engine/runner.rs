@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,9 @@ pub(super) struct Shared {
     pub(super) name: &'static str,
     pub(super) target: Arc<Target>,
     machine: Mutex<Machine>,
+    /// What an operator asked for and the runner has not seen.
+    orders: Mutex<Vec<Input>>,
+    ordered: Notify,
 }
 
 impl Shared {
@@ -51,7 +55,19 @@ impl Shared {
             name: target.name,
             target,
             machine: Mutex::new(machine),
+            orders: Mutex::default(),
+            ordered: Notify::new(),
         }
+    }
+
+    /// Gives the machine an input, soon.
+    pub(super) fn order(&self, input: Input) {
+        self.orders().push(input);
+        self.ordered.notify_one();
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -138,6 +154,7 @@ impl Runner {
                 Some(input) = self.work.next(), if !self.work.is_empty() => self.inputs.push(input),
                 () = stopping.cancelled(), if stop.is_none() => {}
                 Ok(()) = reached.changed(), if stop.is_none() => {}
+                () = self.shared.ordered.notified() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -146,6 +163,7 @@ impl Runner {
     /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
     async fn rounds(&mut self) -> Option<Instant> {
         let mut idle = false;
+        self.inputs.append(&mut self.shared.orders());
         for _ in 0..ROUNDS {
             self.collect().await;
             let now = self.tools.now();
@@ -297,6 +315,15 @@ impl Runner {
                 .records
                 .push(tools.scribe.dead_letter(name, letter));
         }
+        for alert in &save.alerts {
+            tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
+            let record = tools.scribe.alert(&self.shared.target, *alert);
+            transaction.records.push(record);
+        }
+        let condition = save.condition.as_ref();
+        transaction
+            .writes
+            .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
         Box::pin(async move {
             let result = commit.await;

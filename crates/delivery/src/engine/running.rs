@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
-use super::machine::DeliveryState;
+use super::machine::{DeliveryState, Input};
 use super::runner::Shared;
 use crate::envelope::Stored;
 
@@ -20,8 +20,10 @@ pub struct SubscriptionStatus {
     pub in_flight: usize,
     pub lanes_retrying: usize,
     pub lanes_parked: usize,
-    /// Always false: nothing can pause a subscription yet.
+    /// By an operator, or because keys failed in numbers: nothing begins until it is resumed.
     pub paused: bool,
+    /// Its target does not answer: nothing but a probe begins.
+    pub broken: bool,
 }
 
 /// Where one event is, for one subscription.
@@ -84,10 +86,26 @@ impl Running {
                     in_flight: machine.in_flight(),
                     lanes_retrying: machine.lanes_retrying(),
                     lanes_parked: machine.lanes_parked(),
-                    paused: false,
+                    paused: machine.is_paused(),
+                    broken: machine.is_broken(),
                 }
             })
             .collect()
+    }
+
+    /// Begins nothing for this subscription until it is resumed, also after a restart. Says whether there is one.
+    pub fn pause(&self, name: &str) -> bool {
+        self.order(name, Input::Pause)
+    }
+
+    /// Goes on. Says whether there is such a subscription.
+    pub fn resume(&self, name: &str) -> bool {
+        self.order(name, Input::Resume)
+    }
+
+    fn order(&self, name: &str, input: Input) -> bool {
+        let found = self.subscriptions.iter().find(|shared| shared.name == name);
+        found.map(|shared| shared.order(input)).is_some()
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.

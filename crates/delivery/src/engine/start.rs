@@ -22,7 +22,7 @@ use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::{Appender, CommitError, Log};
 use crate::seal::Vault;
-use crate::subscriber::{Begin, Phase, StoredSubscription, Subscription, Subscriptions};
+use crate::subscriber::{Begin, Condition, Phase, StoredSubscription, Subscription, Subscriptions};
 use crate::tasks::Tasks;
 
 /// Why the engine does not start. Nothing was delivered.
@@ -101,7 +101,7 @@ impl Engine {
             .into_iter()
             .zip(selections)
             .partition(|(subscription, _)| subscription.phase == Phase::Durable);
-        let cursors = reconcile(&parts, durable.iter().map(|(durable, _)| durable)).await?;
+        let stored = reconcile(&parts, durable.iter().map(|(durable, _)| durable)).await?;
 
         Figures::describe();
         let head = parts.log.head().borrow().position;
@@ -111,12 +111,16 @@ impl Engine {
             .into_iter()
             .map(|(subscription, selection)| (selection, target(&subscription)));
         let after = Arc::new(AfterCommit::new(after.collect(), head));
-        let furthest = cursors.iter().copied().max().unwrap_or(0);
+        let furthest = stored.iter().map(|stored| stored.position).max();
         let tools = Arc::new(Tools {
             // What is behind it reads for itself; what wants to be told at once does not wait for that.
             tail: Tail::new(
                 parts.log.clone(),
-                if after.is_empty() { furthest } else { head },
+                if after.is_empty() {
+                    furthest.unwrap_or(0)
+                } else {
+                    head
+                },
             ),
             log: parts.log,
             subscriptions: parts.subscriptions,
@@ -133,15 +137,16 @@ impl Engine {
         });
 
         let mut runners = Vec::with_capacity(durable.len());
-        for ((subscription, selection), cursor) in durable.into_iter().zip(cursors) {
+        for ((subscription, selection), stored) in durable.into_iter().zip(stored) {
             let lanes = tools.subscriptions.lanes(subscription.name).await?;
             let rules = Rules {
                 selection,
                 order: subscription.order,
                 concurrency: subscription.concurrency,
                 retry: subscription.retry,
+                breaker: subscription.breaker,
             };
-            let machine = Machine::new(rules, cursor, lanes, tools.now());
+            let machine = Machine::new(rules, stored, lanes, tools.now());
             let shared = Arc::new(Shared::new(target(&subscription), machine));
             let rng = Rng::seeded(seed(&*parts.ids));
             runners.push(Runner::new(tools.clone(), shared, subscription.order, rng));
@@ -190,19 +195,19 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
         .collect()
 }
 
-/// Brings the database's subscriptions in line with the registered ones. The cursors are in the order of registration.
+/// Brings the database's subscriptions in line with the registered ones. They are in the order of registration.
 async fn reconcile<'a>(
     parts: &Parts,
     registered: impl ExactSizeIterator<Item = &'a Subscription>,
-) -> Result<Vec<u64>, StartError> {
+) -> Result<Vec<StoredSubscription>, StartError> {
     let stored = parts.subscriptions.load().await?;
-    let mut stored: HashMap<String, u64> = stored
+    let mut stored: HashMap<String, StoredSubscription> = stored
         .into_iter()
-        .map(|StoredSubscription { name, position }| (name, position))
+        .map(|stored| (stored.name.clone(), stored))
         .collect();
     let head = parts.log.head().borrow().position;
     let mut transaction = Transaction::default();
-    let mut cursors = Vec::with_capacity(registered.len());
+    let mut found = Vec::with_capacity(registered.len());
     for subscription in registered {
         let name = subscription.name;
         let (own, former) = (
@@ -211,24 +216,28 @@ async fn reconcile<'a>(
                 .alias
                 .and_then(|alias| Some((alias, stored.remove(alias)?))),
         );
-        cursors.push(match (own, former) {
+        found.push(match (own, former) {
             (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
-            (Some(cursor), None) => cursor,
-            (None, Some((alias, cursor))) => {
+            (Some(own), None) => own,
+            (None, Some((alias, former))) => {
                 transaction
                     .writes
                     .push(parts.subscriptions.rename(alias, name));
-                cursor
+                former
             }
             (None, None) => {
-                let cursor = match subscription.begin {
+                let position = match subscription.begin {
                     Begin::Start => 0,
                     Begin::Head => head,
                 };
                 transaction
                     .writes
-                    .push(parts.subscriptions.create(name, cursor));
-                cursor
+                    .push(parts.subscriptions.create(name, position));
+                StoredSubscription {
+                    name: name.to_owned(),
+                    position,
+                    condition: Condition::default(),
+                }
             }
         });
     }
@@ -238,7 +247,7 @@ async fn reconcile<'a>(
     if !transaction.writes.is_empty() {
         parts.log.commit(transaction).await?;
     }
-    Ok(cursors)
+    Ok(found)
 }
 
 /// For jitter alone.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Fault;
+use crate::code::Code;
 use crate::commit::Write;
 use crate::envelope::Key;
 use crate::event::{Body, DecodeError, Event, EventMeta};
@@ -54,6 +55,9 @@ pub enum Outcome {
     GiveUp(String),
     /// Cannot be read: park it now.
     Poison(String),
+    /// Done, and what led to the event must be undone: an [`UndoRequested`](crate::events::UndoRequested) says so to
+    /// whoever did a step of it. What the handler left behind is dropped.
+    Undo(Code),
 }
 
 impl From<()> for Outcome {

@@ -30,6 +30,9 @@ pub trait Subscriptions: Send + Sync {
     /// Moves the cursor forward, or leaves it where it is; a miss when it would go back.
     fn advance(&self, name: &str, position: u64) -> Write;
 
+    /// Writes the condition as it is now. A miss when there is no such subscription.
+    fn put_condition(&self, name: &str, condition: &Condition) -> Write;
+
     /// Moves the cursor and all lanes to another name.
     fn rename(&self, from: &str, to: &str) -> Write;
 
@@ -46,6 +49,14 @@ pub struct StoredSubscription {
     pub name: String,
     /// Everything up to here is done or left to a lane.
     pub position: u64,
+    pub condition: Condition,
+}
+
+/// How a subscription is, as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// Nothing is begun until an operator resumes it.
+    pub paused: bool,
 }
 
 /// The state of a lane.

@@ -15,7 +15,9 @@ use super::*;
 use crate::Time;
 use crate::envelope::{Key, Priority, Stored};
 use crate::fakes::envelope;
-use crate::subscriber::{Effects, LaneState, Order, Retry, StoredLane};
+use crate::subscriber::{
+    Condition, Effects, LaneState, Order, Retry, StoredLane, StoredSubscription,
+};
 
 const KEYS: u64 = 5;
 const RETRY: Retry = Retry {
@@ -43,6 +45,7 @@ enum Commit {
 #[derive(Default)]
 struct Database {
     cursor: u64,
+    condition: Condition,
     lanes: BTreeMap<String, StoredLane>,
     letters: BTreeSet<u64>,
     applied: BTreeSet<u64>,
@@ -74,6 +77,15 @@ fn rules(order: Order, rng: &mut Rng) -> Rules {
         order,
         concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
         retry: RETRY,
+        breaker: true,
+    }
+}
+
+fn stored(position: u64, condition: Condition) -> StoredSubscription {
+    StoredSubscription {
+        name: "simulated".to_owned(),
+        position,
+        condition,
     }
 }
 
@@ -86,7 +98,12 @@ impl World {
         };
         Self {
             seed,
-            machine: Machine::new(rules(order, &mut rng), 0, Vec::new(), now),
+            machine: Machine::new(
+                rules(order, &mut rng),
+                stored(0, Condition::default()),
+                Vec::new(),
+                now,
+            ),
             rng,
             order,
             log: Vec::new(),
@@ -300,6 +317,9 @@ impl World {
                     );
                     self.database.cursor = cursor;
                 }
+                if let Some(condition) = save.condition {
+                    self.database.condition = condition;
+                }
                 for key in save.drop {
                     self.database.lanes.remove(key.as_str());
                 }
@@ -366,7 +386,12 @@ impl World {
         self.handled_now.clear();
         let lanes = self.database.lanes.values().cloned().collect();
         let rules = rules(self.order, &mut self.rng);
-        self.machine = Machine::new(rules, self.database.cursor, lanes, self.now);
+        self.machine = Machine::new(
+            rules,
+            stored(self.database.cursor, self.database.condition),
+            lanes,
+            self.now,
+        );
     }
 
     fn pass_time(&mut self) {
@@ -409,6 +434,7 @@ impl World {
         }
         self.healed = true;
         for _ in 0..5000 {
+            self.step(Input::Resume);
             self.feed();
             self.proceed();
             self.pass_time();

@@ -43,6 +43,8 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,
+    /// Whether it is held back as a whole when its target is away.
+    pub(in crate::engine) breaker: bool,
 }
 
 /// What happened.
@@ -68,6 +70,9 @@ pub(in crate::engine) enum Input {
         key: Key,
         read: Option<(Vec<Arc<Stored>>, u64)>,
     },
+    /// By an operator.
+    Pause,
+    Resume,
     /// Ends a batch of inputs: what they made possible begins now.
     Tick,
     /// Nothing new begins from now on.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::terms::Now;
 use crate::Time;
-use crate::subscriber::{Effects, Outcome, Retry};
+use crate::envelope::Envelope;
+use crate::events::UndoRequested;
+use crate::subscriber::{Effects, Fact, Outcome, Retry};
 
 /// Longest error text that is kept, in characters: it is for a table cell, not a log.
 const ERROR_LIMIT: usize = 500;
@@ -43,8 +45,19 @@ impl Verdict {
     }
 }
 
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
+impl Verdict {
+    /// Whether the target did not answer. A refusal is an answer.
+    pub(super) fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Retry(_) | Self::RetryAfter(..) | Self::TimedOut | Self::Panicked => true,
+            Self::Done | Self::DoneWith(_) | Self::GiveUp(_) | Self::Poison(_) => false,
+        }
+    }
+}
+
+impl Verdict {
+    /// What a handler of this subscription said of an event.
+    pub(in crate::engine) fn of(outcome: Outcome, subscription: &str, event: &Envelope) -> Self {
         match outcome {
             Outcome::Done => Self::Done,
             Outcome::DoneWith(effects) if effects.is_empty() => Self::Done,
@@ -53,6 +66,21 @@ impl From<Outcome> for Verdict {
             Outcome::RetryAfter(wait, text) => Self::RetryAfter(wait, text),
             Outcome::GiveUp(text) => Self::GiveUp(text),
             Outcome::Poison(text) => Self::Poison(text),
+            Outcome::Undo(reason) => {
+                let requested = UndoRequested {
+                    subscription: subscription.to_owned(),
+                    event_id: event.id,
+                    event_type: event.kind.clone(),
+                    reason,
+                };
+                match Fact::of(&requested) {
+                    Ok(fact) => Self::DoneWith(Effects {
+                        writes: Vec::new(),
+                        facts: vec![fact],
+                    }),
+                    Err(error) => Self::GiveUp(error.to_string()),
+                }
+            }
         }
     }
 }
@@ -84,6 +112,8 @@ pub(super) struct Failure {
     pub(super) text: String,
     /// Not tried again before this much time has passed.
     pub(super) not_before: Duration,
+    /// Whether it may be tried again without a lane.
+    quick: bool,
 }
 
 impl Failure {
@@ -95,6 +125,7 @@ impl Failure {
             class,
             text,
             not_before: Duration::ZERO,
+            quick: true,
         }
     }
 
@@ -115,8 +146,14 @@ impl Failure {
         Self::new(class, PANICKED.to_owned())
     }
 
+    /// It is not tried again at once.
+    pub(super) fn slow(self) -> Self {
+        let quick = false;
+        Self { quick, ..self }
+    }
+
     /// Whether nothing may be tried again, whatever the policy says.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         match self.class {
             Class::Permanent | Class::Poison => true,
             Class::Transient | Class::RateLimited => false,
@@ -144,7 +181,9 @@ pub(super) fn in_window(
 ) -> Next {
     let quick = retry.quick.get(attempts as usize - 1);
     match quick {
-        Some(&pause) if !spent(retry, failure, attempts) && failure.not_before <= pause => {
+        Some(&pause)
+            if failure.quick && !spent(retry, failure, attempts) && failure.not_before <= pause =>
+        {
             Next::Quick(pause)
         }
         _ => in_lane(retry, failure, attempts, now.wall, now, rng),

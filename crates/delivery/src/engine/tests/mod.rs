@@ -9,6 +9,7 @@ mod restart;
 mod speed;
 mod start;
 mod tail;
+mod trouble;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

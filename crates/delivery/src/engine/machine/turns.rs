@@ -1,0 +1,109 @@
+//! Whose turn it is: what begins, as far as there are places and nothing holds the whole subscription back.
+
+use std::sync::Arc;
+
+use super::breaker::Admits;
+use super::lanes::Start;
+use super::mutant::{self, Mutant};
+use super::pulse::mark_of;
+use super::step::Machine;
+use super::terms::{Effect, Now};
+use crate::envelope::Stored;
+
+/// Deliveries under way at once, all in all, in multiples of a subscription's concurrency: those that hang keep their
+/// place for up to a timeout, and the others must find one.
+const OVERFLOW: usize = 8;
+
+impl Machine {
+    pub(super) fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.window.wake(now.tick);
+        // While the target is away, that a call hangs says nothing of its event.
+        while self.breaker.is_closed()
+            && let Some(position) = self.window.hanging(now.tick)
+        {
+            if let Some(taken) = self.window.take(position) {
+                self.lanes.open(&taken, now);
+                self.got_lane(&taken.event, now);
+                self.ledger.hurry();
+            }
+        }
+        self.begin(now, effects);
+        let cursor = self.window.cursor();
+        if self
+            .ledger
+            .next(cursor, &self.lanes)
+            .is_some_and(|next| self.stopping || next <= now.tick)
+            && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now)
+        {
+            effects.push(Effect::Save(save));
+        }
+    }
+
+    /// What may begin now.
+    pub(super) fn admits(&self, tick: std::time::Duration) -> Admits {
+        let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
+        let stopping = self.stopping && !mutant::is(Mutant::StoppedGoesOn);
+        if stopping || paused {
+            Admits::Nothing
+        } else {
+            self.breaker.admits(tick)
+        }
+    }
+
+    /// Begins what is ready, as long as there are places.
+    fn begin(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        match self.admits(now.tick) {
+            Admits::Nothing => {}
+            Admits::OneProbe if mutant::is(Mutant::ManyProbes) => {
+                while self.begin_in_lane(now, effects) || self.begin_in_window(now, effects) {}
+            }
+            // What was never tried is the better probe.
+            Admits::OneProbe => {
+                while !self.begin_in_window(now, effects)
+                    && self.begin_in_lane(now, effects)
+                    && self.admits(now.tick) == Admits::OneProbe
+                {}
+            }
+            Admits::Anything => {
+                while self.begin_in_lane(now, effects) {}
+                while self.begin_in_window(now, effects) {}
+            }
+        }
+    }
+
+    fn begin_in_lane(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if self.lanes.under_way() >= self.rules.concurrency {
+            return false;
+        }
+        match self.lanes.start(now) {
+            Some(Start::Deliver { event, attempt }) => self.deliver(event, attempt, now, effects),
+            Some(Start::Read { key, after, upto }) => {
+                effects.push(Effect::Backlog { key, after, upto });
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn begin_in_window(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let places = self.rules.concurrency;
+        let running = self.window.running();
+        if running >= places || running + self.lanes.under_way() >= OVERFLOW * places {
+            return false;
+        }
+        let Some((event, attempt)) = self.window.begin(now.tick, true) else {
+            return false;
+        };
+        self.deliver(event, attempt, now, effects);
+        true
+    }
+
+    fn deliver(&mut self, event: Arc<Stored>, attempt: u32, now: Now, effects: &mut Vec<Effect>) {
+        self.breaker.begun(event.position);
+        if attempt == 1 {
+            let mark = mark_of(self.rules.order, &event);
+            self.pulse.active(mark, now.tick);
+        }
+        effects.push(Effect::Deliver { event, attempt });
+    }
+}
