@@ -26,6 +26,7 @@
 //! ];
 //! ```
 
+mod batch;
 mod handler;
 mod outcome;
 mod received;
@@ -36,6 +37,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
 pub use handler::{Content, Handler, Reaction};
 pub use outcome::{Cx, Effects, Fact, Outcome};
 pub use quivive_delivery_derive::subscriber;
@@ -45,6 +47,7 @@ pub use stored::{Condition, LaneState, StoredLane, StoredSubscription, Subscript
 
 use crate::envelope::Priority;
 use crate::event::Event;
+use batch::{Alone, BatchFunction, BatchWhen};
 use handler::{Function, When};
 
 /// Which events a subscription wants.
@@ -99,6 +102,9 @@ pub struct Subscription<E = Any> {
     /// Only events of at least this priority.
     pub priority: Priority,
     pub handler: Arc<dyn Handler>,
+    /// What takes several events at once, where that is what reacts.
+    pub together: Option<Arc<dyn BatchHandler>>,
+    pub batch: Option<Batch>,
     pub phase: Phase,
     pub order: Order,
     /// Whether the handler needs personal fields and the context opened.
@@ -136,6 +142,31 @@ pub fn on_any(name: &'static str, react: impl for<'a> Reaction<'a, Any> + 'stati
     Subscription::with(name, Arc::new(Function::<Any, _>::new(react)))
 }
 
+/// Reacts to one type, several events at once: [`Batch::DEFAULT`], or as [`Subscription::batch`] says.
+pub fn on_batch<E: Event>(
+    name: &'static str,
+    react: impl for<'a> BatchReaction<'a, E> + 'static,
+) -> Subscription<E> {
+    Subscription::together(name, function(react))
+}
+
+/// Reacts to events of every type, or of those that [`Subscription::matching`] says, several at once.
+pub fn on_any_batch(
+    name: &'static str,
+    react: impl for<'a> BatchReaction<'a, Any> + 'static,
+) -> Subscription {
+    Subscription::together(name, function(react))
+}
+
+fn function<E: Content>(
+    react: impl for<'a> BatchReaction<'a, E> + 'static,
+) -> Arc<dyn BatchHandler> {
+    Arc::new(BatchFunction {
+        react,
+        content: PhantomData::<fn() -> E>,
+    })
+}
+
 impl Subscription {
     /// Reacts with a handler that has state of its own.
     pub fn durable(name: &'static str, filter: Filter, handler: Arc<dyn Handler>) -> Self {
@@ -155,6 +186,8 @@ impl<E: Content> Subscription<E> {
             filter: E::KIND.map_or(Filter::All, |kind| Filter::Matching(vec![kind])),
             priority: Priority::Low,
             handler,
+            together: None,
+            batch: None,
             phase: Phase::Durable,
             order: Order::Key,
             personal: E::is_personal(),
@@ -171,15 +204,46 @@ impl<E: Content> Subscription<E> {
         }
     }
 
+    /// As [`Subscription::with`], with a handler that takes several events at once: [`Batch::DEFAULT`].
+    pub fn together(name: &'static str, handler: Arc<dyn BatchHandler>) -> Self {
+        let alone = Arc::new(Alone(Arc::clone(&handler)));
+        Self {
+            together: Some(handler),
+            batch: Some(Batch::DEFAULT),
+            ..Self::with(name, alone)
+        }
+    }
+
     /// Reacts only where this holds; the others count as done. It is asked at each delivery and must be quick.
     #[must_use]
     pub fn when(self, condition: impl Fn(&Received<E>) -> bool + Send + Sync + 'static) -> Self {
+        let condition = Arc::new(condition);
+        let together = self.together.map(|handler| {
+            let condition = Arc::clone(&condition);
+            Arc::new(BatchWhen {
+                handler,
+                condition,
+                content: PhantomData,
+            }) as Arc<dyn BatchHandler>
+        });
         let handler = Arc::new(When {
             handler: self.handler,
             condition,
             content: PhantomData,
         });
-        Self { handler, ..self }
+        Self {
+            handler,
+            together,
+            ..self
+        }
+    }
+
+    /// Hands over at most `max` events at once, the first of which waits at most `wait` for the others. For what takes
+    /// several: [`on_batch`], [`on_any_batch`], [`Subscription::together`].
+    #[must_use]
+    pub fn batch(self, max: usize, wait: Duration) -> Self {
+        let batch = Some(Batch { max, wait });
+        Self { batch, ..self }
     }
 
     /// Wants the events with these types, names, aliases or patterns.
@@ -281,6 +345,8 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             filter,
             priority,
             handler,
+            together,
+            batch,
             phase,
             order,
             personal,
@@ -300,6 +366,8 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             filter,
             priority,
             handler,
+            together,
+            batch,
             phase,
             order,
             personal,

@@ -11,7 +11,7 @@ use super::machine::Verdict;
 use crate::envelope::{Context, Stored};
 use crate::fault::Fault;
 use crate::seal::{self, Vault};
-use crate::subscriber::{Cx, Handler, Received, Subscription};
+use crate::subscriber::{BatchHandler, Cx, Handler, Received, Subscription};
 
 /// Where a subscription's events go.
 pub(super) struct Target {
@@ -19,6 +19,7 @@ pub(super) struct Target {
     /// The name as events carry it.
     shared_name: Arc<str>,
     handler: Arc<dyn Handler>,
+    pub(super) together: Option<Arc<dyn BatchHandler>>,
     vault: Arc<dyn Vault>,
     /// Whether to open what is sealed.
     personal: bool,
@@ -35,6 +36,7 @@ impl Target {
             name: subscription.name,
             shared_name: subscription.name.into(),
             handler: Arc::clone(&subscription.handler),
+            together: subscription.together.clone(),
             vault,
             personal: subscription.personal,
             timeout: subscription.timeout,
@@ -48,9 +50,13 @@ impl Target {
         self.muted.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted.load(Ordering::Relaxed)
+    }
+
     /// Delivers one event. A panic of the handler ends here.
     pub(super) async fn deliver(&self, event: &Arc<Stored>, attempt: u32) -> Verdict {
-        if self.muted.load(Ordering::Relaxed) {
+        if self.is_muted() {
             return Verdict::Done;
         }
         let delivery = async {
@@ -68,7 +74,7 @@ impl Target {
             .unwrap_or(Verdict::Panicked)
     }
 
-    async fn received(&self, event: &Arc<Stored>) -> Result<Received, Fault> {
+    pub(super) async fn received(&self, event: &Arc<Stored>) -> Result<Received, Fault> {
         let (personal, context) = if self.personal {
             open(&*self.vault, event).await?
         } else {

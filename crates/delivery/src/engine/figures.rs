@@ -68,7 +68,7 @@ impl Figures {
                 self.seconds.record(micros.max(0) as f64 / 1e6);
                 0
             }
-            Verdict::Retry(_) | Verdict::RetryAfter(..) => 1,
+            Verdict::Retry(_) | Verdict::RetryAfter(..) | Verdict::Alone(_) => 1,
             Verdict::GiveUp(_) => 2,
             Verdict::TimedOut => 3,
             Verdict::Panicked => 4,

@@ -33,6 +33,7 @@ mod start;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trial;
 
 pub use after::Told;

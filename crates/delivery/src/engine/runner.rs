@@ -204,6 +204,12 @@ impl Runner {
                     self.figures
                         .count(verdict, wall - event.recorded_at.as_microsecond());
                 }
+                Input::FinishedTogether(ended) => {
+                    for (event, verdict) in ended {
+                        self.figures
+                            .count(verdict, wall - event.recorded_at.as_microsecond());
+                    }
+                }
                 Input::Read(_) => self.catching_up = false,
                 _ => {}
             }
@@ -217,6 +223,12 @@ impl Runner {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Deliver { event, attempt } => self.deliver(event, attempt).await,
+                Effect::DeliverTogether(events) => {
+                    let target = Arc::clone(&self.shared.target);
+                    self.work.push(Box::pin(async move {
+                        Input::FinishedTogether(target.deliver_together(events).await)
+                    }));
+                }
                 Effect::Commit {
                     event,
                     effects,

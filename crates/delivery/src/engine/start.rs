@@ -62,6 +62,11 @@ pub enum StartError {
         reads: &'static str,
         found: &'static str,
     },
+    #[error(
+        "subscription {0:?} asks for batches: its handler must take several events (`on_batch`, `on_any_batch`), and a batch \
+         must hold at least one"
+    )]
+    NoBatch(&'static str),
     #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
     NoConcurrency(&'static str),
     #[error("the cursors cannot be read: {0}")]
@@ -144,6 +149,7 @@ impl Engine {
                 order: subscription.order,
                 concurrency: subscription.concurrency,
                 retry: subscription.retry,
+                batch: subscription.batch,
                 breaker: subscription.breaker,
             };
             let machine = Machine::new(rules, stored, lanes, tools.now());
@@ -184,6 +190,11 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
             if !names.insert(name) {
                 return Err(StartError::DuplicateName(name));
             }
+        }
+        if let Some(batch) = subscription.batch
+            && (batch.max == 0 || subscription.together.is_none())
+        {
+            return Err(StartError::NoBatch(subscription.name));
         }
         if subscription.concurrency == 0 {
             return Err(StartError::NoConcurrency(subscription.name));

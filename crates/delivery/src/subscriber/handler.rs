@@ -98,7 +98,7 @@ impl<E: Content, F: for<'a> Reaction<'a, E>> Handler for Function<E, F> {
 /// A handler that is asked only where a condition holds.
 pub(super) struct When<E, C> {
     pub(super) handler: Arc<dyn Handler>,
-    pub(super) condition: C,
+    pub(super) condition: Arc<C>,
     pub(super) content: PhantomData<fn() -> E>,
 }
 

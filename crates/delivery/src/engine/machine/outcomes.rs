@@ -52,6 +52,7 @@ impl Machine {
             Verdict::RetryAfter(wait, text) => Failure::rate_limited(wait, text),
             Verdict::GiveUp(text) => Failure::new(Class::Permanent, text),
             Verdict::Poison(text) => Failure::new(Class::Poison, text),
+            Verdict::Alone(text) => Failure::of_batch(text),
             Verdict::TimedOut => Failure::new(Class::Transient, TIMED_OUT.to_owned()),
             Verdict::Panicked => Failure::panic(match &lane {
                 Some(key) => self.lanes.panicked(key),
@@ -88,9 +89,9 @@ impl Machine {
 
     /// Tells the breaker how a call went.
     fn called(&mut self, event: &Stored, lane: Option<&Key>, verdict: &Verdict, now: Now) {
-        if !self.rules.breaker {
+        let Some(answered) = verdict.is_answer().filter(|_| self.rules.breaker) else {
             return;
-        }
+        };
         let attempts = match lane {
             Some(key) => self.lanes.get(key).map(|lane| lane.attempts),
             None => self.window.slot(event.position).map(|slot| slot.attempts),
@@ -98,7 +99,7 @@ impl Machine {
         let first = attempts == Some(1);
         let change = self
             .breaker
-            .ended(event.position, first, verdict.is_no_answer(), now.tick);
+            .ended(event.position, first, !answered, now.tick);
         match change {
             Some(Change::Opened { failures }) => {
                 self.window.hold_all();
@@ -147,7 +148,9 @@ impl Machine {
             };
             taken.running = false;
             let key = self.lanes.open(&taken, now);
-            self.got_lane(event, now);
+            if !failure.is_of_batch() {
+                self.got_lane(event, now);
+            }
             (key, next)
         };
         match next {

@@ -78,6 +78,7 @@ fn rules(order: Order, rng: &mut Rng) -> Rules {
         concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
         retry: RETRY,
         breaker: true,
+        batch: None,
     }
 }
 
@@ -159,6 +160,7 @@ impl World {
                     self.check_turn(&event);
                     self.pending.push(Pending::Delivery(event));
                 }
+                Effect::DeliverTogether(_) => unreachable!("no batches here"),
                 Effect::Commit { event, row, .. } => {
                     self.pending.push(Pending::Effects { event, row });
                 }

@@ -63,6 +63,11 @@ impl Machine {
         match input {
             Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
+            Input::FinishedTogether(ended) => {
+                for (event, verdict) in ended {
+                    self.finished(event, verdict, now, rng, effects);
+                }
+            }
             Input::Committed { event, result } => self.committed(&event, result, now, rng),
             Input::Saved { committed } => self.ledger.end(committed, &mut self.lanes, now),
             Input::Backlog { key, read } => self.backlog(&key, read, now),
@@ -77,7 +82,9 @@ impl Machine {
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
         let room = self.window.room();
-        let hungry = self.window.ready() < 2 * self.rules.concurrency || room >= WINDOW_EVENTS / 4;
+        let at_once = self.rules.batch.map_or(1, |batch| batch.max);
+        let hungry =
+            self.window.ready() < 2 * self.rules.concurrency * at_once || room >= WINDOW_EVENTS / 4;
         (hungry && room > 0 && !self.stopping).then(|| (self.window.read(), room))
     }
 
@@ -93,6 +100,7 @@ impl Machine {
             .map(|due| {
                 now.tick + Duration::try_from(due.duration_since(now.wall)).unwrap_or_default()
             });
+        let batch = self.batch_due().filter(|_| begins && self.has_place());
         let breaker = self.breaker.next_wake().filter(|wake| *wake > now.tick);
         self.window
             .next_wake(self.breaker.is_closed())
@@ -100,6 +108,7 @@ impl Machine {
             .chain(save)
             .chain(lane)
             .chain(breaker)
+            .chain(batch)
             .min()
     }
 

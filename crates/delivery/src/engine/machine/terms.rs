@@ -9,7 +9,7 @@ use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
 use crate::envelope::{Key, Priority, Stored};
-use crate::subscriber::{Effects, Order, Retry, StoredLane};
+use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
 
 /// The two times of a step.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,7 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,
+    pub(in crate::engine) batch: Option<Batch>,
     /// Whether it is held back as a whole when its target is away.
     pub(in crate::engine) breaker: bool,
 }
@@ -57,6 +58,8 @@ pub(in crate::engine) enum Input {
         event: Arc<Stored>,
         verdict: Verdict,
     },
+    /// A batch ended, each of its events in its own way.
+    FinishedTogether(Vec<(Arc<Stored>, Verdict)>),
     /// The effects of an event, with its row, were committed or not.
     Committed {
         event: Arc<Stored>,
@@ -86,6 +89,8 @@ pub(in crate::engine) enum Effect {
         event: Arc<Stored>,
         attempt: u32,
     },
+    /// Deliver these at once. One input answers for all.
+    DeliverTogether(Vec<(Arc<Stored>, u32)>),
     /// Commit what the handler left behind together with `row`.
     Commit {
         event: Arc<Stored>,

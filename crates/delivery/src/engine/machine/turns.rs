@@ -1,6 +1,7 @@
 //! Whose turn it is: what begins, as far as there are places and nothing holds the whole subscription back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::breaker::Admits;
 use super::lanes::Start;
@@ -9,6 +10,7 @@ use super::pulse::mark_of;
 use super::step::Machine;
 use super::terms::{Effect, Now};
 use crate::envelope::Stored;
+use crate::subscriber::Batch;
 
 /// Deliveries under way at once, all in all, in multiples of a subscription's concurrency: those that hang keep their
 /// place for up to a timeout, and the others must find one.
@@ -17,6 +19,7 @@ const OVERFLOW: usize = 8;
 impl Machine {
     pub(super) fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.window.wake(now.tick);
+        self.window.settle(now.tick);
         // While the target is away, that a call hangs says nothing of its event.
         while self.breaker.is_closed()
             && let Some(position) = self.window.hanging(now.tick)
@@ -40,7 +43,7 @@ impl Machine {
     }
 
     /// What may begin now.
-    pub(super) fn admits(&self, tick: std::time::Duration) -> Admits {
+    pub(super) fn admits(&self, tick: Duration) -> Admits {
         let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
         let stopping = self.stopping && !mutant::is(Mutant::StoppedGoesOn);
         if stopping || paused {
@@ -66,7 +69,10 @@ impl Machine {
             }
             Admits::Anything => {
                 while self.begin_in_lane(now, effects) {}
-                while self.begin_in_window(now, effects) {}
+                match self.rules.batch {
+                    Some(batch) => while self.begin_batch(batch, now, effects) {},
+                    None => while self.begin_in_window(now, effects) {},
+                }
             }
         }
     }
@@ -86,9 +92,7 @@ impl Machine {
     }
 
     fn begin_in_window(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let places = self.rules.concurrency;
-        let running = self.window.running();
-        if running >= places || running + self.lanes.under_way() >= OVERFLOW * places {
+        if !self.has_place() {
             return false;
         }
         let Some((event, attempt)) = self.window.begin(now.tick, true) else {
@@ -98,12 +102,50 @@ impl Machine {
         true
     }
 
+    /// Begins a batch if it is full, or if what is ready has waited long enough.
+    fn begin_batch(&mut self, batch: Batch, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let is_full = self.window.ready() >= batch.max;
+        let is_due = self.batch_due().is_some_and(|due| due <= now.tick);
+        if !self.has_place() || !(is_full || is_due) {
+            return false;
+        }
+        let mut together = Vec::with_capacity(batch.max.min(self.window.ready()));
+        while together.len() < batch.max
+            && let Some((event, attempt)) = self.window.begin(now.tick, together.is_empty())
+        {
+            self.begun(&event, attempt, now);
+            together.push((event, attempt));
+        }
+        self.window.settle(now.tick);
+        if together.is_empty() {
+            return false;
+        }
+        effects.push(Effect::DeliverTogether(together));
+        true
+    }
+
+    /// When what is ready has waited long enough for a batch.
+    pub(super) fn batch_due(&self) -> Option<Duration> {
+        let batch = self.rules.batch?;
+        Some(self.window.ready_since()? + batch.wait)
+    }
+
+    /// Whether another delivery, or batch, may begin in the window.
+    pub(super) fn has_place(&self) -> bool {
+        let (places, running) = (self.rules.concurrency, self.window.running());
+        running < places && running + self.lanes.under_way() < OVERFLOW * places
+    }
+
     fn deliver(&mut self, event: Arc<Stored>, attempt: u32, now: Now, effects: &mut Vec<Effect>) {
+        self.begun(&event, attempt, now);
+        effects.push(Effect::Deliver { event, attempt });
+    }
+
+    fn begun(&mut self, event: &Stored, attempt: u32, now: Now) {
         self.breaker.begun(event.position);
         if attempt == 1 {
-            let mark = mark_of(self.rules.order, &event);
+            let mark = mark_of(self.rules.order, event);
             self.pulse.active(mark, now.tick);
         }
-        effects.push(Effect::Deliver { event, attempt });
     }
 }

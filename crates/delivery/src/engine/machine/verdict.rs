@@ -26,6 +26,8 @@ pub(in crate::engine) enum Verdict {
     RetryAfter(Duration, String),
     GiveUp(String),
     Poison(String),
+    /// The half of a batch that it was in failed, and nobody knows by whose fault: tried again alone, in a lane.
+    Alone(String),
     TimedOut,
     Panicked,
 }
@@ -38,7 +40,8 @@ impl Verdict {
             Self::Retry(text)
             | Self::RetryAfter(_, text)
             | Self::GiveUp(text)
-            | Self::Poison(text) => text,
+            | Self::Poison(text)
+            | Self::Alone(text) => text,
             Self::TimedOut => TIMED_OUT,
             Self::Panicked => PANICKED,
         }
@@ -46,11 +49,12 @@ impl Verdict {
 }
 
 impl Verdict {
-    /// Whether the target did not answer. A refusal is an answer.
-    pub(super) fn is_no_answer(&self) -> bool {
+    /// Whether the target answered; a refusal is an answer. `None`: it does not say.
+    pub(super) fn is_answer(&self) -> Option<bool> {
         match self {
-            Self::Retry(_) | Self::RetryAfter(..) | Self::TimedOut | Self::Panicked => true,
-            Self::Done | Self::DoneWith(_) | Self::GiveUp(_) | Self::Poison(_) => false,
+            Self::Retry(_) | Self::RetryAfter(..) | Self::TimedOut | Self::Panicked => Some(false),
+            Self::Done | Self::DoneWith(_) | Self::GiveUp(_) | Self::Poison(_) => Some(true),
+            Self::Alone(_) => None,
         }
     }
 }
@@ -114,6 +118,8 @@ pub(super) struct Failure {
     pub(super) not_before: Duration,
     /// Whether it may be tried again without a lane.
     quick: bool,
+    /// It may be another event's fault.
+    of_batch: bool,
 }
 
 impl Failure {
@@ -126,6 +132,7 @@ impl Failure {
             text,
             not_before: Duration::ZERO,
             quick: true,
+            of_batch: false,
         }
     }
 
@@ -134,6 +141,19 @@ impl Failure {
             not_before: wait,
             ..Self::new(Class::RateLimited, text)
         }
+    }
+
+    /// Of a batch that failed as a whole.
+    pub(super) fn of_batch(text: String) -> Self {
+        Self {
+            quick: false,
+            of_batch: true,
+            ..Self::new(Class::Transient, text)
+        }
+    }
+
+    pub(super) fn is_of_batch(&self) -> bool {
+        self.of_batch
     }
 
     /// A panic is transient the first time and poison the second.

@@ -1,5 +1,6 @@
 //! The whole engine on paused time, over a database in memory.
 
+mod batches;
 mod facts;
 mod keys;
 mod lanes;
