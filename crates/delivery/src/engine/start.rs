@@ -10,7 +10,7 @@ use super::after::AfterCommit;
 use super::delivery::Target;
 use super::errands::Tools;
 use super::figures::Figures;
-use super::machine::{Machine, Rng, Rules, Selection};
+use super::machine::{Machine, Rng, Rules, Selection, starting};
 use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::scribe::Scribe;
@@ -152,7 +152,7 @@ impl Engine {
                 batch: subscription.batch,
                 breaker: subscription.breaker,
             };
-            let machine = Machine::new(rules, stored, lanes, tools.now());
+            let machine = Machine::new(rules, stored, lanes, head, tools.now());
             let shared = Arc::new(Shared::new(target(&subscription), machine));
             let rng = Rng::seeded(seed(&*parts.ids));
             runners.push(Runner::new(tools.clone(), shared, subscription.order, rng));
@@ -211,8 +211,8 @@ async fn reconcile<'a>(
     parts: &Parts,
     registered: impl ExactSizeIterator<Item = &'a Subscription>,
 ) -> Result<Vec<StoredSubscription>, StartError> {
-    let stored = parts.subscriptions.load().await?;
-    let mut stored: HashMap<String, StoredSubscription> = stored
+    let loaded = parts.subscriptions.load().await?;
+    let mut known: HashMap<String, StoredSubscription> = loaded
         .into_iter()
         .map(|stored| (stored.name.clone(), stored))
         .collect();
@@ -222,12 +222,12 @@ async fn reconcile<'a>(
     for subscription in registered {
         let name = subscription.name;
         let (own, former) = (
-            stored.remove(name),
+            known.remove(name),
             subscription
                 .alias
-                .and_then(|alias| Some((alias, stored.remove(alias)?))),
+                .and_then(|alias| Some((alias, known.remove(alias)?))),
         );
-        found.push(match (own, former) {
+        let stored = match (own, former) {
             (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
             (Some(own), None) => own,
             (None, Some((alias, former))) => {
@@ -250,9 +250,14 @@ async fn reconcile<'a>(
                     condition: Condition::default(),
                 }
             }
-        });
+        };
+        let condition = starting(stored.condition);
+        transaction
+            .writes
+            .push(parts.subscriptions.put_condition(name, &condition));
+        found.push(stored);
     }
-    if let Some(name) = stored.into_keys().min() {
+    if let Some(name) = known.into_keys().min() {
         return Err(StartError::UnknownStored(name));
     }
     if !transaction.writes.is_empty() {

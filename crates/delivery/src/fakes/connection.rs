@@ -139,7 +139,13 @@ impl Subscriptions for Connection {
     }
 
     fn put_condition(&self, name: &str, condition: &Condition) -> Write {
-        let params = vec![name.to_owned().into(), condition.paused.into()];
+        let params = vec![
+            name.to_owned().into(),
+            condition.paused.into(),
+            condition.running.into(),
+            number(condition.suspect),
+            condition.crashes.into(),
+        ];
         Write::one(PUT_CONDITION, params)
     }
 

@@ -145,6 +145,11 @@ impl Memory {
         self.state().cursors.get(subscription).copied()
     }
 
+    /// The stored condition of a subscription.
+    pub fn condition(&self, subscription: &str) -> Option<Condition> {
+        self.state().conditions.get(subscription).copied()
+    }
+
     /// The stored lanes of a subscription.
     pub fn lanes_of(&self, subscription: &str) -> Vec<StoredLane> {
         let state = self.state();
@@ -292,6 +297,9 @@ impl State {
             PUT_CONDITION => {
                 let condition = Condition {
                     paused: number(1) != 0,
+                    running: number(2) != 0,
+                    suspect: position(3),
+                    crashes: u32::try_from(number(4)).expect("crashes are few"),
                 };
                 self.conditions.insert(text(0), condition);
                 self.cursors.contains_key(&text(0))

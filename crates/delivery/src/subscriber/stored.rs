@@ -57,6 +57,12 @@ pub struct StoredSubscription {
 pub struct Condition {
     /// Nothing is begun until an operator resumes it.
     pub paused: bool,
+    /// An engine has it, and has not let go of it: found so at a start, the stop before was none.
+    pub running: bool,
+    /// The event that was begun last after such a start; 0 when there is none.
+    pub suspect: u64,
+    /// How many such starts in a row have found it so.
+    pub crashes: u32,
 }
 
 /// The state of a lane.

@@ -52,7 +52,12 @@ pub(super) async fn a_cursor_moves_forward_alone(f: Fixture) {
 pub(super) async fn a_condition_is_kept_and_follows_a_new_name(f: Fixture) {
     f.must([f.db.create("mail", 7), f.db.create("alerts", 3)])
         .await;
-    let condition = Condition { paused: true };
+    let condition = Condition {
+        paused: true,
+        running: true,
+        suspect: 7,
+        crashes: 2,
+    };
     f.must([f.db.put_condition("mail", &condition)]).await;
     f.misses(f.db.put_condition("nobody", &condition)).await;
     f.must([f.db.rename("mail", "letters")]).await;

@@ -110,6 +110,12 @@ impl Lanes {
         self.parked
     }
 
+    /// The keys of the lanes that are due.
+    pub(super) fn due(&self, now: Now) -> HashSet<Key> {
+        let due = self.due.range(..=(now.wall, u64::MAX));
+        due.map(|(_, key)| key.clone()).collect()
+    }
+
     pub(super) fn next_due(&self) -> Option<Time> {
         let turn = self.turns.first_key_value().map(|(turn, _)| turn.1);
         turn.or_else(|| self.due.first_key_value().map(|((due, _), _)| *due))

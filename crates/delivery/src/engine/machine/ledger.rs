@@ -88,6 +88,11 @@ impl Ledger {
         &mut self.condition
     }
 
+    /// The condition in the database.
+    pub(super) fn stored(&self) -> &Condition {
+        &self.stored
+    }
+
     /// Tells the operator, in the log.
     pub(super) fn tell(&mut self, alert: Alert) {
         self.alerts.push(alert);

@@ -23,6 +23,8 @@
 //! **Not here.** What a handler does, whether a commit is durable, when the log moves.
 
 mod breaker;
+mod careful;
+mod caution;
 mod lane;
 mod lanes;
 mod ledger;
@@ -37,6 +39,7 @@ mod turns;
 mod verdict;
 mod window;
 
+pub(super) use caution::starting;
 pub(super) use lane::{DeadLetter, LANE_EVENTS};
 pub(super) use ledger::{Alert, Save};
 pub(super) use step::Machine;

@@ -10,6 +10,8 @@ pub(super) enum Mutant {
     ManyProbes,
     PausedGoesOn,
     StoppedGoesOn,
+    CrashesNotCounted,
+    BegunWithoutMark,
 }
 
 #[cfg(test)]

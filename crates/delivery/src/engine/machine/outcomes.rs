@@ -25,6 +25,9 @@ impl Machine {
     ) {
         let position = event.position;
         let lane = self.lane_of(&event);
+        if let Some(caution) = &mut self.caution {
+            caution.ended(&key_of(self.rules.order, &event));
+        }
         let probe = self.breaker.is_probe(position);
         self.called(&event, lane.as_ref(), &verdict, now);
         let failure = match verdict {
@@ -112,7 +115,7 @@ impl Machine {
 
     /// What becomes of an event whose attempt failed. `spared` says whether that is not held against the event while the
     /// target is away: then no attempt is spent and no lane is made.
-    fn failed(
+    pub(super) fn failed(
         &mut self,
         event: &Arc<Stored>,
         lane: Option<&Key>,

@@ -148,8 +148,8 @@ mod tests {
         for keys in [1_000, 10_000, 40_000] {
             let mut pulse = with(keys);
             let told = (0..keys).find(|key| pulse.lane(mark(*key), 2 * S).is_some());
-            let share = told.unwrap() as f64 / keys as f64;
-            assert!((0.045..0.055).contains(&share), "{share} of {keys}");
+            let per_thousand = told.unwrap() * 1000 / keys;
+            assert!((45..55).contains(&per_thousand), "{per_thousand} of {keys}");
         }
     }
 

@@ -103,6 +103,7 @@ impl World {
                 rules(order, &mut rng),
                 stored(0, Condition::default()),
                 Vec::new(),
+                0,
                 now,
             ),
             rng,
@@ -388,12 +389,10 @@ impl World {
         self.handled_now.clear();
         let lanes = self.database.lanes.values().cloned().collect();
         let rules = rules(self.order, &mut self.rng);
-        self.machine = Machine::new(
-            rules,
-            stored(self.database.cursor, self.database.condition),
-            lanes,
-            self.now,
-        );
+        let found = stored(self.database.cursor, self.database.condition);
+        self.database.condition = starting(found.condition);
+        let head = self.log.len() as u64;
+        self.machine = Machine::new(rules, found, lanes, head, self.now);
     }
 
     fn pass_time(&mut self) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{Admits, Breaker};
+use super::caution::{Caution, starting};
 use super::lane::Phase;
 use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
@@ -26,11 +27,13 @@ pub(in crate::engine) struct Machine {
     pub(super) ledger: Ledger,
     pub(super) breaker: Breaker,
     pub(super) pulse: Pulse,
+    /// While it is not known whether an event ended the last run.
+    pub(super) caution: Option<Caution>,
     pub(super) stopping: bool,
 }
 
 impl Machine {
-    /// As the database has it.
+    /// As the database had it; its condition has been written as [`starting`] says since. `head` is that of the log.
     pub(in crate::engine) fn new(
         rules: Rules,
         StoredSubscription {
@@ -39,12 +42,16 @@ impl Machine {
             ..
         }: StoredSubscription,
         lanes: Vec<StoredLane>,
+        head: u64,
         now: Now,
     ) -> Self {
+        let lanes = Lanes::load(rules.order, lanes, cursor, now);
+        let unclean = condition.running;
         Self {
             window: Window::new(rules.order, cursor),
-            lanes: Lanes::load(rules.order, lanes, cursor, now),
-            ledger: Ledger::new(cursor, condition),
+            caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
+            lanes,
+            ledger: Ledger::new(cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
             stopping: false,
@@ -69,9 +76,12 @@ impl Machine {
                 }
             }
             Input::Committed { event, result } => self.committed(&event, result, now, rng),
-            Input::Saved { committed } => self.ledger.end(committed, &mut self.lanes, now),
+            Input::Saved { committed } => {
+                self.ledger.end(committed, &mut self.lanes, now);
+                self.marked(effects);
+            }
             Input::Backlog { key, read } => self.backlog(&key, read, now),
-            Input::Tick => self.tick(now, effects),
+            Input::Tick => self.tick(now, rng, effects),
             Input::Pause => self.ledger.change().paused = true,
             Input::Resume => self.resume(),
             Input::Stop => self.stopping = true,

@@ -9,6 +9,7 @@ use super::mutant::{self, Mutant};
 use super::pulse::mark_of;
 use super::step::Machine;
 use super::terms::{Effect, Now};
+use super::verdict::Rng;
 use crate::envelope::Stored;
 use crate::subscriber::Batch;
 
@@ -17,7 +18,7 @@ use crate::subscriber::Batch;
 const OVERFLOW: usize = 8;
 
 impl Machine {
-    pub(super) fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
         self.window.wake(now.tick);
         self.window.settle(now.tick);
         // While the target is away, that a call hangs says nothing of its event.
@@ -30,7 +31,14 @@ impl Machine {
                 self.ledger.hurry();
             }
         }
-        self.begin(now, effects);
+        self.begin(now, rng, effects);
+        if self.stopping {
+            self.unmark(now);
+            if self.in_flight() == 0 && self.ledger.condition().running {
+                let condition = self.ledger.change();
+                (condition.running, condition.suspect, condition.crashes) = (false, 0, 0);
+            }
+        }
         let cursor = self.window.cursor();
         if self
             .ledger
@@ -46,7 +54,8 @@ impl Machine {
     pub(super) fn admits(&self, tick: Duration) -> Admits {
         let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
         let stopping = self.stopping && !mutant::is(Mutant::StoppedGoesOn);
-        if stopping || paused {
+        let careful = self.caution.is_some() && self.in_flight() > 0;
+        if stopping || paused || careful {
             Admits::Nothing
         } else {
             self.breaker.admits(tick)
@@ -54,9 +63,10 @@ impl Machine {
     }
 
     /// Begins what is ready, as long as there are places.
-    fn begin(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn begin(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
         match self.admits(now.tick) {
             Admits::Nothing => {}
+            _ if self.caution.is_some() => self.begin_carefully(now, rng, effects),
             Admits::OneProbe if mutant::is(Mutant::ManyProbes) => {
                 while self.begin_in_lane(now, effects) || self.begin_in_window(now, effects) {}
             }
@@ -141,7 +151,7 @@ impl Machine {
         effects.push(Effect::Deliver { event, attempt });
     }
 
-    fn begun(&mut self, event: &Stored, attempt: u32, now: Now) {
+    pub(super) fn begun(&mut self, event: &Stored, attempt: u32, now: Now) {
         self.breaker.begun(event.position);
         if attempt == 1 {
             let mark = mark_of(self.rules.order, event);

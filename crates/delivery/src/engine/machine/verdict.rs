@@ -15,6 +15,7 @@ const FACTOR: u32 = 4;
 /// The text of a panic may hold anything, so only the word is kept. It also tells a restarted engine of the first panic.
 pub(in crate::engine) const PANICKED: &str = "panicked";
 
+pub(super) const CRASHED: &str = "the process ended while it was under way, again and again";
 pub(super) const TIMED_OUT: &str = "timed out";
 
 /// How one delivery ended.

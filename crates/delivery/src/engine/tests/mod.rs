@@ -1,6 +1,7 @@
 //! The whole engine on paused time, over a database in memory.
 
 mod batches;
+mod crashes;
 mod facts;
 mod keys;
 mod lanes;
