@@ -13,8 +13,8 @@ use quivive_delivery::seal::Vault as _;
 use quivive_delivery::subscriber::{Filter, Handler, Subscription};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
-    Actor, Body, BoxFuture, Clock, Context, Envelope, Event as _, Key, Outcome, Priority, Received,
-    Transaction,
+    Actor, Body, BoxFuture, Clock, Context, Cx, Envelope, Event as _, Key, Outcome, Priority,
+    Received, Transaction,
 };
 use quivive_domain::{FamilyId, SessionId, TokenId, UserId};
 
@@ -147,7 +147,7 @@ impl Count {
 }
 
 impl Handler for Count {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
+    fn handle<'a>(&'a self, event: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         std::hint::black_box(event.decode::<Succeeded>().unwrap());
         let late = self.clock.now().as_microsecond() - event.stored.recorded_at.as_microsecond();
         self.late.lock().unwrap().push(late);
@@ -174,12 +174,9 @@ async fn start(
         catalogue: Arc::new(workflows.catalogue().clone()),
         tasks: tasks.clone(),
     };
-    let subscription = Subscription {
-        begin,
-        // One subscription of this database, under a new name each time.
-        alias: (name != "first").then_some("first"),
-        ..Subscription::durable(name, Filter::All, handler)
-    };
+    let mut subscription = Subscription::durable(name, Filter::All, handler).begin(begin);
+    // One subscription of this database, under a new name each time.
+    subscription.alias = (name != "first").then_some("first");
     Engine::new(parts, vec![subscription])
         .start()
         .await

@@ -45,7 +45,10 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::DeviceRegistered>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
-        .fact::<quivive_delivery::events::EventDeadLettered>()
+        .fact::<quivive_delivery::events::EventDeadLettered>()?
+        .fact::<quivive_delivery::events::CircuitOpened>()?
+        .fact::<quivive_delivery::events::CircuitClosed>()?
+        .fact::<quivive_delivery::events::UndoRequested>()
 }
 
 /// Every built-in subscriber.

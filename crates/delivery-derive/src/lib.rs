@@ -1,4 +1,7 @@
 //! `#[derive(Event)]`: a struct with named fields becomes an event type. `#[derive(Reason)]`: an enum becomes a set of codes.
+//! `#[subscriber]`: an async function becomes a subscription.
+
+mod subscriber;
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
@@ -21,6 +24,24 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 pub fn derive_reason(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     reason(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// `#[subscriber(name = "welcome", on = UserRegistered)]` on
+/// `async fn welcome(event: &Received<UserRegistered>, cx: &mut Cx) -> Outcome`.
+///
+/// `on` is a type, a name, a pattern such as `"order.*"`, a list of these, or `any`; what is not one type comes as
+/// `&Received`. `personal` has personal fields opened that the type does not ask for. The other options are called as on
+/// `Subscription`: `retry = Retry::NONE`, `timeout = Duration::from_secs(5)`.
+///
+/// The function becomes one that makes the `Subscription`: `welcome()`, or where a subscription is taken just `welcome`. One
+/// with a parameter `state: &S` before the event is given its state there: `welcome(state)`.
+#[proc_macro_attribute]
+pub fn subscriber(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as subscriber::Arguments);
+    let function = parse_macro_input!(function as syn::ItemFn);
+    subscriber::expand(arguments, &function)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -23,9 +23,57 @@ pub struct EventDeadLettered {
     pub error_class: Code,
 }
 
+/// The target of a subscription does not answer, so nothing more is delivered for a while. Of the target `*`: keys fail in
+/// such numbers that the whole subscription is paused until an operator resumes it.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.circuit_opened",
+    version = 1,
+    name = "CircuitOpened",
+    audit = "CIRCUIT_OPENED"
+)]
+pub struct CircuitOpened {
+    pub subscription: String,
+    pub target: String,
+    /// Failed calls; of the target `*`, keys that got lanes.
+    pub failures: u32,
+}
+
+/// The target answers again, or an operator resumed the subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.circuit_closed",
+    version = 1,
+    name = "CircuitClosed",
+    audit = "CIRCUIT_CLOSED"
+)]
+pub struct CircuitClosed {
+    pub subscription: String,
+    pub target: String,
+}
+
+/// A handler said that what led to the event must be undone. Under the key of that event, caused by it, in its workflow:
+/// whoever did a step of it subscribes to this.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.undo_requested",
+    version = 1,
+    name = "UndoRequested",
+    audit = "UNDO_REQUESTED"
+)]
+pub struct UndoRequested {
+    pub subscription: String,
+    pub event_id: Uuid,
+    pub event_type: String,
+    pub reason: Code,
+}
+
 /// Adds the engine's events to a program's catalogue.
 pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
-    catalogue.add::<EventDeadLettered>(None, &[])
+    catalogue.add::<EventDeadLettered>(None, &[])?;
+    catalogue.add::<CircuitOpened>(None, &[])?;
+    catalogue.add::<CircuitClosed>(None, &[])?;
+    catalogue.add::<UndoRequested>(None, &[])
 }
 
 #[cfg(test)]

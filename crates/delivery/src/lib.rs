@@ -44,7 +44,7 @@ pub use event::{Body, DecodeError, Event, EventMeta, Phase};
 pub use fault::Fault;
 pub use log::{CommitError, Committed, Head, Log};
 pub use quivive_delivery_derive::{Event, Reason};
-pub use subscriber::{Handler, Outcome, Received};
+pub use subscriber::{Cx, Handler, Outcome, Received, Subscription, on, on_any, subscriber};
 
 /// A boxed future that may cross threads; ports are object-safe, so their reads return one of these.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

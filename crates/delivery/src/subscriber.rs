@@ -1,121 +1,54 @@
 //! What reacts to events: a name, a filter, a handler, and how it is retried.
+//!
+//! ```
+//! # use quivive_delivery::{Event, subscriber::{Cx, Filter, Outcome, Received, Retry, Subscription, on, on_any, subscriber}};
+//! # #[derive(Event)]
+//! # #[event(type = "order.placed", version = 1, name = "OrderPlaced", audit = "ORDER_PLACED")]
+//! # struct OrderPlaced { total: u32 }
+//! #[subscriber(name = "thanks", on = OrderPlaced, retry = Retry::AGGRESSIVE)]
+//! async fn thanks(order: &Received<OrderPlaced>, cx: &mut Cx) -> Outcome {
+//!     println!("thanks for {}, said {} times", order.total, cx.attempt());
+//!     Outcome::Done
+//! }
+//!
+//! async fn cheer(order: &Received<OrderPlaced>, _: &mut Cx) {
+//!     println!("a large one: {}", order.total);
+//! }
+//!
+//! async fn ship(event: &Received, _: &mut Cx) {
+//!     println!("{}", event.envelope().kind);
+//! }
+//!
+//! let subscriptions: Vec<Subscription> = vec![
+//!     thanks.into(),
+//!     on::<OrderPlaced>("cheer", cheer).when(|order| order.total > 100).into(),
+//!     on_any("siem", ship),
+//! ];
+//! ```
 
+mod batch;
+mod handler;
+mod outcome;
+mod received;
+mod retry;
+mod stored;
+
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
+pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
+pub use handler::{Content, Handler, Reaction};
+pub use outcome::{Cx, Effects, Fact, Outcome};
+pub use quivive_delivery_derive::subscriber;
+pub use received::{Any, Received};
+pub use retry::Retry;
+pub use stored::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
 
-use crate::BoxFuture;
-use crate::commit::Write;
-use crate::envelope::{Context, Envelope, Key, Stored};
-use crate::event::{Body, DecodeError, Event, EventMeta};
-
-/// An event as a handler gets it, with what was sealed opened where the key still exists.
-#[derive(Debug, Clone)]
-pub struct Received {
-    pub stored: Arc<Stored>,
-    /// Empty unless the subscription asked for personal fields.
-    pub context: Context,
-    personal: Option<Vec<u8>>,
-    subscription: Arc<str>,
-}
-
-impl Received {
-    /// `personal` is the opened JSON of the personal fields, where there are any and the key exists.
-    pub fn new(
-        stored: Arc<Stored>,
-        personal: Option<Vec<u8>>,
-        context: Context,
-        subscription: Arc<str>,
-    ) -> Self {
-        Self {
-            stored,
-            context,
-            personal,
-            subscription,
-        }
-    }
-
-    pub fn envelope(&self) -> &Envelope {
-        &self.stored.envelope
-    }
-
-    /// Whether this is an `E`.
-    pub fn is<E: Event>(&self) -> bool {
-        self.envelope().kind == E::META.kind
-    }
-
-    /// The event as its type, whatever version it was stored with.
-    pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
-        if !self.is::<E>() {
-            return Err(DecodeError::OtherType {
-                found: self.envelope().kind.clone(),
-                wanted: E::META.kind,
-            });
-        }
-        let body = self.stored.fields(self.personal.clone());
-        E::read(self.envelope().version, &body)
-    }
-
-    /// The same for every delivery of this event to this subscription: give it to whatever the handler calls.
-    pub fn idempotency_key(&self) -> String {
-        format!("{}:{}", self.subscription, self.envelope().id)
-    }
-}
-
-/// A fact a handler raises: appended with actor `system`, caused by the event it handled, in the same workflow.
-#[derive(Debug, Clone)]
-pub struct Fact {
-    pub meta: EventMeta,
-    pub body: Body,
-    /// `None`: the key of the event that was handled.
-    pub key: Option<Key>,
-}
-
-impl Fact {
-    pub fn of<E: Event>(event: &E) -> Result<Self, serde_json::Error> {
-        Ok(Self {
-            meta: E::META,
-            body: event.encode()?,
-            key: None,
-        })
-    }
-}
-
-/// What a handler leaves behind in our own database: committed before the event counts as done.
-#[derive(Debug, Clone, Default)]
-pub struct Effects {
-    pub writes: Vec<Write>,
-    pub facts: Vec<Fact>,
-}
-
-/// What a handler says of one event.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    Done,
-    /// Done, with something to commit.
-    DoneWith(Effects),
-    /// Did not work now; try again. The text is for operators and must hold no secret and nothing personal.
-    Retry(String),
-    /// As `Retry`, not before this much time has passed.
-    RetryAfter(Duration, String),
-    /// Will never work: park it now.
-    GiveUp(String),
-}
-
-/// The code that reacts.
-pub trait Handler: Send + Sync {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome>;
-}
-
-impl<F> Handler for F
-where
-    F: for<'a> Fn(&'a Received) -> BoxFuture<'a, Outcome> + Send + Sync,
-{
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
-        self(event)
-    }
-}
+use crate::envelope::Priority;
+use crate::event::Event;
+use batch::{Alone, BatchFunction, BatchWhen};
+use handler::{Function, When};
 
 /// Which events a subscription wants.
 #[derive(Debug, Clone)]
@@ -125,55 +58,20 @@ pub enum Filter {
     Matching(Vec<&'static str>),
 }
 
+/// When a subscription hears of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// At least once, in order, tried again when it fails, also after a restart.
+    Durable,
+    /// In this process, soon after the commit, once at most. What fails is told and forgotten.
+    AfterCommit,
+}
+
 /// Whether events of one key wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Key,
     None,
-}
-
-/// How often and how late a failed delivery is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Tried at once, in memory, before the key gets a lane.
-    pub quick: &'static [Duration],
-    /// The first wait in the lane; each next is four times as long, with full jitter.
-    pub base: Duration,
-    pub cap: Duration,
-    /// Attempts in all, the quick ones too, before the lane is parked.
-    pub max_attempts: u32,
-    /// Age of the first failure at which the lane is parked.
-    pub max_age: Duration,
-}
-
-impl Retry {
-    pub const DEFAULT: Self = Self {
-        quick: &[Duration::from_millis(50), Duration::from_millis(250)],
-        base: Duration::from_secs(1),
-        cap: Duration::from_hours(6),
-        max_attempts: 12,
-        max_age: Duration::from_hours(72),
-    };
-}
-
-/// A named durable reader of the log.
-#[derive(Clone)]
-pub struct Subscription {
-    pub name: &'static str,
-    pub filter: Filter,
-    pub handler: Arc<dyn Handler>,
-    pub order: Order,
-    /// Whether the handler needs personal fields and the context opened.
-    pub personal: bool,
-    /// Deliveries under way at once, and as many again of keys in trouble, so that these never take the place of the
-    /// others. A delivery that hangs for a second counts with those in trouble.
-    pub concurrency: usize,
-    pub timeout: Duration,
-    pub retry: Retry,
-    /// A name it had before; its cursor moves to the new one.
-    pub alias: Option<&'static str>,
-    /// Where a new subscription begins.
-    pub begin: Begin,
 }
 
 /// Where a subscription that was never seen before begins.
@@ -185,103 +83,313 @@ pub enum Begin {
     Head,
 }
 
-impl std::fmt::Debug for Subscription {
+/// Whether events that were handled may be handled again because an operator asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    Allow,
+    Deny,
+}
+
+/// A named reader of the log. Make one with [`on`], [`on_any`], `#[subscriber]` or [`Subscription::durable`], and change
+/// what differs from the defaults.
+///
+/// `E` is what its handler gets. An engine takes subscriptions of [`Any`], into which every other turns.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Subscription<E = Any> {
+    pub name: &'static str,
+    pub filter: Filter,
+    /// Only events of at least this priority.
+    pub priority: Priority,
+    pub handler: Arc<dyn Handler>,
+    /// What takes several events at once, where that is what reacts.
+    pub together: Option<Arc<dyn BatchHandler>>,
+    pub batch: Option<Batch>,
+    pub phase: Phase,
+    pub order: Order,
+    /// Whether the handler needs personal fields and the context opened.
+    pub personal: bool,
+    /// Deliveries under way at once, and as many again of keys in trouble, so that these never take the place of the
+    /// others. A delivery that hangs for a second counts with those in trouble.
+    pub concurrency: usize,
+    pub timeout: Duration,
+    pub retry: Retry,
+    /// What its handler calls, as alerts name it; `None`: as the subscription.
+    pub target: Option<&'static str>,
+    /// Whether it is held back as a whole while its target is away: when half of twenty calls fail within a minute, and
+    /// when keys get lanes in numbers.
+    pub breaker: bool,
+    pub replay: Replay,
+    /// A name it had before; its cursor moves to the new one.
+    pub alias: Option<&'static str>,
+    /// Where a new subscription begins.
+    pub begin: Begin,
+    /// The only type its handler can read.
+    pub(crate) reads: Option<&'static str>,
+    content: PhantomData<fn() -> E>,
+}
+
+/// Reacts to one type with a function. Personal fields are opened if the type has any.
+pub fn on<E: Event>(
+    name: &'static str,
+    react: impl for<'a> Reaction<'a, E> + 'static,
+) -> Subscription<E> {
+    Subscription::with(name, Arc::new(Function::new(react)))
+}
+
+/// Reacts to events of every type, or of those that [`Subscription::matching`] says, with a function.
+pub fn on_any(name: &'static str, react: impl for<'a> Reaction<'a, Any> + 'static) -> Subscription {
+    Subscription::with(name, Arc::new(Function::<Any, _>::new(react)))
+}
+
+/// Reacts to one type, several events at once: [`Batch::DEFAULT`], or as [`Subscription::batch`] says.
+pub fn on_batch<E: Event>(
+    name: &'static str,
+    react: impl for<'a> BatchReaction<'a, E> + 'static,
+) -> Subscription<E> {
+    Subscription::together(name, function(react))
+}
+
+/// Reacts to events of every type, or of those that [`Subscription::matching`] says, several at once.
+pub fn on_any_batch(
+    name: &'static str,
+    react: impl for<'a> BatchReaction<'a, Any> + 'static,
+) -> Subscription {
+    Subscription::together(name, function(react))
+}
+
+fn function<E: Content>(
+    react: impl for<'a> BatchReaction<'a, E> + 'static,
+) -> Arc<dyn BatchHandler> {
+    Arc::new(BatchFunction {
+        react,
+        content: PhantomData::<fn() -> E>,
+    })
+}
+
+impl Subscription {
+    /// Reacts with a handler that has state of its own.
+    pub fn durable(name: &'static str, filter: Filter, handler: Arc<dyn Handler>) -> Self {
+        Self {
+            filter,
+            ..Self::with(name, handler)
+        }
+    }
+}
+
+impl<E: Content> Subscription<E> {
+    /// Durable, in order by key, with the defaults: 16 at once, 30 s each, [`Retry::DEFAULT`], from the start of the log.
+    /// It wants the events that `E` says.
+    pub fn with(name: &'static str, handler: Arc<dyn Handler>) -> Self {
+        Self {
+            name,
+            filter: E::KIND.map_or(Filter::All, |kind| Filter::Matching(vec![kind])),
+            priority: Priority::Low,
+            handler,
+            together: None,
+            batch: None,
+            phase: Phase::Durable,
+            order: Order::Key,
+            personal: E::is_personal(),
+            concurrency: 16,
+            timeout: Duration::from_secs(30),
+            retry: Retry::DEFAULT,
+            target: None,
+            breaker: true,
+            replay: Replay::Allow,
+            alias: None,
+            begin: Begin::Start,
+            reads: E::KIND,
+            content: PhantomData,
+        }
+    }
+
+    /// As [`Subscription::with`], with a handler that takes several events at once: [`Batch::DEFAULT`].
+    pub fn together(name: &'static str, handler: Arc<dyn BatchHandler>) -> Self {
+        let alone = Arc::new(Alone(Arc::clone(&handler)));
+        Self {
+            together: Some(handler),
+            batch: Some(Batch::DEFAULT),
+            ..Self::with(name, alone)
+        }
+    }
+
+    /// Reacts only where this holds; the others count as done. It is asked at each delivery and must be quick.
+    #[must_use]
+    pub fn when(self, condition: impl Fn(&Received<E>) -> bool + Send + Sync + 'static) -> Self {
+        let condition = Arc::new(condition);
+        let together = self.together.map(|handler| {
+            let condition = Arc::clone(&condition);
+            Arc::new(BatchWhen {
+                handler,
+                condition,
+                content: PhantomData,
+            }) as Arc<dyn BatchHandler>
+        });
+        let handler = Arc::new(When {
+            handler: self.handler,
+            condition,
+            content: PhantomData,
+        });
+        Self {
+            handler,
+            together,
+            ..self
+        }
+    }
+
+    /// Hands over at most `max` events at once, the first of which waits at most `wait` for the others. For what takes
+    /// several: [`on_batch`], [`on_any_batch`], [`Subscription::together`].
+    #[must_use]
+    pub fn batch(self, max: usize, wait: Duration) -> Self {
+        let batch = Some(Batch { max, wait });
+        Self { batch, ..self }
+    }
+
+    /// Wants the events with these types, names, aliases or patterns.
+    #[must_use]
+    pub fn matching(self, names: impl IntoIterator<Item = &'static str>) -> Self {
+        let filter = Filter::Matching(names.into_iter().collect());
+        Self { filter, ..self }
+    }
+
+    /// Wants only events of at least this priority. A second subscription that does is prompt under any backlog.
+    #[must_use]
+    pub fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    #[must_use]
+    pub fn phase(self, phase: Phase) -> Self {
+        Self { phase, ..self }
+    }
+
+    #[must_use]
+    pub fn order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    #[must_use]
+    pub fn with_personal_fields(self) -> Self {
+        let personal = true;
+        Self { personal, ..self }
+    }
+
+    #[must_use]
+    pub fn concurrency(self, concurrency: usize) -> Self {
+        Self {
+            concurrency,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Names what its handler calls. A handler that calls two is better two subscriptions, so that one can be away.
+    #[must_use]
+    pub fn target(self, name: &'static str) -> Self {
+        let target = Some(name);
+        Self { target, ..self }
+    }
+
+    /// Whether it is held back as a whole while its target is away.
+    #[must_use]
+    pub fn breaker(self, breaker: bool) -> Self {
+        Self { breaker, ..self }
+    }
+
+    #[must_use]
+    pub fn replay(self, replay: Replay) -> Self {
+        Self { replay, ..self }
+    }
+
+    /// The name it had before.
+    #[must_use]
+    pub fn alias(self, former: &'static str) -> Self {
+        let alias = Some(former);
+        Self { alias, ..self }
+    }
+
+    #[must_use]
+    pub fn begin(self, begin: Begin) -> Self {
+        Self { begin, ..self }
+    }
+
+    /// Hands one event to the handler, as the engine does, and says what came of it. For tests of handlers.
+    pub async fn react(&self, event: &Received) -> Outcome {
+        let mut cx = Cx::new(1);
+        let outcome = self.handler.handle(event, &mut cx).await;
+        cx.conclude(outcome)
+    }
+}
+
+/// What `#[subscriber]` makes.
+impl<F: FnOnce() -> Self> From<F> for Subscription {
+    fn from(subscriber: F) -> Self {
+        subscriber()
+    }
+}
+
+impl<E: Event> From<Subscription<E>> for Subscription {
+    fn from(typed: Subscription<E>) -> Self {
+        let Subscription {
+            name,
+            filter,
+            priority,
+            handler,
+            together,
+            batch,
+            phase,
+            order,
+            personal,
+            concurrency,
+            timeout,
+            retry,
+            target,
+            breaker,
+            replay,
+            alias,
+            begin,
+            reads,
+            content: _,
+        } = typed;
+        Self {
+            name,
+            filter,
+            priority,
+            handler,
+            together,
+            batch,
+            phase,
+            order,
+            personal,
+            concurrency,
+            timeout,
+            retry,
+            target,
+            breaker,
+            replay,
+            alias,
+            begin,
+            reads,
+            content: PhantomData,
+        }
+    }
+}
+
+impl<E> std::fmt::Debug for Subscription<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscription")
             .field("name", &self.name)
             .field("filter", &self.filter)
             .finish_non_exhaustive()
     }
-}
-
-impl Subscription {
-    /// Durable, in order by key, with the defaults: 16 at once, 30 s each, [`Retry::DEFAULT`], from the start of the log.
-    pub fn durable(name: &'static str, filter: Filter, handler: Arc<dyn Handler>) -> Self {
-        Self {
-            name,
-            filter,
-            handler,
-            order: Order::Key,
-            personal: false,
-            concurrency: 16,
-            timeout: Duration::from_secs(30),
-            retry: Retry::DEFAULT,
-            alias: None,
-            begin: Begin::Start,
-        }
-    }
-
-    #[must_use]
-    pub fn with_personal_fields(mut self) -> Self {
-        self.personal = true;
-        self
-    }
-}
-
-/// Where subscriptions keep their cursors and lanes. Reads are futures; changes are writes for a commit.
-pub trait Subscriptions: Send + Sync {
-    /// All stored subscriptions.
-    fn load(&self) -> BoxFuture<'_, Result<Vec<StoredSubscription>, crate::Fault>>;
-
-    /// All lanes of a subscription.
-    fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, crate::Fault>>;
-
-    /// Events of one key after `after` and up to `upto`, oldest first, at most `limit`: what waits behind a lane. Gap-free
-    /// like the log: what it skips is of another key.
-    fn backlog(
-        &self,
-        key: &Key,
-        after: u64,
-        upto: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Stored>, crate::Fault>>;
-
-    /// Registers a new subscription at a position. A miss when the name is there.
-    fn create(&self, name: &str, position: u64) -> Write;
-
-    /// Moves the cursor forward, or leaves it where it is; a miss when it would go back.
-    fn advance(&self, name: &str, position: u64) -> Write;
-
-    /// Moves the cursor and all lanes to another name.
-    fn rename(&self, from: &str, to: &str) -> Write;
-
-    /// Writes a lane as it is now, whether or not it exists.
-    fn put_lane(&self, name: &str, lane: &StoredLane) -> Write;
-
-    /// Removes a lane, which may not be there.
-    fn drop_lane(&self, name: &str, key: &Key) -> Write;
-}
-
-/// A subscription's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSubscription {
-    pub name: String,
-    /// Everything up to here is done or left to a lane.
-    pub position: u64,
-}
-
-/// The state of a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LaneState {
-    Retrying,
-    Parked,
-}
-
-/// A lane's row: a second cursor, for one key in trouble. Of a subscription that keeps no order, each event in trouble
-/// has a lane of its own, with the key `event:<id>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredLane {
-    pub key: Key,
-    /// The key's events up to here are done.
-    pub done: u64,
-    pub state: LaneState,
-    /// Attempts begun on the event at the front.
-    pub attempts: u32,
-    pub due: crate::Time,
-    pub since: crate::Time,
-    /// The event at the front; while that is not known, the one before it. Nil when nothing waits: then the row only says
-    /// that the key is done up to `done`, ahead of the subscription's cursor, and it goes when the cursor gets there.
-    pub event_id: Uuid,
-    /// The last error, redacted by the handler; 500 characters at most.
-    pub error: String,
 }

@@ -6,44 +6,47 @@
 //! Then register at <http://localhost:3000/register>, and look at this program's output.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 use quivive::app::workflows::accounts::register_user;
-use quivive::{BoxFuture, Builder, Filter, Handler, Outcome, Received, Settings, Subscription};
+use quivive::app::workflows::sessions::log_in;
+
+use quivive::{Builder, Cx, Outcome, Received, Settings, on, subscriber};
 use tokio::net::TcpListener;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Greets everybody who registers: in order, after the commit, and again if it says `Retry`.
-struct Greet;
+/// Greets everybody who registers: in order, after the commit, and again if it says `Retry`. The event's fields hold an
+/// address; it is opened for whoever asks for this type.
+#[subscriber(name = "greeting", on = register_user::Succeeded)]
+async fn greeting(registered: &Received<register_user::Succeeded>, cx: &mut Cx) -> Outcome {
+    tracing::info!(user_id = %registered.user_id, attempt = cx.attempt(), "somebody new");
+    Outcome::Done
+}
 
-impl Handler for Greet {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            match event.decode::<register_user::Succeeded>() {
-                Ok(registered) => {
-                    tracing::info!(user_id = %registered.user_id, "somebody new");
-                    Outcome::Done
-                }
-                Err(error) => Outcome::GiveUp(error.to_string()),
-            }
-        })
-    }
+/// Any name of the documents will do, and `"*.failed"` or `any` for more than one type.
+#[subscriber(name = "watch", on = "*.failed")]
+async fn watch(event: &Received) {
+    tracing::warn!(kind = event.envelope().kind, "refused");
+}
+
+async fn welcome_back(session: &Received<log_in::Succeeded>, _: &mut Cx) {
+    tracing::info!(user_id = %session.user_id, "welcome back");
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt().init();
-    // Its fields hold an address, so it asks for personal ones; they are opened for it.
-    let wanted = Filter::Matching(vec!["UserRegistrationSucceeded"]);
-    let greeting =
-        Subscription::durable("greeting", wanted, Arc::new(Greet)).with_personal_fields();
     let server = Builder::new()
         .sqlite("embed-data")
         .settings(Settings::for_url("http://localhost:3000"))
         .subscribe(greeting)
+        .subscribe(watch)
+        .subscribe(
+            on::<log_in::Succeeded>("welcome-back", welcome_back)
+                .when(|session| session.device_id.is_some()),
+        )
         .build()
         .await?;
 

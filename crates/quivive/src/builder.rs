@@ -117,10 +117,10 @@ impl Builder {
         self
     }
 
-    /// Reacts to events in code: durable, in order, tried again when it fails.
+    /// Reacts to events in code: durable, in order, tried again when it fails, unless the subscription says otherwise.
     #[must_use]
-    pub fn subscribe(mut self, subscription: Subscription) -> Self {
-        self.subscriptions.push(subscription);
+    pub fn subscribe(mut self, subscription: impl Into<Subscription>) -> Self {
+        self.subscriptions.push(subscription.into());
         self
     }
 

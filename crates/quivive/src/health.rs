@@ -55,6 +55,10 @@ impl Health {
         })
     }
 
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// How many subscriptions run.
     pub(crate) fn count(&self) -> usize {
         self.running.status().len()

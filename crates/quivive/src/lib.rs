@@ -22,7 +22,9 @@ pub use failure::{Class, Failure};
 pub use quivive_app::kernel::Kernel;
 pub use quivive_app::{Request, Settings};
 pub use quivive_delivery::BoxFuture;
-pub use quivive_delivery::subscriber::{Filter, Handler, Outcome, Received, Subscription};
+pub use quivive_delivery::subscriber::{
+    Cx, Filter, Handler, Outcome, Received, Subscription, on, on_any, subscriber,
+};
 pub use start::StartError;
 pub use {quivive_app as app, quivive_delivery as delivery, quivive_domain as domain};
 

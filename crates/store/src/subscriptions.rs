@@ -1,13 +1,15 @@
 //! Where subscriptions keep their cursors and lanes.
 
-use quivive_delivery::subscriber::{LaneState, StoredLane, StoredSubscription, Subscriptions};
+use quivive_delivery::subscriber::{
+    Condition, LaneState, StoredLane, StoredSubscription, Subscriptions,
+};
 use quivive_delivery::{BoxFuture, Fault, Key, Stored, Write};
 
 use crate::rows::Cells;
 use crate::{Database, int};
 
 statements! {
-    LOAD = "SELECT name, position FROM subscription ORDER BY id";
+    LOAD = "SELECT name, position, paused, running, suspect, crashes FROM subscription ORDER BY id";
 
     LANES = "SELECT lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.error \
         FROM lane JOIN subscription ON subscription.id = lane.subscription \
@@ -17,6 +19,8 @@ statements! {
 
     /// Misses when the cursor is beyond it: then somebody else moved it, and this owner is no longer one.
     ADVANCE = "UPDATE subscription SET position = $1 WHERE name = $2 AND position <= $1";
+
+    PUT_CONDITION = "UPDATE subscription SET paused = $1, running = $2, suspect = $3, crashes = $4 WHERE name = $5";
 
     /// Lanes know a subscription by its number and follow. The second condition makes a taken name a miss, not an error.
     RENAME = "UPDATE subscription SET name = $1 \
@@ -37,6 +41,12 @@ impl Subscriptions for Database {
             Ok(StoredSubscription {
                 name: cells.take("subscription.name")?,
                 position: cells.take("subscription.position")?,
+                condition: Condition {
+                    paused: cells.take("subscription.paused")?,
+                    running: cells.take("subscription.running")?,
+                    suspect: cells.take("subscription.suspect")?,
+                    crashes: cells.take("subscription.crashes")?,
+                },
             })
         })
     }
@@ -62,6 +72,19 @@ impl Subscriptions for Database {
 
     fn advance(&self, name: &str, position: u64) -> Write {
         Write::one(ADVANCE, vec![int(position), name.to_owned().into()])
+    }
+
+    fn put_condition(&self, name: &str, condition: &Condition) -> Write {
+        Write::one(
+            PUT_CONDITION,
+            vec![
+                condition.paused.into(),
+                condition.running.into(),
+                int(condition.suspect),
+                condition.crashes.into(),
+                name.to_owned().into(),
+            ],
+        )
     }
 
     fn rename(&self, from: &str, to: &str) -> Write {

@@ -105,6 +105,7 @@ checks! {
     subscriptions {
         a_subscription_is_created_once
         a_cursor_moves_forward_alone
+        a_condition_is_kept_and_follows_a_new_name
         a_lane_is_written_replaced_and_dropped
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_backlog_is_one_key_within_its_bounds

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use quivive_delivery::subscriber::{Effects, Fact, Filter, Subscription};
-use quivive_delivery::{BoxFuture, Code, Fault, Handler, Outcome, Received, Time};
+use quivive_delivery::subscriber::{Effects, Fact};
+use quivive_delivery::{Code, Cx, Fault, Outcome, Received, Subscription, Time, subscriber};
 use quivive_domain::one_time::Redeemable;
 use quivive_domain::{Account, TokenId, UserId};
 use uuid::Uuid;
@@ -28,35 +28,28 @@ pub fn subscription(
     mailer: Arc<dyn Mailer>,
     letters: Letters,
 ) -> Subscription {
-    let filter = Filter::Matching(vec![
-        "UserRegistrationSucceeded",
-        "UserRegistrationFailed",
-        "EmailVerificationSucceeded",
-        "EmailVerificationRequestSucceeded",
-        "PasswordResetRequestSucceeded",
-        "PasswordResetConfirmSucceeded",
-        "UserPasswordChangeSucceeded",
-        "UserLocked",
-        "TokenReuseDetected",
-        "DeviceRegistered",
-    ]);
-    let email = Arc::new(Email {
+    let post = Email {
         families,
         mailer,
         letters,
-    });
-    Subscription::durable("email", filter, email).with_personal_fields()
+    };
+    email(post)
 }
 
-impl Handler for Email {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            match self.tell(event).await {
-                Ok(outcome) => outcome,
-                Err(fault) => Outcome::Retry(fault.to_string()),
-            }
-        })
-    }
+#[subscriber(name = "email", personal, on = [
+    accounts::register_user::Succeeded,
+    accounts::register_user::Failed,
+    accounts::verify_email::Succeeded,
+    accounts::request_email_verification::Succeeded,
+    passwords::request_password_reset::Succeeded,
+    passwords::confirm_password_reset::Succeeded,
+    passwords::change_password::Succeeded,
+    accounts::lock_user::Succeeded,
+    TokenReuseDetected,
+    DeviceRegistered,
+])]
+async fn email(post: &Email, event: &Received, _: &mut Cx) -> Result<Outcome, Fault> {
+    post.tell(event).await
 }
 
 struct Email {

@@ -1,15 +1,13 @@
 //! Writes one line for every event to the server's own log: names and ids, nothing personal.
 
-use std::sync::Arc;
-
-use quivive_delivery::subscriber::{Filter, Subscription};
-use quivive_delivery::{BoxFuture, Outcome, Priority, Received};
+use quivive_delivery::{Priority, Received, Subscription, subscriber};
 
 pub fn subscription() -> Subscription {
-    Subscription::durable("log", Filter::All, Arc::new(handle))
+    log()
 }
 
-fn handle(event: &Received) -> BoxFuture<'_, Outcome> {
+#[subscriber(name = "log", on = any)]
+async fn log(event: &Received) {
     let (envelope, position) = (event.envelope(), event.stored.position);
     macro_rules! line {
         ($level:ident) => {
@@ -30,11 +28,12 @@ fn handle(event: &Received) -> BoxFuture<'_, Outcome> {
         Priority::Normal | Priority::High => line!(info),
         Priority::Critical => line!(warn),
     }
-    Box::pin(std::future::ready(Outcome::Done))
 }
 
 #[cfg(test)]
 mod tests {
+    use quivive_delivery::Outcome;
+
     use super::*;
     use crate::testing::{account, given};
 

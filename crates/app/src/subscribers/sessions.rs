@@ -3,41 +3,30 @@
 
 use std::sync::Arc;
 
-use quivive_delivery::subscriber::{Begin, Filter, Subscription};
-use quivive_delivery::{BoxFuture, Handler, Outcome, Received};
+use quivive_delivery::subscriber::Begin;
+use quivive_delivery::{Cx, Received, Subscription, subscriber};
 use quivive_domain::UserId;
 use uuid::Uuid;
 
 use crate::access::Access;
 use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
 use crate::workflows::operators::bootstrap_administrator;
+use crate::workflows::passwords::{change_password, confirm_password_reset};
 
 pub fn subscription(access: Arc<Access>) -> Subscription {
-    let filter = Filter::Matching(vec![
-        "SessionTerminated",
-        "SessionInvalidated",
-        "SessionEvicted",
-        "UserPasswordChangeSucceeded",
-        "PasswordResetConfirmSucceeded",
-        "AdministratorBootstrapSucceeded",
-    ]);
-    Subscription {
-        // The cache of a process that starts is empty.
-        begin: Begin::Head,
-        ..Subscription::durable("sessions", filter, Arc::new(Sessions(access)))
-    }
+    sessions(access)
 }
 
-struct Sessions(Arc<Access>);
-
-impl Handler for Sessions {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
-        forget(&self.0, event);
-        Box::pin(std::future::ready(Outcome::Done))
-    }
-}
-
-fn forget(access: &Access, event: &Received) {
+// The cache of a process that starts is empty, so it begins at the head.
+#[subscriber(name = "sessions", begin = Begin::Head, on = [
+    SessionTerminated,
+    SessionInvalidated,
+    SessionEvicted,
+    change_password::Succeeded,
+    confirm_password_reset::Succeeded,
+    bootstrap_administrator::Succeeded,
+])]
+async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) {
     if let Ok(ended) = event.decode::<SessionTerminated>() {
         access.forget(ended.session_id);
     } else if let Ok(ended) = event.decode::<SessionInvalidated>() {
@@ -112,10 +101,8 @@ mod tests {
         };
         scene.when(bootstrap).await.succeeded();
         // Its outcome alone, without the sessions that it ended.
-        let outcome = Subscription {
-            filter: Filter::Matching(vec!["AdministratorBootstrapSucceeded"]),
-            ..subscription(Arc::clone(&access))
-        };
+        let outcome =
+            subscription(Arc::clone(&access)).matching(["AdministratorBootstrapSucceeded"]);
         scene.deliver(&outcome).await;
         assert!(!knows(&access, &one).await && !knows(&access, &two).await);
     }

@@ -13,7 +13,7 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// Types of our own, which the specification need not know.
-const OURS: [&str; 0] = [];
+const OURS: [&str; 1] = ["delivery.undo_requested"];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: [(&str, &str); 1] = [("operator.bootstrap.failed", "invalid_email")];

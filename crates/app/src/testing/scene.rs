@@ -249,7 +249,7 @@ impl Scene {
         for event in self.world.log() {
             if self.wants(subscription, &event.envelope.kind) {
                 let received = self.received(subscription, event).await;
-                let outcome = subscription.handler.handle(&received).await;
+                let outcome = subscription.react(&received).await;
                 if let Outcome::DoneWith(effects) = &outcome {
                     let transaction = quivive_delivery::Transaction {
                         writes: effects.writes.clone(),

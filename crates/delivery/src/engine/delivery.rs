@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -10,40 +11,85 @@ use super::machine::Verdict;
 use crate::envelope::{Context, Stored};
 use crate::fault::Fault;
 use crate::seal::{self, Vault};
-use crate::subscriber::{Handler, Received};
+use crate::subscriber::{BatchHandler, Cx, Handler, Received, Subscription};
 
 /// Where a subscription's events go.
 pub(super) struct Target {
-    pub(super) name: Arc<str>,
-    pub(super) handler: Arc<dyn Handler>,
-    pub(super) vault: Arc<dyn Vault>,
+    pub(super) name: &'static str,
+    /// The name as events carry it.
+    shared_name: Arc<str>,
+    handler: Arc<dyn Handler>,
+    pub(super) together: Option<Arc<dyn BatchHandler>>,
+    vault: Arc<dyn Vault>,
     /// Whether to open what is sealed.
-    pub(super) personal: bool,
+    personal: bool,
     pub(super) timeout: Duration,
+    /// What the handler calls, as alerts name it.
+    pub(super) calls: &'static str,
+    /// A test does not want it called.
+    muted: AtomicBool,
 }
 
-/// Delivers one event. A panic of the handler ends here.
-pub(super) async fn deliver(target: Arc<Target>, event: Arc<Stored>) -> Verdict {
-    let delivery = async {
-        let (personal, context) = if target.personal {
-            match opened(&*target.vault, &event).await {
-                Ok(opened) => opened,
+impl Target {
+    pub(super) fn new(subscription: &Subscription, vault: Arc<dyn Vault>) -> Self {
+        Self {
+            name: subscription.name,
+            shared_name: subscription.name.into(),
+            handler: Arc::clone(&subscription.handler),
+            together: subscription.together.clone(),
+            vault,
+            personal: subscription.personal,
+            timeout: subscription.timeout,
+            calls: subscription.target.unwrap_or(subscription.name),
+            muted: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on whatever it gets is done without the handler.
+    pub(super) fn mute(&self) {
+        self.muted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted.load(Ordering::Relaxed)
+    }
+
+    /// Delivers one event. A panic of the handler ends here.
+    pub(super) async fn deliver(&self, event: &Arc<Stored>, attempt: u32) -> Verdict {
+        if self.is_muted() {
+            return Verdict::Done;
+        }
+        let delivery = async {
+            let received = match self.received(event).await {
+                Ok(received) => received,
                 Err(fault) => return Verdict::Retry(format!("cannot open it: {fault}")),
-            }
+            };
+            let mut cx = Cx::new(attempt);
+            let outcome = self.handler.handle(&received, &mut cx).await;
+            Verdict::of(cx.conclude(outcome), self.name, &event.envelope)
+        };
+        AssertUnwindSafe(delivery)
+            .catch_unwind()
+            .await
+            .unwrap_or(Verdict::Panicked)
+    }
+
+    pub(super) async fn received(&self, event: &Arc<Stored>) -> Result<Received, Fault> {
+        let (personal, context) = if self.personal {
+            open(&*self.vault, event).await?
         } else {
             (None, Context::default())
         };
-        let received = Received::new(event.clone(), personal, context, target.name.clone());
-        target.handler.handle(&received).await.into()
-    };
-    AssertUnwindSafe(delivery)
-        .catch_unwind()
-        .await
-        .unwrap_or(Verdict::Panicked)
+        let name = Arc::clone(&self.shared_name);
+        Ok(Received::new(Arc::clone(event), personal, context, name))
+    }
 }
 
 /// The personal fields and the context, as far as their keys exist.
-async fn opened(vault: &dyn Vault, event: &Stored) -> Result<(Option<Vec<u8>>, Context), Fault> {
+pub(super) async fn open(
+    vault: &dyn Vault,
+    event: &Stored,
+) -> Result<(Option<Vec<u8>>, Context), Fault> {
     Ok((
         seal::personal(vault, event).await?,
         seal::context(vault, event).await?,

@@ -92,14 +92,13 @@ pub(super) async fn backlog(
 }
 
 /// Reads the log for a subscription that is older than the ring.
-pub(super) async fn catch_up(tools: Arc<Tools>, after: u64, limit: usize) -> Input {
-    let events = match tools.log.read(after, limit).await {
+pub(super) async fn catch_up(tools: &Tools, after: u64, limit: usize) -> Vec<Arc<Stored>> {
+    match tools.log.read(after, limit).await {
         Ok(events) => events.into_iter().map(Arc::new).collect(),
         Err(fault) => {
             tracing::warn!(%fault, "the log cannot be read; trying again");
             tokio::time::sleep(POLL_EVERY).await;
             Vec::new()
         }
-    };
-    Input::Read(events)
+    }
 }

@@ -11,12 +11,12 @@ pub(super) struct Figures {
     parked: Gauge,
     /// From the commit of an event to the end of its handler.
     seconds: Histogram,
-    outcomes: [Counter; 5],
-    counted: [u64; 5],
+    outcomes: [Counter; OUTCOMES.len()],
+    counted: [u64; OUTCOMES.len()],
 }
 
 /// In the order of `Figures::outcomes`.
-const OUTCOMES: [&str; 5] = ["done", "retry", "give_up", "timeout", "panic"];
+const OUTCOMES: [&str; 6] = ["done", "retry", "give_up", "timeout", "panic", "poison"];
 
 impl Figures {
     pub(super) fn describe() {
@@ -53,7 +53,7 @@ impl Figures {
             outcomes: OUTCOMES.map(|outcome| {
                 metrics::counter!("quivive_deliveries_total", "subscription" => subscription, "outcome" => outcome)
             }),
-            counted: [0; 5],
+            counted: [0; OUTCOMES.len()],
         }
     }
 
@@ -68,10 +68,11 @@ impl Figures {
                 self.seconds.record(micros.max(0) as f64 / 1e6);
                 0
             }
-            Verdict::Retry(_) | Verdict::RetryAfter(..) => 1,
+            Verdict::Retry(_) | Verdict::RetryAfter(..) | Verdict::Alone(_) => 1,
             Verdict::GiveUp(_) => 2,
             Verdict::TimedOut => 3,
             Verdict::Panicked => 4,
+            Verdict::Poison(_) => 5,
         };
         self.counted[outcome] += 1;
     }

@@ -2,7 +2,8 @@
 //!
 //! **Cast.** The `tail` reads the log once for all. Each subscription has a `runner`, a task that does what its
 //! `machine`, a state without I/O, decides: what is delivered now, what is tried again when, what is written down. The
-//! `scribe` makes records of what handlers and the engine have to say.
+//! `scribe` makes records of what handlers and the engine have to say. What only wants to hear of a commit in passing, and
+//! may miss it, is told by [`after`].
 //!
 //! **Flow.** A commit moves the head of the log → the tail reads on and fills its ring → a runner takes what its window
 //! has room for → events that are ready are delivered, one at a time per key → what is done moves the cursor, in memory;
@@ -19,6 +20,7 @@
 //! **Not guaranteed.** Order between keys. Exactly-once of what a handler does elsewhere: after a crash it is called
 //! again, with the same idempotency key. That a handler which blocks its thread delays only its own key.
 
+mod after;
 mod delivery;
 mod errands;
 mod figures;
@@ -31,7 +33,10 @@ mod start;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod together;
+mod trial;
 
+pub use after::Told;
 pub use machine::DeliveryState;
 pub use running::{DeliveryStatus, Running, SubscriptionStatus};
 pub use start::{Engine, Parts, StartError};

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::delivery::{Target, deliver};
+use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
 use super::machine::{Effect, Input, Machine, Now, Rng, Save, Verdict};
@@ -41,15 +42,32 @@ const INPUTS: usize = 1024;
 /// What a runner shares with those who ask about its subscription.
 pub(super) struct Shared {
     pub(super) name: &'static str,
+    pub(super) target: Arc<Target>,
     machine: Mutex<Machine>,
+    /// What an operator asked for and the runner has not seen.
+    orders: Mutex<Vec<Input>>,
+    ordered: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(name: &'static str, machine: Machine) -> Self {
+    pub(super) fn new(target: Arc<Target>, machine: Machine) -> Self {
         Self {
-            name,
+            name: target.name,
+            target,
             machine: Mutex::new(machine),
+            orders: Mutex::default(),
+            ordered: Notify::new(),
         }
+    }
+
+    /// Gives the machine an input, soon.
+    pub(super) fn order(&self, input: Input) {
+        self.orders().push(input);
+        self.ordered.notify_one();
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -63,7 +81,6 @@ type Work = BoxFuture<'static, Input>;
 pub(super) struct Runner {
     tools: Arc<Tools>,
     shared: Arc<Shared>,
-    target: Arc<Target>,
     order: Order,
     rng: Rng,
     figures: Figures,
@@ -77,18 +94,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(
-        tools: Arc<Tools>,
-        shared: Arc<Shared>,
-        target: Target,
-        order: Order,
-        rng: Rng,
-    ) -> Self {
+    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, order: Order, rng: Rng) -> Self {
         Self {
             figures: Figures::new(shared.name),
             tools,
             shared,
-            target: Arc::new(target),
             order,
             rng,
             work: FuturesUnordered::new(),
@@ -144,6 +154,7 @@ impl Runner {
                 Some(input) = self.work.next(), if !self.work.is_empty() => self.inputs.push(input),
                 () = stopping.cancelled(), if stop.is_none() => {}
                 Ok(()) = reached.changed(), if stop.is_none() => {}
+                () = self.shared.ordered.notified() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -152,6 +163,7 @@ impl Runner {
     /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
     async fn rounds(&mut self) -> Option<Instant> {
         let mut idle = false;
+        self.inputs.append(&mut self.shared.orders());
         for _ in 0..ROUNDS {
             self.collect().await;
             let now = self.tools.now();
@@ -192,6 +204,12 @@ impl Runner {
                     self.figures
                         .count(verdict, wall - event.recorded_at.as_microsecond());
                 }
+                Input::FinishedTogether(ended) => {
+                    for (event, verdict) in ended {
+                        self.figures
+                            .count(verdict, wall - event.recorded_at.as_microsecond());
+                    }
+                }
                 Input::Read(_) => self.catching_up = false,
                 _ => {}
             }
@@ -215,7 +233,13 @@ impl Runner {
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
-                Effect::Deliver(event) => self.deliver(event).await,
+                Effect::Deliver { event, attempt } => self.deliver(event, attempt).await,
+                Effect::DeliverTogether(events) => {
+                    let target = Arc::clone(&self.shared.target);
+                    self.work.push(Box::pin(async move {
+                        Input::FinishedTogether(target.deliver_together(events).await)
+                    }));
+                }
                 Effect::Commit {
                     event,
                     effects,
@@ -241,14 +265,15 @@ impl Runner {
     }
 
     /// Polls the delivery once where it is: only one that does not end at once becomes work, with a timeout.
-    async fn deliver(&mut self, event: Arc<Stored>) {
-        let mut delivery = Box::pin(deliver(self.target.clone(), event.clone()));
+    async fn deliver(&mut self, event: Arc<Stored>, attempt: u32) {
+        let (target, delivered) = (Arc::clone(&self.shared.target), Arc::clone(&event));
+        let mut delivery = Box::pin(async move { target.deliver(&delivered, attempt).await });
         let first = poll_fn(|cx| Poll::Ready(delivery.as_mut().poll(cx))).await;
         if let Poll::Ready(verdict) = first {
             self.inputs.push(Input::Finished { event, verdict });
             return;
         }
-        let timeout = self.target.timeout;
+        let timeout = self.shared.target.timeout;
         self.work.push(Box::pin(async move {
             let verdict = tokio::time::timeout(timeout, delivery)
                 .await
@@ -276,8 +301,10 @@ impl Runner {
             Taken::Empty => false,
             Taken::Behind => {
                 self.catching_up = true;
-                self.work
-                    .push(Box::pin(catch_up(self.tools.clone(), after, limit)));
+                let tools = self.tools.clone();
+                self.work.push(Box::pin(async move {
+                    Input::Read(catch_up(&tools, after, limit).await)
+                }));
                 false
             }
         }
@@ -311,6 +338,15 @@ impl Runner {
                 .records
                 .push(tools.scribe.dead_letter(name, letter));
         }
+        for alert in &save.alerts {
+            tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
+            let record = tools.scribe.alert(&self.shared.target, *alert);
+            transaction.records.push(record);
+        }
+        let condition = save.condition.as_ref();
+        transaction
+            .writes
+            .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
         Box::pin(async move {
             let result = commit.await;

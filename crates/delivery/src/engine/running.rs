@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::after::{AfterCommit, Told};
 use super::errands::Tools;
-use super::machine::DeliveryState;
+use super::machine::{DeliveryState, Input};
 use super::runner::Shared;
 use crate::envelope::Stored;
 
@@ -21,8 +22,10 @@ pub struct SubscriptionStatus {
     pub lanes_parked: usize,
     /// It stands before an event that only a newer program can read, and waits for one.
     pub held: bool,
-    /// Always false: nothing can pause a subscription yet.
+    /// By an operator, or because keys failed in numbers: nothing begins until it is resumed.
     pub paused: bool,
+    /// Its target does not answer: nothing but a probe begins.
+    pub broken: bool,
 }
 
 /// Where one event is, for one subscription.
@@ -39,19 +42,39 @@ pub struct DeliveryStatus {
 /// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
 #[derive(Clone)]
 pub struct Running {
-    tools: Arc<Tools>,
-    subscriptions: Arc<[Arc<Shared>]>,
+    pub(super) tools: Arc<Tools>,
+    pub(super) subscriptions: Arc<[Arc<Shared>]>,
+    pub(super) after: Arc<AfterCommit>,
+    /// The head of the log at the start.
+    pub(super) began_at: u64,
 }
 
 impl Running {
-    pub(super) fn new(tools: Arc<Tools>, subscriptions: Vec<Arc<Shared>>) -> Self {
+    pub(super) fn new(
+        tools: Arc<Tools>,
+        subscriptions: Vec<Arc<Shared>>,
+        after: Arc<AfterCommit>,
+        began_at: u64,
+    ) -> Self {
         Self {
             tools,
             subscriptions: subscriptions.into(),
+            after,
+            began_at,
         }
     }
 
-    /// In the order of registration.
+    /// Whether there is nothing to deliver to.
+    pub(super) fn is_idle(&self) -> bool {
+        self.subscriptions.is_empty() && self.after.is_empty()
+    }
+
+    /// Tells the subscriptions of the phase after the commit of an event, and returns what each said.
+    pub async fn tell(&self, event: &Arc<Stored>) -> Vec<Told> {
+        self.after.tell(event).await
+    }
+
+    /// Durable ones, in the order of registration.
     pub fn status(&self) -> Vec<SubscriptionStatus> {
         let head = self.head();
         self.subscriptions
@@ -66,10 +89,26 @@ impl Running {
                     lanes_retrying: machine.lanes_retrying(),
                     lanes_parked: machine.lanes_parked(),
                     held: machine.held().is_some(),
-                    paused: false,
+                    paused: machine.is_paused(),
+                    broken: machine.is_broken(),
                 }
             })
             .collect()
+    }
+
+    /// Begins nothing for this subscription until it is resumed, also after a restart. Says whether there is one.
+    pub fn pause(&self, name: &str) -> bool {
+        self.order(name, Input::Pause)
+    }
+
+    /// Goes on. Says whether there is such a subscription.
+    pub fn resume(&self, name: &str) -> bool {
+        self.order(name, Input::Resume)
+    }
+
+    fn order(&self, name: &str, input: Input) -> bool {
+        let found = self.subscriptions.iter().find(|shared| shared.name == name);
+        found.map(|shared| shared.order(input)).is_some()
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.
@@ -89,25 +128,7 @@ impl Running {
             .collect()
     }
 
-    /// For tests: waits until every subscription has reached the head of the log, with what is in trouble left to lanes.
-    /// What handlers append meanwhile is waited for too.
-    pub async fn drain(&self) {
-        let mut moved = self.tools.moved.subscribe();
-        loop {
-            let head = self.head();
-            if self
-                .subscriptions
-                .iter()
-                .all(|shared| shared.machine().cursor() >= head)
-            {
-                return;
-            }
-            // The sender lives as long as `tools`.
-            let _ = moved.changed().await;
-        }
-    }
-
-    fn head(&self) -> u64 {
+    pub(super) fn head(&self) -> u64 {
         self.tools.log.head().borrow().position
     }
 }

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use super::machine::DeadLetter;
+use super::delivery::Target;
+use super::machine::{Alert, DeadLetter};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
 use crate::code::Code;
 use crate::envelope::{Actor, Envelope, Key, Stored};
-use crate::event::{Event as _, EventMeta};
-use crate::events::EventDeadLettered;
+use crate::event::{Event, EventMeta};
+use crate::events::{CircuitClosed, CircuitOpened, EventDeadLettered};
 use crate::fault::Fault;
 use crate::log::{Appender, Record};
 use crate::seal::Vault;
 use crate::subscriber::Fact;
+
+/// The target of an alert that concerns all that a subscription calls.
+const EVERYTHING: &str = "*";
 
 pub(super) struct Scribe {
     pub(super) appender: Arc<Appender>,
@@ -68,6 +72,53 @@ impl Scribe {
         self.appender.record(envelope, body, None, None)
     }
 
+    /// The record of something that concerns a whole subscription.
+    pub(super) fn alert(&self, target: &Target, alert: Alert) -> Record {
+        match alert {
+            Alert::Opened(failures) => self.opened(target, target.calls, failures),
+            Alert::Paused(lanes) => self.opened(target, EVERYTHING, lanes),
+            Alert::Closed => self.closed(target, target.calls),
+            Alert::Resumed => self.closed(target, EVERYTHING),
+        }
+    }
+
+    fn opened(&self, subscription: &Target, target: &str, failures: u32) -> Record {
+        self.of_itself(&CircuitOpened {
+            subscription: subscription.name.to_owned(),
+            target: target.to_owned(),
+            failures,
+        })
+    }
+
+    fn closed(&self, subscription: &Target, target: &str) -> Record {
+        self.of_itself(&CircuitClosed {
+            subscription: subscription.name.to_owned(),
+            target: target.to_owned(),
+        })
+    }
+
+    /// The record of an event without a cause in the log.
+    fn of_itself<E: Event>(&self, event: &E) -> Record {
+        let id = self.ids.next();
+        let envelope = Envelope {
+            id,
+            kind: E::META.kind.to_owned(),
+            version: E::META.version,
+            key: Key::new("system", "delivery"),
+            priority: self.catalogue.class(&E::META).priority,
+            time: self.clock.now(),
+            workflow_id: id,
+            correlation_id: id,
+            causation_id: None,
+            subject: None,
+            actor: system(),
+            request_id: None,
+            traceparent: None,
+        };
+        let body = event.encode().expect("strings and numbers are always JSON");
+        self.appender.record(envelope, body, None, None)
+    }
+
     fn envelope(&self, meta: &EventMeta, cause: &Stored, key: Key) -> Envelope {
         let cause = &cause.envelope;
         Envelope {
@@ -81,12 +132,16 @@ impl Scribe {
             correlation_id: cause.correlation_id,
             causation_id: Some(cause.id),
             subject: None,
-            actor: Actor {
-                kind: "system".into(),
-                id: None,
-            },
+            actor: system(),
             request_id: cause.request_id.clone(),
             traceparent: cause.traceparent.clone(),
         }
+    }
+}
+
+fn system() -> Actor {
+    Actor {
+        kind: "system".into(),
+        id: None,
     }
 }

@@ -1,16 +1,49 @@
-//! Which types a filter means, by the catalogue.
+//! Which events a subscription means, by the catalogue.
 
 use std::collections::HashSet;
 
 use super::machine::Selection;
+use super::start::StartError;
 use crate::catalogue::Catalogue;
-use crate::subscriber::Filter;
+use crate::subscriber::{Filter, Subscription};
+
+/// What a subscription wants, if there is such a thing and its handler can read it.
+pub(super) fn select(
+    subscription: &Subscription,
+    catalogue: &Catalogue,
+) -> Result<Selection, StartError> {
+    let name = subscription.name;
+    let kinds = match &subscription.filter {
+        Filter::All => None,
+        Filter::Matching(entries) => {
+            let kinds = resolve(entries, catalogue).map_err(|pattern| StartError::NoSuchEvent {
+                subscription: name,
+                pattern,
+            })?;
+            Some(kinds)
+        }
+    };
+    if let Some(reads) = subscription.reads {
+        let other = |kinds: &HashSet<_>| kinds.iter().find(|kind| **kind != reads).copied();
+        if let Some(found) = kinds.as_ref().map_or(Some("everything"), other) {
+            return Err(StartError::OtherType {
+                subscription: name,
+                reads,
+                found,
+            });
+        }
+    }
+    Ok(Selection {
+        kinds,
+        priority: subscription.priority,
+    })
+}
 
 /// Resolves names, types, other names and patterns. The error is the first entry that matches no type.
-pub(super) fn resolve(filter: &Filter, catalogue: &Catalogue) -> Result<Selection, &'static str> {
-    let Filter::Matching(entries) = filter else {
-        return Ok(Selection::All);
-    };
+fn resolve(
+    entries: &[&'static str],
+    catalogue: &Catalogue,
+) -> Result<HashSet<&'static str>, &'static str> {
     let mut kinds = HashSet::new();
     for &entry in entries {
         let exact = catalogue.find(entry).map(|spec| spec.kind);
@@ -32,7 +65,7 @@ pub(super) fn resolve(filter: &Filter, catalogue: &Catalogue) -> Result<Selectio
     if kinds.is_empty() {
         Err("nothing")
     } else {
-        Ok(Selection::Kinds(kinds))
+        Ok(kinds)
     }
 }
 

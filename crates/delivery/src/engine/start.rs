@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::after::AfterCommit;
 use super::delivery::Target;
 use super::errands::Tools;
 use super::figures::Figures;
-use super::machine::{Machine, Rng, Rules, Selection, Versions};
+use super::machine::{Machine, Rng, Rules, Selection, Versions, starting};
 use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::scribe::Scribe;
-use super::selection::resolve;
+use super::selection::select;
 use super::tail::Tail;
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
@@ -21,7 +22,7 @@ use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::{Appender, CommitError, Log};
 use crate::seal::Vault;
-use crate::subscriber::{Begin, StoredSubscription, Subscription, Subscriptions};
+use crate::subscriber::{Begin, Condition, Phase, StoredSubscription, Subscription, Subscriptions};
 use crate::tasks::Tasks;
 
 /// Why the engine does not start. Nothing was delivered.
@@ -52,6 +53,20 @@ pub enum StartError {
         subscription: &'static str,
         pattern: &'static str,
     },
+    #[error(
+        "the handler of subscription {subscription:?} reads {reads:?} alone, but it asks for {found} too: \
+         let it take `&Received`, or ask for less"
+    )]
+    OtherType {
+        subscription: &'static str,
+        reads: &'static str,
+        found: &'static str,
+    },
+    #[error(
+        "subscription {0:?} asks for batches: its handler must take several events (`on_batch`, `on_any_batch`), and a batch \
+         must hold at least one"
+    )]
+    NoBatch(&'static str),
     #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
     NoConcurrency(&'static str),
     #[error("the cursors cannot be read: {0}")]
@@ -88,14 +103,30 @@ impl Engine {
         let Self { parts, registered } = self;
         let selections = check(&registered, &parts.catalogue)?;
         let versions = Versions::of(&parts.catalogue);
-        let cursors = reconcile(&parts, &registered).await?;
+        let (durable, after): (Vec<_>, Vec<_>) = registered
+            .into_iter()
+            .zip(selections)
+            .partition(|(subscription, _)| subscription.phase == Phase::Durable);
+        let stored = reconcile(&parts, durable.iter().map(|(durable, _)| durable)).await?;
 
         Figures::describe();
-        let stopping = parts.tasks.stopping();
+        let head = parts.log.head().borrow().position;
+        let target =
+            |subscription: &Subscription| Arc::new(Target::new(subscription, parts.vault.clone()));
+        let after = after
+            .into_iter()
+            .map(|(subscription, selection)| (selection, target(&subscription)));
+        let after = Arc::new(AfterCommit::new(after.collect(), head));
+        let furthest = stored.iter().map(|stored| stored.position).max();
         let tools = Arc::new(Tools {
+            // What is behind it reads for itself; what wants to be told at once does not wait for that.
             tail: Tail::new(
                 parts.log.clone(),
-                cursors.iter().copied().max().unwrap_or(0),
+                if after.is_empty() {
+                    furthest.unwrap_or(0)
+                } else {
+                    head
+                },
             ),
             log: parts.log,
             subscriptions: parts.subscriptions,
@@ -111,10 +142,8 @@ impl Engine {
             moved: watch::Sender::new(()),
         });
 
-        let mut runners = Vec::with_capacity(registered.len());
-        for ((subscription, selection), cursor) in
-            registered.into_iter().zip(selections).zip(cursors)
-        {
+        let mut runners = Vec::with_capacity(durable.len());
+        for ((subscription, selection), stored) in durable.into_iter().zip(stored) {
             let lanes = tools.subscriptions.lanes(subscription.name).await?;
             let rules = Rules {
                 selection,
@@ -122,27 +151,24 @@ impl Engine {
                 order: subscription.order,
                 concurrency: subscription.concurrency,
                 retry: subscription.retry,
+                batch: subscription.batch,
+                breaker: subscription.breaker,
             };
-            let machine = Machine::new(rules, cursor, lanes, tools.now());
-            let target = Target {
-                name: subscription.name.into(),
-                handler: subscription.handler,
-                vault: parts.vault.clone(),
-                personal: subscription.personal,
-                timeout: subscription.timeout,
-            };
-            let shared = Arc::new(Shared::new(subscription.name, machine));
+            let machine = Machine::new(rules, stored, lanes, head, tools.now());
+            let shared = Arc::new(Shared::new(target(&subscription), machine));
             let rng = Rng::seeded(seed(&*parts.ids));
-            runners.push(Runner::new(
-                tools.clone(),
-                shared,
-                target,
-                subscription.order,
-                rng,
-            ));
+            runners.push(Runner::new(tools.clone(), shared, subscription.order, rng));
         }
-        let running = Running::new(tools.clone(), runners.iter().map(Runner::shared).collect());
-        if !runners.is_empty() {
+        let shared = runners.iter().map(Runner::shared).collect();
+        let running = Running::new(tools.clone(), shared, after.clone(), head);
+        let stopping = parts.tasks.stopping();
+        if !after.is_empty() {
+            let (tools, stopping) = (tools.clone(), stopping.clone());
+            parts
+                .tasks
+                .spawn(async move { after.run(&tools, stopping).await });
+        }
+        if !running.is_idle() {
             let stopping = stopping.clone();
             parts
                 .tasks
@@ -167,67 +193,79 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
                 return Err(StartError::DuplicateName(name));
             }
         }
+        if let Some(batch) = subscription.batch
+            && (batch.max == 0 || subscription.together.is_none())
+        {
+            return Err(StartError::NoBatch(subscription.name));
+        }
         if subscription.concurrency == 0 {
             return Err(StartError::NoConcurrency(subscription.name));
         }
     }
     registered
         .iter()
-        .map(|subscription| {
-            resolve(&subscription.filter, catalogue).map_err(|pattern| StartError::NoSuchEvent {
-                subscription: subscription.name,
-                pattern,
-            })
-        })
+        .map(|subscription| select(subscription, catalogue))
         .collect()
 }
 
-/// Brings the database's subscriptions in line with the registered ones. The cursors are in the order of registration.
-async fn reconcile(parts: &Parts, registered: &[Subscription]) -> Result<Vec<u64>, StartError> {
-    let stored = parts.subscriptions.load().await?;
-    let mut stored: HashMap<String, u64> = stored
+/// Brings the database's subscriptions in line with the registered ones. They are in the order of registration.
+async fn reconcile<'a>(
+    parts: &Parts,
+    registered: impl ExactSizeIterator<Item = &'a Subscription>,
+) -> Result<Vec<StoredSubscription>, StartError> {
+    let loaded = parts.subscriptions.load().await?;
+    let mut known: HashMap<String, StoredSubscription> = loaded
         .into_iter()
-        .map(|StoredSubscription { name, position }| (name, position))
+        .map(|stored| (stored.name.clone(), stored))
         .collect();
     let head = parts.log.head().borrow().position;
     let mut transaction = Transaction::default();
-    let mut cursors = Vec::with_capacity(registered.len());
+    let mut found = Vec::with_capacity(registered.len());
     for subscription in registered {
         let name = subscription.name;
         let (own, former) = (
-            stored.remove(name),
+            known.remove(name),
             subscription
                 .alias
-                .and_then(|alias| Some((alias, stored.remove(alias)?))),
+                .and_then(|alias| Some((alias, known.remove(alias)?))),
         );
-        cursors.push(match (own, former) {
+        let stored = match (own, former) {
             (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
-            (Some(cursor), None) => cursor,
-            (None, Some((alias, cursor))) => {
+            (Some(own), None) => own,
+            (None, Some((alias, former))) => {
                 transaction
                     .writes
                     .push(parts.subscriptions.rename(alias, name));
-                cursor
+                former
             }
             (None, None) => {
-                let cursor = match subscription.begin {
+                let position = match subscription.begin {
                     Begin::Start => 0,
                     Begin::Head => head,
                 };
                 transaction
                     .writes
-                    .push(parts.subscriptions.create(name, cursor));
-                cursor
+                    .push(parts.subscriptions.create(name, position));
+                StoredSubscription {
+                    name: name.to_owned(),
+                    position,
+                    condition: Condition::default(),
+                }
             }
-        });
+        };
+        let condition = starting(stored.condition);
+        transaction
+            .writes
+            .push(parts.subscriptions.put_condition(name, &condition));
+        found.push(stored);
     }
-    if let Some(name) = stored.into_keys().min() {
+    if let Some(name) = known.into_keys().min() {
         return Err(StartError::UnknownStored(name));
     }
     if !transaction.writes.is_empty() {
         parts.log.commit(transaction).await?;
     }
-    Ok(cursors)
+    Ok(found)
 }
 
 /// For jitter alone.

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::memory::{ADVANCE, CREATE, DROP_LANE, Memory, PUT_LANE, RENAME, State};
+use super::memory::{ADVANCE, CREATE, DROP_LANE, Memory, PUT_CONDITION, PUT_LANE, RENAME, State};
 use crate::BoxFuture;
 use crate::commit::{Transaction, Value, Write};
 use crate::envelope::{Key, Stored};
 use crate::fault::Fault;
 use crate::log::{CommitError, Committed, Head, Log};
-use crate::subscriber::{LaneState, StoredLane, StoredSubscription, Subscriptions};
+use crate::subscriber::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
 
 /// One process's way to a [`Memory`].
 pub struct Connection {
@@ -102,6 +102,7 @@ impl Subscriptions for Connection {
                 .map(|(name, position)| StoredSubscription {
                     name: name.clone(),
                     position: *position,
+                    condition: state.conditions.get(name).copied().unwrap_or_default(),
                 });
             rows.collect()
         })
@@ -135,6 +136,17 @@ impl Subscriptions for Connection {
 
     fn advance(&self, name: &str, position: u64) -> Write {
         Write::one(ADVANCE, vec![name.to_owned().into(), number(position)])
+    }
+
+    fn put_condition(&self, name: &str, condition: &Condition) -> Write {
+        let params = vec![
+            name.to_owned().into(),
+            condition.paused.into(),
+            condition.running.into(),
+            number(condition.suspect),
+            condition.crashes.into(),
+        ];
+        Write::one(PUT_CONDITION, params)
     }
 
     fn rename(&self, from: &str, to: &str) -> Write {

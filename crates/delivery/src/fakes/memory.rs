@@ -12,14 +12,15 @@ use super::{Connection, TestIds, TestVault, envelope};
 use crate::chain;
 use crate::clock::{Clock, Time};
 use crate::commit::{Expect, Transaction, Value, Write};
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
-use crate::subscriber::{LaneState, StoredLane};
+use crate::subscriber::{Condition, LaneState, StoredLane};
 
 pub(super) const CREATE: &str = "create";
 pub(super) const ADVANCE: &str = "advance";
 pub(super) const RENAME: &str = "rename";
+pub(super) const PUT_CONDITION: &str = "put condition";
 pub(super) const PUT_LANE: &str = "put lane";
 pub(super) const DROP_LANE: &str = "drop lane";
 
@@ -27,6 +28,7 @@ pub(super) const DROP_LANE: &str = "drop lane";
 pub(super) struct State {
     pub(super) events: Vec<Stored>,
     pub(super) cursors: BTreeMap<String, u64>,
+    pub(super) conditions: BTreeMap<String, Condition>,
     pub(super) lanes: BTreeMap<(String, String), StoredLane>,
     pub(super) writes: Vec<Write>,
     pub(super) commits: u64,
@@ -77,12 +79,24 @@ impl Memory {
 
     /// Appends events in one commit. Returns the position of the last.
     pub fn append_all<'a>(&self, events: impl IntoIterator<Item = (&'a str, &'a str)>) -> u64 {
+        let normal = |(kind, key)| (kind, key, Priority::Normal);
+        self.append_ranked(events.into_iter().map(normal))
+    }
+
+    /// As [`Memory::append_all`], each with its priority.
+    pub fn append_ranked<'a>(
+        &self,
+        events: impl IntoIterator<Item = (&'a str, &'a str, Priority)>,
+    ) -> u64 {
         let appender = Appender::new();
         let now = self.clock.now();
         let mut position = self.head().position;
-        let records = events.into_iter().map(|(kind, key)| {
+        let records = events.into_iter().map(|(kind, key, priority)| {
             position += 1;
-            let envelope = envelope(Uuid::from_u128(u128::from(position)), kind, key, now);
+            let envelope = Envelope {
+                priority,
+                ..envelope(Uuid::from_u128(u128::from(position)), kind, key, now)
+            };
             let body = Body {
                 open: b"{}".to_vec(),
                 personal: None,
@@ -129,6 +143,11 @@ impl Memory {
     /// The stored cursor of a subscription.
     pub fn cursor(&self, subscription: &str) -> Option<u64> {
         self.state().cursors.get(subscription).copied()
+    }
+
+    /// The stored condition of a subscription.
+    pub fn condition(&self, subscription: &str) -> Option<Condition> {
+        self.state().conditions.get(subscription).copied()
     }
 
     /// The stored lanes of a subscription.
@@ -197,13 +216,17 @@ impl Memory {
 
     pub(super) fn apply(&self, transaction: Transaction) -> Result<Committed, CommitError> {
         let mut state = self.state();
-        let before = (state.cursors.clone(), state.lanes.clone());
+        let before = (
+            state.cursors.clone(),
+            state.conditions.clone(),
+            state.lanes.clone(),
+        );
         for (index, write) in transaction.writes.iter().enumerate() {
             let rows = state.execute(write);
             if rows.is_some_and(|rows| {
                 write.expect != Expect::Any && write.expect != Expect::Rows(rows)
             }) {
-                (state.cursors, state.lanes) = before;
+                (state.cursors, state.conditions, state.lanes) = before;
                 return Err(CommitError::Missed(index));
             }
         }
@@ -229,7 +252,7 @@ impl Memory {
 }
 
 fn is_engines(write: &Write) -> bool {
-    [CREATE, ADVANCE, RENAME, PUT_LANE, DROP_LANE].contains(&write.sql)
+    [CREATE, ADVANCE, RENAME, PUT_CONDITION, PUT_LANE, DROP_LANE].contains(&write.sql)
 }
 
 impl State {
@@ -257,6 +280,9 @@ impl State {
             RENAME => match self.cursors.remove(&text(0)) {
                 Some(cursor) => {
                     self.cursors.insert(text(1), cursor);
+                    let condition = self.conditions.remove(&text(0));
+                    self.conditions
+                        .extend(condition.map(|condition| (text(1), condition)));
                     let lanes =
                         std::mem::take(&mut self.lanes)
                             .into_iter()
@@ -268,6 +294,16 @@ impl State {
                 }
                 None => false,
             },
+            PUT_CONDITION => {
+                let condition = Condition {
+                    paused: number(1) != 0,
+                    running: number(2) != 0,
+                    suspect: position(3),
+                    crashes: u32::try_from(number(4)).expect("crashes are few"),
+                };
+                self.conditions.insert(text(0), condition);
+                self.cursors.contains_key(&text(0))
+            }
             PUT_LANE => {
                 let time = |index| Time::from_microsecond(number(index)).expect("a stored time");
                 let lane = StoredLane {

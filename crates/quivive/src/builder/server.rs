@@ -9,6 +9,7 @@ use quivive_app::letters::Letters;
 use quivive_app::ports::Mailer;
 use quivive_app::switchboard;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
+use quivive_delivery::engine::Running;
 use quivive_delivery::subscriber::{Retry, Subscription};
 use quivive_delivery::{Codes as _, Fault};
 use quivive_outbound::{Mailbox, SmtpMailer};
@@ -103,6 +104,11 @@ impl Server {
     /// Runs workflows, and reads what they read.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.opened.kernel
+    }
+
+    /// The subscriptions: how they are doing, and what tests ask of them (`drain`, `mute`, `only`, `captured`).
+    pub fn running(&self) -> &Running {
+        self.health.running()
     }
 
     /// Says why, once the store has stopped for good. Then end the process: a restart reads back what is on the disk.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -17,6 +17,18 @@ const ELSEWHERE: [(&str, &str); 2] = [
     (
         "delivery.dead_lettered",
         "smtp::a_mail_server_that_is_away_or_refuses",
+    ),
+    (
+        "delivery.circuit_opened",
+        "quivive_delivery: trouble::while_the_target_is_away_no_attempt_is_spent_and_no_lane_is_made",
+    ),
+    (
+        "delivery.circuit_closed",
+        "quivive_delivery: trouble::while_the_target_is_away_no_attempt_is_spent_and_no_lane_is_made",
+    ),
+    (
+        "delivery.undo_requested",
+        "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
     ),
 ];
 

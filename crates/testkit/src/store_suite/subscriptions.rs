@@ -1,5 +1,7 @@
 use quivive_delivery::Key;
-use quivive_delivery::subscriber::{LaneState, StoredLane, StoredSubscription, Subscriptions as _};
+use quivive_delivery::subscriber::{
+    Condition, LaneState, StoredLane, StoredSubscription, Subscriptions as _,
+};
 
 use super::fixture::{Fixture, at};
 use super::log::{append, positions};
@@ -7,7 +9,7 @@ use super::log::{append, positions};
 async fn stored(f: &Fixture) -> Vec<(String, u64)> {
     let load = f.db.load().await.expect("a read");
     load.into_iter()
-        .map(|StoredSubscription { name, position }| (name, position))
+        .map(|StoredSubscription { name, position, .. }| (name, position))
         .collect()
 }
 
@@ -44,6 +46,29 @@ pub(super) async fn a_cursor_moves_forward_alone(f: Fixture) {
     assert_eq!(
         stored(&f).await,
         [("mail".to_owned(), 9), ("alerts".to_owned(), 3)]
+    );
+}
+
+pub(super) async fn a_condition_is_kept_and_follows_a_new_name(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 3)])
+        .await;
+    let condition = Condition {
+        paused: true,
+        running: true,
+        suspect: 7,
+        crashes: 2,
+    };
+    f.must([f.db.put_condition("mail", &condition)]).await;
+    f.misses(f.db.put_condition("nobody", &condition)).await;
+    f.must([f.db.rename("mail", "letters")]).await;
+    let stored = f.db.load().await.expect("a read");
+    let conditions: Vec<_> = stored
+        .iter()
+        .map(|stored| (stored.name.as_str(), stored.condition))
+        .collect();
+    assert_eq!(
+        conditions,
+        [("letters", condition), ("alerts", Condition::default())]
     );
 }
 

@@ -1,5 +1,6 @@
 //! One lane: a second cursor, for one key in trouble.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::terms::Now;
 use super::verdict::{Class, PANICKED};
 use crate::Time;
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{LaneState, StoredLane};
 
 /// Waiting events a lane holds in memory at most; the others are read from the log when their turn comes.
@@ -60,11 +61,15 @@ pub(super) struct Lane {
     pub(super) stored: bool,
     /// Differs from its row.
     pub(super) dirty: bool,
-    /// Its entry in the queue of due lanes.
+    /// Its entry among the lanes that wait for their time.
     pub(super) ticket: Option<(Time, u64)>,
+    /// Its entry among the lanes whose time has come.
+    pub(super) turn: Option<(Reverse<Priority>, Time, u64)>,
     /// Its entry among the lanes that are caught up.
     pub(super) mark: Option<(u64, u64)>,
     pub(super) letter: Option<DeadLetter>,
+    /// What runs counts as a delivery under way; the others of its batch do not.
+    pub(super) leads: bool,
 }
 
 impl Lane {
@@ -84,8 +89,10 @@ impl Lane {
             stored: false,
             dirty: false,
             ticket: None,
+            turn: None,
             mark: None,
             letter: None,
+            leads: true,
         }
     }
 
@@ -120,6 +127,22 @@ impl Lane {
             return 1;
         }
         0
+    }
+
+    /// Of the event at the front; normal while that is not known.
+    pub(super) fn priority(&self) -> Priority {
+        let front = self.queue.front();
+        front.map_or(Priority::Normal, |event| event.envelope.priority)
+    }
+
+    /// Ends what is under way. Says by how much the deliveries under way become fewer.
+    pub(super) fn end(&mut self) -> usize {
+        let busy = match self.phase {
+            Phase::Reading | Phase::Running | Phase::Committing => usize::from(self.leads),
+            Phase::Due | Phase::Parked | Phase::Ahead => 0,
+        };
+        self.leads = true;
+        busy
     }
 
     /// Whether there is an event to deliver or to read.

@@ -1,5 +1,6 @@
 //! The lanes of one subscription, by key, and which of them is due.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::terms::{Now, key_of};
 use super::verdict::Failure;
 use super::window::Taken;
 use crate::Time;
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Order, StoredLane};
 
 /// Events that all lanes of a subscription hold in memory at most; beyond it they are read again when due.
@@ -33,7 +34,7 @@ pub(super) enum Admission {
 /// What a lane whose time has come asks for.
 #[derive(Debug)]
 pub(super) enum Start {
-    Deliver(Arc<Stored>),
+    Deliver { event: Arc<Stored>, attempt: u32 },
     Read { key: Key, after: u64, upto: u64 },
 }
 
@@ -43,6 +44,8 @@ pub(super) struct Lanes {
     all: HashMap<Key, Lane>,
     /// By due time; the second number keeps lanes of the same time apart.
     due: BTreeMap<(Time, u64), Key>,
+    /// Those whose time has come, the most important first.
+    turns: BTreeMap<(Reverse<Priority>, Time, u64), Key>,
     /// Lanes that are caught up, by the position up to which their key is done.
     ahead: BTreeMap<(u64, u64), Key>,
     tickets: u64,
@@ -62,6 +65,7 @@ impl Lanes {
             order,
             all: HashMap::new(),
             due: BTreeMap::new(),
+            turns: BTreeMap::new(),
             ahead: BTreeMap::new(),
             tickets: 0,
             dirty: Vec::new(),
@@ -106,8 +110,15 @@ impl Lanes {
         self.parked
     }
 
+    /// The keys of the lanes that are due.
+    pub(super) fn due(&self, now: Now) -> HashSet<Key> {
+        let due = self.due.range(..=(now.wall, u64::MAX));
+        due.map(|(_, key)| key.clone()).collect()
+    }
+
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.due.first_key_value().map(|((due, _), _)| *due)
+        let turn = self.turns.first_key_value().map(|(turn, _)| turn.1);
+        turn.or_else(|| self.due.first_key_value().map(|((due, _), _)| *due))
     }
 
     /// Shows it the next event of the log.
@@ -123,7 +134,7 @@ impl Lanes {
             return Admission::Flows;
         }
         self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
-        if lane.phase == Phase::Due && lane.ticket.is_none() {
+        if lane.phase == Phase::Due && lane.ticket.is_none() && lane.turn.is_none() {
             self.enlist(&key);
         }
         Admission::Left
@@ -150,7 +161,8 @@ impl Lanes {
         }
         if taken.running {
             HANGING.clone_into(&mut lane.error);
-            self.under_way += 1;
+            lane.leads = taken.leads;
+            self.under_way += usize::from(lane.leads);
         }
         if let Some(old) = self.all.insert(key.clone(), lane) {
             debug_assert_eq!(old.phase, Phase::Ahead, "a key with a lane does not flow");
@@ -161,17 +173,23 @@ impl Lanes {
         key
     }
 
-    /// Starts the next lane that is due.
+    /// Starts the most important of the lanes that are due, among equals the one that was due first.
     pub(super) fn start(&mut self, now: Now) -> Option<Start> {
-        while let Some(entry) = self.due.first_entry() {
-            if entry.key().0 > now.wall {
-                return None;
+        while let Some(entry) = self.due.first_entry()
+            && entry.key().0 <= now.wall
+        {
+            let ((due, number), key) = entry.remove_entry();
+            if let Some(lane) = self.all.get_mut(&key) {
+                let turn = (Reverse(lane.priority()), due, number);
+                (lane.ticket, lane.turn) = (None, Some(turn));
+                self.turns.insert(turn, key);
             }
-            let key = entry.remove();
+        }
+        while let Some((_, key)) = self.turns.pop_first() {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            lane.ticket = None;
+            lane.turn = None;
             if let Some(front) = lane.queue.front().cloned() {
                 if front.envelope.id != lane.event_id {
                     lane.renew(front.envelope.id, now);
@@ -179,8 +197,12 @@ impl Lanes {
                 lane.phase = Phase::Running;
                 lane.attempts += 1;
                 self.under_way += 1;
+                let attempt = lane.attempts;
                 self.touch(&key);
-                return Some(Start::Deliver(front));
+                return Some(Start::Deliver {
+                    event: front,
+                    attempt,
+                });
             }
             if lane.known < lane.left {
                 lane.phase = Phase::Reading;
@@ -203,7 +225,7 @@ impl Lanes {
             Phase::Reading,
             "only a lane that reads gets events"
         );
-        self.under_way -= 1;
+        self.under_way -= lane.end();
         lane.phase = Phase::Due;
         lane.due = now.wall;
         lane.known = lane.known.max(known);
@@ -217,9 +239,22 @@ impl Lanes {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
-        self.under_way -= 1;
+        self.under_way -= lane.end();
         lane.phase = Phase::Due;
         lane.due = due;
+        self.enlist(key);
+    }
+
+    /// The target is away: as if this attempt had not been made.
+    pub(super) fn hold(&mut self, key: &Key, now: Now) {
+        let Some(lane) = self.all.get_mut(key) else {
+            return;
+        };
+        self.under_way -= lane.end();
+        lane.phase = Phase::Due;
+        lane.due = now.wall;
+        lane.attempts = lane.attempts.saturating_sub(1);
+        self.touch(key);
         self.enlist(key);
     }
 
@@ -228,7 +263,7 @@ impl Lanes {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
-        self.under_way -= 1;
+        self.under_way -= lane.end();
         lane.phase = Phase::Due;
         self.buffered -= lane.pass(event, now);
         self.touch(key);
@@ -248,7 +283,7 @@ impl Lanes {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
-        self.under_way -= usize::from(lane.phase != Phase::Due);
+        self.under_way -= lane.end();
         lane.phase = Phase::Due;
         lane.due = due;
         lane.error.clone_from(&failure.text);
@@ -261,10 +296,7 @@ impl Lanes {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
-        self.under_way -= usize::from(lane.phase != Phase::Due);
-        if let Some(ticket) = lane.ticket.take() {
-            self.due.remove(&ticket);
-        }
+        self.under_way -= lane.end();
         lane.phase = Phase::Parked;
         lane.error.clone_from(&failure.text);
         lane.letter = Some(DeadLetter {
@@ -277,10 +309,11 @@ impl Lanes {
         lane.known = lane.done;
         self.parked += 1;
         self.touch(key);
+        self.enlist(key);
     }
 
     /// A commit writes this key's row from now until [`Self::let_go`].
-    pub(super) fn hold(&mut self, key: Key) {
+    pub(super) fn hold_row(&mut self, key: Key) {
         if let Some(lane) = self.all.get_mut(&key)
             && lane.phase == Phase::Running
         {
@@ -416,6 +449,7 @@ impl Lanes {
         lane.ticket
             .take()
             .and_then(|ticket| self.due.remove(&ticket));
+        lane.turn.take().and_then(|turn| self.turns.remove(&turn));
         lane.mark.take().and_then(|mark| self.ahead.remove(&mark));
         self.tickets += 1;
         match lane.phase {

@@ -9,7 +9,7 @@ use super::lane::DeadLetter;
 use super::lanes::Lanes;
 use super::terms::Now;
 use crate::envelope::Key;
-use crate::subscriber::StoredLane;
+use crate::subscriber::{Condition, StoredLane};
 
 /// A cursor that moves is written at most this often, and a save that failed is tried again after as long.
 pub(in crate::engine) const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -24,6 +24,20 @@ pub(in crate::engine) struct Save {
     pub(in crate::engine) lanes: Vec<StoredLane>,
     pub(in crate::engine) drop: Vec<Key>,
     pub(in crate::engine) letters: Vec<DeadLetter>,
+    pub(in crate::engine) alerts: Vec<Alert>,
+    /// `None`: it has not changed.
+    pub(in crate::engine) condition: Option<Condition>,
+}
+
+/// Something of a whole subscription that is told in an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Alert {
+    /// The breaker opened after so many failed calls.
+    Opened(u32),
+    Closed,
+    /// So many keys got lanes that the subscription is paused.
+    Paused(u32),
+    Resumed,
 }
 
 #[derive(Debug)]
@@ -31,6 +45,8 @@ struct UnderWay {
     cursor: u64,
     rows: Vec<(StoredLane, Option<DeadLetter>)>,
     passed: Vec<(Key, u64)>,
+    alerts: Vec<Alert>,
+    condition: Option<Condition>,
 }
 
 #[derive(Debug)]
@@ -42,17 +58,45 @@ pub(super) struct Ledger {
     urgent: bool,
     failed: bool,
     under_way: Option<UnderWay>,
+    alerts: Vec<Alert>,
+    condition: Condition,
+    /// The condition in the database.
+    stored: Condition,
 }
 
 impl Ledger {
-    pub(super) fn new(saved: u64) -> Self {
+    pub(super) fn new(saved: u64, condition: Condition) -> Self {
         Self {
             saved,
             next: Duration::ZERO,
             urgent: false,
             failed: false,
             under_way: None,
+            alerts: Vec::new(),
+            condition,
+            stored: condition,
         }
+    }
+
+    pub(super) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// What is changed here is saved at once.
+    pub(super) fn change(&mut self) -> &mut Condition {
+        self.urgent = true;
+        &mut self.condition
+    }
+
+    /// The condition in the database.
+    pub(super) fn stored(&self) -> &Condition {
+        &self.stored
+    }
+
+    /// Tells the operator, in the log.
+    pub(super) fn tell(&mut self, alert: Alert) {
+        self.alerts.push(alert);
+        self.urgent = true;
     }
 
     /// Something must not wait for the next regular save.
@@ -83,7 +127,14 @@ impl Ledger {
         let passed = lanes.take_passed(cursor);
         let rows = lanes.take_rows();
         let moved = cursor > self.saved;
-        if !moved && rows.is_empty() && passed.is_empty() {
+        let alerts = std::mem::take(&mut self.alerts);
+        let condition = (self.condition != self.stored).then_some(self.condition);
+        if !moved
+            && rows.is_empty()
+            && passed.is_empty()
+            && alerts.is_empty()
+            && condition.is_none()
+        {
             return None;
         }
         let save = Save {
@@ -94,11 +145,15 @@ impl Ledger {
                 .iter()
                 .filter_map(|(_, letter)| letter.clone())
                 .collect(),
+            alerts: alerts.clone(),
+            condition,
         };
         self.under_way = Some(UnderWay {
             cursor,
             rows,
             passed,
+            alerts,
+            condition,
         });
         Some(save)
     }
@@ -108,21 +163,29 @@ impl Ledger {
             cursor,
             rows,
             passed,
+            alerts,
+            condition,
         }) = self.under_way.take()
         else {
             return;
         };
         if committed {
             self.saved = self.saved.max(cursor);
+            self.stored = condition.unwrap_or(self.stored);
             lanes.saved(&rows);
         } else {
             self.failed = true;
+            self.alerts.splice(0..0, alerts);
             self.next = now.tick + SAVE_EVERY;
             lanes.unsaved(rows, passed, now);
         }
     }
 
     fn is_wanted(&self, cursor: u64, lanes: &Lanes) -> bool {
-        cursor > self.saved || lanes.dirty() > 0 || lanes.has_passed(cursor)
+        cursor > self.saved
+            || lanes.dirty() > 0
+            || lanes.has_passed(cursor)
+            || !self.alerts.is_empty()
+            || self.condition != self.stored
     }
 }

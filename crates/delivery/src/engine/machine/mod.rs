@@ -22,18 +22,26 @@
 //!
 //! **Not here.** What a handler does, whether a commit is durable, when the log moves.
 
+mod breaker;
+mod careful;
+mod caution;
 mod lane;
 mod lanes;
 mod ledger;
+mod mutant;
+mod outcomes;
+mod pulse;
 #[cfg(test)]
 mod simulation;
 mod step;
 mod terms;
+mod turns;
 mod verdict;
 mod window;
 
+pub(super) use caution::starting;
 pub(super) use lane::{DeadLetter, LANE_EVENTS};
-pub(super) use ledger::Save;
+pub(super) use ledger::{Alert, Save};
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
 pub(super) use terms::{Effect, Input, Now, Rules, Selection, Versions};

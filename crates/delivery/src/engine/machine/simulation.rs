@@ -13,9 +13,11 @@ use super::terms::key_of;
 use super::verdict::later;
 use super::*;
 use crate::Time;
-use crate::envelope::{Key, Stored};
+use crate::envelope::{Key, Priority, Stored};
 use crate::fakes::envelope;
-use crate::subscriber::{Effects, LaneState, Order, Retry, StoredLane};
+use crate::subscriber::{
+    Condition, Effects, LaneState, Order, Retry, StoredLane, StoredSubscription,
+};
 
 const KEYS: u64 = 5;
 const RETRY: Retry = Retry {
@@ -43,6 +45,7 @@ enum Commit {
 #[derive(Default)]
 struct Database {
     cursor: u64,
+    condition: Condition,
     lanes: BTreeMap<String, StoredLane>,
     letters: BTreeSet<u64>,
     applied: BTreeSet<u64>,
@@ -67,11 +70,24 @@ struct World {
 
 fn rules(order: Order, rng: &mut Rng) -> Rules {
     Rules {
-        selection: Selection::Kinds(["wanted"].into()),
+        selection: Selection {
+            kinds: Some(["wanted"].into()),
+            priority: Priority::Low,
+        },
         versions: Versions::default(),
         order,
         concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
         retry: RETRY,
+        breaker: true,
+        batch: None,
+    }
+}
+
+fn stored(position: u64, condition: Condition) -> StoredSubscription {
+    StoredSubscription {
+        name: "simulated".to_owned(),
+        position,
+        condition,
     }
 }
 
@@ -84,7 +100,13 @@ impl World {
         };
         Self {
             seed,
-            machine: Machine::new(rules(order, &mut rng), 0, Vec::new(), now),
+            machine: Machine::new(
+                rules(order, &mut rng),
+                stored(0, Condition::default()),
+                Vec::new(),
+                0,
+                now,
+            ),
             rng,
             order,
             log: Vec::new(),
@@ -136,10 +158,11 @@ impl World {
             .step(Input::Tick, self.now, &mut self.rng, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Deliver(event) => {
+                Effect::Deliver { event, .. } => {
                     self.check_turn(&event);
                     self.pending.push(Pending::Delivery(event));
                 }
+                Effect::DeliverTogether(_) => unreachable!("no batches here"),
                 Effect::Commit { event, row, .. } => {
                     self.pending.push(Pending::Effects { event, row });
                 }
@@ -298,6 +321,9 @@ impl World {
                     );
                     self.database.cursor = cursor;
                 }
+                if let Some(condition) = save.condition {
+                    self.database.condition = condition;
+                }
                 for key in save.drop {
                     self.database.lanes.remove(key.as_str());
                 }
@@ -364,7 +390,10 @@ impl World {
         self.handled_now.clear();
         let lanes = self.database.lanes.values().cloned().collect();
         let rules = rules(self.order, &mut self.rng);
-        self.machine = Machine::new(rules, self.database.cursor, lanes, self.now);
+        let found = stored(self.database.cursor, self.database.condition);
+        self.database.condition = starting(found.condition);
+        let head = self.log.len() as u64;
+        self.machine = Machine::new(rules, found, lanes, head, self.now);
     }
 
     fn pass_time(&mut self) {
@@ -407,6 +436,7 @@ impl World {
         }
         self.healed = true;
         for _ in 0..5000 {
+            self.step(Input::Resume);
             self.feed();
             self.proceed();
             self.pass_time();

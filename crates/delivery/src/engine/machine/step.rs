@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
+use super::breaker::{Admits, Breaker};
+use super::caution::{Caution, starting};
 use super::lane::Phase;
-use super::lanes::{Admission, Lanes, Start};
+use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
+use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, key_of};
-use super::verdict::{Class, Failure, Next, Rng, Verdict, in_lane, in_window, later};
-use super::window::{State, Window};
+use super::verdict::{Rng, later};
+use super::window::{State, WINDOW_EVENTS, Window};
 use crate::envelope::{Key, Stored};
-use crate::subscriber::{LaneState, StoredLane};
+use crate::subscriber::{StoredLane, StoredSubscription};
 
-/// Deliveries under way at once, all in all, in multiples of a subscription's concurrency: those that hang keep their
-/// place for up to a timeout, and the others must find one.
-const OVERFLOW: usize = 8;
 /// A lane whose events could not be read waits this long.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// So does one whose next event only a newer program reads. It is read again for nothing, so not often.
@@ -25,27 +23,41 @@ const NEWER_AGAIN: Duration = Duration::from_mins(1);
 /// A subscription's state.
 #[derive(Debug)]
 pub(in crate::engine) struct Machine {
-    rules: Rules,
-    window: Window,
-    lanes: Lanes,
-    ledger: Ledger,
+    pub(super) rules: Rules,
+    pub(super) window: Window,
+    pub(super) lanes: Lanes,
+    pub(super) ledger: Ledger,
+    pub(super) breaker: Breaker,
+    pub(super) pulse: Pulse,
+    /// While it is not known whether an event ended the last run.
+    pub(super) caution: Option<Caution>,
     /// The event at which it waits for a newer program: this one cannot read it.
     held: Option<Arc<Stored>>,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl Machine {
-    /// As the database has it.
+    /// As the database had it; its condition has been written as [`starting`] says since. `head` is that of the log.
     pub(in crate::engine) fn new(
         rules: Rules,
-        cursor: u64,
+        StoredSubscription {
+            position: cursor,
+            condition,
+            ..
+        }: StoredSubscription,
         lanes: Vec<StoredLane>,
+        head: u64,
         now: Now,
     ) -> Self {
+        let lanes = Lanes::load(rules.order, lanes, cursor, now);
+        let unclean = condition.running;
         Self {
             window: Window::new(rules.order, cursor),
-            lanes: Lanes::load(rules.order, lanes, cursor, now),
-            ledger: Ledger::new(cursor),
+            caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
+            lanes,
+            ledger: Ledger::new(cursor, starting(condition)),
+            breaker: Breaker::new(),
+            pulse: Pulse::new(),
             held: None,
             stopping: false,
             rules,
@@ -63,18 +75,31 @@ impl Machine {
         match input {
             Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
+            Input::FinishedTogether(ended) => {
+                for (event, verdict) in ended {
+                    self.finished(event, verdict, now, rng, effects);
+                }
+            }
             Input::Committed { event, result } => self.committed(&event, result, now, rng),
-            Input::Saved { committed } => self.ledger.end(committed, &mut self.lanes, now),
+            Input::Saved { committed } => {
+                self.ledger.end(committed, &mut self.lanes, now);
+                self.marked(effects);
+            }
             Input::Backlog { key, read } => self.backlog(&key, read, now),
-            Input::Tick => self.tick(now, effects),
+            Input::Tick => self.tick(now, rng, effects),
+            Input::Pause => self.ledger.change().paused = true,
+            Input::Resume => self.resume(),
             Input::Stop => self.stopping = true,
         }
     }
 
-    /// The position after which to read on and how many events at most, when it could use more.
+    /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
+    /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
         let room = self.window.room();
-        let hungry = self.window.ready() < 2 * self.rules.concurrency;
+        let at_once = self.rules.batch.map_or(1, |batch| batch.max);
+        let hungry =
+            self.window.ready() < 2 * self.rules.concurrency * at_once || room >= WINDOW_EVENTS / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
@@ -83,18 +108,23 @@ impl Machine {
     /// that has lanes looks more often.
     pub(in crate::engine) fn next_tick(&self, now: Now) -> Option<Duration> {
         let save = self.ledger.next(self.window.cursor(), &self.lanes);
+        let begins = self.admits(now.tick) != Admits::Nothing;
         let lane = self
             .lanes
             .next_due()
-            .filter(|_| !self.stopping && self.lanes.under_way() < self.rules.concurrency)
+            .filter(|_| begins && self.lanes.under_way() < self.rules.concurrency)
             .map(|due| {
                 now.tick + Duration::try_from(due.duration_since(now.wall)).unwrap_or_default()
             });
+        let batch = self.batch_due().filter(|_| begins && self.has_place());
+        let breaker = self.breaker.next_wake().filter(|wake| *wake > now.tick);
         self.window
-            .next_wake()
+            .next_wake(self.breaker.is_closed())
             .into_iter()
             .chain(save)
             .chain(lane)
+            .chain(breaker)
+            .chain(batch)
             .min()
     }
 
@@ -124,6 +154,16 @@ impl Machine {
 
     pub(in crate::engine) fn lanes_parked(&self) -> usize {
         self.lanes.parked()
+    }
+
+    /// Whether nothing begins until an operator resumes it.
+    pub(in crate::engine) fn is_paused(&self) -> bool {
+        self.ledger.condition().paused
+    }
+
+    /// Whether nothing, or but a probe, begins because the target is away.
+    pub(in crate::engine) fn is_broken(&self) -> bool {
+        !self.breaker.is_closed()
     }
 
     /// Where an event is, the attempts begun on it and the last error.
@@ -178,110 +218,6 @@ impl Machine {
         }
     }
 
-    fn finished(
-        &mut self,
-        event: Arc<Stored>,
-        verdict: Verdict,
-        now: Now,
-        rng: &mut Rng,
-        effects: &mut Vec<Effect>,
-    ) {
-        let position = event.position;
-        let lane = self.lane_of(&event);
-        let failure = match verdict {
-            Verdict::Done => {
-                match lane {
-                    Some(key) => self.lanes.pass(&key, &event, now),
-                    None => self.window.done(position),
-                }
-                return;
-            }
-            Verdict::DoneWith(left_behind) => {
-                let row = self.row_of_done(&event, lane.is_some(), now);
-                if lane.is_none() {
-                    self.window.commit(position);
-                }
-                self.lanes.hold(row.key.clone());
-                effects.push(Effect::Commit {
-                    event,
-                    effects: left_behind,
-                    row,
-                });
-                return;
-            }
-            Verdict::Retry(text) => Failure::new(Class::Transient, text),
-            Verdict::RetryAfter(wait, text) => Failure::rate_limited(wait, text),
-            Verdict::GiveUp(text) => Failure::new(Class::Permanent, text),
-            Verdict::TimedOut => Failure::new(Class::Transient, "timed out".to_owned()),
-            Verdict::Panicked => Failure::panic(match &lane {
-                Some(key) => self.lanes.panicked(key),
-                None => self.window.panicked(position),
-            }),
-        };
-        self.failed(&event, lane.as_ref(), &failure, now, rng);
-    }
-
-    fn committed(
-        &mut self,
-        event: &Arc<Stored>,
-        result: Result<(), String>,
-        now: Now,
-        rng: &mut Rng,
-    ) {
-        let lane = self.lane_of(event);
-        let key = key_of(self.rules.order, event);
-        self.lanes.let_go(&key, result.is_ok());
-        match (result, lane) {
-            (Ok(()), Some(key)) => self.lanes.pass(&key, event, now),
-            (Ok(()), None) => {
-                self.lanes.mark(&key, event, now);
-                self.window.done(event.position);
-            }
-            (Err(text), lane) => {
-                let failure = Failure::new(Class::Transient, text);
-                self.failed(event, lane.as_ref(), &failure, now, rng);
-            }
-        }
-    }
-
-    fn failed(
-        &mut self,
-        event: &Arc<Stored>,
-        lane: Option<&Key>,
-        failure: &Failure,
-        now: Now,
-        rng: &mut Rng,
-    ) {
-        let retry = &self.rules.retry;
-        let (key, next) = if let Some(key) = lane {
-            let Some(lane) = self.lanes.get(key) else {
-                return;
-            };
-            let next = in_lane(retry, failure, lane.attempts, lane.since, now, rng);
-            (key.clone(), next)
-        } else {
-            let Some(slot) = self.window.slot(event.position) else {
-                return;
-            };
-            let next = in_window(retry, failure, slot.attempts, now, rng);
-            if let Next::Quick(pause) = next {
-                return self.window.pause(event.position, now.tick + pause);
-            }
-            let Some(mut taken) = self.window.take(event.position) else {
-                return;
-            };
-            taken.running = false;
-            (self.lanes.open(&taken, now), next)
-        };
-        match next {
-            Next::Later(due) => self.lanes.retry(&key, failure, due),
-            // A lane has no quick tries.
-            Next::Quick(pause) => self.lanes.retry(&key, failure, later(now.wall, pause)),
-            Next::Park => self.lanes.park(&key, failure, event),
-        }
-        self.ledger.hurry();
-    }
-
     fn backlog(&mut self, key: &Key, read: Option<(Vec<Arc<Stored>>, u64)>, now: Now) {
         match read {
             Some((mut events, mut known)) => {
@@ -301,49 +237,8 @@ impl Machine {
         }
     }
 
-    fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.window.wake(now.tick);
-        while let Some(position) = self.window.hanging(now.tick) {
-            if let Some(taken) = self.window.take(position) {
-                self.lanes.open(&taken, now);
-                self.ledger.hurry();
-            }
-        }
-        if !self.stopping {
-            self.begin(now, effects);
-        }
-        let cursor = self.window.cursor();
-        if self
-            .ledger
-            .next(cursor, &self.lanes)
-            .is_some_and(|next| self.stopping || next <= now.tick)
-            && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now)
-        {
-            effects.push(Effect::Save(save));
-        }
-    }
-
-    /// Begins what is ready, as long as there are places.
-    fn begin(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let places = self.rules.concurrency;
-        while self.lanes.under_way() < places
-            && let Some(start) = self.lanes.start(now)
-        {
-            effects.push(match start {
-                Start::Deliver(event) => Effect::Deliver(event),
-                Start::Read { key, after, upto } => Effect::Backlog { key, after, upto },
-            });
-        }
-        while self.window.running() < places
-            && self.window.running() + self.lanes.under_way() < OVERFLOW * places
-            && let Some(event) = self.window.begin(now.tick)
-        {
-            effects.push(Effect::Deliver(event));
-        }
-    }
-
     /// The key of the lane that runs this event, if it is a lane that does.
-    fn lane_of(&self, event: &Stored) -> Option<Key> {
+    pub(super) fn lane_of(&self, event: &Stored) -> Option<Key> {
         if self.lanes.is_empty() {
             return None;
         }
@@ -351,25 +246,6 @@ impl Machine {
         match self.lanes.get(&key)?.phase {
             Phase::Running | Phase::Committing => Some(key.into_owned()),
             Phase::Due | Phase::Reading | Phase::Parked | Phase::Ahead => None,
-        }
-    }
-
-    /// The row that says that an event is done: the cursor of its lane, or a mark ahead of the subscription's cursor.
-    fn row_of_done(&self, event: &Stored, in_lane: bool, now: Now) -> StoredLane {
-        StoredLane {
-            key: key_of(self.rules.order, event).into_owned(),
-            done: event.position,
-            state: LaneState::Retrying,
-            attempts: 0,
-            due: now.wall,
-            since: now.wall,
-            // Events may be left to the lane while the commit is under way: its row must not say that nothing waits.
-            event_id: if in_lane {
-                event.envelope.id
-            } else {
-                Uuid::nil()
-            },
-            error: String::new(),
         }
     }
 }

@@ -9,8 +9,8 @@ use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
 use crate::catalogue::Catalogue;
-use crate::envelope::{Key, Stored};
-use crate::subscriber::{Effects, Order, Retry, StoredLane};
+use crate::envelope::{Key, Priority, Stored};
+use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
 
 /// The two times of a step.
 #[derive(Debug, Clone, Copy)]
@@ -21,19 +21,19 @@ pub(in crate::engine) struct Now {
     pub(in crate::engine) wall: Time,
 }
 
-/// Which types a subscription wants.
+/// Which events a subscription wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::engine) enum Selection {
-    All,
-    Kinds(HashSet<&'static str>),
+pub(in crate::engine) struct Selection {
+    /// `None`: of every type.
+    pub(in crate::engine) kinds: Option<HashSet<&'static str>>,
+    pub(in crate::engine) priority: Priority,
 }
 
 impl Selection {
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
-        match self {
-            Self::All => true,
-            Self::Kinds(kinds) => kinds.contains(event.envelope.kind.as_str()),
-        }
+        let envelope = &event.envelope;
+        let of_kind = |kinds: &HashSet<_>| kinds.contains(envelope.kind.as_str());
+        self.kinds.as_ref().is_none_or(of_kind) && envelope.priority >= self.priority
     }
 }
 
@@ -63,6 +63,9 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,
+    pub(in crate::engine) batch: Option<Batch>,
+    /// Whether it is held back as a whole when its target is away.
+    pub(in crate::engine) breaker: bool,
 }
 
 /// What happened.
@@ -75,6 +78,8 @@ pub(in crate::engine) enum Input {
         event: Arc<Stored>,
         verdict: Verdict,
     },
+    /// A batch ended, each of its events in its own way.
+    FinishedTogether(Vec<(Arc<Stored>, Verdict)>),
     /// The effects of an event, with its row, were committed or not.
     Committed {
         event: Arc<Stored>,
@@ -88,6 +93,9 @@ pub(in crate::engine) enum Input {
         key: Key,
         read: Option<(Vec<Arc<Stored>>, u64)>,
     },
+    /// By an operator.
+    Pause,
+    Resume,
     /// Ends a batch of inputs: what they made possible begins now.
     Tick,
     /// Nothing new begins from now on.
@@ -97,7 +105,12 @@ pub(in crate::engine) enum Input {
 /// What the runner must do. Each is answered by one input, but for nothing.
 #[derive(Debug)]
 pub(in crate::engine) enum Effect {
-    Deliver(Arc<Stored>),
+    Deliver {
+        event: Arc<Stored>,
+        attempt: u32,
+    },
+    /// Deliver these at once. One input answers for all.
+    DeliverTogether(Vec<(Arc<Stored>, u32)>),
     /// Commit what the handler left behind together with `row`.
     Commit {
         event: Arc<Stored>,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::terms::Now;
 use crate::Time;
-use crate::subscriber::{Effects, Outcome, Retry};
+use crate::envelope::Envelope;
+use crate::events::UndoRequested;
+use crate::subscriber::{Effects, Fact, Outcome, Retry};
 
 /// Longest error text that is kept, in characters: it is for a table cell, not a log.
 const ERROR_LIMIT: usize = 500;
@@ -12,6 +14,9 @@ const ERROR_LIMIT: usize = 500;
 const FACTOR: u32 = 4;
 /// The text of a panic may hold anything, so only the word is kept. It also tells a restarted engine of the first panic.
 pub(in crate::engine) const PANICKED: &str = "panicked";
+
+pub(super) const CRASHED: &str = "the process ended while it was under way, again and again";
+pub(super) const TIMED_OUT: &str = "timed out";
 
 /// How one delivery ended.
 #[derive(Debug)]
@@ -21,21 +26,66 @@ pub(in crate::engine) enum Verdict {
     Retry(String),
     RetryAfter(Duration, String),
     GiveUp(String),
+    Poison(String),
+    /// The half of a batch that it was in failed, and nobody knows by whose fault: tried again alone, in a lane.
+    Alone(String),
     TimedOut,
     Panicked,
 }
 
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
+impl Verdict {
+    /// What an operator is told of a failure.
+    pub(in crate::engine) fn text(&self) -> &str {
+        match self {
+            Self::Done | Self::DoneWith(_) => "",
+            Self::Retry(text)
+            | Self::RetryAfter(_, text)
+            | Self::GiveUp(text)
+            | Self::Poison(text)
+            | Self::Alone(text) => text,
+            Self::TimedOut => TIMED_OUT,
+            Self::Panicked => PANICKED,
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether the target answered; a refusal is an answer. `None`: it does not say.
+    pub(super) fn is_answer(&self) -> Option<bool> {
+        match self {
+            Self::Retry(_) | Self::RetryAfter(..) | Self::TimedOut | Self::Panicked => Some(false),
+            Self::Done | Self::DoneWith(_) | Self::GiveUp(_) | Self::Poison(_) => Some(true),
+            Self::Alone(_) => None,
+        }
+    }
+}
+
+impl Verdict {
+    /// What a handler of this subscription said of an event.
+    pub(in crate::engine) fn of(outcome: Outcome, subscription: &str, event: &Envelope) -> Self {
         match outcome {
             Outcome::Done => Self::Done,
-            Outcome::DoneWith(effects) if effects.writes.is_empty() && effects.facts.is_empty() => {
-                Self::Done
-            }
+            Outcome::DoneWith(effects) if effects.is_empty() => Self::Done,
             Outcome::DoneWith(effects) => Self::DoneWith(effects),
             Outcome::Retry(text) => Self::Retry(text),
             Outcome::RetryAfter(wait, text) => Self::RetryAfter(wait, text),
             Outcome::GiveUp(text) => Self::GiveUp(text),
+            Outcome::Poison(text) => Self::Poison(text),
+            Outcome::Undo(reason) => {
+                let requested = UndoRequested {
+                    subscription: subscription.to_owned(),
+                    event_id: event.id,
+                    event_type: event.kind.clone(),
+                    reason,
+                };
+                match Fact::of(&requested) {
+                    Ok(fact) => Self::DoneWith(Effects {
+                        writes: Vec::new(),
+                        facts: vec![fact],
+                    }),
+                    Err(error) => Self::GiveUp(error.to_string()),
+                }
+            }
         }
     }
 }
@@ -67,6 +117,10 @@ pub(super) struct Failure {
     pub(super) text: String,
     /// Not tried again before this much time has passed.
     pub(super) not_before: Duration,
+    /// Whether it may be tried again without a lane.
+    quick: bool,
+    /// It may be another event's fault.
+    of_batch: bool,
 }
 
 impl Failure {
@@ -78,6 +132,8 @@ impl Failure {
             class,
             text,
             not_before: Duration::ZERO,
+            quick: true,
+            of_batch: false,
         }
     }
 
@@ -86,6 +142,19 @@ impl Failure {
             not_before: wait,
             ..Self::new(Class::RateLimited, text)
         }
+    }
+
+    /// Of a batch that failed as a whole.
+    pub(super) fn of_batch(text: String) -> Self {
+        Self {
+            quick: false,
+            of_batch: true,
+            ..Self::new(Class::Transient, text)
+        }
+    }
+
+    pub(super) fn is_of_batch(&self) -> bool {
+        self.of_batch
     }
 
     /// A panic is transient the first time and poison the second.
@@ -98,8 +167,14 @@ impl Failure {
         Self::new(class, PANICKED.to_owned())
     }
 
+    /// It is not tried again at once.
+    pub(super) fn slow(self) -> Self {
+        let quick = false;
+        Self { quick, ..self }
+    }
+
     /// Whether nothing may be tried again, whatever the policy says.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         match self.class {
             Class::Permanent | Class::Poison => true,
             Class::Transient | Class::RateLimited => false,
@@ -127,7 +202,9 @@ pub(super) fn in_window(
 ) -> Next {
     let quick = retry.quick.get(attempts as usize - 1);
     match quick {
-        Some(&pause) if !spent(retry, failure, attempts) && failure.not_before <= pause => {
+        Some(&pause)
+            if failure.quick && !spent(retry, failure, attempts) && failure.not_before <= pause =>
+        {
             Next::Quick(pause)
         }
         _ => in_lane(retry, failure, attempts, now.wall, now, rng),

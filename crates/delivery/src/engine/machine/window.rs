@@ -10,7 +10,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::envelope::Stored;
+use super::mutant::{self, Mutant};
+use crate::envelope::{Priority, Stored};
 use crate::subscriber::Order;
 
 /// Events above the cursor at most: what one stuck key can make the window hold before its lane is made.
@@ -43,8 +44,12 @@ pub(super) struct Slot {
     /// Attempts begun.
     pub(super) attempts: u32,
     pub(super) panics: u8,
-    /// When the first attempt began.
-    pub(super) began: Duration,
+    /// When the first attempt began, or the first since it was held.
+    began: Duration,
+    /// It waits for a target that is away: not what holds the window up.
+    held: bool,
+    /// It counts as a delivery under way; the others of its batch do not.
+    leads: bool,
     /// The next event of the same key.
     next: u64,
 }
@@ -56,6 +61,7 @@ pub(super) struct Taken {
     pub(super) attempts: u32,
     pub(super) panics: u8,
     pub(super) running: bool,
+    pub(super) leads: bool,
     pub(super) followers: Vec<Arc<Stored>>,
 }
 
@@ -91,8 +97,10 @@ pub(super) struct Window {
     slots: VecDeque<Slot>,
     /// The last event of each key that has a slot.
     keys: HashMap<ByKey, u64>,
-    /// May hold positions that are not ready any more.
-    ready: VecDeque<u64>,
+    /// By priority, the lowest first. May hold positions that are not ready any more.
+    ready: [VecDeque<u64>; Priority::ALL.len()],
+    /// Since when something is ready.
+    ready_since: Option<Duration>,
     pauses: BTreeSet<(Duration, u64)>,
     /// First attempts in the order in which they began; may hold positions that are gone.
     began: VecDeque<(Duration, u64)>,
@@ -107,7 +115,8 @@ impl Window {
             read: cursor,
             slots: VecDeque::new(),
             keys: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: std::array::from_fn(|_| VecDeque::new()),
+            ready_since: None,
             pauses: BTreeSet::new(),
             began: VecDeque::new(),
             running: 0,
@@ -132,7 +141,12 @@ impl Window {
     }
 
     pub(super) fn ready(&self) -> usize {
-        self.ready.len()
+        self.ready.iter().map(VecDeque::len).sum()
+    }
+
+    /// Since when something is ready, as far as [`Self::begin`] was told.
+    pub(super) fn ready_since(&self) -> Option<Duration> {
+        self.ready_since
     }
 
     pub(super) fn running(&self) -> usize {
@@ -166,7 +180,7 @@ impl Window {
             self.slots[index].next = position;
             State::Waiting
         } else {
-            self.ready.push_back(position);
+            self.ready[event.envelope.priority as usize].push_back(position);
             State::Ready
         };
         self.slots.push_back(Slot {
@@ -176,13 +190,28 @@ impl Window {
             attempts: 0,
             panics: 0,
             began: Duration::ZERO,
+            held: false,
+            leads: false,
             next: NONE,
         });
     }
 
-    /// Begins the next ready event.
-    pub(super) fn begin(&mut self, tick: Duration) -> Option<Arc<Stored>> {
-        while let Some(position) = self.ready.pop_front() {
+    /// Notes when something became ready, for a batch that waits for more.
+    pub(super) fn settle(&mut self, tick: Duration) {
+        let since = self.ready_since.unwrap_or(tick);
+        self.ready_since = (self.ready() > 0).then_some(since);
+    }
+
+    /// Begins the most important of the ready events, among equals the oldest; says which attempt it is. `leads` says
+    /// whether it is a delivery of its own, or one more event of a batch.
+    pub(super) fn begin(&mut self, tick: Duration, leads: bool) -> Option<(Arc<Stored>, u32)> {
+        loop {
+            let mut queues = self.ready.iter_mut().rev();
+            let position = if mutant::is(Mutant::PriorityIgnored) {
+                queues.rev().find_map(VecDeque::pop_front)?
+            } else {
+                queues.find_map(VecDeque::pop_front)?
+            };
             let Some(index) = self.index(position) else {
                 continue;
             };
@@ -191,15 +220,16 @@ impl Window {
                 continue;
             }
             slot.state = State::Running;
+            slot.leads = leads;
             slot.attempts += 1;
-            if slot.attempts == 1 {
+            if slot.attempts == 1 || slot.held {
+                slot.held = false;
                 slot.began = tick;
                 self.began.push_back((tick, position));
             }
-            self.running += 1;
-            return Some(slot.event.clone());
+            self.running += usize::from(leads);
+            return Some((slot.event.clone(), slot.attempts));
         }
-        None
     }
 
     /// Counts a panic of the running delivery; says how many there were.
@@ -227,6 +257,32 @@ impl Window {
         }
     }
 
+    /// The target is away: as if this attempt had not been made.
+    pub(super) fn hold(&mut self, position: u64) {
+        if let Some(index) = self.index(position) {
+            self.leave_state(index);
+            let slot = &mut self.slots[index];
+            slot.attempts = slot.attempts.saturating_sub(1);
+            slot.held = true;
+            self.make_ready(index);
+        }
+    }
+
+    /// The target is away: what was tried and is to be tried again waits for it.
+    pub(super) fn hold_all(&mut self) {
+        let pausing: Vec<_> = self.pauses.iter().map(|(_, position)| *position).collect();
+        for position in pausing {
+            if let Some(index) = self.index(position) {
+                self.leave_state(index);
+                self.make_ready(index);
+            }
+        }
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            slot.held |= slot.state == State::Ready && slot.attempts > 0;
+        }
+    }
+
     /// The event was handled and its effects are on their way.
     pub(super) fn commit(&mut self, position: u64) {
         if let Some(index) = self.index(position) {
@@ -243,6 +299,7 @@ impl Window {
         self.leave_state(index);
         let slot = &self.slots[index];
         let (event, attempts, panics) = (slot.event.clone(), slot.attempts, slot.panics);
+        let leads = slot.leads;
         let mut followers = Vec::new();
         let mut next = slot.next;
         while let Some(index) = self.index(next) {
@@ -258,6 +315,7 @@ impl Window {
             attempts,
             panics,
             running,
+            leads,
             followers,
         })
     }
@@ -270,8 +328,7 @@ impl Window {
             }
             self.pauses.pop_first();
             if let Some(index) = self.index(position) {
-                self.slots[index].state = State::Ready;
-                self.ready.push_front(position);
+                self.make_ready(index);
             }
         }
     }
@@ -280,14 +337,15 @@ impl Window {
     pub(super) fn hanging(&mut self, tick: Duration) -> Option<u64> {
         for _ in 0..self.began.len() {
             let &(began, position) = self.began.front()?;
-            match self.slot(position).map(|slot| slot.state) {
+            let state = self.slot(position).map(|slot| slot.state);
+            match state.filter(|_| self.is_current(began, position)) {
                 None | Some(State::Gone) => {
                     self.began.pop_front();
                 }
                 // What is handled is not left to a lane; should its commit fail, it is told a second later.
                 Some(State::Committing) => {
                     self.began.pop_front();
-                    self.began.push_back((tick, position));
+                    self.begin_again(position, tick);
                 }
                 Some(State::Waiting | State::Ready | State::Running | State::Pausing) => {
                     if began + HANG_AFTER > tick {
@@ -301,11 +359,25 @@ impl Window {
         None
     }
 
-    /// When time alone changes something here.
-    pub(super) fn next_wake(&self) -> Option<Duration> {
+    /// When time alone changes something here. `hangs` says whether what hangs is looked for.
+    pub(super) fn next_wake(&self, hangs: bool) -> Option<Duration> {
         let pause = self.pauses.first().map(|(until, _)| *until);
-        let hang = self.began.front().map(|(began, _)| *began + HANG_AFTER);
+        let hang = self.began.front().filter(|_| hangs);
+        let hang = hang.map(|(began, _)| *began + HANG_AFTER);
         pause.into_iter().chain(hang).min()
+    }
+
+    /// Whether an entry of `began` still stands for its event.
+    fn is_current(&self, began: Duration, position: u64) -> bool {
+        self.slot(position)
+            .is_some_and(|slot| slot.began == began && !slot.held)
+    }
+
+    fn begin_again(&mut self, position: u64, tick: Duration) {
+        if let Some(index) = self.index(position) {
+            self.slots[index].began = tick;
+            self.began.push_back((tick, position));
+        }
     }
 
     /// Makes this event the last of its key; says which was before it.
@@ -333,11 +405,18 @@ impl Window {
             .ok()
     }
 
+    /// It goes before the others of its priority: it is older than what has waited for a place.
+    fn make_ready(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.state = State::Ready;
+        self.ready[slot.event.envelope.priority as usize].push_front(slot.position);
+    }
+
     /// Takes a slot out of what its state counts for.
     fn leave_state(&mut self, index: usize) {
         let slot = &self.slots[index];
         match slot.state {
-            State::Running => self.running -= 1,
+            State::Running => self.running -= usize::from(slot.leads),
             State::Committing => self.committing -= 1,
             State::Pausing => {
                 let position = slot.position;
@@ -360,9 +439,7 @@ impl Window {
             }
             Order::Key => {
                 if let Some(index) = self.index(next) {
-                    self.slots[index].state = State::Ready;
-                    // Before the others: it is older than what has waited for a place.
-                    self.ready.push_front(next);
+                    self.make_ready(index);
                 }
             }
             Order::None => {}

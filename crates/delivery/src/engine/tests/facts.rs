@@ -67,7 +67,7 @@ async fn writes_and_facts_are_in_one_commit_with_what_they_are_caused_by() {
 struct Cards(Mutex<Vec<(Option<String>, Option<String>)>>);
 
 impl Handler for Cards {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
+    fn handle<'a>(&'a self, event: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         let outcome = if event.is::<CardFailed>() {
             let card = event.decode::<CardFailed>().map(|card| card.holder);
             self.0

@@ -1,12 +1,17 @@
 //! The whole engine on paused time, over a database in memory.
 
+mod batches;
+mod crashes;
 mod facts;
 mod keys;
 mod lanes;
+mod phases;
+mod registering;
 mod restart;
 mod speed;
 mod start;
 mod tail;
+mod trouble;
 mod versions;
 
 use std::collections::HashMap;
@@ -22,7 +27,7 @@ use crate::envelope::{Priority, Stored};
 use crate::fakes::{Connection, Memory, TestClock, parts};
 use crate::subscriber::{Effects, Fact, Filter, LaneState, Subscription};
 use crate::tasks::Tasks;
-use crate::{BoxFuture, Event, Handler, Outcome, Received, events};
+use crate::{BoxFuture, Cx, Event, Handler, Outcome, Received, events};
 
 #[derive(Debug, PartialEq, Eq, Event)]
 #[event(type = "order.placed", version = 1, name = "OrderPlaced", audit = "ORDER_PLACED", also = ["Ordered"])]
@@ -139,7 +144,7 @@ impl Script {
 }
 
 impl Handler for Script {
-    fn handle<'a>(&'a self, event: &'a Received) -> BoxFuture<'a, Outcome> {
+    fn handle<'a>(&'a self, event: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         async move {
             let position = event.stored.position;
             let attempt = {

@@ -12,7 +12,7 @@ const EVENTS: u64 = 300_000;
 struct Count(AtomicU64);
 
 impl Handler for Count {
-    fn handle<'a>(&'a self, _: &'a Received) -> BoxFuture<'a, Outcome> {
+    fn handle<'a>(&'a self, _: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         self.0.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Outcome::Done).boxed()
     }

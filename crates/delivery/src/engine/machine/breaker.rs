@@ -1,0 +1,215 @@
+//! The breaker: tells a target that is away from events that are bad.
+//!
+//! **Guarantees.** When half of [`CALLS`] calls within [`WITHIN`] fail, nothing more is begun for [`OPEN_FOR`], twice as
+//! long after each probe that fails. Then one call at a time is a probe, and [`PROBES`] that are answered close it.
+//!
+//! **Counted** are first attempts alone: how the second attempt at an event goes says little of the target, and the retries
+//! of one stuck key must not hold up the others. A call that the handler gave up on was answered.
+//!
+//! **Not here.** What becomes of the events meanwhile: see `Machine::failed`. Nothing of it is stored; a restart begins
+//! closed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Calls that are looked at.
+const CALLS: usize = 20;
+/// Of these, so many failures open it.
+const FAILURES: usize = CALLS / 2;
+const WITHIN: Duration = Duration::from_mins(1);
+const OPEN_FOR: Duration = Duration::from_secs(30);
+const OPEN_FOR_MOST: Duration = Duration::from_mins(10);
+const PROBES: u32 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open {
+        until: Duration,
+    },
+    /// `probe` is the position of the call under way.
+    HalfOpen {
+        probe: Option<u64>,
+        answered: u32,
+    },
+}
+
+/// What may begin now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admits {
+    Anything,
+    OneProbe,
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Opened { failures: u32 },
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: State,
+    /// The last first attempts: when they ended, and whether they failed.
+    calls: VecDeque<(Duration, bool)>,
+    open_for: Duration,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Closed,
+            calls: VecDeque::with_capacity(CALLS),
+            open_for: OPEN_FOR,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    pub(super) fn is_probe(&self, position: u64) -> bool {
+        matches!(self.state, State::HalfOpen { probe: Some(probe), .. } if probe == position)
+    }
+
+    pub(super) fn admits(&self, tick: Duration) -> Admits {
+        match self.state {
+            State::Closed => Admits::Anything,
+            State::Open { until } if until <= tick => Admits::OneProbe,
+            State::HalfOpen { probe: None, .. } => Admits::OneProbe,
+            State::Open { .. } | State::HalfOpen { .. } => Admits::Nothing,
+        }
+    }
+
+    /// A call begins that [`Self::admits`] let pass.
+    pub(super) fn begun(&mut self, position: u64) {
+        let answered = match self.state {
+            State::Closed => return,
+            State::Open { .. } => 0,
+            State::HalfOpen { answered, .. } => answered,
+        };
+        self.state = State::HalfOpen {
+            probe: Some(position),
+            answered,
+        };
+    }
+
+    /// A call ended.
+    pub(super) fn ended(
+        &mut self,
+        position: u64,
+        first: bool,
+        failed: bool,
+        tick: Duration,
+    ) -> Option<Change> {
+        match &mut self.state {
+            State::Closed if first => self.count(failed, tick),
+            State::HalfOpen { probe, answered } if *probe == Some(position) => {
+                if failed {
+                    self.open_for = (self.open_for * 2).min(OPEN_FOR_MOST);
+                    self.state = State::Open {
+                        until: tick + self.open_for,
+                    };
+                    return None;
+                }
+                *probe = None;
+                *answered += 1;
+                if *answered < PROBES {
+                    return None;
+                }
+                *self = Self::new();
+                Some(Change::Closed)
+            }
+            // It began before; what is known of the target is newer.
+            State::Closed | State::Open { .. } | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// When time alone changes something.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed | State::HalfOpen { .. } => None,
+        }
+    }
+
+    fn count(&mut self, failed: bool, tick: Duration) -> Option<Change> {
+        if self.calls.len() == CALLS {
+            self.calls.pop_front();
+        }
+        self.calls.push_back((tick, failed));
+        if !failed || self.calls.len() < CALLS || self.calls[0].0 + WITHIN < tick {
+            return None;
+        }
+        let failures = self.calls.iter().filter(|(_, failed)| *failed).count();
+        if failures < FAILURES {
+            return None;
+        }
+        self.calls.clear();
+        self.state = State::Open {
+            until: tick + self.open_for,
+        };
+        Some(Change::Opened {
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn opened() -> Breaker {
+        let mut breaker = Breaker::new();
+        for call in 0..19 {
+            assert_eq!(breaker.ended(call, true, call % 2 == 0, S), None);
+        }
+        assert_eq!(breaker.ended(19, true, false, S), None, "not by an answer");
+        let change = breaker.ended(20, true, true, S);
+        assert_eq!(change, Some(Change::Opened { failures: 10 }));
+        breaker
+    }
+
+    #[test]
+    fn half_of_twenty_open_it_for_thirty_seconds_and_three_probes_close_it() {
+        let mut breaker = opened();
+        assert_eq!(breaker.admits(30 * S), Admits::Nothing);
+        assert_eq!(breaker.next_wake(), Some(31 * S));
+        for probe in 30..33 {
+            assert_eq!(breaker.admits(31 * S), Admits::OneProbe);
+            breaker.begun(probe);
+            assert_eq!(breaker.admits(31 * S), Admits::Nothing, "one at a time");
+            assert_eq!(breaker.ended(7, true, true, 31 * S), None, "no probe");
+            let change = breaker.ended(probe, false, false, 32 * S);
+            assert_eq!(change, (probe == 32).then_some(Change::Closed));
+        }
+        assert_eq!(breaker.admits(32 * S), Admits::Anything);
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_wait_up_to_ten_minutes() {
+        let mut breaker = opened();
+        let mut tick = 31 * S;
+        for wait in [60, 120, 240, 480, 600, 600] {
+            assert_eq!(breaker.admits(tick), Admits::OneProbe);
+            breaker.begun(1);
+            assert_eq!(breaker.ended(1, true, true, tick), None);
+            assert_eq!(breaker.next_wake(), Some(tick + wait * S));
+            tick += wait * S;
+        }
+    }
+
+    #[test]
+    fn retries_and_slow_trouble_do_not_open_it() {
+        let mut breaker = Breaker::new();
+        for call in 0..100 {
+            assert_eq!(breaker.ended(call, false, true, S), None);
+        }
+        for call in 0..100u32 {
+            assert_eq!(breaker.ended(1, true, true, 4 * S * call), None);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Whose turn it is: what begins, as far as there are places and nothing holds the whole subscription back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::breaker::Admits;
+use super::lanes::Start;
+use super::mutant::{self, Mutant};
+use super::pulse::mark_of;
+use super::step::Machine;
+use super::terms::{Effect, Now};
+use super::verdict::Rng;
+use crate::envelope::Stored;
+use crate::subscriber::Batch;
+
+/// Deliveries under way at once, all in all, in multiples of a subscription's concurrency: those that hang keep their
+/// place for up to a timeout, and the others must find one.
+const OVERFLOW: usize = 8;
+
+impl Machine {
+    pub(super) fn tick(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
+        self.window.wake(now.tick);
+        self.window.settle(now.tick);
+        // While the target is away, that a call hangs says nothing of its event.
+        while self.breaker.is_closed()
+            && let Some(position) = self.window.hanging(now.tick)
+        {
+            if let Some(taken) = self.window.take(position) {
+                self.lanes.open(&taken, now);
+                self.got_lane(&taken.event, now);
+                self.ledger.hurry();
+            }
+        }
+        self.begin(now, rng, effects);
+        if self.stopping {
+            self.unmark(now);
+            if self.in_flight() == 0 && self.ledger.condition().running {
+                let condition = self.ledger.change();
+                (condition.running, condition.suspect, condition.crashes) = (false, 0, 0);
+            }
+        }
+        let cursor = self.window.cursor();
+        if self
+            .ledger
+            .next(cursor, &self.lanes)
+            .is_some_and(|next| self.stopping || next <= now.tick)
+            && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now)
+        {
+            effects.push(Effect::Save(save));
+        }
+    }
+
+    /// What may begin now.
+    pub(super) fn admits(&self, tick: Duration) -> Admits {
+        let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
+        let stopping = self.stopping && !mutant::is(Mutant::StoppedGoesOn);
+        let careful = self.caution.is_some() && self.in_flight() > 0;
+        if stopping || paused || careful {
+            Admits::Nothing
+        } else {
+            self.breaker.admits(tick)
+        }
+    }
+
+    /// Begins what is ready, as long as there are places.
+    pub(super) fn begin(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
+        match self.admits(now.tick) {
+            Admits::Nothing => {}
+            _ if self.caution.is_some() => self.begin_carefully(now, rng, effects),
+            Admits::OneProbe if mutant::is(Mutant::ManyProbes) => {
+                while self.begin_in_lane(now, effects) || self.begin_in_window(now, effects) {}
+            }
+            // What was never tried is the better probe.
+            Admits::OneProbe => {
+                while !self.begin_in_window(now, effects)
+                    && self.begin_in_lane(now, effects)
+                    && self.admits(now.tick) == Admits::OneProbe
+                {}
+            }
+            Admits::Anything => {
+                while self.begin_in_lane(now, effects) {}
+                match self.rules.batch {
+                    Some(batch) => while self.begin_batch(batch, now, effects) {},
+                    None => while self.begin_in_window(now, effects) {},
+                }
+            }
+        }
+    }
+
+    fn begin_in_lane(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if self.lanes.under_way() >= self.rules.concurrency {
+            return false;
+        }
+        match self.lanes.start(now) {
+            Some(Start::Deliver { event, attempt }) => self.deliver(event, attempt, now, effects),
+            Some(Start::Read { key, after, upto }) => {
+                effects.push(Effect::Backlog { key, after, upto });
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn begin_in_window(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if !self.has_place() {
+            return false;
+        }
+        let Some((event, attempt)) = self.window.begin(now.tick, true) else {
+            return false;
+        };
+        self.deliver(event, attempt, now, effects);
+        true
+    }
+
+    /// Begins a batch if it is full, or if what is ready has waited long enough.
+    fn begin_batch(&mut self, batch: Batch, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let is_full = self.window.ready() >= batch.max;
+        let is_due = self.batch_due().is_some_and(|due| due <= now.tick);
+        if !self.has_place() || !(is_full || is_due) {
+            return false;
+        }
+        let mut together = Vec::with_capacity(batch.max.min(self.window.ready()));
+        while together.len() < batch.max
+            && let Some((event, attempt)) = self.window.begin(now.tick, together.is_empty())
+        {
+            self.begun(&event, attempt, now);
+            together.push((event, attempt));
+        }
+        self.window.settle(now.tick);
+        if together.is_empty() {
+            return false;
+        }
+        effects.push(Effect::DeliverTogether(together));
+        true
+    }
+
+    /// When what is ready has waited long enough for a batch.
+    pub(super) fn batch_due(&self) -> Option<Duration> {
+        let batch = self.rules.batch?;
+        Some(self.window.ready_since()? + batch.wait)
+    }
+
+    /// Whether another delivery, or batch, may begin in the window.
+    pub(super) fn has_place(&self) -> bool {
+        let (places, running) = (self.rules.concurrency, self.window.running());
+        running < places && running + self.lanes.under_way() < OVERFLOW * places
+    }
+
+    fn deliver(&mut self, event: Arc<Stored>, attempt: u32, now: Now, effects: &mut Vec<Effect>) {
+        self.begun(&event, attempt, now);
+        effects.push(Effect::Deliver { event, attempt });
+    }
+
+    pub(super) fn begun(&mut self, event: &Stored, attempt: u32, now: Now) {
+        self.breaker.begun(event.position);
+        if attempt == 1 {
+            let mark = mark_of(self.rules.order, event);
+            self.pulse.active(mark, now.tick);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What tests of a program ask of its running engine.
+
+use std::sync::Arc;
+
+use super::delivery::{Target, open};
+use super::running::Running;
+use super::tail::BATCH_EVENTS;
+use crate::event::Event;
+use crate::fault::Fault;
+use crate::subscriber::Received;
+
+impl Running {
+    /// From now on this subscription's handler is not called; what it gets counts as done.
+    ///
+    /// # Panics
+    /// When there is no subscription of this name: the test would mean something else.
+    pub fn mute(&self, name: &str) {
+        self.target(name).mute();
+    }
+
+    /// Mutes all others.
+    ///
+    /// # Panics
+    /// As [`Running::mute`].
+    pub fn only(&self, names: &[&str]) {
+        for name in names {
+            self.target(name);
+        }
+        for target in self.targets() {
+            if !names.contains(&target.name) {
+                target.mute();
+            }
+        }
+    }
+
+    /// Every `E` since the start, as a handler that may see everything gets it.
+    pub async fn captured<E: Event>(&self) -> Result<Vec<Received<E>>, Fault> {
+        let (mut captured, mut after) = (Vec::new(), self.began_at);
+        loop {
+            let events = self.tools.log.read(after, BATCH_EVENTS).await?;
+            let Some(last) = events.last() else {
+                return Ok(captured);
+            };
+            after = last.position;
+            for event in events {
+                if event.envelope.kind == E::META.kind {
+                    let (personal, context) = open(&*self.tools.scribe.vault, &event).await?;
+                    let any = Received::new(Arc::new(event), personal, context, "test".into());
+                    captured.push(any.typed().map_err(Fault::internal)?);
+                }
+            }
+        }
+    }
+
+    /// Waits until every subscription has reached the head of the log, with what is in trouble left to lanes. What
+    /// handlers append meanwhile is waited for too.
+    pub async fn drain(&self) {
+        let mut moved = self.tools.moved.subscribe();
+        loop {
+            let head = self.head();
+            let mut durable = self.subscriptions.iter();
+            if durable.all(|shared| shared.machine().cursor() >= head)
+                && (self.after.is_empty() || self.after.position() >= head)
+            {
+                return;
+            }
+            // The sender lives as long as `tools`.
+            let _ = moved.changed().await;
+        }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        let durable = self.subscriptions.iter().map(|shared| &shared.target);
+        durable.chain(self.after.targets())
+    }
+
+    fn target(&self, name: &str) -> &Target {
+        let found = self.targets().find(|target| target.name == name);
+        found.unwrap_or_else(|| panic!("there is no subscription {name:?}"))
+    }
+}
