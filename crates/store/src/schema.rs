@@ -23,19 +23,13 @@ pub struct Migration {
 /// The schema on SQLite.
 ///
 /// Differs because of its own words: `STRICT` (without it a column takes any type), `WITHOUT ROWID`, `BLOB`, `zeroblob`.
-pub const SQLITE_MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        sql: concat!(
-            include_str!("schema/1_log.sqlite.sql"),
-            include_str!("schema/1_state.sqlite.sql")
-        ),
-    },
-    Migration {
-        version: 2,
-        sql: include_str!("schema/2_subscription.sqlite.sql"),
-    },
-];
+pub const SQLITE_MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: concat!(
+        include_str!("schema/1_log.sqlite.sql"),
+        include_str!("schema/1_state.sqlite.sql")
+    ),
+}];
 
 #[cfg(test)]
 mod tests {

@@ -34,11 +34,16 @@ CREATE TABLE log_head (
 ) STRICT;
 INSERT INTO log_head (one, next_pos, chain, epoch) VALUES (1, 1, zeroblob(32), 1);
 
--- Durable readers of the log. The number is for the lanes, so that renaming a subscription is one row.
+-- Durable readers of the log. The number is for the lanes, so that renaming a subscription is one row. How a subscription is
+-- as a whole, `Condition` of the delivery engine says.
 CREATE TABLE subscription (
     id       INTEGER PRIMARY KEY,
     name     TEXT    NOT NULL UNIQUE,
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    paused   INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    running  INTEGER NOT NULL DEFAULT 0 CHECK (running IN (0, 1)),
+    suspect  INTEGER NOT NULL DEFAULT 0,
+    crashes  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- Second cursors, one for each key in trouble. Few, and with texts of errors: an ordinary table.
