@@ -15,6 +15,7 @@ mod attempt;
 mod commit;
 mod cx;
 mod execute;
+mod records;
 mod recovery;
 mod turns;
 mod workflow;

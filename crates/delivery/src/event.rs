@@ -147,8 +147,10 @@ pub enum DecodeError {
         found: u32,
         known: u32,
     },
-    /// The key of the personal fields was destroyed.
-    #[error("its personal fields were erased")]
+    /// The reader got no personal fields: their key was destroyed, or its subscription does not ask for them.
+    #[error(
+        "its personal fields are not there: they were erased, or the subscription lacks `with_personal_fields()`"
+    )]
     Erased,
     #[error("its fields do not fit the type: {0}")]
     Fields(#[from] serde_json::Error),

@@ -117,7 +117,7 @@ mod tests {
         let committed = std::fs::read_to_string(GOLDEN).unwrap_or_default();
         assert!(
             now == committed,
-            "crates/web/asyncapi.json differs: look at it with UPDATE_GOLDEN=1, and at git diff"
+            "crates/web/asyncapi.json differs: UPDATE_GOLDEN=1 writes it; look at git diff"
         );
     }
 

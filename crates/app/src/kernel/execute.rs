@@ -12,9 +12,10 @@ use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Lo
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::attempt::{Attempt, Progress, SealKeys};
+use super::attempt::{Attempt, Progress};
 use super::commit::Commit;
 use super::cx::{Cx, Families, Guess, Request};
+use super::records::SealKeys;
 use super::recovery::Closers;
 use super::turns::{Turn, Turns};
 use super::workflow::{
@@ -174,7 +175,7 @@ impl Kernel {
             let (take, give_back) = reservation.unzip();
             transaction.writes.extend(take);
             let body = event.encode().map_err(Fault::internal)?;
-            let record = self.attempted(&trail, W::Attempted::META, body, cx.now());
+            let record = self.record_of_attempt(&trail, W::Attempted::META, body, cx.now());
             transaction.records.push(record);
             let mut attempt = Attempt {
                 trail,

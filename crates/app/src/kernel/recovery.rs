@@ -10,9 +10,9 @@ use quivive_delivery::{
 };
 use serde_json::Value as Json;
 
-use super::attempt::{Place, SealKeys, Trail};
 use super::cx::Request;
 use super::execute::Kernel;
+use super::records::{Place, SealKeys, Trail};
 use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
 use crate::guesses;
 use crate::ports::OpenAttempt;

@@ -34,8 +34,9 @@ const ELSEWHERE: [(&str, &str); 5] = [
 
 /// What a newcomer reads whose workflow is not driven yet.
 const WHAT_TO_DO: &str = "`drive` in crates/quivive/tests/e2e/catalogue.rs must go that way: let it call the new route, once \
-    so that it succeeds (…succeeded) and once so that it is refused (…failed); …attempted comes with both. What only a \
-    disaster raises gets a test of its own, and a line in ELSEWHERE in the same file that names the type and the test.";
+    so that it succeeds (…succeeded) and once so that it is refused (…failed); …attempted comes with both. `server.login` \
+    gives the tokens of who must be signed in. What only a disaster raises gets a test of its own, and a line in ELSEWHERE in \
+    the same file that names the type and the test.";
 
 async fn catalogue(server: &Server) -> Vec<Value> {
     let (code, out, err) = server

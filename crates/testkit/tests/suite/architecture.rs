@@ -1,4 +1,4 @@
-//! The map in ARCHITECTURE.md is the code: who depends on whom, and which driver stays under which adapter.
+//! The map in ARCHITECTURE.md is the code: who depends on whom, which driver stays under which adapter, what is where.
 
 #![expect(
     clippy::unwrap_used,
@@ -152,6 +152,23 @@ fn no_drawer_for_everything() {
         }
     });
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// A newcomer goes by these paths. One with a placeholder, `<family>`, is as good as the folder before it.
+#[test]
+fn what_the_documents_name_is_there() {
+    let mut named = 0;
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
+        let text = std::fs::read_to_string(Path::new(ROOT).join(document)).unwrap();
+        let in_code = text.split('`').skip(1).step_by(2);
+        for path in in_code.filter(|code| code.starts_with("crates/")) {
+            let known = path.split('<').next().unwrap_or_default();
+            let path_is_there = Path::new(ROOT).join(known).exists();
+            assert!(path_is_there, "{document} names {path}, which is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} paths were found");
 }
 
 fn walk(folder: &Path, see: &mut impl FnMut(&Path)) {

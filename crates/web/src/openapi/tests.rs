@@ -20,7 +20,7 @@ fn the_committed_document_is_the_one_that_is_served() {
     let committed = std::fs::read_to_string(GOLDEN).unwrap_or_default();
     assert!(
         now == committed,
-        "openapi.json differs: look at it with UPDATE_GOLDEN=1, and at git diff"
+        "crates/web/openapi.json differs: UPDATE_GOLDEN=1 writes it; look at git diff"
     );
 }
 
