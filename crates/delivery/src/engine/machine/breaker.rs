@@ -95,6 +95,13 @@ impl Breaker {
         };
     }
 
+    /// A probe did not come to be, or says nothing: the next may begin.
+    pub(super) fn withdraw(&mut self, position: u64) {
+        if let State::HalfOpen { probe, .. } = &mut self.state {
+            probe.take_if(|probe| *probe == position);
+        }
+    }
+
     /// A call ended.
     pub(super) fn ended(
         &mut self,

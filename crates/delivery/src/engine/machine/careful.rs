@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::caution::is_too_many;
+use super::caution::{Caution, is_too_many};
 use super::lanes::Start;
 use super::mutant::{self, Mutant};
 use super::step::Machine;
@@ -33,10 +33,14 @@ impl Machine {
         if self.in_flight() > 0 {
             return;
         }
-        // What was marked has ended, and nothing takes its place.
-        self.suspect(0, 0);
         let cursor = self.window.cursor();
-        if self.caution.as_ref().is_some_and(|c| c.is_over(cursor)) {
+        let is_over = |caution: &Caution| caution.is_over(cursor);
+        let over = self.caution.as_ref().is_some_and(is_over);
+        if over || self.caution.as_ref().is_some_and(|c| c.began) {
+            // What was marked has ended, and nothing takes its place.
+            self.suspect(0, 0);
+        }
+        if over {
             self.caution = None;
             self.begin(now, rng, effects);
         }
@@ -52,13 +56,13 @@ impl Machine {
 
     /// Delivers what waits for its mark, if that is in the database.
     pub(super) fn marked(&mut self, effects: &mut Vec<Effect>) {
-        let stored = self.ledger.stored().suspect;
         let is_there = |(event, _): &mut (Arc<Stored>, u32)| {
-            event.position == stored || mutant::is(Mutant::BegunWithoutMark)
+            self.ledger.has_mark(event.position) || mutant::is(Mutant::BegunWithoutMark)
         };
         if let Some(caution) = &mut self.caution
             && let Some((event, attempt)) = caution.marking.take_if(is_there)
         {
+            caution.began = true;
             effects.push(Effect::Deliver { event, attempt });
         }
     }
@@ -67,6 +71,7 @@ impl Machine {
     pub(super) fn unmark(&mut self, now: Now) {
         let waiting = self.caution.as_mut().and_then(|c| c.marking.take());
         if let Some((event, _)) = waiting {
+            self.breaker.withdraw(event.position);
             match self.lane_of(&event) {
                 Some(key) => self.lanes.hold(&key, now),
                 None => self.window.hold(event.position),

@@ -10,7 +10,7 @@
 //! **Not guaranteed.** That it is quick: while it lasts, a delivery that hangs delays the others up to its timeout. That it
 //! tells subscriptions apart: an event that is slow in one may be blamed for what ends the process in another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::mutant::{self, Mutant};
@@ -20,33 +20,49 @@ use crate::subscriber::Condition;
 
 /// A mark that so many unclean starts find is one too many.
 const STARTS: u32 = 3;
+/// Events of a lane that are begun with caution at most: its row may be a second old, but its backlog may be a day long.
+const LANE_EVENTS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Caution {
     /// Events above it were in no window.
     upto: u64,
-    /// Lanes that were due, and were not under way since.
-    lanes: HashSet<Key>,
+    /// Lanes that were due or are new, and how many of their events are still to be begun with caution.
+    lanes: HashMap<Key, usize>,
     /// The event whose mark this start found, and how many have.
     blamed: (u64, u32),
     /// What begins as soon as its mark is in the database.
     pub(super) marking: Option<(Arc<Stored>, u32)>,
+    /// Something has begun since the start. Before that, the mark that it found is all there is to go by.
+    pub(super) began: bool,
 }
 
 impl Caution {
     /// As a start found it: `head` is that of the log, `lanes` are those that are due.
     pub(super) fn new(found: &Condition, cursor: u64, head: u64, lanes: HashSet<Key>) -> Self {
+        let lanes = lanes.into_iter().map(|key| (key, LANE_EVENTS)).collect();
         Self {
             blamed: (found.suspect, starting(*found).crashes),
             marking: None,
+            began: false,
             upto: head.min(cursor + WINDOW_EVENTS),
             lanes,
         }
     }
 
+    /// A key got a lane: what it leaves to that was in the window.
+    pub(super) fn watch(&mut self, key: Key) {
+        self.lanes.insert(key, LANE_EVENTS);
+    }
+
     /// A delivery of this key ended.
     pub(super) fn ended(&mut self, key: &Key) {
-        self.lanes.remove(key);
+        if let Some(left) = self.lanes.get_mut(key) {
+            *left -= 1;
+            if *left == 0 {
+                self.lanes.remove(key);
+            }
+        }
     }
 
     /// How many unclean starts have found the mark of this event.

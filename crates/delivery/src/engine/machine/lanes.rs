@@ -7,6 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::lane::{DeadLetter, Lane, Phase};
+use super::mutant::{self, Mutant};
 use super::terms::{Now, key_of};
 use super::verdict::Failure;
 use super::window::Taken;
@@ -130,7 +131,7 @@ impl Lanes {
         if event.position <= lane.done {
             return Admission::Done;
         }
-        if lane.phase == Phase::Ahead {
+        if lane.phase == Phase::Ahead || mutant::is(Mutant::LaneBypassed) {
             return Admission::Flows;
         }
         self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
@@ -195,6 +196,8 @@ impl Lanes {
                     lane.renew(front.envelope.id, now);
                 }
                 lane.phase = Phase::Running;
+                // Also where the clock was set back since: its row says that it had begun.
+                lane.due = lane.due.min(now.wall);
                 lane.attempts += 1;
                 self.under_way += 1;
                 let attempt = lane.attempts;
@@ -344,6 +347,9 @@ impl Lanes {
 
     /// How far the cursor may be saved: not over events whose lane neither has a row nor gets one in the same save.
     pub(super) fn limit(&self, cursor: u64) -> u64 {
+        if mutant::is(Mutant::CursorOverLanes) {
+            return cursor;
+        }
         self.held
             .iter()
             .filter_map(|key| self.all.get(key))
@@ -367,7 +373,7 @@ impl Lanes {
         let mut passed = Vec::new();
         let mut kept = BTreeMap::new();
         while let Some(entry) = self.ahead.first_entry()
-            && entry.key().0 <= cursor
+            && (entry.key().0 <= cursor || mutant::is(Mutant::RowDroppedEarly))
         {
             let (mark, key) = entry.remove_entry();
             if self.held.contains(&key) {
@@ -415,6 +421,7 @@ impl Lanes {
     ) {
         for (row, letter) in rows {
             if let Some(lane) = self.all.get_mut(&row.key) {
+                let letter = letter.filter(|_| !mutant::is(Mutant::LetterLost));
                 lane.letter = lane.letter.take().or(letter);
                 self.touch(&row.key);
             }

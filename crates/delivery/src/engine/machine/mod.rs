@@ -1,7 +1,9 @@
 //! One subscription as a state machine: `step(state, input, now, rng) → effects`, without I/O, clock or randomness of its own.
 //!
 //! **Cast.** The [`window`] holds the events above the cursor; the [`lanes`] hold the keys in trouble; the [`ledger`]
-//! knows what of both the database has. The runner does what the effects say and feeds what comes of it back in.
+//! knows what of both the database has. The [`breaker`] and the [`pulse`] tell a target that is away from events that are
+//! bad; [`caution`] finds an event that ends the process. [`step`] is the machine, [`turns`] says what begins, [`outcomes`]
+//! what an end means. The runner does what the effects say and feeds what comes of it back in.
 //!
 //! ```text
 //! the log → window: waiting → ready → running → done
@@ -15,6 +17,10 @@
 //! done nor left to a lane that has a row, or gets one in the same commit. The effects of an event are committed with
 //! a row that says that the event is done, so they are applied once however often the process is killed: while the
 //! cursor has not reached the event, the row says it, and the row goes in the commit that moves the cursor past it.
+//!
+//! **Whose turn.** The most important of what is ready, in the window and, apart from it, among the lanes that are due.
+//! While the target is away nothing begins but one probe at a time, no attempt is spent and no lane is made; while the
+//! subscription is paused nothing begins at all.
 //!
 //! **The hand-back.** A lane is caught up when all that was left to it is done. That is decided here, where the window
 //! is filled too, so there is no moment between "nothing waits" and "the key flows again". In the database the row of a

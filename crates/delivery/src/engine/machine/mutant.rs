@@ -2,16 +2,59 @@
 //!
 //! They are compiled in for this crate's own tests alone, and one is chosen at run time.
 
-/// A fault. The places that have one ask [`is`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mutant {
+/// Lists the faults, and all of them once more for the simulation.
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A fault. The place that has it asks [`is`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Mutant {
+            $($(#[$doc])* $name,)*
+        }
+
+        #[cfg(test)]
+        impl Mutant {
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+mutants! {
+    /// Events of one key are ready together.
+    KeyOrderIgnored,
+    /// The least important goes first.
     PriorityIgnored,
+    /// An event flows though its key has a lane.
+    LaneBypassed,
+    /// A hang keeps its place in the window.
+    HangHoldsUp,
+    /// The cursor is saved over events whose lane has no row.
+    CursorOverLanes,
+    /// The row of a lane goes as soon as it is caught up.
+    RowDroppedEarly,
+    /// That an event is ahead of the cursor is not remembered.
+    MarkForgotten,
+    /// The row beside the effects of an event does not say that the event is done.
+    EffectsWithoutRow,
+    /// A dead letter whose save fails is not told again.
+    LetterLost,
+    /// Nor is an alert.
+    AlertLost,
+    /// An event is tried for ever.
+    AttemptsNotCounted,
+    /// A handler that asks for time does not get it.
+    WaitIgnored,
+    /// Of a batch only the first event is looked at.
+    BatchForgotten,
     AttemptsSpentWhileOpen,
     ManyProbes,
     PausedGoesOn,
     StoppedGoesOn,
+    /// A stop is not told from a crash.
+    StopNotSaved,
     CrashesNotCounted,
     BegunWithoutMark,
+    /// After a crash several events are under way at once.
+    CarefulInParallel,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::pulse::mark_of;
 use super::step::Machine;
 use super::terms::{Effect, Now, key_of};
 use super::verdict::{Class, Failure, Next, Rng, TIMED_OUT, Verdict, in_lane, in_window, later};
+use super::window::Taken;
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{LaneState, StoredLane};
 
@@ -80,7 +81,9 @@ impl Machine {
         match (result, lane) {
             (Ok(()), Some(key)) => self.lanes.pass(&key, event, now),
             (Ok(()), None) => {
-                self.lanes.mark(&key, event, now);
+                if !mutant::is(Mutant::MarkForgotten) {
+                    self.lanes.mark(&key, event, now);
+                }
                 self.window.done(event.position);
             }
             (Err(text), lane) => {
@@ -92,9 +95,12 @@ impl Machine {
 
     /// Tells the breaker how a call went.
     fn called(&mut self, event: &Stored, lane: Option<&Key>, verdict: &Verdict, now: Now) {
-        let Some(answered) = verdict.is_answer().filter(|_| self.rules.breaker) else {
-            return;
+        let Some(answered) = verdict.is_answer() else {
+            return self.breaker.withdraw(event.position);
         };
+        if !self.rules.breaker {
+            return;
+        }
         let attempts = match lane {
             Some(key) => self.lanes.get(key).map(|lane| lane.attempts),
             None => self.window.slot(event.position).map(|slot| slot.attempts),
@@ -150,7 +156,7 @@ impl Machine {
                 return;
             };
             taken.running = false;
-            let key = self.lanes.open(&taken, now);
+            let key = self.open(&taken, now);
             if !failure.is_of_batch() {
                 self.got_lane(event, now);
             }
@@ -163,6 +169,15 @@ impl Machine {
             Next::Park => self.lanes.park(&key, failure, event),
         }
         self.ledger.hurry();
+    }
+
+    /// Makes a lane of what was taken out of the window.
+    pub(super) fn open(&mut self, taken: &Taken, now: Now) -> Key {
+        let key = self.lanes.open(taken, now);
+        if let Some(caution) = &mut self.caution {
+            caution.watch(key.clone());
+        }
+        key
     }
 
     /// Pauses the subscription if too many keys got lanes: then it is not the events.
@@ -189,7 +204,7 @@ impl Machine {
     fn row_of_done(&self, event: &Stored, in_lane: bool, now: Now) -> StoredLane {
         StoredLane {
             key: key_of(self.rules.order, event).into_owned(),
-            done: event.position,
+            done: event.position - u64::from(mutant::is(Mutant::EffectsWithoutRow)),
             state: LaneState::Retrying,
             attempts: 0,
             due: now.wall,

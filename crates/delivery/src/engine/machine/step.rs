@@ -8,6 +8,7 @@ use super::caution::{Caution, starting};
 use super::lane::Phase;
 use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
+use super::mutant::{self, Mutant};
 use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, key_of};
 use super::verdict::{Rng, later};
@@ -76,7 +77,12 @@ impl Machine {
             Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
             Input::FinishedTogether(ended) => {
-                for (event, verdict) in ended {
+                let count = if mutant::is(Mutant::BatchForgotten) {
+                    1
+                } else {
+                    ended.len()
+                };
+                for (event, verdict) in ended.into_iter().take(count) {
                     self.finished(event, verdict, now, rng, effects);
                 }
             }

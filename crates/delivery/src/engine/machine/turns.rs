@@ -23,21 +23,26 @@ impl Machine {
         self.window.settle(now.tick);
         // While the target is away, that a call hangs says nothing of its event.
         while self.breaker.is_closed()
+            && !mutant::is(Mutant::HangHoldsUp)
             && let Some(position) = self.window.hanging(now.tick)
         {
             if let Some(taken) = self.window.take(position) {
-                self.lanes.open(&taken, now);
+                self.open(&taken, now);
                 self.got_lane(&taken.event, now);
                 self.ledger.hurry();
             }
         }
         self.begin(now, rng, effects);
-        if self.stopping {
+        if self.stopping || self.is_paused() {
             self.unmark(now);
-            if self.in_flight() == 0 && self.ledger.condition().running {
-                let condition = self.ledger.change();
-                (condition.running, condition.suspect, condition.crashes) = (false, 0, 0);
-            }
+        }
+        if self.stopping
+            && self.in_flight() == 0
+            && self.ledger.condition().running
+            && !mutant::is(Mutant::StopNotSaved)
+        {
+            let condition = self.ledger.change();
+            (condition.running, condition.suspect, condition.crashes) = (false, 0, 0);
         }
         let cursor = self.window.cursor();
         if self
@@ -54,7 +59,9 @@ impl Machine {
     pub(super) fn admits(&self, tick: Duration) -> Admits {
         let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
         let stopping = self.stopping && !mutant::is(Mutant::StoppedGoesOn);
-        let careful = self.caution.is_some() && self.in_flight() > 0;
+        let careful = self.caution.is_some()
+            && self.in_flight() > 0
+            && !mutant::is(Mutant::CarefulInParallel);
         if stopping || paused || careful {
             Admits::Nothing
         } else {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::mutant::{self, Mutant};
 use super::terms::Now;
 use crate::Time;
 use crate::envelope::Envelope;
@@ -139,7 +140,11 @@ impl Failure {
 
     pub(super) fn rate_limited(wait: Duration, text: String) -> Self {
         Self {
-            not_before: wait,
+            not_before: if mutant::is(Mutant::WaitIgnored) {
+                Duration::ZERO
+            } else {
+                wait
+            },
             ..Self::new(Class::RateLimited, text)
         }
     }
@@ -231,7 +236,8 @@ pub(super) fn in_lane(
 }
 
 fn spent(retry: &Retry, failure: &Failure, attempts: u32) -> bool {
-    failure.is_final() || attempts >= retry.max_attempts
+    failure.is_final()
+        || (attempts >= retry.max_attempts && !mutant::is(Mutant::AttemptsNotCounted))
 }
 
 /// Exponential with full jitter: anything from nothing to the ceiling, so that what failed together does not return together.

@@ -176,7 +176,8 @@ impl Window {
             Order::Key => self.last_of(&event),
             Order::None => NONE,
         };
-        let state = if let Some(index) = self.index(before) {
+        let before = self.index(before);
+        let state = if let Some(index) = before.filter(|_| !mutant::is(Mutant::KeyOrderIgnored)) {
             self.slots[index].next = position;
             State::Waiting
         } else {

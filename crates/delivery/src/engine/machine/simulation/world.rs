@@ -1,0 +1,419 @@
+//! One process after another on one database, as a seed says.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::super::ledger::Save;
+use super::super::starting;
+use super::super::step::Machine;
+use super::super::terms::{Effect, Input, Now, Rules, Selection, Versions};
+use super::super::verdict::Rng;
+use super::trace::Told;
+use crate::Time;
+use crate::envelope::{Envelope, Key, Priority, Stored};
+use crate::fakes::envelope;
+use crate::subscriber::{Batch, Condition, Order, Retry, StoredLane, StoredSubscription};
+
+/// Few keys meet each other often; of many, enough are tried for the breaker to judge the target.
+const KEYS: [u64; 2] = [5, 60];
+const STEPS: usize = 400;
+/// Far more than anything takes to end once nothing fails any more.
+const STEPS_TO_END: usize = 20_000;
+pub(super) const RETRY: Retry = Retry {
+    max_attempts: 6,
+    ..Retry::DEFAULT
+};
+pub(super) const SLOW_DOWN: Duration = Duration::from_secs(20);
+
+/// Something under way in the one process.
+pub(super) enum Pending {
+    /// One delivery, or one batch.
+    Delivery {
+        events: Vec<Arc<Stored>>,
+        /// The target was away when it began.
+        probe: bool,
+    },
+    /// Handed over but not yet submitted.
+    Effects {
+        event: Arc<Stored>,
+        row: StoredLane,
+    },
+    Submitted(Commit),
+    Answer(Input),
+}
+
+pub(super) enum Commit {
+    Effects { event: Arc<Stored>, row: StoredLane },
+    Save(Save),
+}
+
+#[derive(Default)]
+pub(super) struct Database {
+    pub(super) cursor: u64,
+    pub(super) condition: Condition,
+    /// By the number of the key.
+    pub(super) lanes: Vec<Option<StoredLane>>,
+    /// By position less one.
+    pub(super) letters: Vec<bool>,
+    pub(super) applied: Vec<bool>,
+}
+
+/// What is known of each event, by its position less one.
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Known {
+    /// The number of the key under which it waits.
+    pub(super) key: usize,
+    pub(super) wanted: bool,
+    /// Handled with success, in any life of the process.
+    pub(super) handled: bool,
+    /// The same, in this life.
+    pub(super) handled_now: bool,
+    /// It is not to be tried before this.
+    pub(super) not_before: Option<Time>,
+    /// How often the process was killed while the database had its mark.
+    pub(super) crashes: u32,
+    /// Something happened to it for which a row may be written.
+    pub(super) troubled: bool,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) rng: Rng,
+    pub(super) order: Order,
+    pub(super) batch: Option<Batch>,
+    pub(super) log: Vec<Arc<Stored>>,
+    pub(super) known: Vec<Known>,
+    pub(super) keys: HashMap<Key, usize>,
+    pub(super) database: Database,
+    pub(super) machine: Machine,
+    pub(super) pending: Vec<Pending>,
+    pub(super) now: Now,
+    /// The target does not answer.
+    pub(super) outage: bool,
+    /// Nothing fails any more.
+    pub(super) healed: bool,
+    pub(super) stopping: bool,
+    /// What the log says of the breaker in this life.
+    pub(super) told_open: bool,
+    /// This event ends the process.
+    deadly: u64,
+    pub(super) kills: u32,
+    /// How often the clock was set back.
+    pub(super) jumps: u32,
+    /// How often it has with its mark in the database, since nothing fails any more.
+    deaths: u32,
+    /// This delivery does not end before all that can be done without it is done.
+    pub(super) stuck: Option<u64>,
+    /// Every step, where somebody wants to read it.
+    pub(super) trace: Option<String>,
+}
+
+pub(super) fn found(database: &Database) -> StoredSubscription {
+    StoredSubscription {
+        name: "simulated".to_owned(),
+        position: database.cursor,
+        condition: database.condition,
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::seeded(seed);
+        let now = Now {
+            tick: Duration::ZERO,
+            wall: Time::from_second(1_767_225_600).unwrap(),
+        };
+        let order = if seed % 3 == 2 {
+            Order::None
+        } else {
+            Order::Key
+        };
+        let batch = (seed % 4 == 1).then(|| Batch {
+            max: usize::try_from(2 + rng.up_to(3)).unwrap(),
+            wait: Duration::from_millis(rng.up_to(500)),
+        });
+        let deadly = if seed.is_multiple_of(5) {
+            10 + rng.up_to(20)
+        } else {
+            0
+        };
+        let database = Database::default();
+        let rules = Self::rules(seed, order, batch, &mut rng);
+        let machine = Machine::new(rules, found(&database), Vec::new(), 0, now);
+        let condition = starting(database.condition);
+        Self {
+            seed,
+            rng,
+            order,
+            batch,
+            log: Vec::new(),
+            known: Vec::new(),
+            keys: HashMap::new(),
+            database: Database {
+                condition,
+                ..database
+            },
+            machine,
+            pending: Vec::new(),
+            now,
+            outage: seed % 7 == 6,
+            healed: false,
+            stopping: false,
+            told_open: false,
+            deadly,
+            kills: 0,
+            jumps: 0,
+            deaths: 0,
+            stuck: None,
+            trace: None,
+        }
+    }
+
+    pub(super) fn rules(seed: u64, order: Order, batch: Option<Batch>, rng: &mut Rng) -> Rules {
+        Rules {
+            selection: Selection {
+                kinds: Some(["wanted"].into()),
+                priority: Priority::Low,
+            },
+            versions: Versions::default(),
+            order,
+            concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
+            retry: RETRY,
+            batch,
+            breaker: seed % 8 != 7,
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        self.outage = false;
+    }
+
+    /// Much of what is new is tried while the target is away, in one life of the process.
+    pub(super) fn is_stormy(&self) -> bool {
+        self.seed % 7 == 6
+    }
+
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.rng.up_to(99) < percent
+    }
+
+    pub(super) fn of(&self, event: &Stored) -> &Known {
+        &self.known[usize::try_from(event.position).unwrap() - 1]
+    }
+
+    pub(super) fn of_mut(&mut self, event: &Stored) -> &mut Known {
+        &mut self.known[usize::try_from(event.position).unwrap() - 1]
+    }
+
+    pub(super) fn row(&self, event: &Stored) -> Option<&StoredLane> {
+        self.database.lanes[self.of(event).key].as_ref()
+    }
+
+    pub(super) fn append(&mut self) {
+        let position = self.log.len() as u64 + 1;
+        let wanted = self.chance(80);
+        let keys = KEYS[usize::from(self.is_stormy())];
+        let key = format!("key:{}", self.rng.up_to(keys - 1));
+        let kind = if wanted { "wanted" } else { "other" };
+        let id = Uuid::from_u128(u128::from(position));
+        let priority = Priority::ALL[usize::try_from(self.rng.up_to(3)).unwrap()];
+        let event = Stored {
+            position,
+            epoch: 1,
+            recorded_at: self.now.wall,
+            envelope: Envelope {
+                priority,
+                ..envelope(id, kind, &key, self.now.wall)
+            },
+            context: None,
+            body: Vec::new(),
+            personal: None,
+            chain: [0; 32],
+        };
+        let waits_as = super::super::terms::key_of(self.order, &event).into_owned();
+        let count = self.keys.len();
+        let key = *self.keys.entry(waits_as).or_insert(count);
+        if key == count {
+            self.database.lanes.push(None);
+        }
+        self.database.letters.push(false);
+        self.database.applied.push(false);
+        self.known.push(Known {
+            key,
+            wanted,
+            ..Known::default()
+        });
+        self.log.push(Arc::new(event));
+    }
+
+    pub(super) fn step(&mut self, input: Input) {
+        if let Some(trace) = &mut self.trace {
+            let (tick, wall) = (self.now.tick, self.now.wall);
+            let _ = writeln!(trace, "{tick:?} {wall} ← {}", Told(&input));
+        }
+        let before = self.before(&input);
+        let ended = match &input {
+            Input::Finished { event, .. } => vec![event.clone()],
+            Input::FinishedTogether(ended) => {
+                ended.iter().map(|(event, _)| event.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut effects = Vec::new();
+        for input in [input, Input::Tick] {
+            self.machine
+                .step(input, self.now, &mut self.rng, &mut effects);
+        }
+        self.check_spared(before);
+        for event in ended.iter().filter(|_| self.machine.is_broken()) {
+            // Who is spared is not made to wait either.
+            self.known[usize::try_from(event.position).unwrap() - 1].not_before = None;
+        }
+        let mut died = false;
+        let mut begun = Vec::new();
+        for effect in effects {
+            if let Some(trace) = &mut self.trace {
+                let _ = writeln!(trace, "  → {}", Told(&effect));
+            }
+            match effect {
+                Effect::Deliver { event, attempt } => begun.push(vec![(event, attempt)]),
+                Effect::DeliverTogether(events) => begun.push(events),
+                Effect::Commit { event, row, .. } => {
+                    self.pending.push(Pending::Effects { event, row });
+                }
+                Effect::Save(save) => self.pending.push(Pending::Submitted(Commit::Save(save))),
+                Effect::Backlog { key, after, upto } => {
+                    let answer = self.backlog(key, after, upto);
+                    self.pending.push(Pending::Answer(answer));
+                }
+            }
+        }
+        self.check_priority(&begun);
+        for together in begun {
+            for (event, attempt) in &together {
+                self.check_turn(event, *attempt);
+            }
+            self.check_places(together.len());
+            died |= together
+                .iter()
+                .any(|(event, _)| event.position == self.deadly);
+            let probe = self.machine.is_broken();
+            let events = together.into_iter().map(|(event, _)| event).collect();
+            self.pending.push(Pending::Delivery { events, probe });
+            self.check_probes();
+        }
+        if died {
+            let marked = self.database.condition.suspect == self.deadly;
+            self.deaths += u32::from(self.healed && marked);
+            // After the clock was set back a lane seems not to have been due.
+            self.check_deaths(self.deaths.saturating_sub(self.jumps));
+            self.kill();
+        }
+    }
+
+    fn backlog(&mut self, key: Key, after: u64, upto: u64) -> Input {
+        if !self.healed && self.chance(20) {
+            return Input::Backlog { key, read: None };
+        }
+        let limit = 3;
+        let number = self.keys[&key];
+        let of_key = self.log.iter().filter(|event| {
+            event.position > after && event.position <= upto && self.of(event).key == number
+        });
+        let events: Vec<_> = of_key.take(limit).cloned().collect();
+        let known = if events.len() == limit {
+            events[limit - 1].position
+        } else {
+            upto
+        };
+        Input::Backlog {
+            key,
+            read: Some((events, known)),
+        }
+    }
+
+    pub(super) fn feed(&mut self) {
+        let Some((after, room)) = self.machine.wants() else {
+            return;
+        };
+        let count = usize::try_from(room.min(1 + self.rng.up_to(6))).unwrap();
+        let after = usize::try_from(after).unwrap();
+        let events: Vec<_> = self.log.iter().skip(after).take(count).cloned().collect();
+        self.step(Input::Read(events));
+    }
+
+    pub(super) fn run(&mut self) {
+        for _ in 0..STEPS {
+            match self.rng.up_to(999) {
+                0..150 => self.append(),
+                150..350 => self.feed(),
+                350..850 => self.proceed(),
+                850..960 => {
+                    self.pass_time();
+                    self.step(Input::Tick);
+                }
+                960..970 => self.outage = !self.outage,
+                970..974 => self.step(Input::Pause),
+                974..986 => self.step(Input::Resume),
+                986..990 if !self.stopping => {
+                    self.stopping = true;
+                    self.step(Input::Stop);
+                }
+                990..1000 if !self.is_stormy() => self.kill(),
+                _ => {}
+            }
+            self.end_stop();
+        }
+        self.heal();
+        self.get_by_without_one();
+        let ended = self.go_on_until(|world| {
+            world.machine.is_at_rest()
+                && world.pending.is_empty()
+                && world.machine.lanes_retrying() == 0
+                && world.machine.cursor() == world.log.len() as u64
+                && !world.machine.is_paused()
+        });
+        self.check_end(ended);
+    }
+
+    /// One delivery hangs; nothing but its key waits for it.
+    fn get_by_without_one(&mut self) {
+        let hangs = self.pending.iter().find_map(|pending| match pending {
+            Pending::Delivery { events, .. } => Some(events[0].position),
+            _ => None,
+        });
+        let whole = self.machine.is_broken() || self.machine.caution.is_some() || self.stopping;
+        if whole || self.deadly != 0 || hangs.is_none() {
+            return;
+        }
+        self.stuck = hangs;
+        let ended = self.go_on_until(|world| world.machine.cursor() == world.log.len() as u64);
+        self.stuck = None;
+        self.check_flow(ended);
+    }
+
+    /// Nothing fails any more. Says whether it came to that.
+    fn go_on_until(&mut self, so: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..STEPS_TO_END {
+            if so(self) {
+                return true;
+            }
+            if self.machine.is_paused() {
+                self.step(Input::Resume);
+            }
+            self.feed();
+            self.proceed();
+            self.pass_time();
+            self.step(Input::Tick);
+            self.end_stop();
+        }
+        false
+    }
+}
