@@ -107,7 +107,8 @@ pub trait Guesses: Send + Sync {
     fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time)
     -> Write;
 
-    /// Clears the counters after a right password; misses when the path is locked now.
+    /// Clears the counters after a right password, and frees its place; misses when the path is locked now. Guesses under way
+    /// keep their places.
     fn clear(&self, path: Path, now: Time) -> Write;
 
     /// Gives back a place that was taken at `reserved_at` for a guess that was not evaluated as wrong. Changes nothing when

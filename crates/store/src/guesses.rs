@@ -52,8 +52,10 @@ statements! {
         locked_until = $1 \
         WHERE id = $2 AND wrong + 1 >= $3 AND (locked_until IS NULL OR locked_until <= $4)";
 
-    CLEAR = "UPDATE guess SET window_from = $1, reserved = 0, wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
-        WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $1)";
+    /// The places of guesses under way stay theirs, but for the one that was right.
+    CLEAR = "UPDATE guess SET reserved = CASE WHEN reserved > wrong THEN reserved - wrong - 1 ELSE 0 END, \
+        wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
+        WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2)";
 
     /// A window or a success that came after the reservation has taken the place back already.
     GIVE_BACK = "UPDATE guess SET reserved = reserved - 1 WHERE id = $1 AND window_from <= $2 AND reserved > wrong";
@@ -120,7 +122,7 @@ impl Guesses for Database {
     }
 
     fn clear(&self, path: Path, now: Time) -> Write {
-        Write::one(CLEAR, vec![now.into(), path.id().into()])
+        Write::one(CLEAR, vec![path.id().into(), now.into()])
     }
 
     fn give_back(&self, path: Path, reserved_at: Time) -> Write {

@@ -252,7 +252,10 @@ impl Guesses for World {
         self.write("guess clear", &[id], move |s| {
             let unlocked = |g: &GuessCounters| g.locked_until.is_none_or(|until| until <= now);
             row(s.guesses.get_mut(&id), unlocked, |g| {
-                *g = open_counters(now);
+                *g = GuessCounters {
+                    reserved: g.reserved.saturating_sub(g.wrong + 1),
+                    ..open_counters(g.window_from)
+                };
             })
         })
     }

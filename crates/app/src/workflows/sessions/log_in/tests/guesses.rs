@@ -32,6 +32,19 @@ async fn the_fifth_wrong_password_locks_and_the_right_one_is_refused_until_then(
     scene.after(1).when(log_in(PASSWORD)).await.succeeded();
 }
 
+/// Else those under way, and as many again, could be evaluated before the path locks.
+#[tokio::test]
+async fn the_right_password_leaves_guesses_under_way_their_places() {
+    let scene = given(account().verified());
+    wrong(&scene, 1).await;
+    scene.world.change(|s| {
+        s.guesses.get_mut(&scene.user.0).unwrap().reserved = 4;
+    });
+    scene.when(log_in(PASSWORD)).await.succeeded();
+    let counted = scene.world.see(|s| s.guesses[&scene.user.0]);
+    assert_eq!((counted.reserved, counted.wrong), (3, 0));
+}
+
 #[tokio::test]
 async fn the_lock_is_in_the_commit_of_the_failure() {
     let scene = given(account().verified());
