@@ -28,6 +28,7 @@
 
 mod batch;
 mod handler;
+mod in_commit;
 mod outcome;
 mod received;
 mod retry;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
 pub use handler::{Content, Handler, Reaction};
+pub use in_commit::{InCommit, NameTaken, Veto};
 pub use outcome::{Cx, Effects, Fact, Outcome};
 pub use quivive_delivery_derive::subscriber;
 pub use received::{Any, Received};
@@ -58,7 +60,7 @@ pub enum Filter {
     Matching(Vec<&'static str>),
 }
 
-/// When a subscription hears of an event.
+/// When a subscription hears of an event. What has a say before the commit is no subscription: see [`InCommit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// At least once, in order, tried again when it fails, also after a restart.

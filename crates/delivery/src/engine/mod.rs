@@ -10,15 +10,17 @@
 //! once a second the cursor is saved. That is all that is ever written for an event that is handled without trouble.
 //! An event that fails is tried twice more at once, then its key gets a lane: a second cursor with a due time, one row,
 //! behind which the key's later events wait in the log. A lane whose event will not work is parked, and says so with an
-//! `EventDeadLettered`, in the same commit.
+//! `EventDeadLettered`, in the same commit. Before keys get lanes in numbers it is asked whether it is the events at all: a
+//! target that is away opens the breaker, and nothing is spent on it; keys that fail all the same pause the subscription.
 //!
 //! **Guarantees.** Every event reaches every subscription that wants it at least once. The events of one key reach it in
 //! order, through retries and restarts too. A key in trouble delays no other, nor does a handler that hangs: after a
-//! second its key has a lane. What a handler leaves behind in our database is committed exactly once, with the fact that
+//! second its key has a lane. An event that ends the process is found and parked. What a handler leaves behind in our database is committed exactly once, with the fact that
 //! it was. Whatever a handler does, the commit that raised the event is not affected.
 //!
 //! **Not guaranteed.** Order between keys. Exactly-once of what a handler does elsewhere: after a crash it is called
-//! again, with the same idempotency key. That a handler which blocks its thread delays only its own key.
+//! again, with the same idempotency key. A target of their own for the events of one subscription: while one does not
+//! answer, the breaker holds back the events of all, so what calls two is better two subscriptions. That a handler which blocks its thread delays only its own key.
 
 mod after;
 mod delivery;

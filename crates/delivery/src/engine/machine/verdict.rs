@@ -281,3 +281,78 @@ impl Rng {
         most.checked_add(1).map_or(drawn, |count| drawn % count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest that each attempt may be followed by, until the event is parked.
+    fn ceilings(retry: &Retry) -> Vec<Duration> {
+        let now = Now {
+            tick: Duration::ZERO,
+            wall: Time::UNIX_EPOCH,
+        };
+        let failure = || Failure::new(Class::Transient, String::new());
+        let mut ceilings = Vec::new();
+        for attempts in 1.. {
+            let mut longest = Duration::ZERO;
+            for seed in 0..200 {
+                let mut rng = Rng::seeded(seed);
+                match in_window(retry, &failure(), attempts, now, &mut rng) {
+                    Next::Quick(pause) => longest = pause,
+                    Next::Later(due) => {
+                        let wait = Duration::try_from(due.duration_since(now.wall)).unwrap();
+                        longest = longest.max(wait);
+                    }
+                    Next::Park => return ceilings,
+                }
+            }
+            ceilings.push(longest);
+        }
+        ceilings
+    }
+
+    #[test]
+    fn presets_say_how_often_and_how_late() {
+        assert!(ceilings(&Retry::NONE).is_empty());
+        let millis = Duration::from_millis;
+        for (retry, attempts, quick, base) in [
+            (Retry::DEFAULT, 12, vec![millis(50), millis(250)], 1_000),
+            (
+                Retry::AGGRESSIVE,
+                100,
+                vec![millis(20), millis(100), millis(500)],
+                500,
+            ),
+            (Retry::CONSERVATIVE, 8, vec![], 30_000),
+        ] {
+            let waits = ceilings(&retry);
+            assert_eq!(waits.len() + 1, attempts);
+            assert_eq!(waits[..quick.len()], quick[..]);
+            let mut ceiling = millis(base);
+            for wait in &waits[quick.len()..] {
+                // The longest of 200 draws is near the ceiling.
+                assert!(
+                    *wait <= ceiling && *wait >= ceiling * 9 / 10,
+                    "{wait:?} of {ceiling:?}"
+                );
+                ceiling = (ceiling * FACTOR).min(retry.cap);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_final_is_not_tried_again() {
+        let now = Now {
+            tick: Duration::ZERO,
+            wall: Time::UNIX_EPOCH,
+        };
+        for class in [Class::Permanent, Class::Poison] {
+            let failure = Failure::new(class, String::new());
+            let next = in_window(&Retry::DEFAULT, &failure, 1, now, &mut Rng::seeded(0));
+            assert_eq!(next, Next::Park);
+        }
+        assert_eq!(Failure::panic(1).class, Class::Transient);
+        assert_eq!(Failure::panic(2).class, Class::Poison);
+    }
+}
