@@ -12,6 +12,7 @@ mod catalogue;
 mod cli;
 mod experiments;
 mod faults;
+mod feed;
 mod guessing;
 mod recovery;
 mod smtp;

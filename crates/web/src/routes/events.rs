@@ -1,10 +1,11 @@
-//! Events: the ordered feed, one event with what became of it, the catalogue of types and their schemas.
+//! Events: the ordered feed, the same as it happens, one event with what became of it, the catalogue of types and their schemas.
 
 mod batch;
 mod cursor;
 mod feed;
 mod query;
 mod schemas;
+mod stream;
 mod view;
 
 use std::sync::Arc;
@@ -27,21 +28,17 @@ use query::Query;
 pub use view::EventView;
 use view::Opener;
 
+/// Who may read events.
+const AUTHORITY: Authority = Authority::Admin;
+
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Read, routes!(read_feed))
-        .counted(Authority::Admin, Family::Read, routes!(read_catalogue))
-        .counted(
-            Authority::Admin,
-            Family::Read,
-            routes!(schemas::list_schemas),
-        )
-        .counted(
-            Authority::Admin,
-            Family::Read,
-            routes!(schemas::read_schema),
-        )
-        .counted(Authority::Admin, Family::Read, routes!(read_event))
+        .counted(AUTHORITY, Family::Read, routes!(read_feed))
+        .counted(AUTHORITY, Family::Read, routes!(stream::stream_events))
+        .counted(AUTHORITY, Family::Read, routes!(read_catalogue))
+        .counted(AUTHORITY, Family::Read, routes!(schemas::list_schemas))
+        .counted(AUTHORITY, Family::Read, routes!(schemas::read_schema))
+        .counted(AUTHORITY, Family::Read, routes!(read_event))
 }
 
 /// A page of the feed.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quivive_delivery::{Fault, Head};
+use quivive_delivery::{Fault, Head, Log};
 
 use crate::problem::{Code, Problem};
 
@@ -98,6 +98,15 @@ impl From<Unread> for Problem {
             Unread::Fault(fault) => Self::of_fault(&fault),
         }
     }
+}
+
+/// Whether the log still has what comes after a place. The start is wherever the log begins.
+pub(super) async fn held(log: &dyn Log, after: u64, head: Head) -> Result<(), Unread> {
+    if after == 0 || after >= head.position {
+        return Ok(());
+    }
+    let first = log.read(after, 1).await?;
+    follows(after, first.first().map(|event| event.position), head)
 }
 
 /// Whether an event is the one after a place, where there must be one.

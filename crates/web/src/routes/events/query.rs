@@ -78,6 +78,14 @@ impl Query {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
+    /// For what has no pages.
+    pub(super) fn without_limit(self) -> Result<Self, Problem> {
+        match self.limit {
+            None => Ok(self),
+            Some(_) => Err(unusable("limit", Unfit::Unknown)),
+        }
+    }
+
     /// Where to begin, if that was said.
     pub(super) fn after(&self, head: Head) -> Result<Option<u64>, Problem> {
         // Of another epoch, though the cursor may not say so.
