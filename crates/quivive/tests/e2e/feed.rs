@@ -92,7 +92,12 @@ async fn a_stream_resumed_anywhere_is_the_feed_while_fifty_write() {
         .collect();
     assert_eq!(positions, (1..=feed.len() as u64).collect::<Vec<_>>());
     assert!(feed.len() as u64 >= last, "{} of {last}", feed.len());
-    for (name, events) in [("whole", &whole), ("resumed", &resumed)] {
+    let afterwards = follow(&server, &admin, all, last, sometimes(300)).await;
+    for (name, events) in [
+        ("whole", &whole),
+        ("resumed", &resumed),
+        ("afterwards", &afterwards),
+    ] {
         assert!(
             events.len() as u64 >= last,
             "{name}: {} of {last}",
