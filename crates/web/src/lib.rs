@@ -114,7 +114,7 @@ pub trait Operation: Send + Sync {
     /// Whether it serves: the store runs and the subscriptions were started.
     fn ready(&self) -> Result<(), String>;
 
-    /// One line a subscription, for `/readyz?verbose`: JSON objects {name, position, lag, state, …}.
+    /// One line a subscription, for `/readyz?verbose`: JSON objects {name, position, lag, `lag_seconds`, state, stuck, …}.
     fn subscriptions(&self) -> Vec<serde_json::Value>;
 
     /// The state of one event at each subscription, for `GET /events/{id}`.

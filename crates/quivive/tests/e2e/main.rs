@@ -10,6 +10,7 @@
 mod accounts;
 mod catalogue;
 mod cli;
+mod dashboard;
 mod experiments;
 mod faults;
 mod feed;
