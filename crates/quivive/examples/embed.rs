@@ -55,10 +55,13 @@ async fn main() -> Result<(), Error> {
         .route("/hello", get(async || "Hello from the embedding program"))
         .fallback_service(server.router());
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let streams = server.streams();
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service)
-        .with_graceful_shutdown(async {
+        .with_graceful_shutdown(async move {
             let _ = tokio::signal::ctrl_c().await;
+            // They do not end by themselves, and would be waited for.
+            streams.stop();
         })
         .await?;
     server.shut_down().await;

@@ -10,7 +10,6 @@
 
 mod call;
 mod desk;
-mod kinds;
 mod operator;
 mod socket;
 

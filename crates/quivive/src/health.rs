@@ -1,5 +1,7 @@
 //! How the server is doing: the engine's state, the store's, and what was counted.
 
+mod pace;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +19,12 @@ use tokio::sync::watch;
 
 use crate::builder::Opened;
 use crate::start::StartError;
+use pace::{Pace, Watch};
 
 /// The running engine, and what it runs on.
 pub(crate) struct Health {
     running: Running,
+    watch: Watch,
     fatal: watch::Receiver<Option<String>>,
     stopping: AtomicBool,
     metrics: Option<PrometheusHandle>,
@@ -47,8 +51,12 @@ impl Health {
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
+        let database = opened.database.clone();
+        let clock = Arc::clone(&opened.clock);
+        let watch = Watch::start(running.clone(), database, clock, &opened.tasks);
         Ok(Self {
             running,
+            watch,
             fatal: opened.store.fatal(),
             stopping: AtomicBool::new(false),
             metrics,
@@ -82,7 +90,8 @@ impl Operation for Health {
     }
 
     fn subscriptions(&self) -> Vec<Value> {
-        self.running.status().iter().map(subscription).collect()
+        let told = |status: &SubscriptionStatus| subscription(status, self.watch.pace(status.name));
+        self.running.status().iter().map(told).collect()
     }
 
     fn deliveries(&self, event: &Stored) -> BoxFuture<'_, Vec<Value>> {
@@ -103,7 +112,7 @@ impl Operation for Health {
     }
 }
 
-fn subscription(status: &SubscriptionStatus) -> Value {
+fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
     let state = match status {
         SubscriptionStatus { held: true, .. } => "held",
         SubscriptionStatus { paused: true, .. } => "paused",
@@ -120,7 +129,10 @@ fn subscription(status: &SubscriptionStatus) -> Value {
         "name": status.name,
         "position": status.position,
         "lag": status.lag,
+        "lag_seconds": pace.age.as_secs_f64(),
         "state": state,
+        "stuck": pace.stuck,
+        "oldest_waiting_seconds": pace.waiting.as_secs_f64(),
         "in_flight": status.in_flight,
         "lanes_retrying": status.lanes_retrying,
         "lanes_parked": status.lanes_parked,

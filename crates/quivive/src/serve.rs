@@ -3,8 +3,8 @@
 //! **Order.** Log → runtime → address → database, keys, kernel, engine, web ([`crate::builder`]) → control socket →
 //! listening → ready. What is wrong is said before anything is touched, as far as it can be known.
 //!
-//! **The end.** On SIGTERM or SIGINT nothing new is accepted, and `/readyz` says so; what is under way has the configured
-//! time to end; subscriptions save how far they came; the database is closed; exit code 0. A second signal cuts the wait
+//! **The end.** On SIGTERM or SIGINT nothing new is accepted, and `/readyz` says so; streams end at once, what is under way
+//! has the configured time to; subscriptions save how far they came; the database is closed; exit code 0. A second signal cuts the wait
 //! short. A store that has stopped for good ends the process with exit code 74: a restart reads back what is on the disk.
 
 mod banner;
@@ -94,7 +94,7 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
     tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping: no new connections, what is under way may end");
-            server.health.stop();
+            server.stop();
             running.stop(&mut signals).await;
             server.shut_down().await;
             tracing::info!("stopped");

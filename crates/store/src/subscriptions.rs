@@ -3,7 +3,8 @@
 use quivive_delivery::subscriber::{
     Condition, LaneState, StoredLane, StoredSubscription, Subscriptions,
 };
-use quivive_delivery::{BoxFuture, Fault, Key, Stored, Write};
+use quivive_delivery::{BoxFuture, Fault, Key, Stored, Time, Write};
+use uuid::Uuid;
 
 use crate::rows::Cells;
 use crate::{Database, int};
@@ -14,6 +15,11 @@ statements! {
     LANES = "SELECT lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.error \
         FROM lane JOIN subscription ON subscription.id = lane.subscription \
         WHERE subscription.name = $1 ORDER BY lane.key";
+
+    /// A lane without an event only says how far its key is.
+    OLDEST = "SELECT subscription.name, lane.state, MIN(lane.since) \
+        FROM lane JOIN subscription ON subscription.id = lane.subscription \
+        WHERE lane.event_id <> $1 GROUP BY subscription.name, lane.state ORDER BY subscription.name, lane.state";
 
     CREATE = "INSERT INTO subscription (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
@@ -33,6 +39,20 @@ statements! {
         error = excluded.error";
 
     DROP_LANE = "DELETE FROM lane WHERE key = $1 AND subscription = (SELECT id FROM subscription WHERE name = $2)";
+}
+
+impl Database {
+    /// For each subscription with keys in trouble, and each state of them: since when the one that is longest in it has been.
+    pub async fn oldest_lanes(&self) -> Result<Vec<(String, LaneState, Time)>, Fault> {
+        self.all(OLDEST, vec![Uuid::nil().into()], |cells| {
+            Ok((
+                cells.take("subscription.name")?,
+                state(&cells.take::<String>("lane.state")?)?,
+                cells.take("lane.since")?,
+            ))
+        })
+        .await
+    }
 }
 
 impl Subscriptions for Database {

@@ -15,9 +15,11 @@ pub mod client;
 pub mod experiments;
 pub mod server;
 pub mod store_suite;
+pub mod stream;
 
 pub use client::{Client, Reply};
 pub use server::{Options, Server};
+pub use stream::Stream;
 
 /// A passphrase that the policy accepts.
 pub const PASSWORD: &str = "correct horse battery staple 42";

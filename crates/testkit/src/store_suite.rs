@@ -107,6 +107,7 @@ checks! {
         a_cursor_moves_forward_alone
         a_condition_is_kept_and_follows_a_new_name
         a_lane_is_written_replaced_and_dropped
+        the_oldest_lanes_are_told_by_state
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_backlog_is_one_key_within_its_bounds
     }

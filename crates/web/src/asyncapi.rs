@@ -10,7 +10,8 @@ const ABOUT: &str = "Every event of Quivive, as a CloudEvents 1.0 message. The m
 
 const FEED: &str = "The ordered feed, to be read with `GET` and `Accept: application/cloudevents-batch+json` by an administrator: \
     an array of messages, oldest first, and `Link: <?after=…>; rel=\"next\"` to go on with, also at the end. \
-    `application/json` is the same feed in the envelope that the OpenAPI document describes.";
+    `application/json` is the same feed in the envelope that the OpenAPI document describes, and `/api/v1/events/stream` says \
+    that as it happens.";
 
 /// The whole document, as it is served and committed.
 pub fn asyncapi(catalogue: &Catalogue) -> Value {

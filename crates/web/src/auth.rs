@@ -5,8 +5,10 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use quivive_app::access::{Access, Caller};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::problem::{Code, Problem};
+use crate::routes::Authority;
 
 /// Of an access token, in bytes. Ours have about 600.
 const MAX_TOKEN_BYTES: usize = 4_096;
@@ -41,12 +43,49 @@ pub(crate) async fn caller(
     }
 }
 
-/// The caller, or 401.
-pub(crate) async fn signed_in(access: &Access, headers: &HeaderMap) -> Result<SignedIn, Problem> {
+/// The caller, or why it may not go on: nobody, or not by this authority.
+pub(crate) async fn permitted(
+    access: &Access,
+    headers: &HeaderMap,
+    authority: Authority,
+) -> Result<SignedIn, Problem> {
     let caller = caller(access, headers).await?;
-    caller
-        .map(SignedIn)
-        .ok_or_else(|| Problem::new(Code::Unauthenticated))
+    let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    if is_enough(&caller, authority) {
+        return Ok(SignedIn(caller));
+    }
+    Err(Problem::with_detail(
+        Code::Forbidden,
+        "This needs the role admin.",
+    ))
+}
+
+fn is_enough(caller: &Caller, authority: Authority) -> bool {
+    authority != Authority::Admin || caller.is_admin()
+}
+
+/// What an answer that goes on keeps of its request: the right to it, which may end before.
+#[derive(Clone)]
+pub(crate) struct Pass {
+    token: SecretString,
+    authority: Authority,
+}
+
+impl Pass {
+    /// Of a request that was let through.
+    pub(crate) fn of(headers: &HeaderMap, authority: Authority) -> Result<Self, Problem> {
+        let token = bearer(headers).ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+        Ok(Self {
+            token: token.into(),
+            authority,
+        })
+    }
+
+    /// Whether it would be let through again. Not when nobody can tell.
+    pub(crate) async fn holds(&self, access: &Access) -> bool {
+        let judged = access.authenticate(self.token.expose_secret()).await;
+        judged.is_ok_and(|caller| caller.is_some_and(|caller| is_enough(&caller, self.authority)))
+    }
 }
 
 /// The one bearer token of a request. Two are none: what is in front might judge another one than we do.

@@ -176,13 +176,8 @@ impl Edge {
             }
             Authority::Loopback => Err(Problem::new(Code::NotFound)),
             Authority::Bearer | Authority::Admin => {
-                let caller = auth::signed_in(&self.web.access, request.headers()).await?;
-                if authority == Authority::Admin && !caller.0.is_admin() {
-                    return Err(Problem::with_detail(
-                        Code::Forbidden,
-                        "This needs the role admin.",
-                    ));
-                }
+                let caller =
+                    auth::permitted(&self.web.access, request.headers(), authority).await?;
                 request.extensions_mut().insert(caller);
                 Ok(())
             }

@@ -26,6 +26,7 @@ pub mod pages;
 pub mod problem;
 pub mod request;
 pub mod routes;
+mod streams;
 #[cfg(test)]
 mod testing;
 
@@ -42,6 +43,7 @@ use secrecy::SecretString;
 pub use asyncapi::asyncapi;
 pub use openapi::openapi;
 pub use routes::EventView;
+pub use streams::Streams;
 
 use edge::{Behind, Edge};
 use problem::{Code, Problem};
@@ -85,6 +87,7 @@ pub struct Web {
     pub vault: Arc<dyn Vault>,
     pub mailbox: Option<Arc<dyn Mailbox>>,
     pub operation: Arc<dyn Operation>,
+    pub streams: Arc<Streams>,
     pub setup: Arc<dyn Setup>,
 }
 
@@ -111,7 +114,7 @@ pub trait Operation: Send + Sync {
     /// Whether it serves: the store runs and the subscriptions were started.
     fn ready(&self) -> Result<(), String>;
 
-    /// One line a subscription, for `/readyz?verbose`: JSON objects {name, position, lag, state, …}.
+    /// One line a subscription, for `/readyz?verbose`: JSON objects {name, position, lag, `lag_seconds`, state, stuck, …}.
     fn subscriptions(&self) -> Vec<serde_json::Value>;
 
     /// The state of one event at each subscription, for `GET /events/{id}`.

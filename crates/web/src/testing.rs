@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{AsHeaderName, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method};
+use axum::response::Response;
 use quivive_app::Settings;
 use quivive_app::access::Access;
 use quivive_app::one_time;
@@ -154,6 +155,7 @@ impl Server {
             vault: Arc::new(scene.world.clone()),
             mailbox: None,
             operation: Arc::new(Well),
+            streams: Arc::default(),
             setup: Arc::new(Closed),
         };
         change(&mut web);
@@ -161,13 +163,8 @@ impl Server {
     }
 
     /// Sends a request to the configured host, unless it names one.
-    pub(crate) async fn send(&self, mut ask: Ask) -> Answer {
-        if !ask.request.headers().contains_key(HOST) {
-            ask = ask.header("host", "localhost:8080");
-        }
-        let peer = SocketAddr::new(ask.peer.parse().unwrap(), 4_711);
-        ask.request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = self.router.clone().oneshot(ask.request).await.unwrap();
+    pub(crate) async fn send(&self, ask: Ask) -> Answer {
+        let answer = self.begin(ask).await;
         let (parts, body) = answer.into_parts();
         let body = to_bytes(body, 10_000_000).await.unwrap();
         Answer {
@@ -175,6 +172,16 @@ impl Server {
             headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         }
+    }
+
+    /// Sends a request whose answer does not end.
+    pub(crate) async fn begin(&self, mut ask: Ask) -> Response {
+        if !ask.request.headers().contains_key(HOST) {
+            ask = ask.header("host", "localhost:8080");
+        }
+        let peer = SocketAddr::new(ask.peer.parse().unwrap(), 4_711);
+        ask.request.extensions_mut().insert(ConnectInfo(peer));
+        self.router.clone().oneshot(ask.request).await.unwrap()
     }
 
     /// Signs in the person the scene is about.

@@ -14,7 +14,7 @@ use quivive_delivery::subscriber::{Retry, Subscription};
 use quivive_delivery::{Codes as _, Fault};
 use quivive_outbound::{Mailbox, SmtpMailer};
 use quivive_store_sqlite::Migrated;
-use quivive_web::{Operation, Options, Web};
+use quivive_web::{Operation, Options, Streams, Web};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -33,6 +33,7 @@ pub struct Server {
     router: Router,
     pub(crate) setup: Arc<SetupLink>,
     pub(crate) health: Arc<Health>,
+    streams: Arc<Streams>,
     pub(crate) mailbox_key: Option<SecretString>,
 }
 
@@ -43,12 +44,14 @@ impl Server {
             return Err(StartError::NoMailer);
         }
         let opened = Opened::open(&mut builder).await?;
-        match Self::over(&mut builder, &opened, mode).await {
+        let streams = Arc::default();
+        match Self::over(&mut builder, &opened, mode, &streams).await {
             Ok((router, setup, health, mailbox_key)) => Ok(Self {
                 opened,
                 router,
                 setup,
                 health,
+                streams,
                 mailbox_key,
             }),
             Err(error) => {
@@ -63,6 +66,7 @@ impl Server {
         builder: &mut Builder,
         opened: &Opened,
         mode: Mode,
+        streams: &Arc<Streams>,
     ) -> Result<(Router, Arc<SetupLink>, Arc<Health>, Option<SecretString>), StartError> {
         let setup = Arc::new(set_up(builder, opened).await?);
         let post = Post::of(builder, opened, mode)?;
@@ -90,6 +94,7 @@ impl Server {
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,
+            streams: Arc::clone(streams),
             setup: Arc::clone(&setup) as _,
         };
         Ok((quivive_web::router(Arc::new(web)), setup, health, post.key))
@@ -116,9 +121,22 @@ impl Server {
         self.opened.store.fatal()
     }
 
+    /// From now on it is not ready, and what would not end by itself does. The rest goes on until [`Server::shut_down`].
+    pub(crate) fn stop(&self) {
+        self.health.stop();
+        self.streams.stop();
+    }
+
+    /// The open streams of events. Stop them when you begin to shut down: a server of HTTP that waits for its answers to
+    /// end would wait for them.
+    pub fn streams(&self) -> Arc<Streams> {
+        Arc::clone(&self.streams)
+    }
+
     /// Stops reacting, saves how far each subscription came, ends every task and closes the database.
     pub async fn shut_down(self) {
         self.health.stop();
+        self.streams.shut_down().await;
         self.opened.close().await;
     }
 

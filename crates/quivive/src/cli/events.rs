@@ -35,6 +35,15 @@ pub(super) struct Tail {
     /// Only this type: `user.login.failed`, `UserLoginFailed`, `user.*`, `*.failed`
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
+    /// Only events of this workflow
+    #[arg(long, value_name = "UUID")]
+    workflow_id: Option<Uuid>,
+    /// Only events of this chain of causes
+    #[arg(long, value_name = "UUID")]
+    correlation_id: Option<Uuid>,
+    /// Only events about this user, or this keyed digest
+    #[arg(long)]
+    subject: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -54,12 +63,28 @@ impl Events {
 }
 
 impl Tail {
+    /// By the names of the feed's parameters.
+    fn criteria(&self) -> Vec<(String, String)> {
+        [
+            ("type", self.kind.clone()),
+            ("workflow_id", self.workflow_id.map(|id| id.to_string())),
+            (
+                "correlation_id",
+                self.correlation_id.map(|id| id.to_string()),
+            ),
+            ("subject", self.subject.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+
     fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
         let loaded = everywhere.load()?;
         let call = Call::Tail(TailCall {
             follow: self.follow,
             after: self.after,
-            kind: self.kind.clone(),
+            criteria: self.criteria(),
         });
         block_on(async {
             let mut operator = Operator::open_existing(&loaded).await?;

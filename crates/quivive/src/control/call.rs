@@ -30,8 +30,9 @@ pub struct Tail {
     pub follow: bool,
     /// Begin after this position; `None`: with the newest 20.
     pub after: Option<u64>,
-    /// A type, any other name it has, or a family: `user.*`, `*.failed`.
-    pub kind: Option<String>,
+    /// What the events have in common, by the names of the feed's parameters.
+    #[serde(default)]
+    pub criteria: Vec<(String, String)>,
 }
 
 /// A password on its way through the socket. Debug does not show it; it is wiped when dropped.

@@ -9,7 +9,7 @@ use quivive_app::workflows::operators::bootstrap_administrator::{
 };
 use quivive_app::workflows::passwords::request_password_reset::{self, RequestPasswordReset};
 use quivive_app::{Request, one_time};
-use quivive_delivery::{Catalogue, Codes as _, Context, Fault, Log as _, Stored};
+use quivive_delivery::{Catalogue, Codes as _, Context, Criteria, Fault, Log as _, Stored, Unfit};
 use quivive_domain::{Address, UserId};
 use quivive_store::Database;
 use quivive_web::{EventView, Operation, Setup as _};
@@ -18,7 +18,6 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::call::{Call, Passphrase, Tail};
-use super::kinds::Kinds;
 use crate::failure::{Class, Failure};
 use crate::secrets::SetupLink;
 use crate::start::class_of_fault;
@@ -165,12 +164,12 @@ impl Desk {
     }
 
     async fn tail(&self, tail: &Tail, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
-        let kinds = Kinds::read(tail.kind.as_deref(), self.kernel.catalogue())?;
+        let criteria = criteria(tail, self.kernel.catalogue())?;
         let mut head = self.database.head();
         let now = head.borrow_and_update().position;
         let mut at = match tail.after {
             Some(after) => after,
-            None => self.newest(&kinds, now).await?,
+            None => self.newest(&criteria, now).await?,
         };
         loop {
             let events = self.database.read(at, BATCH).await.map_err(fault)?;
@@ -187,10 +186,7 @@ impl Desk {
                 continue;
             };
             at = last.position;
-            for event in events
-                .into_iter()
-                .filter(|event| kinds.fits(&event.envelope.kind))
-            {
+            for event in events.into_iter().filter(|event| criteria.admit(event)) {
                 let item = view(event, self.kernel.catalogue())?;
                 if items.send(item).await.is_err() {
                     return Ok(());
@@ -200,7 +196,7 @@ impl Desk {
     }
 
     /// The position after which the newest few that fit begin.
-    async fn newest(&self, kinds: &Kinds, head: u64) -> Result<u64, Failure> {
+    async fn newest(&self, criteria: &Criteria, head: u64) -> Result<u64, Failure> {
         let mut at = head.saturating_sub(LOOK_BACK);
         let mut fitting = std::collections::VecDeque::with_capacity(NEWEST);
         while at < head {
@@ -209,10 +205,7 @@ impl Desk {
                 break;
             };
             at = last.position;
-            for event in events
-                .iter()
-                .filter(|event| kinds.fits(&event.envelope.kind))
-            {
+            for event in events.iter().filter(|event| criteria.admit(event)) {
                 if fitting.len() == NEWEST {
                     fitting.pop_front();
                 }
@@ -248,6 +241,25 @@ fn view(event: Stored, catalogue: &Catalogue) -> Result<Value, Failure> {
     EventView::new(event, Context::default(), catalogue)
         .and_then(|view| serde_json::to_value(view).map_err(Fault::internal))
         .map_err(fault)
+}
+
+/// What a tail's events have in common.
+fn criteria(tail: &Tail, catalogue: &Catalogue) -> Result<Criteria, Failure> {
+    let mut criteria = Criteria::default();
+    for (name, value) in &tail.criteria {
+        let remedy = |unfit| match unfit {
+            Unfit::NoSuchType => {
+                "see `quivive events catalogue`, or name a family: user.* or *.failed"
+            }
+            Unfit::NoUuid | Unfit::Length => "copy it from an event: `quivive events show ID`",
+            Unfit::Unknown => "use the `quivive` of the server's version",
+        };
+        criteria.set(name, value, catalogue).map_err(|unfit| {
+            let message = format!("{name} {value:?} finds nothing: {unfit}");
+            refused(&message, remedy(unfit))
+        })?;
+    }
+    Ok(criteria)
 }
 
 fn refused(message: &str, remedy: &str) -> Failure {

@@ -10,8 +10,10 @@
 mod accounts;
 mod catalogue;
 mod cli;
+mod dashboard;
 mod experiments;
 mod faults;
+mod feed;
 mod guessing;
 mod recovery;
 mod smtp;

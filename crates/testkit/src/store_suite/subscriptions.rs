@@ -3,6 +3,8 @@ use quivive_delivery::subscriber::{
     Condition, LaneState, StoredLane, StoredSubscription, Subscriptions as _,
 };
 
+use uuid::Uuid;
+
 use super::fixture::{Fixture, at};
 use super::log::{append, positions};
 
@@ -69,6 +71,38 @@ pub(super) async fn a_condition_is_kept_and_follows_a_new_name(f: Fixture) {
     assert_eq!(
         conditions,
         [("letters", condition), ("alerts", Condition::default())]
+    );
+}
+
+pub(super) async fn the_oldest_lanes_are_told_by_state(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 7)])
+        .await;
+    assert_eq!(f.db.oldest_lanes().await.expect("a read"), []);
+    let since = |key: &str, secs, state| StoredLane {
+        since: at(secs),
+        state,
+        ..lane(&f, key)
+    };
+    // Its key is done, ahead of the cursor: nothing waits.
+    let done = StoredLane {
+        event_id: Uuid::nil(),
+        ..since("0", 1, LaneState::Retrying)
+    };
+    f.must([
+        f.db.put_lane("mail", &done),
+        f.db.put_lane("mail", &since("1", 9, LaneState::Retrying)),
+        f.db.put_lane("mail", &since("2", 8, LaneState::Retrying)),
+        f.db.put_lane("mail", &since("3", 7, LaneState::Parked)),
+        f.db.put_lane("alerts", &since("1", 3, LaneState::Parked)),
+    ])
+    .await;
+    assert_eq!(
+        f.db.oldest_lanes().await.expect("a read"),
+        [
+            ("alerts".to_owned(), LaneState::Parked, at(3)),
+            ("mail".to_owned(), LaneState::Parked, at(7)),
+            ("mail".to_owned(), LaneState::Retrying, at(8)),
+        ]
     );
 }
 

@@ -393,7 +393,7 @@ async fn pages_of_other_origins_may_call_when_the_operator_names_them() {
     );
     assert_eq!(
         answer.header("access-control-allow-headers"),
-        "authorization, content-type"
+        "authorization, content-type, last-event-id"
     );
     assert_eq!(answer.header("access-control-allow-credentials"), "");
     let answer = server

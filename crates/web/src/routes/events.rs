@@ -1,9 +1,11 @@
-//! Events: the ordered feed, one event with what became of it, the catalogue of types and their schemas.
+//! Events: the ordered feed, the same as it happens, one event with what became of it, the catalogue of types and their schemas.
 
 mod batch;
+mod cursor;
 mod feed;
 mod query;
 mod schemas;
+mod stream;
 mod view;
 
 use std::sync::Arc;
@@ -26,21 +28,17 @@ use query::Query;
 pub use view::EventView;
 use view::Opener;
 
+/// Who may read events.
+const AUTHORITY: Authority = Authority::Admin;
+
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Read, routes!(read_feed))
-        .counted(Authority::Admin, Family::Read, routes!(read_catalogue))
-        .counted(
-            Authority::Admin,
-            Family::Read,
-            routes!(schemas::list_schemas),
-        )
-        .counted(
-            Authority::Admin,
-            Family::Read,
-            routes!(schemas::read_schema),
-        )
-        .counted(Authority::Admin, Family::Read, routes!(read_event))
+        .counted(AUTHORITY, Family::Read, routes!(read_feed))
+        .counted(AUTHORITY, Family::Read, routes!(stream::stream_events))
+        .counted(AUTHORITY, Family::Read, routes!(read_catalogue))
+        .counted(AUTHORITY, Family::Read, routes!(schemas::list_schemas))
+        .counted(AUTHORITY, Family::Read, routes!(schemas::read_schema))
+        .counted(AUTHORITY, Family::Read, routes!(read_event))
 }
 
 /// A page of the feed.
@@ -59,15 +57,21 @@ struct EventPage {
 /// The feed of all events.
 ///
 /// In order and without gaps: ask again with `next_cursor`, and nothing is missed. Personal fields are null. With a filter
-/// a page may be empty and still say `has_more`.
+/// a page may be empty and still say `has_more`: it looks at 5,000 events at most, and `next_cursor` is behind them.
+///
+/// A restore of the database raises the `epoch`, and positions are others then. Send the `epoch` along, so that an old
+/// cursor is answered with 410 instead of the wrong events.
 ///
 /// With `Accept: application/cloudevents-batch+json` it is an array of CloudEvents, as the AsyncAPI document describes them,
 /// and the header `Link` has the next page. That is the page that was asked for when the end is reached.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(
-    ("after" = Option<u64>, Query, description = "A position, exclusive; 0, the default, is the start."),
+    ("after" = Option<u64>, Query, description = "A position, exclusive; 0, the default, is the start. Also with its epoch: `1-345`."),
+    ("epoch" = Option<u64>, Query, description = "The `epoch` that the cursor came with: of another one it is refused instead of misread."),
     ("limit" = Option<u32>, Query, minimum = 1, maximum = 250, description = "50 unless said otherwise."),
     ("type" = Option<String>, Query, description = "A type, any other name it has, or a family: `user.*`, `*.failed`."),
     ("workflow_id" = Option<String>, Query, description = "A UUID."),
+    ("correlation_id" = Option<String>, Query, description = "A UUID."),
+    ("subject" = Option<String>, Query, description = "As the envelope has it: a user's id, or a keyed digest."),
     ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
 ), responses(
     (status = 200, description = "The next events.", content(
@@ -75,6 +79,7 @@ struct EventPage {
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+    (status = 410, description = "`cursor_expired`: the log was restored, or holds what comes after the cursor no more"),
 ))]
 async fn read_feed(
     State(web): State<Arc<Web>>,
@@ -82,19 +87,19 @@ async fn read_feed(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let query = Query::read(&uri, web.kernel.catalogue())?;
     let head = *web.log.head().borrow();
-    let query = Query::read(&uri, web.kernel.catalogue(), head)?;
-    if query.personal {
-        return Err(Problem::with_detail(
-            Code::Forbidden,
-            "Personal fields need the permission events.read_personal, which nobody has yet. Leave `personal` out.",
-        ));
-    }
-    let page = feed::page(web.log.as_ref(), &query, head)
-        .await
-        .map_err(fault)?;
+    let after = query.after(head)?.unwrap_or(0);
+    let page = feed::page(
+        web.log.as_ref(),
+        &query.criteria,
+        after,
+        query.limit(),
+        head,
+    )
+    .await?;
     if batch::is_wanted(&headers) {
-        return batch::answer(&web, &uri, &page).map_err(fault);
+        return batch::answer(&web, &uri, &page, head.epoch).map_err(fault);
     }
     let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
     let mut data = Vec::with_capacity(page.events.len());

@@ -49,7 +49,8 @@ async fn livez() -> axum::Json<Health> {
 
 /// Whether it serves.
 ///
-/// With `?verbose`, and to this machine only: what it waits for, and how each subscription is doing.
+/// With `?verbose`, and to this machine only: what it waits for, and how each subscription is doing. One that is `stuck` is
+/// behind and has not moved for 45 seconds.
 #[utoipa::path(get, path = "/readyz", tag = "operation", params(
     ("verbose" = Option<String>, Query, description = "Say more. Without a value."),
 ), responses(

@@ -35,6 +35,7 @@ fn wrong_usage_is_2() {
         &["admin", "create"],
         &["events", "show", "not-a-uuid"],
         &["events", "tail", "--after", "-1"],
+        &["events", "tail", "--workflow-id", "1"],
         &["healthcheck", "--url", "https://example.org/readyz"],
     ] {
         let told = home.run(args).expect(2);
@@ -76,6 +77,9 @@ fn a_no_is_1_with_the_reason() {
     home.run(&["events", "tail", "--type", "user.logni"])
         .expect(1)
         .says(&["user.logni", "events catalogue"]);
+    home.run(&["events", "tail", "--subject", ""])
+        .expect(1)
+        .says(&["subject", "from 1 to 128 bytes"]);
 }
 
 #[test]

@@ -72,6 +72,21 @@ async fn a_tail_is_the_feed_with_a_server_and_without() {
         !out.contains("tail@example.org"),
         "personal fields stay sealed: {out}"
     );
+    for (option, field) in [
+        ("--workflow-id", "workflow_id"),
+        ("--correlation-id", "correlation_id"),
+        ("--subject", "subject"),
+    ] {
+        let wanted = lines(&out)[0][field].as_str().unwrap().to_owned();
+        let args = [
+            "events", "tail", "--after", "0", option, &wanted, "--output", "json",
+        ];
+        let found = positions(&lines(&told(&server, &args).await));
+        let same = feed.iter().filter(|event| event[field] == *wanted);
+        let same = positions(&same.cloned().collect::<Vec<_>>());
+        assert!(same.len() > 1 && same.len() < feed.len(), "{field}");
+        assert_eq!(found[..same.len()], same, "{field}");
+    }
     let id = lines(&out)[0]["id"].as_str().unwrap().to_owned();
     let shown: Value =
         serde_json::from_str(&told(&server, &["events", "show", &id, "--output", "json"]).await)
@@ -137,7 +152,7 @@ async fn a_followed_tail_tells_what_comes_and_ends_with_the_server() {
 async fn followers_that_went_away_leave_their_places() {
     let server = server().await;
     server.administrator().await;
-    let call = b"{\"call\":\"tail\",\"follow\":true,\"after\":0,\"kind\":\"operator.bootstrap.succeeded\"}\n";
+    let call = b"{\"call\":\"tail\",\"follow\":true,\"after\":0,\"criteria\":[[\"type\",\"operator.bootstrap.succeeded\"]]}\n";
     let mut followers = Vec::new();
     for _ in 0..16 {
         let mut stream = UnixStream::connect(server.data.join("control.sock")).unwrap();

@@ -80,6 +80,7 @@ impl Site {
             vault: Arc::new(scene.world.clone()),
             mailbox: Some(Arc::new(TwoLetters)),
             operation: Arc::new(Nothing),
+            streams: Arc::default(),
             setup: Arc::clone(&setup) as Arc<dyn Setup>,
         };
         change(&mut web);

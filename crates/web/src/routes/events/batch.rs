@@ -27,7 +27,7 @@ fn origin(web: &Web) -> Origin {
 }
 
 /// The page, with a link to the next one: relative, so that it holds under any prefix.
-pub(super) fn answer(web: &Web, uri: &Uri, page: &Page) -> Result<Response, Fault> {
+pub(super) fn answer(web: &Web, uri: &Uri, page: &Page, epoch: u64) -> Result<Response, Fault> {
     let origin = origin(web);
     let messages = page
         .events
@@ -36,9 +36,13 @@ pub(super) fn answer(web: &Web, uri: &Uri, page: &Page) -> Result<Response, Faul
     let messages: Vec<_> = messages
         .collect::<Result<_, _>>()
         .map_err(Fault::internal)?;
-    let mut next = format!("<?after={}", page.next_cursor);
+    let mut next = format!("<?after={}&epoch={epoch}", page.next_cursor);
     let asked = uri.query().unwrap_or_default().split('&');
-    for part in asked.filter(|part| !part.is_empty() && !part.starts_with("after=")) {
+    let stays = |part: &&str| {
+        let name = part.split('=').next().unwrap_or_default();
+        !matches!(name, "" | "after" | "epoch")
+    };
+    for part in asked.filter(stays) {
         next.push('&');
         next.push_str(part);
     }

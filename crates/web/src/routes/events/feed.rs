@@ -1,16 +1,16 @@
 //! Reading the log for people: pages of it, one event by its id, and what an event caused. Each look is bounded, because
 //! the log has no index (its writers could not afford one).
 
-use quivive_delivery::{Fault, Head, Log, Stored};
+use quivive_delivery::{Criteria, Fault, Head, Log, Stored};
 use uuid::Uuid;
 
-use super::query::Query;
+use super::cursor::{Unread, follows};
 
 /// Events that one read of the log brings.
 const CHUNK: usize = 500;
 
 /// Events that one filtered page looks at. A page that finds nothing in them says how far it came.
-const MAX_SCANNED: usize = 10_000;
+pub(super) const MAX_SCANNED: usize = 5_000;
 
 /// How many events behind one are searched for its effects, and how many effects are told.
 const MAX_BEHIND: usize = 2_000;
@@ -26,27 +26,31 @@ pub(super) struct Page {
     pub has_more: bool,
 }
 
-/// A page up to `head` or a little beyond.
-pub(super) async fn page(log: &dyn Log, query: &Query, head: Head) -> Result<Page, Fault> {
+/// The next events that meet the criteria, up to `head` or a little beyond.
+pub(super) async fn page(
+    log: &dyn Log,
+    criteria: &Criteria,
+    after: u64,
+    limit: usize,
+    head: Head,
+) -> Result<Page, Unread> {
+    let chunk_size = if criteria.is_empty() { limit } else { CHUNK };
     let mut events = Vec::new();
-    let (mut at, mut scanned) = (query.after, 0);
+    let (mut at, mut scanned) = (after, 0);
     'scan: while at < head.position && scanned < MAX_SCANNED {
-        let limit = if query.is_filtered() {
-            CHUNK
-        } else {
-            query.limit
-        };
-        let chunk = log.read(at, limit).await?;
+        let chunk = log.read(at, chunk_size).await?;
+        follows(at, chunk.first().map(|event| event.position), head)?;
         if chunk.is_empty() {
-            break;
+            // From the start, of a log that holds nothing any more.
+            at = head.position;
         }
         for event in chunk {
             at = event.position;
             scanned += 1;
-            if query.matches(&event) {
+            if criteria.admit(&event) {
                 events.push(event);
             }
-            if events.len() == query.limit {
+            if events.len() == limit {
                 break 'scan;
             }
         }

@@ -1,76 +1,64 @@
 //! What the feed is asked for. Strict: a parameter that is misspelt would otherwise be a filter that is not there.
 
 use axum::http::Uri;
-use quivive_delivery::{Catalogue, Head, Stored};
-use uuid::Uuid;
+use quivive_delivery::{Catalogue, Criteria, Head, Unfit};
 
+use super::cursor::{Cursor, number};
 use crate::problem::{Code, FieldError, Problem};
 
 const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 250;
+pub(super) const MAX_LIMIT: usize = 250;
 
-/// A checked query.
-#[derive(Debug)]
+/// What was asked for, but for the place, which the head decides on.
+#[derive(Debug, Default)]
 pub(super) struct Query {
-    pub after: u64,
-    pub limit: usize,
-    pub personal: bool,
-    kind: Option<KindFilter>,
-    workflow_id: Option<Uuid>,
-}
-
-/// Which types.
-#[derive(Debug)]
-enum KindFilter {
-    Is(&'static str),
-    Begins(String),
-    Ends(String),
+    pub criteria: Criteria,
+    limit: Option<usize>,
+    personal: bool,
+    after: Option<Cursor>,
+    epoch: Option<u64>,
 }
 
 impl Query {
-    pub(super) fn read(uri: &Uri, catalogue: &Catalogue, head: Head) -> Result<Self, Problem> {
+    pub(super) fn read(uri: &Uri, catalogue: &Catalogue) -> Result<Self, Problem> {
         let axum::extract::Query(pairs) =
             axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
                 .map_err(|_| Problem::new(Code::InvalidQuery))?;
-        let mut query = Self {
-            after: 0,
-            limit: DEFAULT_LIMIT,
-            personal: false,
-            kind: None,
-            workflow_id: None,
-        };
+        let mut query = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in &pairs {
             if seen.contains(&name.as_str()) {
                 return Err(wrong(name, "duplicate_parameter", "Given more than once."));
             }
-            query.set(name, value, catalogue, head)?;
+            query.set(name, value, catalogue)?;
             seen.push(name);
+        }
+        if query.personal {
+            return Err(Problem::with_detail(
+                Code::Forbidden,
+                "Personal fields need the permission events.read_personal, which nobody has yet. Leave `personal` out.",
+            ));
         }
         Ok(query)
     }
 
-    fn set(
-        &mut self,
-        name: &str,
-        value: &str,
-        catalogue: &Catalogue,
-        head: Head,
-    ) -> Result<(), Problem> {
+    fn set(&mut self, name: &str, value: &str, catalogue: &Catalogue) -> Result<(), Problem> {
         match name {
-            "after" => self.after = cursor(value, head)?,
+            "after" => {
+                let cursor = Cursor::read(value);
+                self.after = Some(cursor.ok_or_else(|| Problem::new(Code::InvalidCursor))?);
+            }
+            "epoch" => {
+                let epoch = number(value);
+                self.epoch = Some(epoch.ok_or_else(|| wrong(name, "wrong_type", "A number."))?);
+            }
             "limit" => {
-                self.limit = value
+                let limit = value
                     .parse()
                     .ok()
                     .filter(|limit| (1..=MAX_LIMIT).contains(limit))
                     .ok_or_else(|| wrong(name, "out_of_range", "A number from 1 to 250."))?;
-            }
-            "type" => self.kind = Some(KindFilter::read(value, catalogue)?),
-            "workflow_id" => {
-                let id =
-                    Uuid::try_parse(value).map_err(|_| wrong(name, "wrong_type", "A UUID."))?;
-                self.workflow_id = Some(id);
+                self.limit = Some(limit);
             }
             "personal" => {
                 self.personal = value
@@ -78,63 +66,51 @@ impl Query {
                     .map_err(|_| wrong(name, "wrong_type", "`true` or `false`."))?;
             }
             _ => {
-                return Err(wrong(
-                    name,
-                    "unknown_parameter",
-                    "There is no such parameter here.",
-                ));
+                let set = self.criteria.set(name, value, catalogue);
+                set.map_err(|unfit| unusable(name, unfit))?;
             }
         }
         Ok(())
     }
 
-    /// Whether it asks for some of the events alone.
-    pub(super) fn is_filtered(&self) -> bool {
-        self.kind.is_some() || self.workflow_id.is_some()
+    /// How many events a page has at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    pub(super) fn matches(&self, event: &Stored) -> bool {
-        let kind = event.envelope.kind.as_str();
-        let kind_fits = match &self.kind {
-            None => true,
-            Some(KindFilter::Is(wanted)) => kind == *wanted,
-            Some(KindFilter::Begins(head)) => kind.starts_with(head.as_str()),
-            Some(KindFilter::Ends(tail)) => kind.ends_with(tail.as_str()),
-        };
-        kind_fits
-            && self
-                .workflow_id
-                .is_none_or(|id| event.envelope.workflow_id == id)
+    /// For what has no pages.
+    pub(super) fn without_limit(self) -> Result<Self, Problem> {
+        match self.limit {
+            None => Ok(self),
+            Some(_) => Err(unusable("limit", Unfit::Unknown)),
+        }
     }
-}
 
-impl KindFilter {
-    fn read(value: &str, catalogue: &Catalogue) -> Result<Self, Problem> {
-        if let Some(head) = value.strip_suffix('*').filter(|head| head.ends_with('.')) {
-            return Ok(Self::Begins(head.to_owned()));
+    /// Where to begin, if that was said.
+    pub(super) fn after(&self, head: Head) -> Result<Option<u64>, Problem> {
+        // Of another epoch, though the cursor may not say so.
+        for epoch in [self.epoch, self.after.and_then(|cursor| cursor.epoch)] {
+            Cursor { epoch, position: 0 }.place(head)?;
         }
-        if let Some(tail) = value.strip_prefix('*').filter(|tail| tail.starts_with('.')) {
-            return Ok(Self::Ends(tail.to_owned()));
-        }
-        match catalogue.find(value) {
-            Some(spec) => Ok(Self::Is(spec.kind)),
-            None => Err(wrong(
-                "type",
-                "unknown_type",
-                "No type in the catalogue has this name.",
-            )),
-        }
+        self.after.map(|cursor| cursor.place(head)).transpose()
     }
 }
 
-/// One position after the head is let through: a reader may have heard of an event before we have.
-fn cursor(value: &str, head: Head) -> Result<u64, Problem> {
-    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    value
-        .parse()
-        .ok()
-        .filter(|after| digits && *after <= head.position + 1)
-        .ok_or_else(|| Problem::new(Code::InvalidCursor))
+fn unusable(name: &str, unfit: Unfit) -> Problem {
+    match unfit {
+        Unfit::Unknown => wrong(
+            name,
+            "unknown_parameter",
+            "There is no such parameter here.",
+        ),
+        Unfit::NoSuchType => wrong(
+            name,
+            "unknown_type",
+            "No type in the catalogue has this name, or is of this family.",
+        ),
+        Unfit::NoUuid => wrong(name, "wrong_type", "A UUID."),
+        Unfit::Length => wrong(name, "out_of_range", "From 1 to 128 bytes."),
+    }
 }
 
 fn wrong(name: &str, code: &'static str, message: &str) -> Problem {

@@ -1,0 +1,230 @@
+//! Which events a reader of the log asks for: read and judged here for all who ask, over HTTP or at a terminal.
+
+use uuid::Uuid;
+
+use crate::catalogue::Catalogue;
+use crate::envelope::Stored;
+
+/// Of a subject, in bytes: a user's id and a keyed digest are shorter.
+const MAX_SUBJECT_BYTES: usize = 128;
+
+/// What all the wanted events have in common; without any criterion that is nothing, and all are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Criteria {
+    kind: Option<Kind>,
+    workflow_id: Option<Uuid>,
+    correlation_id: Option<Uuid>,
+    subject: Option<String>,
+}
+
+/// Which types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Is(&'static str),
+    Begins(String),
+    Ends(String),
+}
+
+/// Why a criterion cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("there is no such criterion")]
+    Unknown,
+    #[error("no type in the catalogue has this name or is of this family")]
+    NoSuchType,
+    #[error("a UUID is wanted")]
+    NoUuid,
+    #[error("from 1 to 128 bytes are wanted")]
+    Length,
+}
+
+impl Criteria {
+    /// Sets one by the name that the envelope has for it. A criterion that nothing can meet is refused: it is a mistake,
+    /// and whoever made it would wait for ever.
+    pub fn set(&mut self, name: &str, value: &str, catalogue: &Catalogue) -> Result<(), Unfit> {
+        let uuid = || Uuid::try_parse(value).map_err(|_| Unfit::NoUuid);
+        match name {
+            "type" => self.kind = Some(Kind::read(value, catalogue).ok_or(Unfit::NoSuchType)?),
+            "workflow_id" => self.workflow_id = Some(uuid()?),
+            "correlation_id" => self.correlation_id = Some(uuid()?),
+            "subject" => {
+                if !(1..=MAX_SUBJECT_BYTES).contains(&value.len()) {
+                    return Err(Unfit::Length);
+                }
+                self.subject = Some(value.to_owned());
+            }
+            _ => return Err(Unfit::Unknown),
+        }
+        Ok(())
+    }
+
+    /// Whether every event is wanted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether this event is wanted.
+    pub fn admit(&self, event: &Stored) -> bool {
+        let Self {
+            kind,
+            workflow_id,
+            correlation_id,
+            subject,
+        } = self;
+        let envelope = &event.envelope;
+        kind.as_ref().is_none_or(|kind| kind.fits(&envelope.kind))
+            && workflow_id.is_none_or(|id| id == envelope.workflow_id)
+            && correlation_id.is_none_or(|id| id == envelope.correlation_id)
+            && (subject.is_none() || *subject == envelope.subject)
+    }
+}
+
+impl Kind {
+    /// A type, any other name it has, or a family that has a type: `user.*`, `*.failed`.
+    fn read(value: &str, catalogue: &Catalogue) -> Option<Self> {
+        if let Some(spec) = catalogue.find(value) {
+            return Some(Self::Is(spec.kind));
+        }
+        let family = match (value.strip_suffix('*'), value.strip_prefix('*')) {
+            (Some(head), None) if head.ends_with('.') => Self::Begins(head.to_owned()),
+            (None, Some(tail)) if tail.starts_with('.') => Self::Ends(tail.to_owned()),
+            _ => return None,
+        };
+        let known = catalogue.all().iter().any(|spec| family.fits(spec.kind));
+        known.then_some(family)
+    }
+
+    fn fits(&self, kind: &str) -> bool {
+        match self {
+            Self::Is(wanted) => kind == *wanted,
+            Self::Begins(head) => kind.starts_with(head.as_str()),
+            Self::Ends(tail) => kind.ends_with(tail.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Class;
+    use crate::chain::GENESIS;
+    use crate::envelope::{Actor, Envelope, Key, Priority};
+    use crate::events;
+
+    fn catalogue() -> Catalogue {
+        let mut catalogue = Catalogue::new(|_| Class {
+            priority: Priority::Normal,
+            category: "operation",
+        });
+        events::register(&mut catalogue).unwrap();
+        catalogue
+    }
+
+    fn event(kind: &str) -> Stored {
+        let time = crate::Time::UNIX_EPOCH;
+        Stored {
+            position: 1,
+            epoch: 1,
+            recorded_at: time,
+            envelope: Envelope {
+                id: Uuid::from_u128(1),
+                kind: kind.to_owned(),
+                version: 1,
+                key: Key::new("user", 7),
+                priority: Priority::Normal,
+                time,
+                workflow_id: Uuid::from_u128(2),
+                correlation_id: Uuid::from_u128(3),
+                causation_id: None,
+                subject: Some("ada".to_owned()),
+                actor: Actor {
+                    kind: "system".into(),
+                    id: None,
+                },
+                request_id: None,
+                traceparent: None,
+            },
+            context: None,
+            body: b"{}".to_vec(),
+            personal: None,
+            chain: GENESIS,
+        }
+    }
+
+    fn only(name: &str, value: &str) -> Result<Criteria, Unfit> {
+        let mut criteria = Criteria::default();
+        criteria.set(name, value, &catalogue())?;
+        Ok(criteria)
+    }
+
+    #[test]
+    fn a_type_goes_by_any_of_its_names_and_by_its_families() {
+        let dead = event("delivery.dead_lettered");
+        for name in [
+            "delivery.dead_lettered",
+            "EventDeadLettered",
+            "delivery.*",
+            "*.dead_lettered",
+        ] {
+            let criteria = only("type", name).unwrap();
+            assert!(criteria.admit(&dead) && !criteria.is_empty(), "{name}");
+            assert!(!criteria.admit(&event("user.login.failed")), "{name}");
+        }
+        for name in [
+            "",
+            "*",
+            "delivery",
+            "delivery*",
+            "deliver.*",
+            "*.failed",
+            "*.*",
+        ] {
+            assert_eq!(only("type", name), Err(Unfit::NoSuchType), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_criterion_must_be_met() {
+        let (first, second) = (
+            Uuid::from_u128(2).to_string(),
+            Uuid::from_u128(3).to_string(),
+        );
+        let met = [
+            ("workflow_id", first.as_str()),
+            ("correlation_id", &second),
+            ("subject", "ada"),
+        ];
+        let unmet = [
+            ("workflow_id", second.as_str()),
+            ("correlation_id", &first),
+            ("subject", "eve"),
+        ];
+        let mut all = Criteria::default();
+        assert!(all.is_empty() && all.admit(&event("x")));
+        for ((name, value), (_, other)) in met.into_iter().zip(unmet) {
+            assert!(only(name, value).unwrap().admit(&event("x")), "{name}");
+            assert!(!only(name, other).unwrap().admit(&event("x")), "{name}");
+            all.set(name, value, &catalogue()).unwrap();
+        }
+        assert!(all.admit(&event("x")));
+        all.set("subject", "eve", &catalogue()).unwrap();
+        assert!(!all.admit(&event("x")), "all the others are met");
+        let nobody = Stored {
+            envelope: Envelope {
+                subject: None,
+                ..event("x").envelope
+            },
+            ..event("x")
+        };
+        assert!(!only("subject", "ada").unwrap().admit(&nobody));
+    }
+
+    #[test]
+    fn what_nothing_can_meet_is_refused() {
+        assert_eq!(only("workflow_id", "1"), Err(Unfit::NoUuid));
+        assert_eq!(only("correlation_id", ""), Err(Unfit::NoUuid));
+        assert_eq!(only("subject", ""), Err(Unfit::Length));
+        assert_eq!(only("subject", &"x".repeat(129)), Err(Unfit::Length));
+        assert_eq!(only("kind", "x"), Err(Unfit::Unknown));
+    }
+}
