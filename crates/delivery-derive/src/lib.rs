@@ -28,15 +28,15 @@ pub fn derive_reason(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// `#[subscriber(name = "welcome", on = UserRegistered)]` on
-/// `async fn welcome(event: &Received<UserRegistered>, cx: &mut Cx) -> Outcome`.
+/// `#[subscriber(name = "thanks", on = OrderPlaced)]` on
+/// `async fn thanks(event: &Received<OrderPlaced>, cx: &mut Cx) -> Outcome`.
 ///
 /// `on` is a type, a name, a pattern such as `"order.*"`, a list of these, or `any`; what is not one type comes as
 /// `&Received`. `personal` has personal fields opened that the type does not ask for. The other options are called as on
 /// `Subscription`: `retry = Retry::NONE`, `timeout = Duration::from_secs(5)`.
 ///
-/// The function becomes one that makes the `Subscription`: `welcome()`, or where a subscription is taken just `welcome`. One
-/// with a parameter `state: &S` before the event is given its state there: `welcome(state)`.
+/// The function becomes one that makes the `Subscription`: `thanks()`, or where a subscription is taken just `thanks`. One
+/// with a parameter `state: &S` before the event is given its state there: `thanks(state)`.
 #[proc_macro_attribute]
 pub fn subscriber(arguments: TokenStream, function: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as subscriber::Arguments);

@@ -10,8 +10,8 @@ use crate::event::{DecodeError, Event};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Any;
 
-/// An event, with what was sealed opened where the key still exists. `Received<UserRegistered>` reads like the event
-/// itself: `event.user_id`.
+/// An event, with what was sealed opened where the key still exists. `Received<OrderPlaced>` reads like the event
+/// itself: `event.total`.
 #[derive(Debug, Clone)]
 pub struct Received<E = Any> {
     pub stored: Arc<Stored>,

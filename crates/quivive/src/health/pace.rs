@@ -13,8 +13,8 @@ use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Fault, Log as _, Time};
 use quivive_store::Database;
 
-/// More often than figures are collected.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// More often than figures are collected, and seldom enough to look at every key in trouble.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A subscription that is behind and has not moved for this long stands still: longer than a handler may take, so that one
 /// slow delivery is not it.

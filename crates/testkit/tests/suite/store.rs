@@ -75,6 +75,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "SCAN subscription",
         "a row for each subscriber of the program",
     ),
+    (
+        "subscriptions::OLDEST",
+        "SCAN lane",
+        "a row for each key in trouble; asked every few seconds, while there are any",
+    ),
+    (
+        "subscriptions::OLDEST",
+        "USE TEMP B-TREE FOR GROUP BY",
+        "two groups for each subscriber",
+    ),
 ];
 
 /// A plan that scans a table or sorts in a temporary tree is a missing index, or one that no longer fits its statement.

@@ -36,29 +36,22 @@ async fn the_most_important_goes_first_but_never_before_its_key() {
 #[tokio::test(start_paused = true)]
 async fn the_most_important_of_the_due_lanes_goes_first() {
     let trial = Trial::new();
-    let script = Script::new(|call| if call.attempt < 4 { fail() } else { done() });
-    let retry = crate::subscriber::Retry {
-        base: Duration::ZERO,
-        ..crate::subscriber::Retry::DEFAULT
-    };
-    let mail = mail(&script).concurrency(1).retry(retry);
-    let running = trial.start(vec![mail]).await;
-    // While all wait for their second quick try, nothing else is under way.
-    trial.memory.append_ranked([
-        (PLACED, "a", Priority::Low),
-        (PLACED, "b", Priority::Critical),
-        (PLACED, "c", Priority::Normal),
-    ]);
-    running.drain().await;
+    let script = Script::new(|call| match call.attempt {
+        1 => Act::Say(Outcome::RetryAfter(HOUR, "later".to_owned())),
+        _ => Act::After(Duration::from_millis(10), Outcome::Done),
+    });
+    let running = trial.start(vec![mail(&script).concurrency(1)]).await;
+    for (key, priority) in [("a", Low), ("b", Normal), ("c", Critical)] {
+        trial.memory.append_ranked([(PLACED, key, priority)]);
+        running.drain().await;
+        millis(10).await;
+    }
+    // All are due when it goes on, the least important first.
+    running.pause("mail");
+    sleep(2 * HOUR).await;
+    running.resume("mail");
     until(|| running.status()[0].lanes_retrying == 0).await;
-    let last: Vec<_> = script
-        .calls()
-        .into_iter()
-        .filter(|call| call.attempt == 4)
-        .collect();
-    assert_eq!(last.len(), 3);
-    let ranks: Vec<_> = last.iter().map(|call| call.key.as_str()).collect();
-    assert_eq!(ranks, ["b", "c", "a"]);
+    assert_eq!(script.positions(), [1, 2, 3, 3, 2, 1]);
 }
 
 #[tokio::test(start_paused = true)]
