@@ -3,7 +3,7 @@
 //! **Cast.** The `tail` reads the log once for all. Each subscription has a `runner`, a task that does what its
 //! `machine`, a state without I/O, decides: what is delivered now, what is tried again when, what is written down. The
 //! `scribe` makes records of what handlers and the engine have to say. What only wants to hear of a commit in passing, and
-//! may miss it, is told by [`after`].
+//! may miss it, is told by the module `after`.
 //!
 //! **Flow.** A commit moves the head of the log → the tail reads on and fills its ring → a runner takes what its window
 //! has room for → events that are ready are delivered, one at a time per key → what is done moves the cursor, in memory;
