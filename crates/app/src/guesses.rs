@@ -5,12 +5,22 @@
 //! what the others write, and so take the same time.
 
 use quivive_delivery::{CommitError, Fault, Log, Transaction};
-use quivive_domain::UserId;
 use quivive_domain::guess::{Admission, AfterWrong};
+use quivive_domain::{Address, UserId};
 
 use crate::kernel::{Commit, Cx, Families, Reservation};
 use crate::ports::Path;
 use crate::workflows::accounts::lock_user;
+
+/// The path of an address that belongs to no account (of the source, when it is no address). Under a key that outlives the
+/// month's: an account's path does not begin anew with the month either.
+pub fn stranger(cx: &Cx, typed: &str) -> Path {
+    let of = |bytes: &[u8]| Path::stranger(&cx.keys.digest("guess path", bytes));
+    match Address::parse(typed) {
+        Ok(address) => of(address.canonical().as_bytes()),
+        Err(_) => of(format!("{:?}", cx.request.ip).as_bytes()),
+    }
+}
 
 /// Asks for a place in the window of a path. `account`: whose it is, if there is one.
 pub async fn reserve(cx: &Cx, account: Option<UserId>, path: Path) -> Result<Reservation, Fault> {

@@ -65,7 +65,7 @@ pub enum Path {
     Account(UserId),
     Device(DeviceId),
     /// An address that belongs to no account, by its digest: counted all the same, so that nothing tells it from one that
-    /// does. It opens by itself and is forgotten a day after the last guess.
+    /// does. It opens by itself and is forgotten 90 days after the last guess.
     Stranger(Uuid),
 }
 
@@ -124,7 +124,7 @@ pub trait Guesses: Send + Sync {
     /// Takes a path away: nothing is evaluated on it any more. Misses when it is gone.
     fn close(&self, path: Path) -> Write;
 
-    /// Whether there are strangers' paths that nobody has tried for a day.
+    /// Whether there are strangers' paths that nobody has tried for 90 days.
     fn has_forgettable(&self, now: Time) -> Read<'_, bool>;
 
     /// Takes them away, some at a time.

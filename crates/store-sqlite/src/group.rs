@@ -132,11 +132,14 @@ impl<'c> Group<'c> {
             passing.keep_last();
         }
         for write in passing.left() {
-            // An id that is not fresh after all: whose commit it was, the careful run finds out.
+            // A row that cannot be made after all: whose commit it was, the careful run finds out.
             match self.write(write) {
                 Ok(1) => {}
                 Ok(_) => return Ok(Swift::Again),
-                Err(error) => return Err(error.fault(write.sql)),
+                Err(error) => match self.undo(&error, write.sql) {
+                    Undo::Group(fault) => return Err(fault),
+                    Undo::Nothing(_) | Undo::One(_) => return Ok(Swift::Again),
+                },
             }
         }
         Ok(Swift::Done)
@@ -176,9 +179,12 @@ impl<'c> Group<'c> {
                 match passing.take(write) {
                     Passed::LeftOut => continue,
                     Passed::MakeFirst(row) => {
-                        self.write(row)
-                            .map_err(|error| self.undo(&error, row.sql))?;
+                        let made = self.write(row);
+                        let made = made.map_err(|error| self.undo(&error, row.sql))?;
                         changed = true;
+                        if made != 1 {
+                            return Err(Undo::One(CommitError::Missed(index)));
+                        }
                     }
                     Passed::Make => {}
                 }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use crate::Database;
 use crate::rows::Cells;
 
-/// A stranger's path goes so long after its last guess: longer than any window and lock.
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// A stranger's path goes so long after its last guess, as all does that is known of addresses without an account. An
+/// account's locks grow until somebody signs in, so a path that were forgotten soon would soon be told from one.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(90 * 24);
 
 /// Rows that one commit deletes: a few milliseconds of the writer's time.
 const FORGET_AT_ONCE: u32 = 1_000;

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 
+use futures_util::FutureExt as _;
 use quivive_delivery::{BoxFuture, CommitError, Committed, Log, Transaction, Write};
 
 use super::execute::Failure;
@@ -18,6 +19,8 @@ pub(super) enum Progress {
     Held(Transaction),
     Submitted(Submitted),
     Durable,
+    /// It was not let in: nothing of it is or will be in the log.
+    Refused(CommitError),
 }
 
 /// An attempt under way.
@@ -30,20 +33,29 @@ pub(super) struct Attempt<W: Workflow> {
 }
 
 impl<W: Workflow> Attempt<W> {
-    /// Submits it, if it was not yet: whatever is submitted after this is applied after it.
-    pub(super) fn submit(&mut self, log: &dyn Log) {
+    /// Submits it, if it was not yet: whatever is submitted after this is applied after it. Where it was not let in, neither
+    /// may its outcome be: that could only miss, and would take a place from those that were.
+    pub(super) fn submit(&mut self, log: &dyn Log) -> Result<(), CommitError> {
         if let Progress::Held(transaction) = &mut self.progress {
-            let transaction = std::mem::take(transaction);
-            self.progress = Progress::Submitted(log.commit(transaction));
+            let mut submitted = log.commit(std::mem::take(transaction));
+            self.progress = match (&mut submitted).now_or_never() {
+                None => Progress::Submitted(submitted),
+                Some(Ok(_)) => Progress::Durable,
+                Some(Err(error)) => Progress::Refused(error),
+            };
+        }
+        match &self.progress {
+            Progress::Refused(error) => Err(error.clone()),
+            Progress::Held(_) | Progress::Submitted(_) | Progress::Durable => Ok(()),
         }
     }
 
     /// Waits until it is durable.
     pub(super) async fn durable(&mut self, log: &dyn Log) -> Result<(), CommitError> {
-        self.submit(log);
+        self.submit(log)?;
         match std::mem::replace(&mut self.progress, Progress::Durable) {
             Progress::Submitted(submitted) => submitted.await.map(|_| ()),
-            Progress::Held(_) | Progress::Durable => Ok(()),
+            Progress::Held(_) | Progress::Durable | Progress::Refused(_) => Ok(()),
         }
     }
 
@@ -53,7 +65,8 @@ impl<W: Workflow> Attempt<W> {
         poll_fn(|task| {
             let polled = work.as_mut().poll(task);
             if polled.is_pending() {
-                self.submit(log);
+                // That it was refused is told when there is a decision.
+                let _ = self.submit(log);
             }
             polled
         })

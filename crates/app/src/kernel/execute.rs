@@ -260,7 +260,9 @@ impl Kernel {
                         .await;
                 }
             };
-            attempt.submit(self.log.as_ref());
+            if attempt.submit(self.log.as_ref()).is_err() {
+                return Err(attempt.why_closed(self.log.as_ref()).await);
+            }
             let committed = self.log.commit(assembled.transaction).await;
             drop(assembled.turn);
             match committed {
@@ -337,7 +339,9 @@ impl Kernel {
         let outcome = Some((W::Failed::META, body));
         let (keys, commit) = (attempt.trail.keys.clone(), Commit::default());
         let transaction = self.transaction(cx, &attempt, &keys, first, outcome, commit);
-        attempt.submit(self.log.as_ref());
+        if attempt.submit(self.log.as_ref()).is_err() {
+            return Err(attempt.why_closed(self.log.as_ref()).await);
+        }
         match self.log.commit(transaction).await {
             Ok(_) => Err(answer),
             Err(CommitError::Missed(_)) => Err(attempt.why_closed(self.log.as_ref()).await),

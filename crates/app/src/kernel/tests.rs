@@ -217,6 +217,11 @@ async fn without_its_attempt_an_outcome_is_not_written_and_the_fault_is_told() {
     let told = scene.when(Toy::guessing(&scene)).await;
     assert!(matches!(told.answer, Err(Failure::Fault(Fault::NoSpace))));
     assert!(scene.world.log().is_empty());
+    let missed = scene.world.missed();
+    assert!(
+        missed.is_empty(),
+        "an outcome without its attempt was submitted: {missed:?}"
+    );
     assert!(scene.world.see(|state| state.attempts.is_empty()));
 }
 

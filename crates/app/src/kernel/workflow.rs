@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::cx::Cx;
-use crate::ports::Path;
 
 /// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `internal`.
 pub use quivive_delivery::Code as Reason;
@@ -152,15 +151,6 @@ impl Subject {
         match self {
             Self::Account(id) | Self::NewAccount(id) => Some(*id),
             Self::Digest { .. } | Self::System => None,
-        }
-    }
-
-    /// What a guess at its password counts on, where no device has a path of its own.
-    pub(crate) fn path(&self) -> Path {
-        match self {
-            Self::Account(id) | Self::NewAccount(id) => Path::Account(*id),
-            Self::Digest { digest, .. } => Path::stranger(digest),
-            Self::System => Path::Stranger(Uuid::nil()),
         }
     }
 

@@ -138,7 +138,7 @@ pub(super) async fn a_strangers_path_opens_by_itself_and_is_forgotten(f: Fixture
     let places = (0..50).map(|_| f.db.reserve(again, &POLICY, at(3)));
     assert_eq!(f.race(places.collect()).await, POLICY.limit as usize - 1);
 
-    let day = 24 * 3600;
+    let day = 90 * 24 * 3600;
     assert!(!f.db.has_forgettable(at(day)).await.expect("a read"));
     assert!(f.db.has_forgettable(at(day + 1)).await.expect("a read"));
     f.must([f.db.forget(at(day + 1))]).await;

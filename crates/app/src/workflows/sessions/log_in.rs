@@ -172,9 +172,9 @@ impl LogIn {
             Some(account) => devices::known(cx, account, token).await?,
             None => None,
         };
-        let path = match &device {
-            Some(device) => Path::Device(device.id),
-            None => cx.subject().path(),
+        let path = match &account {
+            Some(account) => Path::of(account.id, device.as_ref()),
+            None => guesses::stranger(cx, &self.email),
         };
         Ok(Who {
             account,

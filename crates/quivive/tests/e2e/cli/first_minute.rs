@@ -80,7 +80,7 @@ fn in_a_terminal_the_banner_has_the_links_and_nothing_is_on_stdout() {
         "mode: development (loopback)",
         "Pages           http://localhost:",
         "/dev/mail?key=",
-        "created, 2 migrations applied in ",
+        "created, 1 migration applied in ",
         "none found (looked in ./quivive.toml, ",
         "subscriptions ready",
         "  ! No administrator yet. Open this link within 30 minutes: http://localhost:",
