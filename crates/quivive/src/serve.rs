@@ -79,7 +79,8 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
     }
     let server = builder.build().await?;
     let invitation = Invitation::prepare(&plan, &server, lines);
-    let running = match Running::open(&plan, &server, socket, management) {
+    let ready = || announce(&plan, &server, lines, invitation);
+    let running = match Running::open(&plan, &server, socket, management, ready) {
         Ok(running) => running,
         Err(error) => {
             server.shut_down().await;
@@ -89,7 +90,6 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
     if let Some(figures) = figures {
         figures::keep_up(figures, &running.connections);
     }
-    announce(&plan, &server, lines, invitation);
     let mut fatal = server.fatal();
     tokio::select! {
         signal = signals.next() => {
@@ -134,11 +134,13 @@ struct Running {
 }
 
 impl Running {
+    /// `ready` is called when nothing can fail any more, and before anybody is answered.
     fn open(
         plan: &Plan,
         server: &Server,
         socket: TcpSocket,
         management: Option<(TcpSocket, SocketAddr)>,
+        ready: impl FnOnce(),
     ) -> Result<Self, StartError> {
         let connections = Tasks::new();
         let data = &plan.directories.data;
@@ -161,6 +163,7 @@ impl Running {
         }
         let listener = listen(socket, plan.listen)?;
         let limit = connections::affordable(plan.max_connections);
+        ready();
         connections::accept(listener, server.router(), limit, plan.drain, &connections);
         Ok(Self {
             connections,
