@@ -85,7 +85,8 @@ pub enum Begin {
     Head,
 }
 
-/// Whether events that were handled may be handled again because an operator asks for it.
+/// Whether events that were handled may be handled again because an operator asks for it. Declared with the handler, which
+/// alone knows; the engine has no replays yet that would ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
     Allow,

@@ -58,7 +58,7 @@ statements! {
         wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
         WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2)";
 
-    /// A window or a success that came after the reservation has taken the place back already.
+    /// A window that came after the reservation has taken the place back already.
     GIVE_BACK = "UPDATE guess SET reserved = reserved - 1 WHERE id = $1 AND window_from <= $2 AND reserved > wrong";
 
     END_ROW = "UPDATE guess SET in_a_row = 0 WHERE id = $1";

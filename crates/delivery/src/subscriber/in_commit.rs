@@ -1,4 +1,5 @@
-//! What reacts inside a commit, before it is submitted: synchronous, and with a say in whether it comes to be.
+//! What reacts inside a commit, before it is submitted: synchronous, and with a say in whether it comes to be. Whoever makes
+//! commits asks [`InCommit`]; the product's kernel does not yet.
 //!
 //! **Guarantees.** What a handler adds is committed with the event or not at all. One that refuses, with a code, keeps the
 //! commit from happening, and no handler after it is asked.

@@ -132,10 +132,14 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
                 )
             });
             let line = lines.collect::<Vec<_>>().join(", ");
-            // Few pairs say little: what counts against it is what its interval leaves no doubt of.
-            let told = |f: &timing::Figure| f.auc - if f.pairs < 1_000 { f.margin } else { 0.0 };
-            let worst = figures.iter().map(told).fold(0.0, f64::max);
-            assert!(worst <= 0.55, "told apart: {line}");
+            // Few pairs say little: what counts against a handful is what their interval leaves no doubt of.
+            let allowed = |f: &timing::Figure| match f.pairs {
+                1_000.. => 0.55,
+                200.. => 0.60,
+                _ => 0.55 + f.margin,
+            };
+            let even = figures.iter().all(|f| f.auc <= allowed(f));
+            assert!(even, "told apart: {line}");
             line
         }
     }
