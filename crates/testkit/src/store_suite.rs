@@ -9,6 +9,7 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod search;
 mod sessions;
 mod subscriptions;
 
@@ -99,8 +100,13 @@ checks! {
         events_are_read_as_they_were_written
         the_chain_holds_over_parallel_commits
         what_missed_leaves_nothing
-        events_are_found_by_type_workflow_and_id
         a_note_replaces_the_one_before
+    }
+    search {
+        the_index_finds_what_it_reaches_newest_first
+        the_index_is_filled_where_it_ends
+        an_event_is_found_by_its_id_however_new_it_is
+        what_belongs_together_is_found_oldest_first
     }
     subscriptions {
         a_subscription_is_created_once
