@@ -93,12 +93,11 @@ pub fn judge(catalogue: &Catalogue, given: Given, now: Time) -> Result<CustomEve
     }
     let pointed = catalogue.order_key(spec.kind);
     let pointed = pointed.and_then(|pointer| Some((data.pointer(&pointer)?, pointer)));
-    let pointed = pointed.and_then(|(value, pointer)| match key_text(value) {
-        Ok(text) => text,
-        Err(()) => {
+    let pointed = pointed.and_then(|(value, pointer)| {
+        key_text(value).unwrap_or_else(|()| {
             wrong.push(unusable_key(format!("/data{pointer}")));
             None
-        }
+        })
     });
     if !wrong.is_empty() {
         wrong.truncate(MAX_MISFITS);

@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod index;
 mod machine;
 mod ports;
 #[expect(
@@ -46,6 +47,7 @@ use crate::ports::{
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
@@ -92,6 +94,8 @@ pub struct State {
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
+    /// The tags of each event from the first on, as far as the index reaches.
+    pub index: Vec<Tags>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -174,6 +178,7 @@ impl World {
                     event_schemas: Vec::new(),
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
+                    index: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),

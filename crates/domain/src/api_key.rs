@@ -22,6 +22,7 @@ const PREFIX: &str = "qk_";
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "the list grows beyond events")]
 pub enum Scope {
     /// The feed of events, its stream, one event, the catalogue and the schemas.
     EventsRead,

@@ -177,14 +177,22 @@ mod tests {
         let catalogue = catalogue();
         let clone = catalogue.clone();
         let (one, two) = (schema(&["id"]), schema(&["id", "note"]));
-        catalogue.register("custom.order.placed", &[one.clone()], Some("/id"));
+        catalogue.register(
+            "custom.order.placed",
+            std::slice::from_ref(&one),
+            Some("/id"),
+        );
         catalogue.register(
             "custom.order.placed",
             &[one.clone(), two.clone()],
             Some("/id"),
         );
         // Late: what is known already is newer.
-        catalogue.register("custom.order.placed", &[one.clone()], Some("/id"));
+        catalogue.register(
+            "custom.order.placed",
+            std::slice::from_ref(&one),
+            Some("/id"),
+        );
         let spec = clone.find("custom.order.placed").expect("known");
         assert_eq!(
             (spec.version, spec.phase, spec.audit_action),

@@ -1,5 +1,8 @@
 //! Which events a subscription means, by the catalogue.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::machine::{Kinds, Selection, matches};
 use super::start::StartError;
 use crate::catalogue::{CUSTOM, Catalogue};
@@ -10,12 +13,12 @@ pub(super) fn select(
     subscription: &Subscription,
     catalogue: &Catalogue,
 ) -> Result<Selection, StartError> {
-    let name = subscription.name;
+    let name = || Arc::clone(&subscription.name);
     let kinds = match &subscription.filter {
         Filter::All => None,
         Filter::Matching(entries) => {
             let kinds = resolve(entries, catalogue).map_err(|pattern| StartError::NoSuchEvent {
-                subscription: name,
+                subscription: name(),
                 pattern,
             })?;
             Some(kinds)
@@ -23,12 +26,14 @@ pub(super) fn select(
     };
     if let Some(reads) = subscription.reads {
         let other = |kinds: &Kinds| {
-            let mut asked = kinds.known.iter().chain(&kinds.registered);
-            asked.find(|kind| **kind != reads).copied()
+            let known = kinds.known.iter().map(|kind| Cow::Borrowed(*kind));
+            let mut asked = known.chain(kinds.registered.iter().cloned());
+            asked.find(|kind| kind != reads)
         };
-        if let Some(found) = kinds.as_ref().map_or(Some("everything"), other) {
+        let everything = Some(Cow::Borrowed("everything"));
+        if let Some(found) = kinds.as_ref().map_or(everything, other) {
             return Err(StartError::OtherType {
-                subscription: name,
+                subscription: name(),
                 reads,
                 found,
             });
@@ -42,26 +47,29 @@ pub(super) fn select(
 
 /// Resolves names, types, other names and patterns. The error is the first entry that matches no type: of the program, or
 /// that may be registered while it runs.
-fn resolve(entries: &[&'static str], catalogue: &Catalogue) -> Result<Kinds, &'static str> {
+fn resolve(
+    entries: &[Cow<'static, str>],
+    catalogue: &Catalogue,
+) -> Result<Kinds, Cow<'static, str>> {
     let mut kinds = Kinds::default();
-    for &entry in entries {
+    for entry in entries {
         if let Some(spec) = catalogue.find(entry) {
             kinds.known.insert(spec.kind);
             continue;
         }
         let may_come = entry.starts_with(CUSTOM);
         if may_come || entry.starts_with('*') || entry.ends_with('*') {
-            kinds.registered.push(entry);
+            kinds.registered.push(entry.clone());
         }
         let all = catalogue.all().iter().map(|spec| spec.kind);
         let found: Vec<_> = all.filter(|kind| matches(entry, kind)).collect();
         if found.is_empty() && !may_come {
-            return Err(entry);
+            return Err(entry.clone());
         }
         kinds.known.extend(found);
     }
     if kinds == Kinds::default() {
-        Err("nothing")
+        Err("nothing".into())
     } else {
         Ok(kinds)
     }

@@ -1,4 +1,4 @@
-use quivive_app::ports::{Accounts as _, ApiKeys as _};
+use quivive_app::ports::{Accounts as _, ApiKeys};
 use quivive_domain::api_key::{ApiKey, Scope};
 use quivive_domain::{AccountState, ApiKeyId, Role, UserId};
 
@@ -21,11 +21,11 @@ pub(super) async fn a_key_comes_with_its_owners_standing(f: Fixture) {
     let owner = f.account("ada").await;
     let key = key(&f, owner.id);
     f.must([
-        f.db.insert(&key, [7; 32]),
+        ApiKeys::insert(&f.db, &key, [7; 32]),
         f.db.grant_role(&owner, Role::Admin),
     ])
     .await;
-    f.misses(f.db.insert(&key, [8; 32])).await;
+    f.misses(ApiKeys::insert(&f.db, &key, [8; 32])).await;
     let view = f.db.view(key.id).await.expect("a read").expect("a key");
     assert_eq!((&view.key, view.hash), (&key, [7; 32]));
     assert_eq!(view.owner_state, AccountState::Active);
@@ -37,8 +37,11 @@ pub(super) async fn a_key_comes_with_its_owners_standing(f: Fixture) {
 pub(super) async fn a_key_is_revoked_once_and_its_use_is_noted(f: Fixture) {
     let owner = f.account("ada").await;
     let (older, newer) = (key(&f, owner.id), key(&f, owner.id));
-    f.must([f.db.insert(&older, [7; 32]), f.db.insert(&newer, [8; 32])])
-        .await;
+    f.must([
+        ApiKeys::insert(&f.db, &older, [7; 32]),
+        ApiKeys::insert(&f.db, &newer, [8; 32]),
+    ])
+    .await;
     let revocations = (0..50).map(|_| f.db.revoke(older.id, at(2))).collect();
     assert_eq!(f.race(revocations).await, 1);
     f.misses(f.db.revoke(ApiKeyId(f.id()), at(3))).await;

@@ -106,7 +106,7 @@ async fn every_route_asks_for_what_the_list_says() {
 async fn a_key_with_the_scope_is_let_through_where_the_list_says_so_and_nowhere_else() {
     let server = Server::new(given(account().verified().role(Role::Admin)));
     let token = server.access_token().await;
-    let make = |scopes: Value| {
+    let with = |scopes: Value| {
         post(
             "/api/v1/admin/api-keys",
             &json!({"name": "all", "scopes": scopes}),
@@ -114,7 +114,7 @@ async fn a_key_with_the_scope_is_let_through_where_the_list_says_so_and_nowhere_
         .token(&token)
     };
     let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-    let made = server.send(make(json!(all))).await.json();
+    let made = server.send(with(json!(all))).await.json();
     let key = made["key"].as_str().unwrap();
     let mut open_to_keys = 0;
     for route in ROUTES.iter() {
@@ -126,7 +126,7 @@ async fn a_key_with_the_scope_is_let_through_where_the_list_says_so_and_nowhere_
                 open_to_keys += 1;
                 assert!(![401, 403, 500].contains(&status), "{path} {status}");
                 let others: Vec<_> = all.iter().filter(|it| **it != scope.as_str()).collect();
-                let made = server.send(make(json!(others))).await.json();
+                let made = server.send(with(json!(others))).await.json();
                 let other = made["key"].as_str().unwrap();
                 let answer = server.begin(ask(&route.method, &path).token(other)).await;
                 assert_eq!(answer.status(), 403, "{path}");

@@ -43,7 +43,7 @@ pub(in crate::engine) struct Kinds {
     /// Of the program.
     pub(in crate::engine) known: HashSet<&'static str>,
     /// Names and patterns that may be those of registered types, which come while the engine runs.
-    pub(in crate::engine) registered: Vec<&'static str>,
+    pub(in crate::engine) registered: Vec<Cow<'static, str>>,
 }
 
 impl Kinds {
