@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::super::ledger::Save;
 use super::super::starting;
 use super::super::step::Machine;
-use super::super::terms::{Effect, Input, Now, Rules, Selection, Versions};
+use super::super::terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions};
 use super::super::verdict::Rng;
 use super::trace::Told;
 use crate::Time;
@@ -178,7 +178,10 @@ impl World {
     pub(super) fn rules(seed: u64, order: Order, batch: Option<Batch>, rng: &mut Rng) -> Rules {
         Rules {
             selection: Selection {
-                kinds: Some(["wanted"].into()),
+                kinds: Some(Kinds {
+                    known: ["wanted"].into(),
+                    registered: Vec::new(),
+                }),
                 priority: Priority::Low,
             },
             versions: Versions::default(),
