@@ -15,6 +15,7 @@ mod attempt;
 mod commit;
 mod cx;
 mod execute;
+mod notes;
 mod records;
 mod recovery;
 mod turns;
@@ -28,8 +29,8 @@ pub use cx::{Cx, Families, Guess, Request};
 pub use execute::{Failure, Kernel, Parts};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
-pub(crate) use workflow::hex;
 pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
+pub(crate) use workflow::{hex, month};

@@ -2,6 +2,7 @@
 
 mod cursors;
 mod made;
+mod search;
 mod stream;
 
 use std::sync::Arc;
