@@ -115,6 +115,7 @@ checks! {
         a_lane_is_written_replaced_and_dropped
         the_oldest_lanes_are_told_by_state
         a_renamed_subscription_keeps_its_cursor_and_lanes
+        a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
     }
 }
