@@ -15,6 +15,7 @@ mod attempt;
 mod commit;
 mod cx;
 mod execute;
+mod notes;
 mod raise;
 mod records;
 mod recovery;
@@ -30,8 +31,8 @@ pub use execute::{Failure, Kernel, Parts};
 pub use raise::{CustomEvent, NotRaised, Once, Raised};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
-pub(crate) use workflow::hex;
 pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
+pub(crate) use workflow::{hex, month};

@@ -48,6 +48,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::DeviceRegistered>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
+        .fact::<facts::AuditLogCreated>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?

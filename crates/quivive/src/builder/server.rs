@@ -7,6 +7,7 @@ use quivive_app::access::Access;
 use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::letters::Letters;
 use quivive_app::ports::Mailer;
+use quivive_app::search::Indexer;
 use quivive_app::switchboard;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
 use quivive_delivery::engine::Running;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use super::opened::{Opened, close_store};
 use super::{Builder, Mail};
 use crate::config::Mode;
-use crate::control::{Desk, first_administrator};
+use crate::control::{Desk, first_administrator, tags};
 use crate::health::{Health, Kept};
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
@@ -78,6 +79,10 @@ impl Server {
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
         opened.kernel.sweep();
+        let index = Arc::new(opened.database.clone());
+        let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
+        let stopping = opened.tasks.stopping();
+        opened.tasks.spawn(indexer.run(stopping));
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),
@@ -91,7 +96,7 @@ impl Server {
             kernel: Arc::clone(&opened.kernel),
             access,
             log: Arc::new(opened.database.clone()),
-            index: Arc::new(opened.database.clone()),
+            index,
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,

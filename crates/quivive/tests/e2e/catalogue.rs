@@ -185,6 +185,11 @@ async fn drive(server: &Server, admin: &str) {
         )
         .await;
     assert_ne!(code, Some(0), "a weak password is refused");
+    let asked = "/events/search?address=driven@example.org";
+    server
+        .api("GET", asked, None, Some(admin))
+        .await
+        .expect(200);
 }
 
 async fn sessions(server: &Server, email: &str) {
