@@ -82,7 +82,7 @@ impl Default for Workflows {
 }
 
 /// The reasons that the kernel gives, besides a workflow's own.
-const KERNEL_REASONS: [&str; 3] = ["interrupted", "conflict", "internal"];
+const KERNEL_REASONS: [&str; 4] = ["interrupted", "conflict", "internal", "vetoed"];
 
 impl Workflows {
     /// Adds a workflow with its three event types.

@@ -43,6 +43,7 @@ impl Opened {
             .workflows
             .take()
             .unwrap_or_else(switchboard::workflows)?;
+        let in_commit = builder.in_commit.take().transpose()?.unwrap_or_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
@@ -76,6 +77,7 @@ impl Opened {
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
             workflows,
+            in_commit,
         });
         let recovered = kernel.recover().await?;
         if recovered.interrupted + recovered.expired > 0 {

@@ -177,6 +177,7 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
                     why: refusal.code(),
                 });
             }
+            Err(Outcome::Vetoed(_)) => return Err(StartError::FirstAdmin { why: "vetoed" }),
             Err(Outcome::Fault(fault)) => return Err(fault.into()),
             Err(Outcome::Conflict | Outcome::Closed | Outcome::Internal) => {
                 return Err(Fault::Internal(
