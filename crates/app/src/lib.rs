@@ -13,6 +13,7 @@ pub(crate) mod mutants;
 pub mod one_time;
 pub mod passwords;
 pub mod ports;
+pub mod processes;
 pub mod sessions;
 pub mod settings;
 pub mod subscribers;

@@ -48,7 +48,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
-        .fact::<quivive_delivery::events::UndoRequested>()
+        .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::StepDone>()?
+        .fact::<quivive_delivery::events::StepUndone>()
 }
 
 /// Every built-in subscriber.

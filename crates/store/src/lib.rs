@@ -33,6 +33,8 @@ mod guesses;
 mod log;
 mod meta;
 mod one_time;
+mod processes;
+mod profiles;
 mod rows;
 pub mod schema;
 mod sessions;
@@ -116,6 +118,8 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("processes", processes::STATEMENTS),
+        ("profiles", profiles::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
     ];

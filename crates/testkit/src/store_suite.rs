@@ -9,6 +9,7 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod processes;
 mod sessions;
 mod subscriptions;
 
@@ -101,6 +102,11 @@ checks! {
         what_missed_leaves_nothing
         events_are_found_by_type_workflow_and_id
         a_note_replaces_the_one_before
+    }
+    processes {
+        a_process_moves_from_where_it_is_alone
+        those_past_their_deadline_are_found_the_oldest_first
+        a_profile_is_removed_by_the_process_that_made_it
     }
     subscriptions {
         a_subscription_is_created_once

@@ -13,7 +13,12 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
-const OURS: &[&str] = &["delivery.undo_requested"];
+const OURS: &[&str] = &[
+    "delivery.undo_requested",
+    // A process of several steps says how far it is, so that the next step begins.
+    "delivery.step_done",
+    "delivery.step_undone",
+];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];

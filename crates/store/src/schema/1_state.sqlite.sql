@@ -118,3 +118,10 @@ CREATE TABLE letter_count (
     used    INTEGER NOT NULL,
     PRIMARY KEY (account, kind)
 ) STRICT, WITHOUT ROWID;
+
+-- Who has a profile, and the process that gave it to them: undoing that one removes this row, undoing another does not.
+CREATE TABLE profile (
+    account    BLOB    NOT NULL PRIMARY KEY,
+    process    BLOB    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
