@@ -131,8 +131,8 @@ impl Process {
                 index,
                 step,
             };
-            let wanted = vec![trigger, UndoRequested::META.kind, StepUndone::META.kind];
-            Subscription::durable(name, Filter::Matching(wanted), Arc::new(asked))
+            let wanted = [trigger, UndoRequested::META.kind, StepUndone::META.kind];
+            Subscription::durable(name, Filter::matching(wanted), Arc::new(asked))
                 .retry(retry)
                 .begin(Begin::Head)
                 .replay(Replay::Deny)

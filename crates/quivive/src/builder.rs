@@ -15,7 +15,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_app::Settings;
-use quivive_app::ports::Mailer;
+use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
@@ -40,6 +40,8 @@ pub struct Builder {
     /// Taken by the kernel.
     pub(crate) in_commit: Option<Result<InCommit, NotInCommit>>,
     pub(crate) mail: Mail,
+    /// With customer relations to tell, accounts are provisioned.
+    pub(crate) crm: Option<Arc<dyn Crm>>,
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
@@ -75,6 +77,7 @@ impl Builder {
             subscriptions: Vec::new(),
             in_commit: None,
             mail: Mail::Mailbox,
+            crm: None,
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
@@ -173,6 +176,14 @@ impl Builder {
     #[must_use]
     pub fn mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
         self.mail = Mail::Own(mailer);
+        self
+    }
+
+    /// Gives everybody who verifies an address a profile, and tells the customer relations of them, as one process that is
+    /// undone when these give up. Without it neither happens.
+    #[must_use]
+    pub fn crm(mut self, crm: Arc<dyn Crm>) -> Self {
+        self.crm = Some(crm);
         self
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use quivive_app::processes::account_provisioning;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus,
 };
@@ -48,6 +49,8 @@ impl Health {
             tasks: opened.tasks.clone(),
         };
         let running = Engine::new(parts, subscriptions)
+            // There while somebody is to be told of new accounts.
+            .family(account_provisioning::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
@@ -90,7 +93,8 @@ impl Operation for Health {
     }
 
     fn subscriptions(&self) -> Vec<Value> {
-        let told = |status: &SubscriptionStatus| subscription(status, self.watch.pace(status.name));
+        let told =
+            |status: &SubscriptionStatus| subscription(status, self.watch.pace(&status.name));
         self.running.status().iter().map(told).collect()
     }
 
@@ -126,7 +130,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
         _ => "running",
     };
     json!({
-        "name": status.name,
+        "name": &*status.name,
         "position": status.position,
         "lag": status.lag,
         "lag_seconds": pace.age.as_secs_f64(),
@@ -141,7 +145,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
 
 fn delivery(status: &DeliveryStatus) -> Value {
     json!({
-        "subscription": status.subscription,
+        "subscription": &*status.subscription,
         "state": word(status.state),
         "attempts": status.attempts,
         "error": status.error,

@@ -37,11 +37,11 @@ mod processes;
 mod profiles;
 mod rows;
 pub mod schema;
+mod search;
 mod sessions;
 mod subscriptions;
 
 pub use executor::{Executor, Row};
-pub use log::{EventFilter, EventPage};
 pub use schema::{Migration, SQLITE_MIGRATIONS};
 
 use rows::Cells;
@@ -120,6 +120,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("one_time", one_time::STATEMENTS),
         ("processes", processes::STATEMENTS),
         ("profiles", profiles::STATEMENTS),
+        ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
     ];

@@ -20,7 +20,10 @@ use crate::workflows::accounts::verify_email;
 /// What is not done by then is undone.
 const WITHIN: Duration = Duration::from_hours(24);
 
-/// The names of its steps, which are those of its subscriptions.
+/// What the names of its subscriptions begin with.
+pub const FAMILY: &str = "provisioning.";
+
+/// Its steps, by the names of their subscriptions.
 pub const STEPS: [&str; 2] = ["provisioning.profile", "provisioning.crm"];
 
 /// With eight tries over some hours, the waits never longer than one.
@@ -71,13 +74,17 @@ struct Profile {
 impl Step for Profile {
     fn perform<'a>(&'a self, asked: &'a For, cx: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         let now = self.families.clock.now();
-        let write = user(asked).map(|user| self.profiles.create(user, asked.process, now));
-        Box::pin(std::future::ready(write.map(|write| drop(cx.write(write))).into()))
+        let said = user(asked).map(|user| {
+            cx.write(self.profiles.create(user, asked.process, now));
+        });
+        Box::pin(std::future::ready(said.into()))
     }
 
     fn undo<'a>(&'a self, asked: &'a For, cx: &'a mut Cx) -> BoxFuture<'a, Outcome> {
-        let write = user(asked).map(|user| self.profiles.remove(user, asked.process));
-        Box::pin(std::future::ready(write.map(|write| drop(cx.write(write))).into()))
+        let said = user(asked).map(|user| {
+            cx.write(self.profiles.remove(user, asked.process));
+        });
+        Box::pin(std::future::ready(said.into()))
     }
 }
 
@@ -137,6 +144,3 @@ impl From<CrmError> for Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -27,6 +27,7 @@ pub(super) const DROP_LANE: &str = "drop lane";
 pub(super) const BEGIN_PROCESS: &str = "begin process";
 pub(super) const ADVANCE_PROCESS: &str = "advance process";
 pub(super) const END_PROCESS: &str = "end process";
+pub(super) const REMOVE: &str = "remove";
 
 #[derive(Default)]
 pub(super) struct State {
@@ -268,7 +269,15 @@ impl Memory {
 }
 
 fn is_engines(write: &Write) -> bool {
-    let engines = [CREATE, ADVANCE, RENAME, PUT_CONDITION, PUT_LANE, DROP_LANE];
+    let engines = [
+        CREATE,
+        ADVANCE,
+        RENAME,
+        PUT_CONDITION,
+        PUT_LANE,
+        DROP_LANE,
+        REMOVE,
+    ];
     let of_processes = [BEGIN_PROCESS, ADVANCE_PROCESS, END_PROCESS];
     engines.contains(&write.sql) || of_processes.contains(&write.sql)
 }
@@ -343,6 +352,11 @@ impl State {
                 };
                 self.lanes.insert((text(0), text(1)), lane);
                 true
+            }
+            REMOVE => {
+                self.lanes.retain(|(name, _), _| *name != text(0));
+                self.conditions.remove(&text(0));
+                self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),

@@ -17,9 +17,8 @@ impl Processes for Connection {
 
     fn overdue(&self, now: Time, limit: usize) -> BoxFuture<'_, Result<Vec<Case>, Fault>> {
         self.read_with(move |state| {
-            let late = |case: &&Case| {
-                case.place.direction == Direction::Doing && case.deadline <= now
-            };
+            let late =
+                |case: &&Case| case.place.direction == Direction::Doing && case.deadline <= now;
             let all = state.processes.values();
             all.filter(late).take(limit).cloned().collect()
         })
@@ -80,7 +79,11 @@ impl State {
         let [Value::Id(id), ..] = params[..] else {
             panic!("the first parameter of {:?} is no id", write.sql);
         };
-        let at = |from: Place| self.processes.get(&id).is_some_and(|case| case.place == from);
+        let at = |from: Place| {
+            self.processes
+                .get(&id)
+                .is_some_and(|case| case.place == from)
+        };
         let touched = match write.sql {
             ADVANCE_PROCESS if at(place(&params[1..])) => {
                 let to = place(&params[3..]);

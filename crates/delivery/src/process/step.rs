@@ -11,7 +11,6 @@ use super::stored::{Case, Place, Processes};
 use super::{For, Step};
 use crate::clock::Clock;
 use crate::code::Code;
-use crate::event::Event;
 use crate::events::{StepDone, StepUndone, UndoRequested};
 use crate::subscriber::{Cx, Handler, Outcome, Received};
 use crate::{BoxFuture, DecodeError};

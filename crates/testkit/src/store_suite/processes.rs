@@ -41,7 +41,8 @@ pub(super) async fn a_process_moves_from_where_it_is_alone(f: Fixture) {
     assert_eq!(found().await, Some(case.clone()));
     f.misses(f.db.begin(&case)).await;
     f.misses(f.db.advance(case.id, doing(2), doing(3))).await;
-    f.misses(f.db.advance(case.id, undoing(1), undoing(0))).await;
+    f.misses(f.db.advance(case.id, undoing(1), undoing(0)))
+        .await;
     let turns = (0..50).map(|_| f.db.advance(case.id, doing(1), undoing(1)));
     assert_eq!(f.race(turns.collect()).await, 1);
     let moved = found().await.expect("still there");

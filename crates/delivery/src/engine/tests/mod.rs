@@ -9,6 +9,7 @@ mod phases;
 mod processes;
 mod registering;
 mod restart;
+mod roster;
 mod speed;
 mod start;
 mod tail;
@@ -241,7 +242,7 @@ impl Trial {
 
 /// Takes the types that a test appends, not what the engine says of them.
 fn mail(script: &Arc<Script>) -> Subscription {
-    let filter = Filter::Matching(vec!["order.*", "payment.*"]);
+    let filter = Filter::matching(["order.*", "payment.*"]);
     Subscription::durable("mail", filter, script.clone())
 }
 

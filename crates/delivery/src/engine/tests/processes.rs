@@ -141,7 +141,10 @@ async fn steps_are_done_in_order_and_the_row_goes_with_the_last() {
     running.drain().await;
     assert_eq!(trial.left(), [("pick", Do), ("pack", Do), ("ship", Do)]);
     let (done, undone) = trial.told();
-    assert_eq!((done, undone.len()), (vec!["pick".into(), "pack".into(), "ship".into()], 0));
+    assert_eq!(
+        (done, undone.len()),
+        (vec!["pick".into(), "pack".into(), "ship".into()], 0)
+    );
     assert!(trial.memory.processes().is_empty());
     let first = trial.memory.event(1).unwrap().envelope;
     for event in &trial.memory.events()[1..] {
@@ -156,7 +159,12 @@ async fn a_step_that_spends_its_attempts_is_undone_once_and_so_are_those_before_
         fail,
         || Act::Panic,
         || Act::Hang,
-        || Act::Say(Outcome::RetryAfter(Duration::from_secs(9), "busy".to_owned())),
+        || {
+            Act::Say(Outcome::RetryAfter(
+                Duration::from_secs(9),
+                "busy".to_owned(),
+            ))
+        },
     ];
     for act in fails {
         let trial = Trial::new();
@@ -173,7 +181,13 @@ async fn a_step_that_spends_its_attempts_is_undone_once_and_so_are_those_before_
         assert_eq!(steps.each_ref().map(|step| step.times(Undo)), [1, 1, 1]);
         assert_eq!(
             trial.left(),
-            [("pick", Do), ("pack", Do), ("ship", Undo), ("pack", Undo), ("pick", Undo)]
+            [
+                ("pick", Do),
+                ("pack", Do),
+                ("ship", Undo),
+                ("pack", Undo),
+                ("pick", Undo)
+            ]
         );
         assert_eq!(trial.told().1, ["ship", "pack", "pick"]);
         let spent = ("ship".to_owned(), "attempts_spent".to_owned());
@@ -181,7 +195,10 @@ async fn a_step_that_spends_its_attempts_is_undone_once_and_so_are_those_before_
         assert!(trial.memory.processes().is_empty());
         assert_eq!(trial.count("delivery.dead_lettered"), 0);
         let asked = steps[2].asked.lock().unwrap().clone();
-        assert!(asked[..3].iter().all(|one| *one == asked[0]), "one key for all tries");
+        assert!(
+            asked[..3].iter().all(|one| *one == asked[0]),
+            "one key for all tries"
+        );
         assert_ne!(asked[0].1, asked[3].1, "and another for the undoing");
     }
 }
