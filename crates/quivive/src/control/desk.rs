@@ -316,6 +316,10 @@ fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
             "something else was changing the same",
             "try again",
         ),
+        Outcome::Vetoed(veto) => refused(
+            &format!("a rule of this server does not permit it: {}", veto.reason),
+            "ask whoever made the program that the server is part of",
+        ),
         Outcome::Internal => Failure::new(
             Class::Io,
             "it broke; the log has the event",
