@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -29,6 +29,14 @@ const ELSEWHERE: [(&str, &str); 5] = [
     (
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
+    ),
+    (
+        "delivery.step_done",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
+    ),
+    (
+        "delivery.step_undone",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
     ),
 ];
 
@@ -185,6 +193,11 @@ async fn drive(server: &Server, admin: &str) {
         )
         .await;
     assert_ne!(code, Some(0), "a weak password is refused");
+    let asked = "/events/search?address=driven@example.org";
+    server
+        .api("GET", asked, None, Some(admin))
+        .await
+        .expect(200);
 }
 
 async fn sessions(server: &Server, email: &str) {

@@ -101,6 +101,8 @@ pub(in crate::engine) struct Rules {
 pub(in crate::engine) enum Input {
     /// The next events of the log, as many as `Machine::wants` said at most.
     Read(Vec<Arc<Stored>>),
+    /// The next events of the log up to here are none that it wants.
+    Unwanted(u64),
     /// A delivery ended.
     Finished {
         event: Arc<Stored>,

@@ -349,6 +349,14 @@ impl World {
         let count = usize::try_from(room.min(1 + self.rng.up_to(6))).unwrap();
         let after = usize::try_from(after).unwrap();
         let events: Vec<_> = self.log.iter().skip(after).take(count).cloned().collect();
+        // A reader is not shown what it does not want, as long as nothing else comes.
+        let selection = &self.machine.rules.selection;
+        let unwanted = events.iter().take_while(|event| !selection.takes(event));
+        if let Some(last) = unwanted.last().map(|event| event.position)
+            && self.rng.up_to(1) == 0
+        {
+            return self.step(Input::Unwanted(last));
+        }
         self.step(Input::Read(events));
     }
 
