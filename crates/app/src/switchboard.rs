@@ -46,6 +46,8 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
+        .fact::<quivive_delivery::events::DeadLettersRedriven>()?
+        .fact::<quivive_delivery::events::DeadLettersDiscarded>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()

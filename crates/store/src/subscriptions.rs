@@ -1,7 +1,7 @@
 //! Where subscriptions keep their cursors and lanes.
 
 use quivive_delivery::subscriber::{
-    Condition, LaneState, StoredLane, StoredSubscription, Subscriptions,
+    Condition, ErrorClass, LaneState, StoredLane, StoredSubscription, Subscriptions,
 };
 use quivive_delivery::{BoxFuture, Fault, Key, Stored, Time, Write};
 use uuid::Uuid;
@@ -12,7 +12,8 @@ use crate::{Database, int};
 statements! {
     LOAD = "SELECT name, position, paused, running, suspect, crashes FROM subscription ORDER BY id";
 
-    LANES = "SELECT lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.error \
+    LANES = "SELECT lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.position, \
+        lane.event_type, lane.error_class, lane.error \
         FROM lane JOIN subscription ON subscription.id = lane.subscription \
         WHERE subscription.name = $1 ORDER BY lane.key";
 
@@ -32,10 +33,12 @@ statements! {
     RENAME = "UPDATE subscription SET name = $1 \
         WHERE name = $2 AND NOT EXISTS (SELECT 1 FROM subscription WHERE name = $1)";
 
-    PUT_LANE = "INSERT INTO lane (key, done, state, attempts, due, since, event_id, error, subscription) \
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, subscription.id FROM subscription WHERE subscription.name = $9 \
+    PUT_LANE = "INSERT INTO lane (key, done, state, attempts, due, since, event_id, position, event_type, error_class, error, subscription) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, subscription.id FROM subscription \
+        WHERE subscription.name = $12 \
         ON CONFLICT (subscription, key) DO UPDATE SET done = excluded.done, state = excluded.state, \
         attempts = excluded.attempts, due = excluded.due, since = excluded.since, event_id = excluded.event_id, \
+        position = excluded.position, event_type = excluded.event_type, error_class = excluded.error_class, \
         error = excluded.error";
 
     DROP_LANE = "DELETE FROM lane WHERE key = $1 AND subscription = (SELECT id FROM subscription WHERE name = $2)";
@@ -122,6 +125,9 @@ impl Subscriptions for Database {
                 lane.due.into(),
                 lane.since.into(),
                 lane.event_id.into(),
+                int(lane.position),
+                lane.event_type.clone().into(),
+                lane.error_class.map(ErrorClass::code).into(),
                 lane.error.clone().into(),
                 name.to_owned().into(),
             ],
@@ -146,7 +152,21 @@ fn lane(cells: &mut Cells) -> Result<StoredLane, Fault> {
         due: cells.take("lane.due")?,
         since: cells.take("lane.since")?,
         event_id: cells.take("lane.event_id")?,
+        position: cells.take("lane.position")?,
+        event_type: cells.take("lane.event_type")?,
+        error_class: cells
+            .take::<Option<String>>("lane.error_class")?
+            .map(|code| error_class(&code))
+            .transpose()?,
         error: cells.take("lane.error")?,
+    })
+}
+
+fn error_class(code: &str) -> Result<ErrorClass, Fault> {
+    ErrorClass::of_code(code).ok_or_else(|| {
+        Fault::Internal(format!(
+            "lane.error_class holds {code:?}, which is no class"
+        ))
     })
 }
 

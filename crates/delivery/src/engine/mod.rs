@@ -23,6 +23,7 @@
 //! answer, the breaker holds back the events of all, so what calls two is better two subscriptions. That a handler which blocks its thread delays only its own key.
 
 mod after;
+mod decisions;
 mod delivery;
 mod errands;
 mod figures;
@@ -39,6 +40,7 @@ mod together;
 mod trial;
 
 pub use after::Told;
+pub use decisions::{Decider, Declined};
 pub use machine::DeliveryState;
 pub use running::{DeliveryStatus, Running, SubscriptionStatus};
 pub use start::{Engine, Parts, StartError};

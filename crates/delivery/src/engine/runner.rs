@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::decisions::{Declined, Orders};
 use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Effect, Input, Machine, Now, Rng, Save, Verdict};
+use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Verdict, Wish};
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
@@ -44,8 +45,7 @@ pub(super) struct Shared {
     pub(super) name: &'static str,
     pub(super) target: Arc<Target>,
     machine: Mutex<Machine>,
-    /// What an operator asked for and the runner has not seen.
-    orders: Mutex<Vec<Input>>,
+    orders: Orders,
     ordered: Notify,
 }
 
@@ -55,19 +55,16 @@ impl Shared {
             name: target.name,
             target,
             machine: Mutex::new(machine),
-            orders: Mutex::default(),
+            orders: Orders::default(),
             ordered: Notify::new(),
         }
     }
 
-    /// Gives the machine an input, soon.
-    pub(super) fn order(&self, input: Input) {
-        self.orders().push(input);
+    /// Gives the machine an order, soon, and says where its answer comes.
+    pub(super) fn order(&self, wish: Wish) -> oneshot::Receiver<Result<u64, Declined>> {
+        let answered = self.orders.put(wish);
         self.ordered.notify_one();
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        answered
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -115,7 +112,8 @@ impl Runner {
 
     /// Runs until the server stops.
     pub(super) async fn run(self, stopping: CancellationToken) {
-        let name = self.shared.name;
+        let shared = self.shared();
+        let name = shared.name;
         if AssertUnwindSafe(self.work_on(stopping))
             .catch_unwind()
             .await
@@ -126,6 +124,7 @@ impl Runner {
                 "the engine failed; nothing is delivered until a restart"
             );
         }
+        shared.orders.close();
     }
 
     async fn work_on(mut self, stopping: CancellationToken) {
@@ -163,7 +162,7 @@ impl Runner {
     /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
     async fn rounds(&mut self) -> Option<Instant> {
         let mut idle = false;
-        self.inputs.append(&mut self.shared.orders());
+        self.shared.orders.take(&mut self.inputs);
         for _ in 0..ROUNDS {
             self.collect().await;
             let now = self.tools.now();
@@ -254,6 +253,7 @@ impl Runner {
                     let save = self.save(&save);
                     self.work.push(save);
                 }
+                Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
                     self.work
@@ -339,8 +339,11 @@ impl Runner {
                 .push(tools.scribe.dead_letter(name, letter));
         }
         for alert in &save.alerts {
-            tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
-            let record = tools.scribe.alert(&self.shared.target, *alert);
+            // An operator's reason is for the log of events.
+            if !matches!(alert, Alert::Redriven { .. } | Alert::Discarded { .. }) {
+                tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
+            }
+            let record = tools.scribe.alert(&self.shared.target, alert);
             transaction.records.push(record);
         }
         let condition = save.condition.as_ref();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
-use super::machine::{DeliveryState, Input};
+use super::machine::DeliveryState;
 use super::runner::Shared;
 use crate::envelope::Stored;
 
@@ -96,19 +96,8 @@ impl Running {
             .collect()
     }
 
-    /// Begins nothing for this subscription until it is resumed, also after a restart. Says whether there is one.
-    pub fn pause(&self, name: &str) -> bool {
-        self.order(name, Input::Pause)
-    }
-
-    /// Goes on. Says whether there is such a subscription.
-    pub fn resume(&self, name: &str) -> bool {
-        self.order(name, Input::Resume)
-    }
-
-    fn order(&self, name: &str, input: Input) -> bool {
-        let found = self.subscriptions.iter().find(|shared| shared.name == name);
-        found.map(|shared| shared.order(input)).is_some()
+    pub(super) fn subscription(&self, name: &str) -> Option<&Arc<Shared>> {
+        self.subscriptions.iter().find(|shared| shared.name == name)
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.

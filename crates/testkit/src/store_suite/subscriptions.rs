@@ -1,6 +1,6 @@
 use quivive_delivery::Key;
 use quivive_delivery::subscriber::{
-    Condition, LaneState, StoredLane, StoredSubscription, Subscriptions as _,
+    Condition, ErrorClass, LaneState, StoredLane, StoredSubscription, Subscriptions as _,
 };
 
 use uuid::Uuid;
@@ -24,6 +24,9 @@ fn lane(f: &Fixture, key: &str) -> StoredLane {
         due: at(10),
         since: at(1),
         event_id: f.id(),
+        position: 0,
+        event_type: String::new(),
+        error_class: None,
         error: "connection refused".to_owned(),
     }
 }
@@ -126,6 +129,9 @@ pub(super) async fn a_lane_is_written_replaced_and_dropped(f: Fixture) {
         due: at(20),
         since: at(2),
         event_id: f.id(),
+        position: 7,
+        event_type: "user.login.failed".to_owned(),
+        error_class: Some(ErrorClass::RateLimited),
         error: "no such mailbox".to_owned(),
     };
     f.must([f.db.put_lane("mail", &changed)]).await;

@@ -163,10 +163,12 @@ impl Machine {
             (key, next)
         };
         match next {
-            Next::Later(due) => self.lanes.retry(&key, failure, due),
+            Next::Later(due) => self.lanes.retry(&key, failure, event, due),
             // A lane has no quick tries.
-            Next::Quick(pause) => self.lanes.retry(&key, failure, later(now.wall, pause)),
-            Next::Park => self.lanes.park(&key, failure, event),
+            Next::Quick(pause) => self
+                .lanes
+                .retry(&key, failure, event, later(now.wall, pause)),
+            Next::Park => self.lanes.park(&key, failure, event, now),
         }
         self.ledger.hurry();
     }
@@ -215,6 +217,9 @@ impl Machine {
             } else {
                 Uuid::nil()
             },
+            position: 0,
+            event_type: String::new(),
+            error_class: None,
             error: String::new(),
         }
     }

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::decisions::Order as OperatorOrder;
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
 use crate::catalogue::Catalogue;
+use crate::engine::decisions::Declined;
 use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
 
@@ -94,8 +96,7 @@ pub(in crate::engine) enum Input {
         read: Option<(Vec<Arc<Stored>>, u64)>,
     },
     /// By an operator.
-    Pause,
-    Resume,
+    Order(OperatorOrder),
     /// Ends a batch of inputs: what they made possible begins now.
     Tick,
     /// Nothing new begins from now on.
@@ -118,6 +119,11 @@ pub(in crate::engine) enum Effect {
         row: StoredLane,
     },
     Save(Save),
+    /// Tell an operator what became of an order.
+    Answer {
+        order: u64,
+        answer: Result<u64, Declined>,
+    },
     /// Read events of `key` after `after` and up to `upto`.
     Backlog {
         key: Key,
