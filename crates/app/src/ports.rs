@@ -3,10 +3,13 @@
 //!
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quivive_delivery::{BoxFuture, Fault, Time, Write};
+use quivive_delivery::engine::{Behind, Decider, Declined};
+use quivive_delivery::subscriber::{Choice, StoredLane};
+use quivive_delivery::{BoxFuture, Fault, Stored, Time, Write};
 use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
 use quivive_domain::one_time::{OneTimeToken, Purpose};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken};
@@ -281,6 +284,103 @@ pub trait OpenAttempts: Send + Sync {
 
     /// Turns a running attempt into a waiting one.
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write;
+}
+
+/// What an operator may change of the delivery engine: of the one that runs or, where none does, of what it goes on from.
+pub trait Deliveries: Send + Sync {
+    /// Nothing of it is delivered until it is resumed.
+    fn pause<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    fn resume<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    /// How many dead letters are meant.
+    fn count<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: &'a Choice,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Delivers dead letters again, `per_second` at most where that is given. Answers with how many are meant.
+    fn redrive<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        per_second: Option<NonZeroU32>,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Passes over dead letters, for good. Answers with how many are meant.
+    fn discard<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        reason: String,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// What waits behind a dead letter; `None` where nobody can tell.
+    fn behind<'a>(
+        &'a self,
+        subscription: &'a str,
+        letter: &'a StoredLane,
+    ) -> BoxFuture<'a, Result<Option<Behind>, Declined>>;
+}
+
+/// A keyed digest of something personal, short enough for an index: half of an HMAC-SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(pub [u8; 16]);
+
+impl Tag {
+    pub fn of(digest: &[u8; 32]) -> Self {
+        let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *digest;
+        Self(half)
+    }
+}
+
+/// What events that are looked for have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Criterion {
+    /// By its dotted name.
+    Type(String),
+    /// As the envelope has it.
+    Subject(String),
+    Workflow(Uuid),
+    Correlation(Uuid),
+    Address(Tag),
+    Ip(Tag),
+}
+
+/// One event, as the index has it.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexEntry<'a> {
+    pub event: &'a Stored,
+    pub address: Option<Tag>,
+    pub ip: Option<Tag>,
+}
+
+/// The index of the log. It is filled behind the log, so the newest events are not in it yet.
+pub trait EventIndex: Send + Sync {
+    /// Everything up to this position is in it.
+    fn reaches(&self) -> Read<'_, u64>;
+
+    /// Where the event of that id is, however new it is.
+    fn position_of(&self, id: Uuid) -> Read<'_, Option<u64>>;
+
+    /// The events of a workflow or of a chain of causes, oldest first, at most `limit`, however new they are.
+    fn related(&self, id: Related, limit: u32) -> Read<'_, Vec<Stored>>;
+
+    /// Those of its events below a position that meet the criterion, newest first, at most `limit`.
+    fn search(&self, criterion: &Criterion, below: u64, limit: u32) -> Read<'_, Vec<Stored>>;
+
+    /// Adds what follows `after`, where it must reach to, and is dense. Misses when it reaches elsewhere.
+    fn fill(&self, after: u64, entries: &[IndexEntry<'_>]) -> Vec<Write>;
+}
+
+/// What holds events together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Related {
+    Workflow(Uuid),
+    Correlation(Uuid),
 }
 
 /// A place in the hashing queue. Dropping it gives the place back.

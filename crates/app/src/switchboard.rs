@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
-use crate::workflows::{accounts, operators, passwords, sessions};
+use crate::workflows::{accounts, delivery, operators, passwords, sessions};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -26,6 +26,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<delivery::change_subscription::ChangeSubscription>()?
         // What happens by itself.
         .part_of::<accounts::lock_user::Attempted>("user_lock")?
         .part_of::<accounts::lock_user::Succeeded>("user_lock")?

@@ -10,6 +10,8 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod deliveries;
+mod index;
 mod machine;
 mod ports;
 #[expect(
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quivive_delivery::engine::Decider;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Expect, Fault, Head, Log, Stored, Time, Transaction, Value,
@@ -42,6 +45,8 @@ use crate::ports::{Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, R
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use deliveries::FakeSubscription;
+pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
@@ -83,6 +88,11 @@ pub struct State {
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     pub global: GlobalVersion,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
+    /// The tags of each event from the first on, as far as the index reaches.
+    pub index: Vec<Tags>,
+    pub subscriptions: BTreeMap<String, FakeSubscription>,
+    /// Who decided about dead letters, in order.
+    pub decided: Vec<Decider>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -162,6 +172,9 @@ impl World {
                         floor: 1,
                     },
                     attempts: BTreeMap::new(),
+                    index: Vec::new(),
+                    subscriptions: BTreeMap::new(),
+                    decided: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),
@@ -398,6 +411,7 @@ impl World {
             vault: Arc::new(self.clone()),
             ids: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
+            deliveries: Arc::new(self.clone()),
             settings,
         })
     }

@@ -9,6 +9,10 @@ pub mod accounts {
     pub mod verify_email;
 }
 
+pub mod delivery {
+    pub mod change_subscription;
+}
+
 pub mod operators {
     pub mod bootstrap_administrator;
 }

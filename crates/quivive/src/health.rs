@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_delivery::engine::{
-    DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus,
+    DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
-use quivive_delivery::log::Appender;
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{BoxFuture, Stored};
 use quivive_outbound::Mailbox;
@@ -37,20 +36,11 @@ impl Health {
         subscriptions: Vec<Subscription>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, StartError> {
-        let parts = Parts {
-            log: Arc::new(opened.database.clone()),
-            subscriptions: Arc::new(opened.database.clone()),
-            vault: Arc::clone(&opened.families.vault),
-            appender: Arc::new(Appender::new()),
-            clock: Arc::clone(&opened.clock),
-            ids: Arc::clone(&opened.ids),
-            catalogue: Arc::clone(opened.kernel.catalogue()),
-            tasks: opened.tasks.clone(),
-        };
-        let running = Engine::new(parts, subscriptions)
+        let running = Engine::new(opened.engine.clone(), subscriptions)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
+        opened.deliveries.started(&running);
         let database = opened.database.clone();
         let clock = Arc::clone(&opened.clock);
         let watch = Watch::start(running.clone(), database, clock, &opened.tasks);
@@ -90,7 +80,10 @@ impl Operation for Health {
     }
 
     fn subscriptions(&self) -> Vec<Value> {
-        let told = |status: &SubscriptionStatus| subscription(status, self.watch.pace(status.name));
+        let told = |status: &SubscriptionStatus| {
+            let wanted = self.running.wanted(&status.name);
+            subscription(status, self.watch.pace(&status.name), wanted.as_ref())
+        };
         self.running.status().iter().map(told).collect()
     }
 
@@ -112,10 +105,11 @@ impl Operation for Health {
     }
 }
 
-fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
+fn subscription(status: &SubscriptionStatus, pace: Pace, wanted: Option<&Wanted>) -> Value {
     let state = match status {
         SubscriptionStatus { held: true, .. } => "held",
         SubscriptionStatus { paused: true, .. } => "paused",
+        SubscriptionStatus { broken: true, .. } => "broken",
         SubscriptionStatus {
             lanes_parked: 1.., ..
         } => "parked",
@@ -126,7 +120,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
         _ => "running",
     };
     json!({
-        "name": status.name,
+        "name": &*status.name,
         "position": status.position,
         "lag": status.lag,
         "lag_seconds": pace.age.as_secs_f64(),
@@ -136,15 +130,21 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
         "in_flight": status.in_flight,
         "lanes_retrying": status.lanes_retrying,
         "lanes_parked": status.lanes_parked,
+        "held": status.held,
+        "paused": status.paused,
+        "broken": status.broken,
+        "types": wanted.map(|wanted| &wanted.types),
+        "priority": wanted.map(|wanted| wanted.priority),
     })
 }
 
 fn delivery(status: &DeliveryStatus) -> Value {
     json!({
-        "subscription": status.subscription,
+        "subscription": &*status.subscription,
         "state": word(status.state),
         "attempts": status.attempts,
         "error": status.error,
+        "latency_seconds": status.latency.map(|latency| latency.as_secs_f64()),
     })
 }
 

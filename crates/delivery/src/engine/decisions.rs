@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -10,7 +11,8 @@ use uuid::Uuid;
 use super::machine::{Fate, Input, Letters, Order, Wish};
 use super::running::Running;
 use crate::envelope::Actor;
-use crate::subscriber::Choice;
+use crate::fault::Fault;
+use crate::subscriber::{Choice, Order as Sequence, StoredLane};
 
 /// Who decides, and in which workflow: what is decided is told as a fact of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +24,32 @@ pub struct Decider {
 }
 
 /// Why a decision was not taken. Nothing of it happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Declined {
     #[error("there is no such subscription")]
     NotFound,
     /// It is paused already, or not paused; no dead letter is meant.
     #[error("there is nothing to do")]
     WrongState,
-    #[error("too many dead letters are being decided about: ask again when they are")]
-    Busy,
-    #[error("the engine is stopping")]
-    Stopping,
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Declined {
+    /// Too many dead letters are being decided about.
+    pub(super) fn busy() -> Self {
+        Self::Fault(Fault::Busy {
+            what: "decisions about dead letters",
+            retry_after: Duration::from_mins(1),
+        })
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::Fault(Fault::Busy {
+            what: "the engine, which is stopping,",
+            retry_after: Duration::from_secs(30),
+        })
+    }
 }
 
 /// Orders that the runner has not seen, and those who wait for an answer.
@@ -88,6 +105,18 @@ fn letters(choice: Choice, fate: Fate, by: Decider) -> Wish {
     Wish::Letters(Box::new(Letters { choice, fate, by }))
 }
 
+/// What waits behind a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Behind {
+    pub count: usize,
+    /// There may be more: not all was looked at.
+    pub more: bool,
+}
+
+/// Positions behind a dead letter that are looked at, a tenth of a second of a reader; and events that are counted.
+const BEHIND_POSITIONS: u64 = 100_000;
+const BEHIND_EVENTS: usize = 1_000;
+
 impl Running {
     /// Begins nothing for this subscription until it is resumed, also after a restart.
     pub async fn pause(&self, name: &str) -> Result<(), Declined> {
@@ -101,7 +130,7 @@ impl Running {
 
     /// How many dead letters are meant.
     pub fn dead_letters(&self, name: &str, choice: &Choice) -> Result<u64, Declined> {
-        let shared = self.subscription(name).ok_or(Declined::NotFound)?;
+        let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
         Ok(shared.machine().count_letters(choice))
     }
 
@@ -133,9 +162,33 @@ impl Running {
         self.ask(name, letters(choice, fate, by)).await
     }
 
+    /// How many events that it wants wait behind a dead letter. Looks at a bounded part of the log.
+    pub async fn behind(&self, name: &str, letter: &StoredLane) -> Result<Behind, Declined> {
+        let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
+        let (selection, left) = {
+            let machine = shared.machine();
+            (machine.selection().clone(), machine.left_to(&letter.key))
+        };
+        let from = letter.position;
+        let (Sequence::Key, Some(left)) = (shared.order, left) else {
+            return Ok(Behind::default());
+        };
+        let upto = left.min(from.saturating_add(BEHIND_POSITIONS));
+        let events = self
+            .tools
+            .subscriptions
+            .backlog(&letter.key, from, upto, BEHIND_EVENTS)
+            .await?;
+        let wanted = events.iter().filter(|event| selection.takes(event));
+        Ok(Behind {
+            count: wanted.count(),
+            more: upto < left || events.len() == BEHIND_EVENTS,
+        })
+    }
+
     async fn ask(&self, name: &str, wish: Wish) -> Result<u64, Declined> {
-        let shared = self.subscription(name).ok_or(Declined::NotFound)?;
-        let answered = shared.order(wish);
-        answered.await.unwrap_or(Err(Declined::Stopping))
+        let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
+        let answered = shared.ask(wish);
+        answered.await.unwrap_or_else(|_| Err(Declined::stopping()))
     }
 }

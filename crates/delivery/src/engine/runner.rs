@@ -10,7 +10,7 @@
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use super::decisions::{Declined, Orders};
 use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Verdict, Wish};
+use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
+use super::recent::Recent;
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
@@ -42,26 +43,55 @@ const INPUTS: usize = 1024;
 
 /// What a runner shares with those who ask about its subscription.
 pub(super) struct Shared {
-    pub(super) name: &'static str,
-    pub(super) target: Arc<Target>,
+    pub(super) name: Arc<str>,
+    pub(super) order: Order,
+    target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
     orders: Orders,
+    pub(super) recent: Recent,
     ordered: Notify,
+    /// It is removed while the engine goes on: nothing is waited for.
+    left: CancellationToken,
+    /// Its runner has ended, and submits nothing more.
+    ended: CancellationToken,
 }
 
 impl Shared {
-    pub(super) fn new(target: Arc<Target>, machine: Machine) -> Self {
+    pub(super) fn new(order: Order, target: Arc<Target>, machine: Machine) -> Self {
         Self {
-            name: target.name,
-            target,
+            name: Arc::clone(&target.name),
+            order,
+            target: RwLock::new(target),
             machine: Mutex::new(machine),
             orders: Orders::default(),
+            recent: Recent::default(),
             ordered: Notify::new(),
+            left: CancellationToken::new(),
+            ended: CancellationToken::new(),
         }
     }
 
+    /// Where its events go now.
+    pub(super) fn target(&self) -> Arc<Target> {
+        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&target)
+    }
+
+    /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
+    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection) {
+        *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
+        self.machine().select(selection);
+        self.ordered.notify_one();
+    }
+
+    /// Ends its runner, at once: what is under way is dropped.
+    pub(super) async fn leave(&self) {
+        self.left.cancel();
+        self.ended.cancelled().await;
+    }
+
     /// Gives the machine an order, soon, and says where its answer comes.
-    pub(super) fn order(&self, wish: Wish) -> oneshot::Receiver<Result<u64, Declined>> {
+    pub(super) fn ask(&self, wish: Wish) -> oneshot::Receiver<Result<u64, Declined>> {
         let answered = self.orders.put(wish);
         self.ordered.notify_one();
         answered
@@ -72,13 +102,23 @@ impl Shared {
     }
 }
 
+/// Counts a delivery that ended at this time, in microseconds since 1970.
+fn note(figures: &mut Figures, recent: &Recent, event: &Stored, verdict: &Verdict, wall_us: i64) {
+    let micros = wall_us - event.recorded_at.as_microsecond();
+    // The clock may have been set back since.
+    let latency = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
+    figures.count(verdict, event.envelope.priority, latency);
+    if matches!(verdict, Verdict::Done | Verdict::DoneWith(_)) {
+        recent.add(event.position, latency);
+    }
+}
+
 /// Something under way, by what its end tells the machine.
 type Work = BoxFuture<'static, Input>;
 
 pub(super) struct Runner {
     tools: Arc<Tools>,
     shared: Arc<Shared>,
-    order: Order,
     rng: Rng,
     figures: Figures,
     /// Everything under way; what ends becomes an input.
@@ -91,12 +131,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, order: Order, rng: Rng) -> Self {
+    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, rng: Rng) -> Self {
         Self {
-            figures: Figures::new(shared.name),
+            figures: Figures::new(&shared.name),
             tools,
             shared,
-            order,
             rng,
             work: FuturesUnordered::new(),
             inputs: Vec::new(),
@@ -110,21 +149,18 @@ impl Runner {
         self.shared.clone()
     }
 
-    /// Runs until the server stops.
+    /// Runs until the server stops, or its subscription is removed.
     pub(super) async fn run(self, stopping: CancellationToken) {
-        let shared = self.shared();
-        let name = shared.name;
-        if AssertUnwindSafe(self.work_on(stopping))
-            .catch_unwind()
-            .await
-            .is_err()
-        {
+        let shared = Arc::clone(&self.shared);
+        let work = AssertUnwindSafe(self.work_on(stopping)).catch_unwind();
+        if let Some(Err(_)) = shared.left.run_until_cancelled(work).await {
             tracing::error!(
-                subscription = name,
+                subscription = &*shared.name,
                 "the engine failed; nothing is delivered until a restart"
             );
         }
         shared.orders.close();
+        shared.ended.cancel();
     }
 
     async fn work_on(mut self, stopping: CancellationToken) {
@@ -200,13 +236,11 @@ impl Runner {
         for input in self.inputs.drain(..) {
             match &input {
                 Input::Finished { event, verdict } => {
-                    self.figures
-                        .count(verdict, wall - event.recorded_at.as_microsecond());
+                    note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                 }
                 Input::FinishedTogether(ended) => {
                     for (event, verdict) in ended {
-                        self.figures
-                            .count(verdict, wall - event.recorded_at.as_microsecond());
+                        note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                     }
                 }
                 Input::Read(_) => self.catching_up = false,
@@ -216,7 +250,7 @@ impl Runner {
             machine.step(input, now, &mut self.rng, &mut self.effects);
             if let Some(event) = machine.held().filter(|_| free) {
                 tracing::error!(
-                    subscription = self.shared.name,
+                    subscription = &*self.shared.name,
                     position = event.position,
                     r#type = event.envelope.kind,
                     version = event.envelope.version,
@@ -234,7 +268,7 @@ impl Runner {
             match effect {
                 Effect::Deliver { event, attempt } => self.deliver(event, attempt).await,
                 Effect::DeliverTogether(events) => {
-                    let target = Arc::clone(&self.shared.target);
+                    let target = self.shared.target();
                     self.work.push(Box::pin(async move {
                         Input::FinishedTogether(target.deliver_together(events).await)
                     }));
@@ -245,7 +279,7 @@ impl Runner {
                     row,
                 } => {
                     let tools = self.tools.clone();
-                    let name = self.shared.name;
+                    let name = Arc::clone(&self.shared.name);
                     self.work
                         .push(Box::pin(commit(tools, name, event, effects, row)));
                 }
@@ -256,8 +290,13 @@ impl Runner {
                 Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
-                    self.work
-                        .push(Box::pin(backlog(tools, self.order, key, after, upto)));
+                    self.work.push(Box::pin(backlog(
+                        tools,
+                        self.shared.order,
+                        key,
+                        after,
+                        upto,
+                    )));
                 }
             }
         }
@@ -266,14 +305,14 @@ impl Runner {
 
     /// Polls the delivery once where it is: only one that does not end at once becomes work, with a timeout.
     async fn deliver(&mut self, event: Arc<Stored>, attempt: u32) {
-        let (target, delivered) = (Arc::clone(&self.shared.target), Arc::clone(&event));
+        let (target, delivered) = (self.shared.target(), Arc::clone(&event));
+        let timeout = target.timeout;
         let mut delivery = Box::pin(async move { target.deliver(&delivered, attempt).await });
         let first = poll_fn(|cx| Poll::Ready(delivery.as_mut().poll(cx))).await;
         if let Poll::Ready(verdict) = first {
             self.inputs.push(Input::Finished { event, verdict });
             return;
         }
-        let timeout = self.shared.target.timeout;
         self.work.push(Box::pin(async move {
             let verdict = tokio::time::timeout(timeout, delivery)
                 .await
@@ -312,7 +351,7 @@ impl Runner {
 
     /// Submits the engine's own state.
     fn save(&self, save: &Save) -> Work {
-        let (tools, name) = (&self.tools, self.shared.name);
+        let (tools, name) = (&self.tools, &*self.shared.name);
         let mut transaction = Transaction::default();
         for lane in &save.lanes {
             transaction
@@ -343,7 +382,8 @@ impl Runner {
             if !matches!(alert, Alert::Redriven { .. } | Alert::Discarded { .. }) {
                 tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
             }
-            let record = tools.scribe.alert(&self.shared.target, alert);
+            let calls = &self.shared.target().calls;
+            let record = tools.scribe.alert(name, calls, alert);
             transaction.records.push(record);
         }
         let condition = save.condition.as_ref();
@@ -351,10 +391,11 @@ impl Runner {
             .writes
             .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
+        let name = Arc::clone(&self.shared.name);
         Box::pin(async move {
             let result = commit.await;
             if let Err(error) = &result {
-                tracing::warn!(subscription = name, %error, "its cursor and lanes are not saved; trying again");
+                tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
             }
             Input::Saved {
                 committed: result.is_ok(),
@@ -391,7 +432,7 @@ impl Runner {
     fn give_up(&self) {
         let left = self.shared.machine().in_flight();
         tracing::warn!(
-            subscription = self.shared.name,
+            subscription = &*self.shared.name,
             left,
             "deliveries did not end in time; they begin again at the next start"
         );

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::decisions::Decider;
-use super::delivery::Target;
 use super::machine::{Alert, DeadLetter};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
@@ -76,15 +75,16 @@ impl Scribe {
     }
 
     /// The record of something that concerns a whole subscription.
-    pub(super) fn alert(&self, target: &Target, alert: &Alert) -> Record {
+    /// `calls` is its target.
+    pub(super) fn alert(&self, subscription: &str, calls: &str, alert: &Alert) -> Record {
         match alert {
-            Alert::Opened(failures) => self.opened(target, target.calls, *failures),
-            Alert::Paused(lanes) => self.opened(target, EVERYTHING, *lanes),
-            Alert::Closed => self.closed(target, target.calls),
-            Alert::Resumed => self.closed(target, EVERYTHING),
+            Alert::Opened(failures) => self.opened(subscription, calls, *failures),
+            Alert::Paused(lanes) => self.opened(subscription, EVERYTHING, *lanes),
+            Alert::Closed => self.closed(subscription, calls),
+            Alert::Resumed => self.closed(subscription, EVERYTHING),
             Alert::Redriven { count, by } => {
                 let event = DeadLettersRedriven {
-                    subscription: target.name.to_owned(),
+                    subscription: subscription.to_owned(),
                     count: *count,
                     by: by.actor.id.unwrap_or_default(),
                 };
@@ -92,7 +92,7 @@ impl Scribe {
             }
             Alert::Discarded { count, by, reason } => {
                 let event = DeadLettersDiscarded {
-                    subscription: target.name.to_owned(),
+                    subscription: subscription.to_owned(),
                     count: *count,
                     by: by.actor.id.unwrap_or_default(),
                     reason: reason.clone(),
@@ -115,17 +115,17 @@ impl Scribe {
         self.appender.record(envelope, body, None, None)
     }
 
-    fn opened(&self, subscription: &Target, target: &str, failures: u32) -> Record {
+    fn opened(&self, subscription: &str, target: &str, failures: u32) -> Record {
         self.of_itself(&CircuitOpened {
-            subscription: subscription.name.to_owned(),
+            subscription: subscription.to_owned(),
             target: target.to_owned(),
             failures,
         })
     }
 
-    fn closed(&self, subscription: &Target, target: &str) -> Record {
+    fn closed(&self, subscription: &str, target: &str) -> Record {
         self.of_itself(&CircuitClosed {
-            subscription: subscription.name.to_owned(),
+            subscription: subscription.to_owned(),
             target: target.to_owned(),
         })
     }

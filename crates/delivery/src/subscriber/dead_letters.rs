@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-use crate::Time;
+use super::stored::StoredLane;
 use crate::envelope::Key;
+use crate::{BoxFuture, Fault, Time};
 
 /// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,4 +55,42 @@ pub struct Choice {
     pub since: Option<Time>,
     /// Parked before this.
     pub until: Option<Time>,
+}
+
+/// A dead letter as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub subscription: String,
+    pub lane: StoredLane,
+}
+
+/// Dead letters that have something in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterGroup {
+    pub subscription: String,
+    pub error_class: ErrorClass,
+    pub event_type: String,
+    pub count: u64,
+    /// When the first of them was parked.
+    pub oldest: Time,
+}
+
+/// Where dead letters are looked at. The database may lag behind a running engine by a moment.
+pub trait DeadLetters: Send + Sync {
+    /// Dead letters of one subscription, or of all, that are meant: in the order of subscription and key, those after
+    /// `after`, at most `limit`.
+    fn dead_letters(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+        after: Option<&(String, Key)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, Fault>>;
+
+    /// How many there are of each kind.
+    fn dead_letter_groups(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetterGroup>, Fault>>;
 }

@@ -47,7 +47,7 @@ pub(super) struct Pace {
 
 /// What was seen. Clones see the same.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<HashMap<&'static str, Seen>>>);
+pub(super) struct Watch(Arc<Mutex<HashMap<Arc<str>, Seen>>>);
 
 impl Watch {
     /// Looks until the server stops.
@@ -110,20 +110,20 @@ impl Watch {
             for (state, word) in LANES {
                 let lane = lanes
                     .iter()
-                    .find(|(name, of, _)| name == status.name && *of == state);
+                    .find(|(name, of, _)| **name == *status.name && *of == state);
                 let oldest = lane.map(|(_, _, since)| age(*since, clock));
                 let oldest = oldest.unwrap_or_default();
                 metrics::gauge!(
                     "quivive_lanes_oldest_seconds",
-                    "subscription" => status.name, "state" => word
+                    "subscription" => Arc::clone(&status.name), "state" => word
                 )
                 .set(oldest.as_secs_f64());
                 waiting = waiting.max(oldest);
             }
-            if let Some(seen) = self.seen().get_mut(status.name) {
+            if let Some(seen) = self.seen().get_mut(&status.name) {
                 (seen.pace.age, seen.pace.waiting) = (behind, waiting);
             }
-            publish(status, self.pace(status.name));
+            publish(status, self.pace(&status.name));
         }
         Ok(())
     }
@@ -137,10 +137,10 @@ impl Watch {
                 since: now,
                 pace: Pace::default(),
             };
-            let one = seen.entry(status.name).or_insert(fresh);
+            let one = seen.entry(Arc::clone(&status.name)).or_insert(fresh);
             if one.position != status.position || status.lag == 0 {
                 if one.pace.stuck {
-                    tracing::info!(subscription = status.name, "it moves again");
+                    tracing::info!(subscription = &*status.name, "it moves again");
                 }
                 fresh.pace = Pace {
                     stuck: false,
@@ -150,7 +150,7 @@ impl Watch {
             } else if !one.pace.stuck && now - one.since >= STILL_AFTER {
                 one.pace.stuck = true;
                 tracing::warn!(
-                    subscription = status.name,
+                    subscription = &*status.name,
                     position = status.position,
                     lag = status.lag,
                     "it stands still"
@@ -159,7 +159,7 @@ impl Watch {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<&'static str, Seen>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<Arc<str>, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,10 +175,13 @@ fn age(of: Time, clock: &dyn Clock) -> Duration {
     reason = "deliveries under way are far fewer than 2^52"
 )]
 fn publish(status: &SubscriptionStatus, pace: Pace) {
-    let gauge = |name: &'static str| metrics::gauge!(name, "subscription" => status.name);
+    let gauge =
+        |name: &'static str| metrics::gauge!(name, "subscription" => Arc::clone(&status.name));
     gauge("quivive_subscription_lag_seconds").set(pace.age.as_secs_f64());
     gauge("quivive_subscription_in_flight").set(status.in_flight as f64);
     gauge("quivive_subscription_stuck").set(f64::from(u8::from(pace.stuck)));
+    gauge("quivive_subscription_broken").set(f64::from(u8::from(status.broken)));
+    gauge("quivive_subscription_paused").set(f64::from(u8::from(status.paused)));
 }
 
 fn describe() {
@@ -196,6 +199,14 @@ fn describe() {
         "1 where a subscription is behind and has not moved for 45 seconds"
     );
     metrics::describe_gauge!(
+        "quivive_subscription_broken",
+        "1 where the target of a subscription does not answer, and nothing but a probe is delivered"
+    );
+    metrics::describe_gauge!(
+        "quivive_subscription_paused",
+        "1 where nothing is delivered until an operator resumes the subscription"
+    );
+    metrics::describe_gauge!(
         "quivive_lanes_oldest_seconds",
         metrics::Unit::Seconds,
         "For how long the key that is longest in trouble has been"
@@ -208,7 +219,7 @@ mod tests {
 
     fn status(position: u64, lag: u64) -> SubscriptionStatus {
         SubscriptionStatus {
-            name: "mail",
+            name: "mail".into(),
             position,
             lag,
             in_flight: 0,

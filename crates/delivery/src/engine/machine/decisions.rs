@@ -18,7 +18,7 @@ use crate::engine::decisions::{Decider, Declined};
 use crate::subscriber::Choice;
 
 /// Dead letters that one commit decides about at most: one save of lanes.
-const AT_ONCE: u32 = 256;
+pub(in crate::engine) const AT_ONCE: u32 = 256;
 /// Dead letters looked at in one step, so that a choice of few among many does not hold up deliveries.
 const LOOK: usize = 4096;
 /// Decisions about many that may be under way at once.
@@ -69,7 +69,7 @@ pub(super) struct Decision {
 impl Machine {
     pub(super) fn decide(&mut self, order: Order, now: Now, effects: &mut Vec<Effect>) {
         let decided = match order.wish {
-            _ if self.stopping => Err(Declined::Stopping),
+            _ if self.stopping => Err(Declined::stopping()),
             Wish::Pause if self.is_paused() => Err(Declined::WrongState),
             Wish::Pause => {
                 self.ledger.change().paused = true;
@@ -110,7 +110,7 @@ impl Machine {
             by,
         };
         if count > u64::from(decision.part()) && self.decisions.len() >= UNDER_WAY {
-            return Err(Declined::Busy);
+            return Err(Declined::busy());
         }
         // One that is meant may lie far behind others that are not, and an answer waits for a commit.
         while !self.decide_part(&mut decision, now) && !decision.walk.is_over {}

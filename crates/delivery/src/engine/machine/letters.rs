@@ -2,13 +2,14 @@
 
 use std::ops::Bound;
 
+use super::decisions::Fate;
 use super::lane::{Lane, Phase};
 use super::lanes::Lanes;
 use super::mutant::{self, Mutant};
 use super::terms::Now;
 use crate::Time;
 use crate::envelope::Key;
-use crate::subscriber::Choice;
+use crate::subscriber::{Choice, StoredLane};
 
 /// When it was parked; the second number keeps those of the same time apart, and rises.
 pub(super) type Entry = (Time, u64);
@@ -19,6 +20,26 @@ pub(super) struct Walk {
     after: Bound<Entry>,
     upto: u64,
     pub(super) is_over: bool,
+}
+
+/// The row of a dead letter that is decided about while no engine runs; `None` when it is not meant.
+pub(in crate::engine) fn decided(
+    row: StoredLane,
+    cursor: u64,
+    choice: &Choice,
+    fate: &Fate,
+    now: Now,
+) -> Option<StoredLane> {
+    let key = row.key.clone();
+    let mut lane = Lane::loaded(row, cursor, now);
+    if lane.phase != Phase::Parked || !lane.fits(&key, choice) {
+        return None;
+    }
+    match fate {
+        Fate::Redrive(_) => lane.redrive(now),
+        Fate::Discard(_) => lane.discard(now),
+    }
+    Some(lane.row(&key))
 }
 
 impl Lanes {

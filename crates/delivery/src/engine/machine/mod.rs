@@ -49,9 +49,10 @@ mod verdict;
 mod window;
 
 pub(super) use caution::starting;
-pub(super) use decisions::{Fate, Letters, Order, Wish};
+pub(super) use decisions::{AT_ONCE, Fate, Letters, Order, Wish};
 pub(super) use lane::{DeadLetter, LANE_EVENTS};
 pub(super) use ledger::{Alert, Save};
+pub(super) use letters::decided;
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
 pub(super) use terms::{Effect, Input, Now, Rules, Selection, Versions};

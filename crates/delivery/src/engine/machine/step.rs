@@ -11,7 +11,7 @@ use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
 use super::mutant::{self, Mutant};
 use super::pulse::Pulse;
-use super::terms::{DeliveryState, Effect, Input, Now, Rules, key_of};
+use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::{Rng, later};
 use super::window::{State, WINDOW_EVENTS, Window};
 use crate::envelope::{Key, Stored};
@@ -105,6 +105,11 @@ impl Machine {
         }
     }
 
+    /// From now on it takes other events; those that it has taken stay.
+    pub(in crate::engine) fn select(&mut self, selection: Selection) {
+        self.rules.selection = selection;
+    }
+
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
@@ -177,6 +182,15 @@ impl Machine {
     /// Whether nothing, or but a probe, begins because the target is away.
     pub(in crate::engine) fn is_broken(&self) -> bool {
         !self.breaker.is_closed()
+    }
+
+    pub(in crate::engine) fn selection(&self) -> &Selection {
+        &self.rules.selection
+    }
+
+    /// The last event that was left to a key's lane, if it has one.
+    pub(in crate::engine) fn left_to(&self, key: &Key) -> Option<u64> {
+        self.lanes.get(key).map(|lane| lane.left)
     }
 
     /// Where an event is, the attempts begun on it and the last error.

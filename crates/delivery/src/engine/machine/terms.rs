@@ -32,6 +32,14 @@ pub(in crate::engine) struct Selection {
 }
 
 impl Selection {
+    /// In alphabetical order; `None`: all.
+    pub(in crate::engine) fn types(&self) -> Option<Vec<&'static str>> {
+        let kinds = self.kinds.as_ref()?;
+        let mut types: Vec<_> = kinds.iter().copied().collect();
+        types.sort_unstable();
+        Some(types)
+    }
+
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
         let envelope = &event.envelope;
         let of_kind = |kinds: &HashSet<_>| kinds.contains(envelope.kind.as_str());

@@ -9,6 +9,7 @@ mod lanes;
 mod phases;
 mod registering;
 mod restart;
+mod roster;
 mod speed;
 mod start;
 mod tail;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Decider, Declined, DeliveryState, Engine, Running, StartError};
+use super::{AtRest, Decider, Declined, DeliveryState, Engine, Running, StartError};
 use crate::catalogue::{Catalogue, Class};
 use crate::envelope::{Priority, Stored};
 use crate::fakes::{Connection, Memory, TestClock, parts};
@@ -241,7 +242,7 @@ impl Trial {
 
 /// Takes the types that a test appends, not what the engine says of them.
 fn mail(script: &Arc<Script>) -> Subscription {
-    let filter = Filter::Matching(vec!["order.*", "payment.*"]);
+    let filter = Filter::matching(["order.*", "payment.*"]);
     Subscription::durable("mail", filter, script.clone())
 }
 
