@@ -2,6 +2,7 @@
 //! and how it is counted. The edge goes by the list that comes of it, and a test asks each route without a token.
 
 mod accounts;
+mod delivery;
 mod discovery;
 mod docs;
 mod events;
@@ -20,7 +21,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use crate::limits::Family;
 use crate::{Web, openapi};
 
-pub use events::EventView;
+pub use delivery::DeadLetterView;
+pub use events::{EventView, Tree};
 
 #[cfg(test)]
 pub(crate) use docs::document;
@@ -122,6 +124,7 @@ pub(crate) fn api() -> Routes {
         .merge(me::router())
         .merge(passwords::router())
         .merge(events::router())
+        .merge(delivery::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())
