@@ -9,12 +9,18 @@ pub mod accounts {
     pub mod verify_email;
 }
 
+pub mod api_keys {
+    pub mod create_api_key;
+    pub mod revoke_api_key;
+}
+
 pub mod delivery {
     pub mod change_subscription;
 }
 
 pub mod operators {
     pub mod bootstrap_administrator;
+    pub mod register_event_schema;
 }
 
 pub mod passwords {

@@ -13,7 +13,11 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
-const OURS: &[&str] = &["delivery.undo_requested"];
+const OURS: &[&str] = &[
+    "delivery.undo_requested",
+    // Types come by registration, and an operator's change has its audit.
+    "event_schema_registration",
+];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];

@@ -125,7 +125,9 @@ impl Workflow for ChangeSubscription {
     async fn run(&self, cx: &Cx) -> Run<Self> {
         match cx.request.actor {
             Actor::Admin(_) | Actor::System => {}
-            Actor::User(_) | Actor::Anonymous => return refuse(Refusal::Forbidden),
+            Actor::User(_) | Actor::Service(_) | Actor::Anonymous => {
+                return refuse(Refusal::Forbidden);
+            }
         }
         let (name, engine) = (&self.subscription, &cx.deliveries);
         let done = match self.change.clone() {

@@ -9,7 +9,7 @@ use super::decisions::Order as OperatorOrder;
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{CUSTOM, Catalogue};
 use crate::engine::decisions::Declined;
 use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
@@ -27,23 +27,53 @@ pub(in crate::engine) struct Now {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Selection {
     /// `None`: of every type.
-    pub(in crate::engine) kinds: Option<HashSet<&'static str>>,
+    pub(in crate::engine) kinds: Option<Kinds>,
     pub(in crate::engine) priority: Priority,
 }
 
 impl Selection {
-    /// In alphabetical order; `None`: all.
-    pub(in crate::engine) fn types(&self) -> Option<Vec<&'static str>> {
-        let kinds = self.kinds.as_ref()?;
-        let mut types: Vec<_> = kinds.iter().copied().collect();
+    /// Names and patterns, in alphabetical order; `None`: all.
+    pub(in crate::engine) fn types(&self) -> Option<Vec<String>> {
+        let Kinds { known, registered } = self.kinds.as_ref()?;
+        let registered = registered.iter().map(|pattern| pattern.to_string());
+        let known = known.iter().map(|kind| (*kind).to_owned());
+        let mut types: Vec<_> = known.chain(registered).collect();
         types.sort_unstable();
         Some(types)
     }
 
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
         let envelope = &event.envelope;
-        let of_kind = |kinds: &HashSet<_>| kinds.contains(envelope.kind.as_str());
+        let of_kind = |kinds: &Kinds| kinds.have(&envelope.kind);
         self.kinds.as_ref().is_none_or(of_kind) && envelope.priority >= self.priority
+    }
+}
+
+/// Types, by what a subscription asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Kinds {
+    /// Of the program.
+    pub(in crate::engine) known: HashSet<&'static str>,
+    /// Names and patterns that may be those of registered types, which come while the engine runs.
+    pub(in crate::engine) registered: Vec<Cow<'static, str>>,
+}
+
+impl Kinds {
+    pub(in crate::engine) fn have(&self, kind: &str) -> bool {
+        self.known.contains(kind)
+            || (kind.starts_with(CUSTOM)
+                && self.registered.iter().any(|pattern| matches(pattern, kind)))
+    }
+}
+
+/// A name, or one with a leading or a trailing `*`, or both.
+pub(in crate::engine) fn matches(pattern: &str, kind: &str) -> bool {
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(""), _) => true,
+        (Some(rest), Some(_)) => kind.contains(&rest[..rest.len() - 1]),
+        (Some(tail), None) => kind.ends_with(tail),
+        (None, Some(head)) => kind.starts_with(head),
+        (None, None) => kind == pattern,
     }
 }
 
@@ -83,6 +113,8 @@ pub(in crate::engine) struct Rules {
 pub(in crate::engine) enum Input {
     /// The next events of the log, as many as `Machine::wants` said at most.
     Read(Vec<Arc<Stored>>),
+    /// The next events of the log up to here are none that it wants.
+    Unwanted(u64),
     /// A delivery ended.
     Finished {
         event: Arc<Stored>,
