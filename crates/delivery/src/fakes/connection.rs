@@ -13,7 +13,9 @@ use crate::commit::{Transaction, Value, Write};
 use crate::envelope::{Key, Stored};
 use crate::fault::Fault;
 use crate::log::{CommitError, Committed, Head, Log};
-use crate::subscriber::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
+use crate::subscriber::{
+    Condition, ErrorClass, LaneState, StoredLane, StoredSubscription, Subscriptions,
+};
 
 /// One process's way to a [`Memory`].
 pub struct Connection {
@@ -165,6 +167,9 @@ impl Subscriptions for Connection {
             lane.due.into(),
             lane.since.into(),
             lane.event_id.into(),
+            number(lane.position),
+            lane.event_type.clone().into(),
+            lane.error_class.map(ErrorClass::code).into(),
             lane.error.clone().into(),
         ];
         Write::one(PUT_LANE, params)
