@@ -49,12 +49,15 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::DeviceRegistered>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
+        .fact::<facts::AuditLogCreated>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::DeadLettersRedriven>()?
         .fact::<quivive_delivery::events::DeadLettersDiscarded>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
-        .fact::<quivive_delivery::events::UndoRequested>()
+        .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::StepDone>()?
+        .fact::<quivive_delivery::events::StepUndone>()
 }
 
 /// Every built-in subscriber.
@@ -88,7 +91,7 @@ impl Default for Workflows {
 }
 
 /// The reasons that the kernel gives, besides a workflow's own.
-const KERNEL_REASONS: [&str; 3] = ["interrupted", "conflict", "internal"];
+const KERNEL_REASONS: [&str; 4] = ["interrupted", "conflict", "internal", "vetoed"];
 
 impl Workflows {
     /// Adds a workflow with its three event types.

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quivive_delivery::engine::Decider;
+use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Expect, Fault, Head, Log, Stored, Time, Transaction, Value,
@@ -433,18 +434,27 @@ impl World {
 
     /// A server on this world. Another one is another node: what a crash leaves is one kernel's, what finds it another's.
     pub fn kernel(&self, workflows: Workflows) -> Arc<Kernel> {
-        self.kernel_with(workflows, Settings::for_url("https://id.example.org"))
+        Kernel::new(self.parts(workflows))
     }
 
     pub fn kernel_with(&self, workflows: Workflows, settings: Settings) -> Arc<Kernel> {
         Kernel::new(Parts {
             families: self.families(settings),
+            ..self.parts(workflows)
+        })
+    }
+
+    /// What a kernel on this world is made of.
+    pub fn parts(&self, workflows: Workflows) -> Parts {
+        Parts {
+            families: self.families(Settings::for_url("https://id.example.org")),
             attempts: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             vault: Arc::new(self.clone()),
             tasks: self.0.tasks.clone(),
             workflows,
-        })
+            in_commit: InCommit::default(),
+        }
     }
 
     /// Waits for every task that was begun.

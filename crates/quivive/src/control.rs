@@ -14,10 +14,10 @@ mod letters;
 mod operator;
 mod socket;
 
-pub use call::{Call, Chosen, Decide, Fate, Passphrase, Tail};
+pub use call::{Call, Chosen, Decide, Fate, Passphrase, Search, Tail};
 pub use operator::Operator;
 
-pub(crate) use desk::{Desk, first_administrator};
+pub(crate) use desk::{Desk, first_administrator, tags};
 pub(crate) use socket::listen;
 
 /// The socket's file in the data directory.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use quivive_app::processes::account_provisioning;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
@@ -37,6 +38,8 @@ impl Health {
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, StartError> {
         let running = Engine::new(opened.engine.clone(), subscriptions)
+            // There while somebody is to be told of new accounts.
+            .family(account_provisioning::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;

@@ -35,6 +35,8 @@ mod guesses;
 mod log;
 mod meta;
 mod one_time;
+mod processes;
+mod profiles;
 mod rows;
 pub mod schema;
 mod search;
@@ -120,6 +122,8 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("processes", processes::STATEMENTS),
+        ("profiles", profiles::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),

@@ -11,6 +11,7 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod processes;
 mod search;
 mod sessions;
 mod subscriptions;
@@ -111,6 +112,11 @@ checks! {
         the_chain_holds_over_parallel_commits
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
+    }
+    processes {
+        a_process_moves_from_where_it_is_alone
+        those_past_their_deadline_are_found_the_oldest_first
+        a_profile_is_removed_by_the_process_that_made_it
     }
     search {
         the_index_finds_what_it_reaches_newest_first

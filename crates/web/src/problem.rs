@@ -82,6 +82,8 @@ codes! {
         "The password is right, but an administrator has locked the account.";
     AccountInactive, FORBIDDEN, "account_inactive", "The account is not active",
         "The password is right, but the account was deactivated.";
+    Vetoed, FORBIDDEN, "vetoed", "A rule of this server does not permit it",
+        "The request was in order, but the program that this server is part of refused it. Nothing was changed. Ask the people who run it.";
     RegistrationClosed, FORBIDDEN, "registration_closed", "Registration is closed",
         "This server does not take new accounts. Ask the people who run it.";
     NotFound, NOT_FOUND, "not_found", "There is nothing here",
@@ -270,6 +272,7 @@ impl Problem {
             Failure::Refused(refusal) => refused(refusal),
             Failure::Conflict => Self::new(Code::Conflict).and_retry_after(SOON_SECS),
             Failure::Closed => Self::new(Code::Unavailable).and_retry_after(SOON_SECS),
+            Failure::Vetoed(_) => Self::new(Code::Vetoed),
             Failure::Internal => Self::new(Code::Internal),
             Failure::Fault(fault) => Self::of_fault(&fault),
         }

@@ -51,6 +51,7 @@ impl Opened {
             .workflows
             .take()
             .unwrap_or_else(switchboard::workflows)?;
+        let in_commit = builder.in_commit.take().transpose()?.unwrap_or_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
@@ -101,6 +102,7 @@ impl Opened {
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
             workflows,
+            in_commit,
         });
         custom_events::load(families.event_schemas.as_ref(), kernel.catalogue()).await?;
         let recovered = kernel.recover().await?;

@@ -38,6 +38,14 @@ const ELSEWHERE: [(&str, &str); 7] = [
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
     ),
+    (
+        "delivery.step_done",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
+    ),
+    (
+        "delivery.step_undone",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
+    ),
 ];
 
 /// What a newcomer reads whose workflow is not driven yet.
@@ -198,6 +206,11 @@ async fn drive(server: &Server, admin: &str) {
         )
         .await;
     assert_ne!(code, Some(0), "a weak password is refused");
+    let asked = "/events/search?address=driven@example.org";
+    server
+        .api("GET", asked, None, Some(admin))
+        .await
+        .expect(200);
 }
 
 async fn sessions(server: &Server, email: &str) {

@@ -151,3 +151,9 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 -- For forgetting the oldest.
 CREATE INDEX receipt_age ON receipt (created_at);
+-- Who has a profile, and the process that gave it to them: undoing that one removes this row, undoing another does not.
+CREATE TABLE profile (
+    account    BLOB    NOT NULL PRIMARY KEY,
+    process    BLOB    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

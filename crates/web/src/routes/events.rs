@@ -1,4 +1,4 @@
-//! Events: the ordered feed, the same as it happens, one event with what became of it, the catalogue of types and their schemas.
+//! Events: the ordered feed, the same as it happens, a search, one event with what became of it, the catalogue of types and their schemas.
 
 mod append;
 mod batch;
@@ -6,6 +6,7 @@ mod cursor;
 mod feed;
 pub(in crate::routes) mod query;
 mod schemas;
+mod search;
 mod stream;
 mod tree;
 pub(in crate::routes) mod view;
@@ -47,6 +48,7 @@ pub(super) fn router() -> Routes {
         .counted(AUTHORITY, Family::Read, routes!(read_catalogue))
         .counted(AUTHORITY, Family::Read, routes!(schemas::list_schemas))
         .counted(AUTHORITY, Family::Read, routes!(schemas::read_schema))
+        .counted(AUTHORITY, Family::Read, routes!(search::search_events))
         .counted(Authority::Admin, Family::Read, routes!(read_event))
 }
 

@@ -3,6 +3,7 @@
 mod appended;
 mod cursors;
 mod made;
+mod search;
 mod stream;
 
 use std::sync::Arc;
