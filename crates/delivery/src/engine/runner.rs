@@ -28,7 +28,7 @@ use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
 use crate::envelope::Stored;
-use crate::subscriber::Order;
+use crate::subscriber::{Order, StoredReplay, Subscription};
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -43,6 +43,9 @@ const INPUTS: usize = 1024;
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) order: Order,
+    /// As it was registered; of a replay, the subscription that is replayed.
+    registered: RwLock<Subscription>,
+    pub(super) replay: Option<StoredReplay>,
     target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
     /// What an operator asked for and the runner has not seen.
@@ -55,10 +58,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(order: Order, target: Arc<Target>, machine: Machine) -> Self {
+    pub(super) fn new(
+        registered: Subscription,
+        replay: Option<StoredReplay>,
+        target: Arc<Target>,
+        machine: Machine,
+    ) -> Self {
         Self {
             name: Arc::clone(&target.name),
-            order,
+            order: registered.order,
+            registered: RwLock::new(registered),
+            replay,
             target: RwLock::new(target),
             machine: Mutex::new(machine),
             orders: Mutex::default(),
@@ -74,8 +84,28 @@ impl Shared {
         Arc::clone(&target)
     }
 
+    pub(super) fn registered(&self) -> Subscription {
+        let registered = self.registered.read();
+        registered.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has done all up to the head of the log, or to its end if that comes before.
+    pub(super) fn reached(&self, head: u64) -> bool {
+        let end = self.replay.as_ref().and_then(|replay| replay.to);
+        self.machine().cursor() >= end.map_or(head, |end| end.min(head))
+    }
+
     /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
-    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection) {
+    pub(super) fn replace(
+        &self,
+        registered: Subscription,
+        target: Arc<Target>,
+        selection: Selection,
+    ) {
+        *self
+            .registered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = registered;
         *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
         self.machine().select(selection);
         self.ordered.notify_one();

@@ -98,7 +98,7 @@ impl Scribe {
     }
 
     /// The record of an event without a cause in the log.
-    fn of_itself<E: Event>(&self, event: &E) -> Record {
+    pub(super) fn of_itself<E: Event>(&self, event: &E) -> Record {
         let id = self.ids.next();
         let envelope = Envelope {
             id,

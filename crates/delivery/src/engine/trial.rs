@@ -59,9 +59,7 @@ impl Running {
         loop {
             let head = self.head();
             let durable = self.roster.all();
-            if durable
-                .iter()
-                .all(|shared| shared.machine().cursor() >= head)
+            if durable.iter().all(|shared| shared.reached(head))
                 && (self.after.is_empty() || self.after.position() >= head)
             {
                 return;

@@ -125,3 +125,13 @@ CREATE TABLE profile (
     process    BLOB    NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Sign-ins a day (since 1970, UTC), by generation: see ReadModel of the delivery engine. A reason is there where one failed.
+CREATE TABLE sign_in_day (
+    generation INTEGER NOT NULL,
+    day        INTEGER NOT NULL,
+    outcome    TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (generation, day, outcome, reason)
+) STRICT, WITHOUT ROWID;

@@ -7,6 +7,7 @@ mod keys;
 mod lanes;
 mod phases;
 mod processes;
+mod replays;
 mod registering;
 mod restart;
 mod roster;

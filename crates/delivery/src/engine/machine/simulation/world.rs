@@ -119,6 +119,7 @@ pub(super) fn found(database: &Database) -> StoredSubscription {
         name: "simulated".to_owned(),
         position: database.cursor,
         condition: database.condition,
+        generation: 1,
     }
 }
 
@@ -177,6 +178,7 @@ impl World {
 
     pub(super) fn rules(seed: u64, order: Order, batch: Option<Batch>, rng: &mut Rng) -> Rules {
         Rules {
+            upto: None,
             selection: Selection {
                 kinds: Some(["wanted"].into()),
                 priority: Priority::Low,
