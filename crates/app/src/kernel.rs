@@ -18,6 +18,8 @@ mod commit;
 mod cx;
 mod execute;
 mod in_commit;
+mod notes;
+mod raise;
 mod records;
 mod recovery;
 mod turns;
@@ -29,10 +31,11 @@ mod tests;
 pub use commit::Commit;
 pub use cx::{Cx, Families, Guess, Request};
 pub use execute::{Failure, Kernel, Parts};
+pub use raise::{CustomEvent, NotRaised, Once, Raised};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
-pub(crate) use workflow::hex;
 pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
+pub(crate) use workflow::{hex, month};

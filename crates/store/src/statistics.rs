@@ -1,6 +1,6 @@
 //! Statistics: read models, in generations. A reader takes those of the generation that its subscription has at that moment.
 
-use quivive_app::ports::{Read, SignIns, SignInCount, SignInStatistics};
+use quivive_app::ports::{Read, SignInCount, SignInStatistics, SignIns};
 use quivive_delivery::subscriber::ReadModel;
 use quivive_delivery::{BoxFuture, Fault, Write};
 
@@ -36,7 +36,12 @@ impl SignInStatistics for Database {
         )
     }
 
-    fn sign_ins(&self, subscription: &'static str, from: i64, to: i64) -> Read<'_, Vec<SignInCount>> {
+    fn sign_ins(
+        &self,
+        subscription: &'static str,
+        from: i64,
+        to: i64,
+    ) -> Read<'_, Vec<SignInCount>> {
         let params = vec![subscription.into(), from.into(), to.into()];
         self.all(SIGN_INS, params, |cells| {
             Ok(SignInCount {
@@ -73,5 +78,7 @@ fn what(word: &str) -> Result<SignIns, Fault> {
     SignIns::ALL
         .into_iter()
         .find(|known| known.word() == word)
-        .ok_or_else(|| Fault::Internal(format!("sign_in_day.outcome holds {word:?}, which is none")))
+        .ok_or_else(|| {
+            Fault::Internal(format!("sign_in_day.outcome holds {word:?}, which is none"))
+        })
 }

@@ -162,7 +162,10 @@ impl Subscriptions for Database {
     }
 
     fn set_generation(&self, name: &str, generation: u32) -> Write {
-        Write::one(SET_GENERATION, vec![generation.into(), name.to_owned().into()])
+        Write::one(
+            SET_GENERATION,
+            vec![generation.into(), name.to_owned().into()],
+        )
     }
 
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write {

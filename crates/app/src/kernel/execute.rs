@@ -93,7 +93,7 @@ pub struct Kernel {
     pub(super) tasks: Tasks,
     /// This run of this server.
     pub(super) node: Uuid,
-    turns: Arc<Turns>,
+    pub(super) turns: Arc<Turns>,
     /// Workflows that wait for a place for their guess.
     waiters: Semaphore,
 }
@@ -150,9 +150,7 @@ impl Kernel {
         request: Request,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         let workflow_id = self.families.ids.next();
-        let epoch = self.log.head().borrow().epoch;
-        let (families, turns) = (Arc::clone(&self.families), Arc::clone(&self.turns));
-        let mut cx = Cx::new(families, request, workflow_id, epoch, turns);
+        let mut cx = self.cx(request, workflow_id);
         if W::HASHES {
             cx.passwords.enter().map_err(Failure::Fault)?;
         }

@@ -18,6 +18,8 @@ const OURS: &[&str] = &[
     // A process of several steps says how far it is, so that the next step begins.
     "delivery.step_done",
     "delivery.step_undone",
+    // Types come by registration, and an operator's change has its audit.
+    "event_schema_registration",
 ];
 
 /// Reasons of our own, likewise.

@@ -140,7 +140,12 @@ impl Running {
 
     async fn see_through(&self, registered: Subscription, replay: StoredReplay) {
         let name = &replay.name;
-        tracing::info!(replay = name, from = replay.from, to = replay.to, "a replay runs");
+        tracing::info!(
+            replay = name,
+            from = replay.from,
+            to = replay.to,
+            "a replay runs"
+        );
         while let Err(error) = self.enter(&registered, &replay).await {
             tracing::warn!(replay = name, %error, "a replay cannot begin; trying again");
             tokio::time::sleep(LOOK_EVERY).await;
@@ -163,7 +168,11 @@ impl Running {
     }
 
     /// Gives the replay its runner.
-    async fn enter(&self, registered: &Subscription, replay: &StoredReplay) -> Result<(), StartError> {
+    async fn enter(
+        &self,
+        registered: &Subscription,
+        replay: &StoredReplay,
+    ) -> Result<(), StartError> {
         let subscriptions = &self.tools.subscriptions;
         if let Some(model) = &registered.read_model {
             let loaded = subscriptions.load().await?;
@@ -192,8 +201,9 @@ impl Running {
             ) else {
                 return false;
             };
-            let upto = replay.to.unwrap_or_else(|| live.machine().cursor());
-            if own.machine().has_passed(upto) {
+            let tail = &self.tools.tail;
+            let upto = replay.to.unwrap_or_else(|| live.position(tail));
+            if own.position(tail) >= upto && own.machine().is_free_of_trouble() {
                 return true;
             }
             let _ = tokio::time::timeout(LOOK_EVERY, moved.changed()).await;
@@ -201,15 +211,23 @@ impl Running {
     }
 
     /// Takes the replay away, or puts it in the place of the subscription. Asked again after an error, it goes on.
-    async fn end(&self, registered: &Subscription, replay: &StoredReplay) -> Result<(), CommitError> {
+    async fn end(
+        &self,
+        registered: &Subscription,
+        replay: &StoredReplay,
+    ) -> Result<(), CommitError> {
         let subscriptions = &self.tools.subscriptions;
         let name = &*replay.subscription;
         let mut transaction = Transaction::default();
         let writes = &mut transaction.writes;
         let (own, live) = (self.roster.find(&replay.name), self.roster.find(name));
-        for ending in own.iter().chain(live.iter().filter(|_| registered.read_model.is_some())) {
+        for ending in own
+            .iter()
+            .chain(live.iter().filter(|_| registered.read_model.is_some()))
+        {
             // Nothing of it is submitted after the commit that ends it.
             ending.leave().await;
+            self.tools.tail.leave(&ending.reader);
         }
         if registered.read_model.is_some() {
             let paused = live.is_some_and(|live| live.machine().is_paused());
@@ -256,6 +274,7 @@ impl Running {
     async fn forget(&self, replay: &StoredReplay) {
         if let Some(own) = self.roster.take(&replay.name) {
             own.leave().await;
+            self.tools.tail.leave(&own.reader);
         }
         let subscriptions = &self.tools.subscriptions;
         let mut writes = subscriptions.remove(&replay.name);

@@ -65,7 +65,7 @@ impl Roster {
         let lanes = tools.subscriptions.lanes(&subscription.name).await?;
         let rules = Rules {
             upto: replay.as_ref().and_then(|replay| replay.to),
-            selection,
+            selection: selection.clone(),
             versions: tools.versions.clone(),
             order: subscription.order,
             concurrency: subscription.concurrency,
@@ -73,7 +73,7 @@ impl Roster {
             batch: subscription.batch,
             breaker: subscription.breaker,
         };
-        tools.tail.expect(stored.position);
+        let position = stored.position;
         let head = tools.log.head().borrow().position;
         let generation = replay
             .as_ref()
@@ -81,7 +81,9 @@ impl Roster {
         let machine = Machine::new(rules, stored, lanes, head, tools.now());
         let target = Target::new(subscription, tools.scribe.vault.clone());
         let target = Arc::new(target.of(generation, replay.is_some()));
-        let shared = Arc::new(Shared::new(subscription.clone(), replay, target, machine));
+        let registered = subscription.clone();
+        let shared = Arc::new(Shared::new(registered, replay, target, selection, machine));
+        tools.tail.enter(&shared.reader, position);
         let rng = Rng::seeded(seed(&*tools.scribe.ids));
         Ok(Runner::new(tools.clone(), shared, rng))
     }
@@ -164,7 +166,7 @@ impl Running {
         )?);
         let target = Target::new(&subscription, scribe.vault.clone())
             .of(shared.target().generation(), shared.replay.is_some());
-        shared.replace(subscription, Arc::new(target), selection);
+        shared.replace(subscription, Arc::new(target), selection, &self.tools.tail);
         Ok(true)
     }
 
@@ -175,6 +177,7 @@ impl Running {
         let found = self.roster.take(name);
         if let Some(shared) = &found {
             shared.leave().await;
+            self.tools.tail.leave(&shared.reader);
         }
         let transaction = Transaction {
             writes: self.tools.subscriptions.remove(name),

@@ -60,7 +60,7 @@ pub enum StartError {
     OtherType {
         subscription: Arc<str>,
         reads: &'static str,
-        found: &'static str,
+        found: Cow<'static, str>,
     },
     #[error(
         "subscription {0:?} asks for batches: its handler must take several events (`on_batch`, `on_any_batch`), and a batch \
@@ -252,10 +252,10 @@ async fn reconcile<'a>(
     }
     // What was replayed has another name now, or went with its family.
     for StoredReplay { name, .. } in &orphans {
+        transaction.writes.extend(parts.subscriptions.remove(name));
         transaction
             .writes
-            .extend(parts.subscriptions.remove(name));
-        transaction.writes.push(parts.subscriptions.end_replay(name));
+            .push(parts.subscriptions.end_replay(name));
     }
     let (gone, unknown): (Vec<_>, Vec<_>) = known
         .into_keys()

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::memory::{
-    ADVANCE, CREATE, DROP_LANE, END_REPLAY, Memory, PUT_CONDITION, PUT_LANE, PUT_REPLAY, REMOVE, RENAME,
-    SET_GENERATION, State,
+    ADVANCE, CREATE, DROP_LANE, END_REPLAY, Memory, PUT_CONDITION, PUT_LANE, PUT_REPLAY, REMOVE,
+    RENAME, SET_GENERATION, State,
 };
 use crate::BoxFuture;
 use crate::commit::{Transaction, Value, Write};

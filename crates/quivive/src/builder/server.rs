@@ -8,6 +8,7 @@ use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::letters::Letters;
 use quivive_app::ports::{Crm, Mailer, Profiles};
 use quivive_app::processes::account_provisioning;
+use quivive_app::search::Indexer;
 use quivive_app::switchboard;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
 use quivive_delivery::engine::Running;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use super::opened::{Opened, close_store};
 use super::{Builder, Mail};
 use crate::config::Mode;
-use crate::control::{Desk, first_administrator};
+use crate::control::{Desk, first_administrator, tags};
 use crate::health::{Health, Kept};
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
@@ -75,15 +76,14 @@ impl Server {
         let post = Post::of(builder, opened, mode)?;
         let access = Arc::new(Access::new(Arc::clone(&opened.families)));
         let letters = Letters::new(builder.templates.as_deref())?;
-        let mut subscriptions =
-            switchboard::subscribers(
-                &opened.families,
-                &access,
-                post.mailer,
-                letters,
-                Arc::new(opened.database.clone()),
-                Arc::new(opened.database.clone()),
-            );
+        let mut subscriptions = switchboard::subscribers(
+            &opened.families,
+            &access,
+            post.mailer,
+            letters,
+            Arc::new(opened.database.clone()),
+            Arc::new(opened.database.clone()),
+        );
         subscriptions.append(&mut builder.subscriptions);
         if let Some(crm) = builder.crm.take() {
             subscriptions.extend(provisioning(opened, crm));
@@ -91,6 +91,10 @@ impl Server {
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
         opened.kernel.sweep();
+        let index = Arc::new(opened.database.clone());
+        let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
+        let stopping = opened.tasks.stopping();
+        opened.tasks.spawn(indexer.run(stopping));
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),
@@ -104,7 +108,7 @@ impl Server {
             kernel: Arc::clone(&opened.kernel),
             access,
             log: Arc::new(opened.database.clone()),
-            index: Arc::new(opened.database.clone()),
+            index,
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,

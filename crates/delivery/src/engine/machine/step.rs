@@ -75,6 +75,11 @@ impl Machine {
     ) {
         match input {
             Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
+            Input::Unwanted(upto) => {
+                if self.held.is_none() && upto > self.window.read() {
+                    self.window.pass(upto);
+                }
+            }
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
             Input::FinishedTogether(ended) => {
                 let count = if mutant::is(Mutant::BatchForgotten) {
@@ -113,9 +118,8 @@ impl Machine {
             .map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
-        let hungry =
-            self.window.ready() < 2 * self.rules.concurrency * at_once
-                || self.window.room() >= WINDOW_EVENTS / 4;
+        let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
+            || self.window.room() >= WINDOW_EVENTS / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
@@ -149,14 +153,19 @@ impl Machine {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)
     }
 
-    /// Whether everything up to here is done, and no key is in trouble.
-    pub(in crate::engine) fn has_passed(&self, position: u64) -> bool {
-        self.cursor() >= position && self.lanes_retrying() + self.lanes_parked() == 0
+    /// Whether no key is in trouble, parked ones included.
+    pub(in crate::engine) fn is_free_of_trouble(&self) -> bool {
+        self.lanes_retrying() + self.lanes_parked() == 0
     }
 
     /// Everything up to here is done or left to a lane.
     pub(in crate::engine) fn cursor(&self) -> u64 {
         self.window.cursor()
+    }
+
+    /// Whether nothing that it has read waits for its turn, and it would read on.
+    pub(in crate::engine) fn is_clear(&self) -> bool {
+        self.held.is_none() && self.window.is_empty()
     }
 
     /// Deliveries, commits of effects and reads of backlogs.

@@ -144,7 +144,10 @@ async fn a_range_is_delivered_again_and_says_so_while_new_events_are_delivered()
     until(|| running.status().len() == 1).await;
     assert_eq!(running.status()[0].generation, 2);
     let next = running.replay("again", Some(1), Some(1), BY).await.unwrap();
-    assert_eq!(next.name, "again@3", "each has keys of its own for what it calls");
+    assert_eq!(
+        next.name, "again@3",
+        "each has keys of its own for what it calls"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,10 +164,22 @@ async fn what_may_not_be_replayed_is_refused() {
     trial.memory.append(PLACED, "a");
     running.drain().await;
     let refused = async |name: &str, from, to| running.replay(name, from, to, BY).await.err();
-    assert!(matches!(refused("mail", None, None).await, Some(ReplayError::Denied(_))));
-    assert!(matches!(refused("no", None, None).await, Some(ReplayError::NotFound(_))));
-    assert!(matches!(refused("counts", Some(2), None).await, Some(ReplayError::Whole(_))));
-    assert!(matches!(refused("counts", None, Some(1)).await, Some(ReplayError::Whole(_))));
+    assert!(matches!(
+        refused("mail", None, None).await,
+        Some(ReplayError::Denied(_))
+    ));
+    assert!(matches!(
+        refused("no", None, None).await,
+        Some(ReplayError::NotFound(_))
+    ));
+    assert!(matches!(
+        refused("counts", Some(2), None).await,
+        Some(ReplayError::Whole(_))
+    ));
+    assert!(matches!(
+        refused("counts", None, Some(1)).await,
+        Some(ReplayError::Whole(_))
+    ));
     assert!(trial.memory.replays().is_empty());
     assert_eq!(script.count(), 1);
 }
@@ -189,7 +204,12 @@ async fn a_read_model_is_rebuilt_beside_the_one_that_is_read() {
     assert_eq!(seen(&trial), counted(&trial));
     let before = seen(&trial);
     running.replay("counts", None, None, BY).await.unwrap();
-    let replaying = || running.status().iter().any(|status| status.replay.is_some());
+    let replaying = || {
+        running
+            .status()
+            .iter()
+            .any(|status| status.replay.is_some())
+    };
     until(replaying).await;
     // The readers see the old rows, and those of new events, until they see the new rows, all of them.
     for _ in 0..20 {
@@ -227,7 +247,11 @@ async fn a_rebuild_that_is_killed_goes_on_and_counts_nothing_twice() {
         let running = trial.start(vec![counts(&trial, &counting)]).await;
         until(|| trial.memory.replays().is_empty()).await;
         running.drain().await;
-        assert_eq!(seen(&trial), counted(&trial), "killed after {kill_after} ms");
+        assert_eq!(
+            seen(&trial),
+            counted(&trial),
+            "killed after {kill_after} ms"
+        );
         assert_eq!(trial.memory.generation("counts"), 2);
         until(|| Counts(trial.memory.clone()).rows().len() == 1).await;
     }
