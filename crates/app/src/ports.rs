@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quivive_delivery::subscriber::ReadModel;
 use quivive_delivery::{BoxFuture, Fault, Stored, Time, Write};
 use quivive_domain::api_key::ApiKey;
 use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
@@ -599,7 +600,7 @@ pub struct SignInCount {
 }
 
 /// Sign-ins a day, kept by a subscription in generations.
-pub trait SignInStatistics: Send + Sync {
+pub trait SignInStatistics: ReadModel {
     /// One more.
     fn count_sign_in(&self, generation: u32, day: i64, what: SignIns, reason: &str) -> Write;
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use quivive_delivery::catalogue::{Class, Duplicate};
-use quivive_delivery::subscriber::{ReadModel, Subscription};
+use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Priority};
 
 use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
-use crate::ports::{Mailer, SignInStatistics};
+use crate::ports::Mailer;
 use crate::workflows::{accounts, api_keys, operators, passwords, sessions};
 use crate::{facts, subscribers};
 
@@ -64,14 +64,12 @@ pub fn subscribers(
     access: &Arc<Access>,
     mailer: Arc<dyn Mailer>,
     letters: Letters,
-    statistics: Arc<dyn SignInStatistics>,
-    read_model: Arc<dyn ReadModel>,
 ) -> Vec<Subscription> {
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
-        subscribers::statistics::subscription(statistics, read_model),
+        subscribers::statistics::subscription(&families.statistics),
     ]
 }
 

@@ -76,14 +76,8 @@ impl Server {
         let post = Post::of(builder, opened, mode)?;
         let access = Arc::new(Access::new(Arc::clone(&opened.families)));
         let letters = Letters::new(builder.templates.as_deref())?;
-        let mut subscriptions = switchboard::subscribers(
-            &opened.families,
-            &access,
-            post.mailer,
-            letters,
-            Arc::new(opened.database.clone()),
-            Arc::new(opened.database.clone()),
-        );
+        let mut subscriptions =
+            switchboard::subscribers(&opened.families, &access, post.mailer, letters);
         subscriptions.append(&mut builder.subscriptions);
         if let Some(crm) = builder.crm.take() {
             subscriptions.extend(provisioning(opened, crm));
