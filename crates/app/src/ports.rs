@@ -3,10 +3,12 @@
 //!
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quivive_delivery::subscriber::ReadModel;
+use quivive_delivery::engine::{Behind, Decider, Declined};
+use quivive_delivery::subscriber::{Choice, ReadModel, StoredLane};
 use quivive_delivery::{BoxFuture, Fault, Stored, Time, Write};
 use quivive_domain::api_key::ApiKey;
 use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
@@ -358,6 +360,46 @@ pub trait OpenAttempts: Send + Sync {
 
     /// Turns a running attempt into a waiting one.
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write;
+}
+
+/// What an operator may change of the delivery engine: of the one that runs or, where none does, of what it goes on from.
+pub trait Deliveries: Send + Sync {
+    /// Nothing of it is delivered until it is resumed.
+    fn pause<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    fn resume<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    /// How many dead letters are meant.
+    fn count<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: &'a Choice,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Delivers dead letters again, `per_second` at most where that is given. Answers with how many are meant.
+    fn redrive<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        per_second: Option<NonZeroU32>,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Passes over dead letters, for good. Answers with how many are meant.
+    fn discard<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        reason: String,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// What waits behind a dead letter; `None` where nobody can tell.
+    fn behind<'a>(
+        &'a self,
+        subscription: &'a str,
+        letter: &'a StoredLane,
+    ) -> BoxFuture<'a, Result<Option<Behind>, Declined>>;
 }
 
 /// A keyed digest of something personal, short enough for an index: half of an HMAC-SHA-256.

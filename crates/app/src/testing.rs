@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod deliveries;
 mod index;
 mod machine;
 mod ports;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quivive_delivery::engine::Decider;
 use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
@@ -49,6 +51,7 @@ use crate::ports::{
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use deliveries::FakeSubscription;
 pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
@@ -100,6 +103,9 @@ pub struct State {
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
+    pub subscriptions: BTreeMap<String, FakeSubscription>,
+    /// Who decided about dead letters, in order.
+    pub decided: Vec<Decider>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -184,6 +190,8 @@ impl World {
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
                     index: Vec::new(),
+                    subscriptions: BTreeMap::new(),
+                    decided: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),
@@ -424,6 +432,7 @@ impl World {
             vault: Arc::new(self.clone()),
             ids: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
+            deliveries: Arc::new(self.clone()),
             settings,
         })
     }

@@ -23,6 +23,39 @@ pub struct EventDeadLettered {
     pub error_class: Code,
 }
 
+/// An operator had dead letters delivered again: so many keys go on with the event that was parked. A redrive of many is told
+/// part by part, each in the commit that lets its keys go on.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.redriven",
+    version = 1,
+    name = "DeadLettersRedriven",
+    audit = "DEAD_LETTERS_REDRIVEN"
+)]
+pub struct DeadLettersRedriven {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+}
+
+/// An operator had dead letters passed over: so many keys go on with what follows the event that was parked. Told part by
+/// part, as a redrive.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.discarded",
+    version = 1,
+    name = "DeadLettersDiscarded",
+    audit = "DEAD_LETTERS_DISCARDED"
+)]
+pub struct DeadLettersDiscarded {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+    pub reason: String,
+}
+
 /// The target of a subscription does not answer, so nothing more is delivered for a while. Of the target `*`: keys fail in
 /// such numbers that the whole subscription is paused until an operator resumes it.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
@@ -119,6 +152,8 @@ pub struct StepUndone {
 /// Adds the engine's events to a program's catalogue.
 pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<EventDeadLettered>(None, &[])?;
+    catalogue.add::<DeadLettersRedriven>(None, &[])?;
+    catalogue.add::<DeadLettersDiscarded>(None, &[])?;
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
     catalogue.add::<UndoRequested>(None, &[])?;

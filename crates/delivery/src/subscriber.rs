@@ -27,6 +27,7 @@
 //! ```
 
 mod batch;
+mod dead_letters;
 mod handler;
 mod in_commit;
 mod outcome;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
+pub use dead_letters::{Choice, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass};
 pub use handler::{Content, Handler, Reaction};
 pub use in_commit::{InCommit, NotInCommit, Veto};
 pub use outcome::{Cx, Effects, Fact, Outcome};

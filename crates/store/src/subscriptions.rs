@@ -1,7 +1,8 @@
 //! Where subscriptions keep their cursors and lanes.
 
 use quivive_delivery::subscriber::{
-    Condition, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+    Choice, Condition, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneState, StoredLane,
+    StoredReplay, StoredSubscription, Subscriptions,
 };
 use quivive_delivery::{BoxFuture, Fault, Key, Stored, Time, Value, Write};
 use uuid::Uuid;
@@ -9,17 +10,49 @@ use uuid::Uuid;
 use crate::rows::Cells;
 use crate::{Database, int};
 
+/// What [`lane`] reads, in its order.
+macro_rules! lane_columns {
+    () => {
+        "lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.position, \
+         lane.event_type, lane.error_class, lane.error"
+    };
+}
+
+/// The parked lanes that fit a choice; a part of it that is null fits all.
+macro_rules! dead_letters {
+    () => {
+        " FROM subscription JOIN lane ON lane.subscription = subscription.id WHERE lane.state = 'parked' \
+         AND subscription.name = COALESCE($1, subscription.name) AND lane.key = COALESCE($2, lane.key) \
+         AND lane.event_id = COALESCE($3, lane.event_id) AND lane.event_type = COALESCE($4, lane.event_type) \
+         AND lane.error_class = COALESCE($5, lane.error_class) AND lane.due >= COALESCE($6, lane.due) \
+         AND lane.due < COALESCE($7, lane.due + 1)"
+    };
+}
+
 statements! {
     LOAD = "SELECT name, position, paused, running, suspect, crashes, generation FROM subscription ORDER BY id";
 
-    LANES = "SELECT lane.key, lane.done, lane.state, lane.attempts, lane.due, lane.since, lane.event_id, lane.error \
-        FROM lane JOIN subscription ON subscription.id = lane.subscription \
-        WHERE subscription.name = $1 ORDER BY lane.key";
+    LANES = concat!(
+        "SELECT ", lane_columns!(),
+        " FROM lane JOIN subscription ON subscription.id = lane.subscription \
+        WHERE subscription.name = $1 ORDER BY lane.key"
+    );
 
     /// A lane without an event only says how far its key is.
     OLDEST = "SELECT subscription.name, lane.state, MIN(lane.since) \
         FROM lane JOIN subscription ON subscription.id = lane.subscription \
         WHERE lane.event_id <> $1 GROUP BY subscription.name, lane.state ORDER BY subscription.name, lane.state";
+
+    DEAD_LETTERS = concat!(
+        "SELECT subscription.name, ", lane_columns!(), dead_letters!(),
+        " AND (subscription.name, lane.key) > ($8, $9) ORDER BY subscription.name, lane.key LIMIT $10"
+    );
+
+    DEAD_LETTER_GROUPS = concat!(
+        "SELECT subscription.name, lane.error_class, lane.event_type, COUNT(*), MIN(lane.due)", dead_letters!(),
+        " GROUP BY subscription.name, lane.error_class, lane.event_type \
+        ORDER BY subscription.name, lane.error_class, lane.event_type"
+    );
 
     CREATE = "INSERT INTO subscription (name, position) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
@@ -41,10 +74,12 @@ statements! {
 
     SET_GENERATION = "UPDATE subscription SET generation = $1 WHERE name = $2 AND generation < $1";
 
-    PUT_LANE = "INSERT INTO lane (key, done, state, attempts, due, since, event_id, error, subscription) \
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, subscription.id FROM subscription WHERE subscription.name = $9 \
+    PUT_LANE = "INSERT INTO lane (key, done, state, attempts, due, since, event_id, position, event_type, error_class, error, subscription) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, subscription.id FROM subscription \
+        WHERE subscription.name = $12 \
         ON CONFLICT (subscription, key) DO UPDATE SET done = excluded.done, state = excluded.state, \
         attempts = excluded.attempts, due = excluded.due, since = excluded.since, event_id = excluded.event_id, \
+        position = excluded.position, event_type = excluded.event_type, error_class = excluded.error_class, \
         error = excluded.error";
 
     REMOVE = "DELETE FROM subscription WHERE name = $1";
@@ -66,6 +101,67 @@ impl Database {
         })
         .await
     }
+}
+
+impl DeadLetters for Database {
+    fn dead_letters(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+        after: Option<&(String, Key)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, Fault>> {
+        let mut params = chosen(subscription, choice);
+        let (name, key) = after.map_or_else(
+            || (String::new(), String::new()),
+            |(name, key)| (name.clone(), key.as_str().to_owned()),
+        );
+        params.extend([name.into(), key.into(), int(limit)]);
+        self.all(DEAD_LETTERS, params, |cells| {
+            Ok(DeadLetter {
+                subscription: cells.take("subscription.name")?,
+                lane: lane(cells)?,
+            })
+        })
+    }
+
+    fn dead_letter_groups(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetterGroup>, Fault>> {
+        let params = chosen(subscription, choice);
+        self.all(DEAD_LETTER_GROUPS, params, |cells| {
+            Ok(DeadLetterGroup {
+                subscription: cells.take("subscription.name")?,
+                error_class: error_class(&cells.take::<String>("lane.error_class")?)?,
+                event_type: cells.take("lane.event_type")?,
+                count: cells.take("count")?,
+                oldest: cells.take("lane.due")?,
+            })
+        })
+    }
+}
+
+/// The parameters of [`dead_letters`].
+fn chosen(subscription: Option<&str>, choice: &Choice) -> Vec<Value> {
+    let Choice {
+        key,
+        event_id,
+        event_type,
+        error_class,
+        since,
+        until,
+    } = choice;
+    vec![
+        subscription.map(str::to_owned).into(),
+        key.as_ref().map(|key| key.as_str().to_owned()).into(),
+        (*event_id).into(),
+        event_type.clone().into(),
+        error_class.map(ErrorClass::code).into(),
+        (*since).into(),
+        (*until).into(),
+    ]
 }
 
 impl Subscriptions for Database {
@@ -179,6 +275,9 @@ impl Subscriptions for Database {
                 lane.due.into(),
                 lane.since.into(),
                 lane.event_id.into(),
+                int(lane.position),
+                lane.event_type.clone().into(),
+                lane.error_class.map(ErrorClass::code).into(),
                 lane.error.clone().into(),
                 name.to_owned().into(),
             ],
@@ -203,7 +302,21 @@ fn lane(cells: &mut Cells) -> Result<StoredLane, Fault> {
         due: cells.take("lane.due")?,
         since: cells.take("lane.since")?,
         event_id: cells.take("lane.event_id")?,
+        position: cells.take("lane.position")?,
+        event_type: cells.take("lane.event_type")?,
+        error_class: cells
+            .take::<Option<String>>("lane.error_class")?
+            .map(|code| error_class(&code))
+            .transpose()?,
         error: cells.take("lane.error")?,
+    })
+}
+
+fn error_class(code: &str) -> Result<ErrorClass, Fault> {
+    ErrorClass::of_code(code).ok_or_else(|| {
+        Fault::Internal(format!(
+            "lane.error_class holds {code:?}, which is no class"
+        ))
     })
 }
 

@@ -15,11 +15,11 @@ use super::workflows;
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
 const OURS: &[&str] = &[
     "delivery.undo_requested",
+    // Types come by registration, and an operator's change has its audit.
+    "event_schema_registration",
     // A process of several steps says how far it is, so that the next step begins.
     "delivery.step_done",
     "delivery.step_undone",
-    // Types come by registration, and an operator's change has its audit.
-    "event_schema_registration",
 ];
 
 /// Reasons of our own, likewise.

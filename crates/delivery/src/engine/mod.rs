@@ -25,10 +25,13 @@
 //! answer, the breaker holds back the events of all, so what calls two is better two subscriptions. That a handler which blocks its thread delays only its own key.
 
 mod after;
+mod at_rest;
+mod decisions;
 mod delivery;
 mod errands;
 mod figures;
 mod machine;
+mod recent;
 mod replay;
 mod roster;
 mod runner;
@@ -43,7 +46,9 @@ mod together;
 mod trial;
 
 pub use after::Told;
+pub use at_rest::AtRest;
+pub use decisions::{Behind, Decider, Declined};
 pub use machine::DeliveryState;
 pub use replay::ReplayError;
-pub use running::{DeliveryStatus, Running, SubscriptionStatus};
+pub use running::{DeliveryStatus, Running, SubscriptionStatus, Wanted};
 pub use start::{Engine, Parts, StartError};

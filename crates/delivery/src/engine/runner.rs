@@ -16,13 +16,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::decisions::{Declined, Orders};
 use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Effect, Input, Machine, Now, Rng, Save, Selection, Verdict};
+use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
+use super::recent::Recent;
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
@@ -48,8 +51,8 @@ pub(super) struct Shared {
     pub(super) replay: Option<StoredReplay>,
     target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
-    /// What an operator asked for and the runner has not seen.
-    orders: Mutex<Vec<Input>>,
+    orders: Orders,
+    pub(super) recent: Recent,
     pub(super) reader: Arc<Reader>,
     /// It is removed while the engine goes on: nothing is waited for.
     left: CancellationToken,
@@ -72,7 +75,8 @@ impl Shared {
             replay,
             target: RwLock::new(target),
             machine: Mutex::new(machine),
-            orders: Mutex::default(),
+            orders: Orders::default(),
+            recent: Recent::default(),
             reader: Arc::new(Reader::new(selection)),
             left: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -129,18 +133,26 @@ impl Shared {
         self.ended.cancelled().await;
     }
 
-    /// Gives the machine an input, soon.
-    pub(super) fn order(&self, input: Input) {
-        self.orders().push(input);
+    /// Gives the machine an order, soon, and says where its answer comes.
+    pub(super) fn ask(&self, wish: Wish) -> oneshot::Receiver<Result<u64, Declined>> {
+        let answered = self.orders.put(wish);
         self.reader.ring();
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        answered
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a delivery that ended at this time, in microseconds since 1970.
+fn note(figures: &mut Figures, recent: &Recent, event: &Stored, verdict: &Verdict, wall_us: i64) {
+    let micros = wall_us - event.recorded_at.as_microsecond();
+    // The clock may have been set back since.
+    let latency = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
+    figures.count(verdict, event.envelope.priority, latency);
+    if matches!(verdict, Verdict::Done | Verdict::DoneWith(_)) {
+        recent.add(event.position, latency);
     }
 }
 
@@ -190,6 +202,7 @@ impl Runner {
                 "the engine failed; nothing is delivered until a restart"
             );
         }
+        shared.orders.close();
         shared.ended.cancel();
     }
 
@@ -227,7 +240,7 @@ impl Runner {
     /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
     async fn rounds(&mut self) -> Option<Instant> {
         let mut idle = false;
-        self.inputs.append(&mut self.shared.orders());
+        self.shared.orders.take(&mut self.inputs);
         for _ in 0..ROUNDS {
             self.collect().await;
             let now = self.tools.now();
@@ -265,13 +278,11 @@ impl Runner {
         for input in self.inputs.drain(..) {
             match &input {
                 Input::Finished { event, verdict } => {
-                    self.figures
-                        .count(verdict, wall - event.recorded_at.as_microsecond());
+                    note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                 }
                 Input::FinishedTogether(ended) => {
                     for (event, verdict) in ended {
-                        self.figures
-                            .count(verdict, wall - event.recorded_at.as_microsecond());
+                        note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                     }
                 }
                 Input::Read(_) => self.catching_up = false,
@@ -318,6 +329,7 @@ impl Runner {
                     let save = self.save(&save);
                     self.work.push(save);
                 }
+                Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
                     self.work.push(Box::pin(backlog(
@@ -412,8 +424,12 @@ impl Runner {
                 .push(tools.scribe.dead_letter(name, letter));
         }
         for alert in &save.alerts {
-            tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
-            let record = tools.scribe.alert(&self.shared.target(), *alert);
+            // An operator's reason is for the log of events.
+            if !matches!(alert, Alert::Redriven { .. } | Alert::Discarded { .. }) {
+                tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
+            }
+            let calls = &self.shared.target().calls;
+            let record = tools.scribe.alert(name, calls, alert);
             transaction.records.push(record);
         }
         let condition = save.condition.as_ref();

@@ -82,6 +82,7 @@ pub enum StartError {
 }
 
 /// What the engine works with.
+#[derive(Clone)]
 pub struct Parts {
     pub log: Arc<dyn Log>,
     pub subscriptions: Arc<dyn Subscriptions>,

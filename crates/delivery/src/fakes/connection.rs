@@ -15,7 +15,7 @@ use crate::envelope::{Key, Stored};
 use crate::fault::Fault;
 use crate::log::{CommitError, Committed, Head, Log};
 use crate::subscriber::{
-    Condition, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+    Condition, ErrorClass, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
 };
 
 /// One process's way to a [`Memory`].
@@ -196,6 +196,9 @@ impl Subscriptions for Connection {
             lane.due.into(),
             lane.since.into(),
             lane.event_id.into(),
+            number(lane.position),
+            lane.event_type.clone().into(),
+            lane.error_class.map(ErrorClass::code).into(),
             lane.error.clone().into(),
         ];
         Write::one(PUT_LANE, params)

@@ -16,7 +16,7 @@ use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
 use crate::process::Case;
-use crate::subscriber::{Condition, LaneState, StoredLane, StoredReplay};
+use crate::subscriber::{Condition, ErrorClass, LaneState, StoredLane, StoredReplay};
 
 pub(super) const CREATE: &str = "create";
 pub(super) const ADVANCE: &str = "advance";
@@ -372,7 +372,13 @@ impl State {
                         Value::Id(id) => *id,
                         other => panic!("an event's id is {other:?}"),
                     },
-                    error: text(8),
+                    position: position(8),
+                    event_type: text(9),
+                    error_class: match &write.params[10] {
+                        Value::Null => None,
+                        _ => ErrorClass::of_code(&text(10)),
+                    },
+                    error: text(11),
                 };
                 self.lanes.insert((text(0), text(1)), lane);
                 true

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::dead_letters::ErrorClass;
 use crate::commit::Write;
 use crate::envelope::{Key, Stored};
 use crate::{BoxFuture, Fault, Time};
@@ -115,11 +116,19 @@ pub struct StoredLane {
     pub state: LaneState,
     /// Attempts begun on the event at the front.
     pub attempts: u32,
+    /// When it is tried again; of a parked one, when it was parked.
     pub due: Time,
+    /// When the event at the front first failed.
     pub since: Time,
     /// The event at the front; while that is not known, the one before it. Nil when nothing waits: then the row only says
     /// that the key is done up to `done`, ahead of the subscription's cursor, and it goes when the cursor gets there.
     pub event_id: Uuid,
+    /// Where that event is in the log, once it has failed; 0 before.
+    pub position: u64,
+    /// Its type, once it has failed.
+    pub event_type: String,
+    /// How it failed last.
+    pub error_class: Option<ErrorClass>,
     /// The last error, redacted by the handler; 500 characters at most.
     pub error: String,
 }

@@ -95,6 +95,9 @@ CREATE TABLE lane (
     due          INTEGER NOT NULL,
     since        INTEGER NOT NULL,
     event_id     BLOB    NOT NULL,
+    position     INTEGER NOT NULL,
+    event_type   TEXT    NOT NULL,
+    error_class  TEXT,
     error        TEXT    NOT NULL,
     PRIMARY KEY (subscription, key)
 ) STRICT;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::cursor::{Cursor, number};
 use super::fault;
-use super::query::{DEFAULT_LIMIT, MAX_LIMIT, wrong};
+use super::query::{MAX_LIMIT, wrong};
 use super::view::{EventView, Opener};
 use crate::Web;
 use crate::auth::SignedIn;
@@ -127,7 +127,7 @@ impl Asked {
         Ok(Self {
             question: question.ok_or_else(nothing_to_search_by)?,
             before,
-            limit: limit.unwrap_or(DEFAULT_LIMIT as u32),
+            limit: limit.unwrap_or(50),
         })
     }
 }
