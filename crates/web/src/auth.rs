@@ -5,8 +5,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use quivive_app::access::{Access, Caller, Service};
-use quivive_delivery::Log;
 use quivive_app::kernel::Actor;
+use quivive_delivery::Log;
 use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 
