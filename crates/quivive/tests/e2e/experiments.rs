@@ -36,7 +36,10 @@ async fn killed_under_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
-    println!("{}", deliveries::undelivered(&mut server().await, 5_000).await);
+    println!(
+        "{}",
+        deliveries::undelivered(&mut server().await, 5_000).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
