@@ -106,8 +106,10 @@ async fn parked(server: &Server, admin: &str, count: usize) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = port.local_addr().unwrap().port();
+    // Let go of at once: nobody listens there until the test does.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let options = Options::unlimited()
         .env("QUIVIVE__MAIL__HOST", "127.0.0.1")
         .env("QUIVIVE__MAIL__PORT", &port.to_string())
