@@ -56,6 +56,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::SubscriptionReplayed>()?
         .fact::<quivive_delivery::events::StepDone>()?
         .fact::<quivive_delivery::events::StepUndone>()
 }
@@ -71,6 +72,7 @@ pub fn subscribers(
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::statistics::subscription(&families.statistics),
     ]
 }
 

@@ -21,6 +21,7 @@ mod ports;
 )]
 mod scene;
 mod services;
+mod statistics;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +95,8 @@ pub struct State {
     pub global: GlobalVersion,
     /// With the digest of its secret.
     pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
+    /// By generation, day, word and reason.
+    pub sign_ins: BTreeMap<(u32, i64, &'static str, String), u64>,
     /// By type and version.
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
@@ -182,6 +185,7 @@ impl World {
                         floor: 1,
                     },
                     api_keys: BTreeMap::new(),
+                    sign_ins: BTreeMap::new(),
                     event_schemas: Vec::new(),
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
@@ -419,6 +423,7 @@ impl World {
             one_time: Arc::new(self.clone()),
             sessions: Arc::new(self.clone()),
             api_keys: Arc::new(self.clone()),
+            statistics: Arc::new(self.clone()),
             event_schemas: Arc::new(self.clone()),
             receipts: Arc::new(self.clone()),
             keys: Arc::new(self.clone()),

@@ -102,6 +102,23 @@ pub struct UndoRequested {
     pub reason: Code,
 }
 
+/// A subscription got events again, all of them: from this position to that, or from the first to where it was itself. Told
+/// at the end, in the commit that makes it so.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.replayed",
+    version = 1,
+    name = "SubscriptionReplayed",
+    audit = "SUBSCRIPTION_REPLAYED"
+)]
+pub struct SubscriptionReplayed {
+    pub subscription: String,
+    pub from: u64,
+    pub to: Option<u64>,
+    /// Who asked for it.
+    pub by: Uuid,
+}
+
 /// A step of a process was done. Under the key of the event that began the process, in its workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
 #[event(
@@ -140,6 +157,7 @@ pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
     catalogue.add::<UndoRequested>(None, &[])?;
+    catalogue.add::<SubscriptionReplayed>(None, &[])?;
     catalogue.add::<StepDone>(None, &[])?;
     catalogue.add::<StepUndone>(None, &[])
 }

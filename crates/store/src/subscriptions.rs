@@ -2,7 +2,7 @@
 
 use quivive_delivery::subscriber::{
     Choice, Condition, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneState, StoredLane,
-    StoredSubscription, Subscriptions,
+    StoredReplay, StoredSubscription, Subscriptions,
 };
 use quivive_delivery::{BoxFuture, Fault, Key, Stored, Time, Value, Write};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ macro_rules! dead_letters {
 }
 
 statements! {
-    LOAD = "SELECT name, position, paused, running, suspect, crashes FROM subscription ORDER BY id";
+    LOAD = "SELECT name, position, paused, running, suspect, crashes, generation FROM subscription ORDER BY id";
 
     LANES = concat!(
         "SELECT ", lane_columns!(),
@@ -64,6 +64,15 @@ statements! {
     /// Lanes know a subscription by its number and follow. The second condition makes a taken name a miss, not an error.
     RENAME = "UPDATE subscription SET name = $1 \
         WHERE name = $2 AND NOT EXISTS (SELECT 1 FROM subscription WHERE name = $1)";
+
+    REPLAYS = "SELECT name, subscription, generation, from_pos, to_pos, asked_by FROM replay ORDER BY name";
+
+    PUT_REPLAY = "INSERT INTO replay (name, subscription, generation, from_pos, to_pos, asked_by) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+    END_REPLAY = "DELETE FROM replay WHERE name = $1";
+
+    SET_GENERATION = "UPDATE subscription SET generation = $1 WHERE name = $2 AND generation < $1";
 
     PUT_LANE = "INSERT INTO lane (key, done, state, attempts, due, since, event_id, position, event_type, error_class, error, subscription) \
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, subscription.id FROM subscription \
@@ -167,6 +176,7 @@ impl Subscriptions for Database {
                     suspect: cells.take("subscription.suspect")?,
                     crashes: cells.take("subscription.crashes")?,
                 },
+                generation: cells.take("subscription.generation")?,
             })
         })
     }
@@ -214,6 +224,44 @@ impl Subscriptions for Database {
     fn remove(&self, name: &str) -> Vec<Write> {
         let name = || vec![name.to_owned().into()];
         vec![Write::any(REMOVE_LANES, name()), Write::any(REMOVE, name())]
+    }
+
+    fn replays(&self) -> BoxFuture<'_, Result<Vec<StoredReplay>, Fault>> {
+        self.all(REPLAYS, Vec::new(), |cells| {
+            Ok(StoredReplay {
+                name: cells.take("replay.name")?,
+                subscription: cells.take("replay.subscription")?,
+                generation: cells.take("replay.generation")?,
+                from: cells.take("replay.from_pos")?,
+                to: cells.take("replay.to_pos")?,
+                by: cells.take("replay.asked_by")?,
+            })
+        })
+    }
+
+    fn put_replay(&self, replay: &StoredReplay) -> Write {
+        Write::one(
+            PUT_REPLAY,
+            vec![
+                replay.name.clone().into(),
+                replay.subscription.clone().into(),
+                replay.generation.into(),
+                int(replay.from),
+                replay.to.map_or(Value::Null, int),
+                replay.by.into(),
+            ],
+        )
+    }
+
+    fn end_replay(&self, name: &str) -> Write {
+        Write::one(END_REPLAY, vec![name.to_owned().into()])
+    }
+
+    fn set_generation(&self, name: &str, generation: u32) -> Write {
+        Write::one(
+            SET_GENERATION,
+            vec![generation.into(), name.to_owned().into()],
+        )
     }
 
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write {

@@ -14,6 +14,7 @@ mod one_time;
 mod processes;
 mod search;
 mod sessions;
+mod statistics;
 mod subscriptions;
 
 use std::any::Any;
@@ -124,7 +125,11 @@ checks! {
         an_event_is_found_by_its_id_however_new_it_is
         what_belongs_together_is_found_oldest_first
     }
+    statistics {
+        sign_ins_are_counted_and_read_in_their_generation
+    }
     subscriptions {
+        a_replay_is_written_once_and_a_generation_only_rises
         a_subscription_is_created_once
         a_cursor_moves_forward_alone
         a_condition_is_kept_and_follows_a_new_name

@@ -12,6 +12,7 @@ mod operation;
 mod passwords;
 mod schemas;
 mod sessions;
+mod statistics;
 
 use std::sync::{Arc, LazyLock};
 
@@ -148,6 +149,7 @@ pub(crate) fn api() -> Routes {
         .merge(me::router())
         .merge(passwords::router())
         .merge(events::router())
+        .merge(statistics::router())
         .merge(api_keys::router())
         .merge(schemas::router())
         .merge(delivery::router())

@@ -15,7 +15,7 @@ use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    PasswordHasher, Receipts, Sessions,
+    PasswordHasher, Receipts, Sessions, SignInStatistics,
 };
 use crate::settings::Settings;
 
@@ -26,6 +26,7 @@ pub struct Families {
     pub one_time: Arc<dyn OneTimeTokens>,
     pub sessions: Arc<dyn Sessions>,
     pub api_keys: Arc<dyn ApiKeys>,
+    pub statistics: Arc<dyn SignInStatistics>,
     pub event_schemas: Arc<dyn EventSchemas>,
     pub receipts: Arc<dyn Receipts>,
     pub keys: Arc<dyn KeyRing>,

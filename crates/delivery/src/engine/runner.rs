@@ -30,7 +30,7 @@ use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
 use crate::envelope::Stored;
-use crate::subscriber::Order;
+use crate::subscriber::{Order, StoredReplay, Subscription};
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -46,6 +46,9 @@ const INPUTS: usize = 1024;
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) order: Order,
+    /// As it was registered; of a replay, the subscription that is replayed.
+    registered: RwLock<Subscription>,
+    pub(super) replay: Option<StoredReplay>,
     target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
     orders: Orders,
@@ -59,14 +62,17 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        order: Order,
+        registered: Subscription,
+        replay: Option<StoredReplay>,
         target: Arc<Target>,
         selection: Selection,
         machine: Machine,
     ) -> Self {
         Self {
             name: Arc::clone(&target.name),
-            order,
+            order: registered.order,
+            registered: RwLock::new(registered),
+            replay,
             target: RwLock::new(target),
             machine: Mutex::new(machine),
             orders: Orders::default(),
@@ -83,8 +89,29 @@ impl Shared {
         Arc::clone(&target)
     }
 
+    pub(super) fn registered(&self) -> Subscription {
+        let registered = self.registered.read();
+        registered.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has done all up to the head of the log, or to its end if that comes before.
+    pub(super) fn reached(&self, head: u64, tail: &Tail) -> bool {
+        let end = self.replay.as_ref().and_then(|replay| replay.to);
+        self.position(tail) >= end.map_or(head, |end| end.min(head))
+    }
+
     /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
-    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection, tail: &Tail) {
+    pub(super) fn replace(
+        &self,
+        registered: Subscription,
+        target: Arc<Target>,
+        selection: Selection,
+        tail: &Tail,
+    ) {
+        *self
+            .registered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = registered;
         *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
         self.machine().select(selection.clone());
         tail.select(&self.reader, selection);

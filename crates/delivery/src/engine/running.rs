@@ -8,6 +8,7 @@ use super::errands::Tools;
 use super::machine::DeliveryState;
 use super::roster::Roster;
 use crate::envelope::{Priority, Stored};
+use crate::subscriber::StoredReplay;
 
 /// One subscription at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct SubscriptionStatus {
     pub paused: bool,
     /// Its target does not answer: nothing but a probe begins.
     pub broken: bool,
+    pub generation: u32,
+    /// It is a replay of another one.
+    pub replay: Option<StoredReplay>,
 }
 
 /// Which events a subscription takes.
@@ -101,6 +105,8 @@ impl Running {
                     held: machine.held().is_some(),
                     paused: machine.is_paused(),
                     broken: machine.is_broken(),
+                    generation: shared.target().generation(),
+                    replay: shared.replay.clone(),
                 }
             })
             .collect()

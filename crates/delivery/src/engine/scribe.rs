@@ -130,7 +130,7 @@ impl Scribe {
     }
 
     /// The record of an event without a cause in the log.
-    fn of_itself<E: Event>(&self, event: &E) -> Record {
+    pub(super) fn of_itself<E: Event>(&self, event: &E) -> Record {
         let envelope = self.own_envelope(&E::META);
         let body = event.encode().expect("strings and numbers are always JSON");
         self.appender.record(envelope, body, None, None)

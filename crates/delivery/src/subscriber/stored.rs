@@ -40,6 +40,18 @@ pub trait Subscriptions: Send + Sync {
     /// Forgets a subscription with all its lanes; it may not be there.
     fn remove(&self, name: &str) -> Vec<Write>;
 
+    /// All replays under way.
+    fn replays(&self) -> BoxFuture<'_, Result<Vec<StoredReplay>, Fault>>;
+
+    /// Writes the row of a replay that begins, beside that of its cursor. A miss when it is there.
+    fn put_replay(&self, replay: &StoredReplay) -> Write;
+
+    /// Removes it. A miss when it is not there.
+    fn end_replay(&self, name: &str) -> Write;
+
+    /// From now on this is the generation of a subscription. A miss when it is that, or a later one, already.
+    fn set_generation(&self, name: &str, generation: u32) -> Write;
+
     /// Writes a lane as it is now, whether or not it exists.
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write;
 
@@ -54,6 +66,24 @@ pub struct StoredSubscription {
     /// Everything up to here is done or left to a lane.
     pub position: u64,
     pub condition: Condition,
+    /// From 1; each replay is one more.
+    pub generation: u32,
+}
+
+/// Events that a subscription gets again, beside those that it gets for the first time. The cursor and the lanes of a
+/// replay are those of a subscription of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReplay {
+    /// Of the cursor: the name of the subscription and the generation, `statistics@2`.
+    pub name: String,
+    pub subscription: String,
+    pub generation: u32,
+    /// The first position.
+    pub from: u64,
+    /// The last position; `None`: as far as the subscription is.
+    pub to: Option<u64>,
+    /// Who asked for it.
+    pub by: Uuid,
 }
 
 /// How a subscription is, as a whole.

@@ -84,6 +84,7 @@ impl Opened {
             one_time: Arc::clone(&shared) as _,
             sessions: Arc::clone(&shared) as _,
             api_keys: Arc::clone(&shared) as _,
+            statistics: Arc::clone(&shared) as _,
             event_schemas: Arc::clone(&shared) as _,
             receipts: Arc::clone(&shared) as _,
             keys: Arc::clone(&keys) as _,

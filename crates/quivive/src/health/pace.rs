@@ -228,6 +228,8 @@ mod tests {
             held: false,
             paused: false,
             broken: false,
+            generation: 1,
+            replay: None,
         }
     }
 

@@ -1,7 +1,7 @@
 use quivive_delivery::Key;
 use quivive_delivery::subscriber::{
-    Choice, Condition, DeadLetters as _, ErrorClass, LaneState, StoredLane, StoredSubscription,
-    Subscriptions as _,
+    Choice, Condition, DeadLetters as _, ErrorClass, LaneState, StoredLane, StoredReplay,
+    StoredSubscription, Subscriptions as _,
 };
 
 use uuid::Uuid;
@@ -207,6 +207,36 @@ pub(super) async fn a_backlog_is_one_key_within_its_bounds(f: Fixture) {
     }
     let nobody = f.db.backlog(&Key::new("account", "3"), 0, 6, 10).await;
     assert!(nobody.expect("a read").is_empty());
+}
+
+pub(super) async fn a_replay_is_written_once_and_a_generation_only_rises(f: Fixture) {
+    f.must([f.db.create("mail", 9)]).await;
+    let replay = StoredReplay {
+        name: "mail@2".to_owned(),
+        subscription: "mail".to_owned(),
+        generation: 2,
+        from: 3,
+        to: Some(7),
+        by: f.id(),
+    };
+    let whole = StoredReplay {
+        name: "other@5".to_owned(),
+        to: None,
+        ..replay.clone()
+    };
+    f.must([f.db.put_replay(&replay), f.db.put_replay(&whole)])
+        .await;
+    f.misses(f.db.put_replay(&replay)).await;
+    let replays = f.db.replays().await.expect("a read");
+    assert_eq!(replays, [replay.clone(), whole]);
+    f.must([f.db.end_replay("mail@2")]).await;
+    f.misses(f.db.end_replay("mail@2")).await;
+    f.must([f.db.set_generation("mail", 2)]).await;
+    f.misses(f.db.set_generation("mail", 2)).await;
+    f.misses(f.db.set_generation("mail", 1)).await;
+    f.misses(f.db.set_generation("nobody", 9)).await;
+    let stored = f.db.load().await.expect("a read");
+    assert_eq!(stored[0].generation, 2);
 }
 
 pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture) {

@@ -118,10 +118,14 @@ impl Machine {
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
-        let room = self.window.room();
+        let left = self
+            .rules
+            .upto
+            .map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
+        let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
-        let hungry =
-            self.window.ready() < 2 * self.rules.concurrency * at_once || room >= WINDOW_EVENTS / 4;
+        let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
+            || self.window.room() >= WINDOW_EVENTS / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
@@ -154,6 +158,11 @@ impl Machine {
     /// Whether nothing is under way and the database has everything.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)
+    }
+
+    /// Whether no key is in trouble, parked ones included.
+    pub(in crate::engine) fn is_free_of_trouble(&self) -> bool {
+        self.lanes_retrying() + self.lanes_parked() == 0
     }
 
     /// Everything up to here is done or left to a lane.

@@ -98,6 +98,8 @@ impl Versions {
 /// What the machine must know of its subscription.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Rules {
+    /// The last position that it takes; of a replay.
+    pub(in crate::engine) upto: Option<u64>,
     pub(in crate::engine) selection: Selection,
     pub(in crate::engine) versions: Versions,
     pub(in crate::engine) order: Order,

@@ -9,6 +9,7 @@ mod lanes;
 mod phases;
 mod processes;
 mod registering;
+mod replays;
 mod restart;
 mod roster;
 mod speed;

@@ -129,6 +129,7 @@ pub(super) fn found(database: &Database) -> StoredSubscription {
         name: "simulated".to_owned(),
         position: database.cursor,
         condition: database.condition,
+        generation: 1,
     }
 }
 
@@ -199,6 +200,7 @@ impl World {
 
     pub(super) fn rules(seed: u64, order: Sequence, batch: Option<Batch>, rng: &mut Rng) -> Rules {
         Rules {
+            upto: None,
             selection: Selection {
                 kinds: Some(Kinds {
                     known: ["wanted"].into(),
