@@ -71,8 +71,9 @@ impl ports::Deliveries for Deliveries {
             match self.running.get() {
                 Some(running) => running.redrive(subscription, choice, per_second, by).await,
                 None => {
-                    let at_rest = &self.at_rest;
-                    at_rest.redrive(subscription, &choice, per_second, by).await
+                    self.at_rest
+                        .redrive(subscription, &choice, per_second, by)
+                        .await
                 }
             }
         })
@@ -89,8 +90,9 @@ impl ports::Deliveries for Deliveries {
             match self.running.get() {
                 Some(running) => running.discard(subscription, choice, reason, by).await,
                 None => {
-                    let at_rest = &self.at_rest;
-                    at_rest.discard(subscription, &choice, reason, by).await
+                    self.at_rest
+                        .discard(subscription, &choice, reason, by)
+                        .await
                 }
             }
         })

@@ -139,6 +139,7 @@ checks! {
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
         dead_letters_are_told_by_what_they_have_in_common
+        dead_letters_are_counted_by_kind
     }
 }
 
