@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
-use quivive_app::ports;
+use quivive_app::ports::{self, Positions};
 use quivive_delivery::BoxFuture;
 use quivive_delivery::engine::{AtRest, Behind, Decider, Declined, Running};
 use quivive_delivery::subscriber::{Choice, StoredLane};
@@ -20,6 +20,11 @@ impl Deliveries {
             running: OnceLock::new(),
             at_rest,
         }
+    }
+
+    /// What handlers allow, only an engine that runs can say.
+    fn to_replay(&self) -> Result<&Running, Declined> {
+        self.running.get().ok_or(Declined::WrongState)
     }
 
     /// The engine has been started.
@@ -93,6 +98,34 @@ impl ports::Deliveries for Deliveries {
                     at_rest.discard(subscription, &choice, reason, by).await
                 }
             }
+        })
+    }
+
+    fn would_replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        Positions { from, to }: Positions,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        Box::pin(async move {
+            let count = self
+                .to_replay()?
+                .would_replay(subscription, from, to)
+                .await?;
+            Ok(count)
+        })
+    }
+
+    fn replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        range: Positions,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        Box::pin(async move {
+            let count = self.would_replay(subscription, range).await?;
+            let (Positions { from, to }, by) = (range, by.actor.id.unwrap_or_default());
+            self.to_replay()?.replay(subscription, from, to, by).await?;
+            Ok(count)
         })
     }
 
