@@ -143,7 +143,7 @@ impl Cx {
     /// Who decides here, for what the delivery engine does about it in a commit of its own.
     pub fn decider(&self) -> Decider {
         Decider {
-            actor: self.request.actor.envelope(),
+            by: self.request.actor.envelope().id.unwrap_or_default(),
             workflow_id: self.workflow_id,
             correlation_id: self.request.correlation_id.unwrap_or(self.workflow_id),
             causation_id: self.attempted_id,

@@ -72,11 +72,8 @@ impl AtRest {
                 row.due = row.due.checked_add(wait).unwrap_or(row.due);
             }
         }
-        self.put(name, rows, |count| Alert::Redriven {
-            count,
-            by: by.clone(),
-        })
-        .await
+        self.put(name, rows, |count| Alert::Redriven { count, by })
+            .await
     }
 
     /// As [`Running::discard`](super::Running::discard).
@@ -91,7 +88,7 @@ impl AtRest {
         let rows = self.decided(name, choice, &fate).await?;
         self.put(name, rows, |count| Alert::Discarded {
             count,
-            by: by.clone(),
+            by,
             reason: reason.clone(),
         })
         .await

@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::machine::{Fate, Input, Letters, Order, Wish};
 use super::running::Running;
-use crate::envelope::Actor;
 use crate::fault::Fault;
 use crate::subscriber::{Choice, Order as Sequence, StoredLane};
 
-/// Who decides, and in which workflow: what is decided is told as a fact of that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who decides, and in which workflow: what is decided is told as a fact of that, by the engine, which does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decider {
-    pub actor: Actor,
+    /// Nil: whoever is at the command line.
+    pub by: Uuid,
     pub workflow_id: Uuid,
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,

@@ -86,7 +86,7 @@ impl Scribe {
                 let event = DeadLettersRedriven {
                     subscription: subscription.to_owned(),
                     count: *count,
-                    by: by.actor.id.unwrap_or_default(),
+                    by: by.by,
                 };
                 self.decided(&event, by)
             }
@@ -94,7 +94,7 @@ impl Scribe {
                 let event = DeadLettersDiscarded {
                     subscription: subscription.to_owned(),
                     count: *count,
-                    by: by.actor.id.unwrap_or_default(),
+                    by: by.by,
                     reason: reason.clone(),
                 };
                 self.decided(&event, by)
@@ -108,7 +108,6 @@ impl Scribe {
             workflow_id: by.workflow_id,
             correlation_id: by.correlation_id,
             causation_id: by.causation_id,
-            actor: by.actor.clone(),
             ..self.own_envelope(&E::META)
         };
         let body = event.encode().expect("strings and numbers are always JSON");

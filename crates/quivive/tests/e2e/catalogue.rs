@@ -19,6 +19,14 @@ const ELSEWHERE: [(&str, &str); 8] = [
         "smtp::a_mail_server_that_is_away_or_refuses",
     ),
     (
+        "delivery.redriven",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
+    ),
+    (
+        "delivery.discarded",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
+    ),
+    (
         "delivery.circuit_opened",
         "quivive_delivery: trouble::while_the_target_is_away_no_attempt_is_spent_and_no_lane_is_made",
     ),
@@ -190,6 +198,11 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
+    for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
+        let path = format!("/admin/subscriptions/sessions/{action}");
+        let answer = server.api("POST", &path, None, Some(admin)).await;
+        answer.expect(status);
+    }
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],

@@ -234,7 +234,7 @@ mod tests {
             let attempted = told.events[0].envelope.clone();
             let decided = scene.world.see(|s| s.decided.clone());
             assert_eq!(decided.len(), 1);
-            assert_eq!(decided[0].actor, attempted.actor);
+            assert_eq!(Some(decided[0].by), attempted.actor.id);
             assert_eq!(decided[0].workflow_id, attempted.workflow_id);
             assert_eq!(decided[0].correlation_id, attempted.correlation_id);
             assert_eq!(decided[0].causation_id, Some(attempted.id));

@@ -165,7 +165,7 @@ impl Machine {
         if count == 0 {
             return false;
         }
-        let by = by.clone();
+        let by = *by;
         self.ledger.tell(match fate {
             Fate::Redrive(rate) => {
                 if let Some(rate) = rate {

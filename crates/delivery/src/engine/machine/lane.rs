@@ -193,6 +193,15 @@ impl Lane {
         self.error.clear();
     }
 
+    /// What to read next of the log: after which position and up to which. Where it is known where the event at the front
+    /// is, that one alone, so that it does not wait for a search of what lies behind it.
+    pub(super) fn unread(&self) -> (u64, u64) {
+        if self.position > self.known && self.position <= self.left {
+            return (self.known.max(self.position - 1), self.position);
+        }
+        (self.known, self.left)
+    }
+
     /// Notes how the event at the front failed.
     pub(super) fn fail(&mut self, event: &Stored, failure: &Failure) {
         self.position = event.position;
@@ -221,13 +230,13 @@ impl Lane {
 
     /// The event at the front begins anew, then what waits behind it.
     pub(super) fn redrive(&mut self, now: Now) {
-        // The key has no event between what is done and what was parked.
-        self.known = self.done.max(self.position.saturating_sub(1));
         if mutant::is(Mutant::RedriveSkips) {
             self.done = self.position;
             self.known = self.position;
         }
+        let position = self.position;
         self.renew(self.event_id, now);
+        self.position = position;
         self.phase = Phase::Decided;
     }
 

@@ -218,7 +218,7 @@ impl Lanes {
             if lane.known < lane.left {
                 lane.phase = Phase::Reading;
                 self.under_way += 1;
-                let (after, upto) = (lane.known, lane.left);
+                let (after, upto) = lane.unread();
                 return Some(Start::Read { key, after, upto });
             }
             // A lane from before a restart whose event the window has not brought yet.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use uuid::Uuid;
 
 use super::*;
-use crate::envelope::{Actor, Key};
+use crate::envelope::Key;
 use crate::events::{DeadLettersDiscarded, DeadLettersRedriven};
 use crate::subscriber::{Choice, ErrorClass};
 
@@ -13,10 +13,7 @@ const OPERATOR: Uuid = Uuid::from_u128(7);
 
 fn by() -> Decider {
     Decider {
-        actor: Actor {
-            kind: "admin".into(),
-            id: Some(OPERATOR),
-        },
+        by: OPERATOR,
         workflow_id: Uuid::from_u128(8),
         correlation_id: Uuid::from_u128(9),
         causation_id: Some(Uuid::from_u128(10)),
@@ -73,8 +70,8 @@ async fn a_redriven_lane_delivers_what_was_parked_and_then_what_waited() {
     let told = trial.memory.events().pop().unwrap().envelope;
     assert_eq!(told.kind, "delivery.redriven");
     assert_eq!(
-        (told.actor, told.workflow_id, told.correlation_id),
-        (by().actor, by().workflow_id, by().correlation_id)
+        (told.workflow_id, told.correlation_id),
+        (by().workflow_id, by().correlation_id)
     );
     assert_eq!(told.causation_id, by().causation_id);
 }

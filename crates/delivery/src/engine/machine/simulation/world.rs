@@ -17,7 +17,7 @@ use super::super::verdict::Rng;
 use super::trace::Told;
 use crate::Time;
 use crate::engine::decisions::Decider;
-use crate::envelope::{Actor, Envelope, Key, Priority, Stored};
+use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{
     Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, StoredLane, StoredSubscription,
@@ -135,10 +135,7 @@ pub(super) fn found(database: &Database) -> StoredSubscription {
 
 fn letters(choice: Choice, fate: Fate) -> Wish {
     let by = Decider {
-        actor: Actor {
-            kind: "admin".into(),
-            id: None,
-        },
+        by: Uuid::nil(),
         workflow_id: Uuid::nil(),
         correlation_id: Uuid::nil(),
         causation_id: None,
