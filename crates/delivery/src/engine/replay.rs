@@ -57,8 +57,9 @@ impl From<ReplayError> for Declined {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::NotFound(_) => Self::NotFound,
-            ReplayError::Fault(fault) => Self::Fault(fault),
-            ReplayError::Commit(CommitError::Fault(fault)) => Self::Fault(fault),
+            ReplayError::Fault(fault) | ReplayError::Commit(CommitError::Fault(fault)) => {
+                Self::Fault(fault)
+            }
             ReplayError::Commit(missed) => Self::Fault(Fault::internal(missed)),
             refused => {
                 tracing::info!(%refused, "a replay was refused");
@@ -149,7 +150,7 @@ impl Running {
     }
 
     /// After a start: replays that were under way go on, and what an ended one left of other generations goes.
-    pub(super) fn go_on(&self, replays: Vec<StoredReplay>) {
+    pub(super) fn go_on(&self, replays: &[StoredReplay]) {
         for live in self.roster.all() {
             let registered = live.registered();
             let own = replays

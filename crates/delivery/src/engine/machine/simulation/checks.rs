@@ -260,7 +260,7 @@ impl World {
         }
     }
 
-    pub(super) fn check_answer(&mut self, order: u64, answer: Result<u64, Declined>) {
+    pub(super) fn check_answer(&mut self, order: u64, answer: &Result<u64, Declined>) {
         let waited = self.unanswered.remove(&order);
         assert!(waited, "seed {}: {answer:?} for nobody", self.seed);
     }
