@@ -142,6 +142,7 @@ impl Opened {
     /// Ends every task, then closes the database.
     pub(crate) async fn close(self) {
         self.tasks.shut_down().await;
+        self.deliveries.ended();
         close_store(self.store).await;
     }
 }

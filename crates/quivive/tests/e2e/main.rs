@@ -17,6 +17,7 @@ mod faults;
 mod feed;
 mod guessing;
 mod recovery;
+mod replays;
 mod services;
 mod smtp;
 mod support;
