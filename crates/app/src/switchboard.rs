@@ -49,7 +49,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
-        .fact::<quivive_delivery::events::UndoRequested>()
+        .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::SubscriptionExpired>()?
+        .fact::<quivive_delivery::events::AuditCheckpointSealed>()
 }
 
 /// Every built-in subscriber.

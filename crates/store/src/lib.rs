@@ -33,6 +33,7 @@ mod guesses;
 mod log;
 mod meta;
 mod one_time;
+mod retention;
 mod rows;
 pub mod schema;
 mod search;
@@ -116,6 +117,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),

@@ -9,6 +9,7 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod retention;
 mod search;
 mod sessions;
 mod subscriptions;
@@ -101,6 +102,13 @@ checks! {
         the_chain_holds_over_parallel_commits
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
+    }
+    retention {
+        a_cut_moves_the_anchor_and_takes_log_and_index_along
+        nothing_is_cut_that_somebody_needs
+        the_floor_is_that_of_the_slowest
+        a_log_with_a_gap_is_not_cut
+        archives_are_listed_oldest_first
     }
     search {
         the_index_finds_what_it_reaches_newest_first

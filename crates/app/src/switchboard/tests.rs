@@ -13,7 +13,10 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
-const OURS: &[&str] = &["delivery.undo_requested"];
+///
+/// `delivery.subscription_expired`: the specification says that a reader older than retention is expired with an event, and
+/// names none.
+const OURS: &[&str] = &["delivery.undo_requested", "delivery.subscription_expired"];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];

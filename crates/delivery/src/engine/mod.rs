@@ -30,7 +30,7 @@ mod machine;
 mod roster;
 mod runner;
 mod running;
-mod scribe;
+pub(crate) mod scribe;
 mod selection;
 mod start;
 mod tail;

@@ -6,7 +6,9 @@ use super::after::{AfterCommit, Told};
 use super::errands::Tools;
 use super::machine::{DeliveryState, Input};
 use super::roster::Roster;
+use super::tail::BATCH_EVENTS;
 use crate::envelope::Stored;
+use crate::fault::Fault;
 
 /// One subscription at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub struct DeliveryStatus {
 /// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
 #[derive(Clone)]
 pub struct Running {
-    pub(super) tools: Arc<Tools>,
+    pub(crate) tools: Arc<Tools>,
     pub(super) roster: Arc<Roster>,
     pub(super) after: Arc<AfterCommit>,
     /// The head of the log at the start.
@@ -100,6 +102,39 @@ impl Running {
     /// Goes on. Says whether there is such a subscription.
     pub fn resume(&self, name: &str) -> bool {
         self.order(name, Input::Resume)
+    }
+
+    /// Moves every subscription that is further behind on to `upto`, for what lies before is about to go; each says how many
+    /// events it lost. `after` is where the log begins.
+    pub(crate) async fn expire(&self, after: u64, upto: u64) -> Result<(), Fault> {
+        let mut behind = self.roster.all();
+        behind.retain(|shared| shared.machine().lowest() < upto);
+        let mut lost = vec![0_u64; behind.len()];
+        let mut at = after;
+        while at < upto && !behind.is_empty() {
+            let events = self.tools.log.read(at, BATCH_EVENTS).await?;
+            let Some(last) = events.last() else {
+                break;
+            };
+            at = last.position;
+            for (shared, lost) in behind.iter().zip(&mut lost) {
+                let machine = shared.machine();
+                let owed = |event: &&Stored| event.position <= upto && machine.owes(event);
+                *lost += events.iter().filter(owed).count() as u64;
+            }
+        }
+        for (shared, lost) in behind.iter().zip(lost) {
+            if lost > 0 {
+                tracing::error!(
+                    subscription = &*shared.name,
+                    upto,
+                    lost,
+                    "a subscription is older than the log is kept: it loses events and goes on after them"
+                );
+            }
+            shared.order(Input::Expire { upto, lost });
+        }
+        Ok(())
     }
 
     fn order(&self, name: &str, input: Input) -> bool {

@@ -9,7 +9,10 @@ use crate::clock::{Clock, Ids};
 use crate::code::Code;
 use crate::envelope::{Actor, Envelope, Key, Stored};
 use crate::event::{Event, EventMeta};
-use crate::events::{CircuitClosed, CircuitOpened, EventDeadLettered};
+use crate::events::{
+    AuditCheckpointSealed, CircuitClosed, CircuitOpened, Digest, EventDeadLettered,
+    SubscriptionExpired,
+};
 use crate::fault::Fault;
 use crate::log::{Appender, Record};
 use crate::seal::Vault;
@@ -18,9 +21,9 @@ use crate::subscriber::Fact;
 /// The target of an alert that concerns all that a subscription calls.
 const EVERYTHING: &str = "*";
 
-pub(super) struct Scribe {
+pub(crate) struct Scribe {
     pub(super) appender: Arc<Appender>,
-    pub(super) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
     pub(super) vault: Arc<dyn Vault>,
@@ -79,7 +82,22 @@ impl Scribe {
             Alert::Paused(lanes) => self.opened(target, EVERYTHING, lanes),
             Alert::Closed => self.closed(target, &target.calls),
             Alert::Resumed => self.closed(target, EVERYTHING),
+            Alert::Expired { from, to, lost } => self.of_itself(&SubscriptionExpired {
+                subscription: target.name.to_string(),
+                from,
+                to,
+                lost,
+            }),
         }
+    }
+
+    /// The record of a position that a key vouches for.
+    pub(crate) fn checkpoint(&self, position: u64, head: &[u8; 32], key_id: &str) -> Record {
+        self.of_itself(&AuditCheckpointSealed {
+            position,
+            head: Digest::of(head),
+            key_id: key_id.to_owned(),
+        })
     }
 
     fn opened(&self, subscription: &Target, target: &str, failures: u32) -> Record {

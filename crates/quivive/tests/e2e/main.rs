@@ -16,6 +16,8 @@ mod faults;
 mod feed;
 mod guessing;
 mod recovery;
+mod retention;
+mod search;
 mod smtp;
 mod support;
 mod tokens;

@@ -66,6 +66,12 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a row for each attempt under way",
     ),
     (
+        "retention::FLOOR",
+        "SCAN",
+        "rows for subscribers, keys in trouble and attempts under way; asked once a run",
+    ),
+    ("retention::NEWEST", "SCAN archive", "from its end, one row"),
+    (
         "sessions::OPEN_OF",
         "USE TEMP B-TREE FOR ORDER BY",
         "an account has ten open sessions at most",

@@ -31,6 +31,7 @@
 mod breaker;
 mod careful;
 mod caution;
+mod expiry;
 mod lane;
 mod lanes;
 mod ledger;

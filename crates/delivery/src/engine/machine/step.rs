@@ -74,7 +74,12 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         match input {
-            Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
+            Input::Read(events) => {
+                // Some may have been passed over while they were read.
+                let read = self.window.read();
+                let next = events.into_iter().filter(|event| event.position > read);
+                next.for_each(|event| self.admit(event));
+            }
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
             Input::FinishedTogether(ended) => {
                 let count = if mutant::is(Mutant::BatchForgotten) {
@@ -95,6 +100,7 @@ impl Machine {
             Input::Tick => self.tick(now, rng, effects),
             Input::Pause => self.ledger.change().paused = true,
             Input::Resume => self.resume(),
+            Input::Expire { upto, lost } => self.expire(upto, lost, now),
             Input::Stop => self.stopping = true,
         }
     }
@@ -157,6 +163,10 @@ impl Machine {
     /// The event at which it stands still until there is a newer program; nothing after it is read.
     pub(in crate::engine) fn held(&self) -> Option<&Arc<Stored>> {
         self.held.as_ref()
+    }
+
+    pub(super) fn let_go_of_held(&mut self) {
+        self.held = None;
     }
 
     pub(in crate::engine) fn lanes_retrying(&self) -> usize {

@@ -96,6 +96,11 @@ pub(in crate::engine) enum Input {
     /// By an operator.
     Pause,
     Resume,
+    /// Events up to `upto` are about to go: what is not under way of them is passed over. `lost` of them were wanted.
+    Expire {
+        upto: u64,
+        lost: u64,
+    },
     /// Ends a batch of inputs: what they made possible begins now.
     Tick,
     /// Nothing new begins from now on.

@@ -2,6 +2,7 @@
 
 mod batches;
 mod crashes;
+mod expiry;
 mod facts;
 mod keys;
 mod lanes;

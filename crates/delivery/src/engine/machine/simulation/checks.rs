@@ -237,7 +237,7 @@ impl World {
         let open = match alert {
             Alert::Opened(_) => true,
             Alert::Closed => false,
-            Alert::Paused(_) | Alert::Resumed => return,
+            Alert::Paused(_) | Alert::Resumed | Alert::Expired { .. } => return,
         };
         assert_ne!(open, self.told_open, "seed {}: {alert:?}", self.seed);
         self.told_open = open;

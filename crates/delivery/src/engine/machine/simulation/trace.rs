@@ -38,6 +38,9 @@ impl Display for Told<'_, Input> {
             }
             Input::Pause => f.write_str("pause"),
             Input::Resume => f.write_str("resume"),
+            Input::Expire { upto, lost } => {
+                write!(f, "expire up to {upto}, of which {lost} were wanted")
+            }
             Input::Tick => f.write_str("tick"),
             Input::Stop => f.write_str("stop"),
         }
