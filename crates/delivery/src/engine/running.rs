@@ -113,10 +113,10 @@ impl Running {
         let mut at = after;
         while at < upto && !behind.is_empty() {
             let events = self.tools.log.read(at, BATCH_EVENTS).await?;
-            let Some(last) = events.last() else {
+            let Some(end) = events.last() else {
                 break;
             };
-            at = last.position;
+            at = end.position;
             for (shared, lost) in behind.iter().zip(&mut lost) {
                 let machine = shared.machine();
                 let owed = |event: &&Stored| event.position <= upto && machine.owes(event);
