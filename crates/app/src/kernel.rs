@@ -16,6 +16,7 @@ mod commit;
 mod cx;
 mod execute;
 mod notes;
+mod raise;
 mod records;
 mod recovery;
 mod turns;
@@ -27,6 +28,7 @@ mod tests;
 pub use commit::Commit;
 pub use cx::{Cx, Families, Guess, Request};
 pub use execute::{Failure, Kernel, Parts};
+pub use raise::{CustomEvent, NotRaised, Once, Raised};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
 pub use workflow::{

@@ -183,7 +183,7 @@ impl Search {
             resource_id: None,
             actor_id: match request.actor {
                 Actor::User(id) | Actor::Admin(id) => Some(id),
-                Actor::Anonymous | Actor::System => None,
+                Actor::Anonymous | Actor::Service(_) | Actor::System => None,
             },
             user_id: account.map(|account| account.id),
         };

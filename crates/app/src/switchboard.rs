@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
-use crate::workflows::{accounts, operators, passwords, sessions};
+use crate::workflows::{accounts, api_keys, operators, passwords, sessions};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -26,6 +26,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<operators::register_event_schema::RegisterEventSchema>()?
+        .workflow::<api_keys::create_api_key::CreateApiKey>()?
+        .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
         // What happens by itself.
         .part_of::<accounts::lock_user::Attempted>("user_lock")?
         .part_of::<accounts::lock_user::Succeeded>("user_lock")?

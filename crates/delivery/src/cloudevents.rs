@@ -34,7 +34,7 @@ pub fn message(
     let (version, data) = catalogue.shown(event)?;
     let spec = catalogue.spec(&envelope.kind);
     let schema = spec
-        .filter(|spec| spec.version == version)
+        .filter(|spec| spec.versions().any(|known| known == version))
         .map(|spec| format!("{}/{}/{version}", origin.schemas, spec.kind));
     let message = json!({
         "specversion": "1.0",

@@ -36,4 +36,6 @@ id! {
     TokenId
     /// A browser or an app that signed in. It proves nothing; the device token does.
     DeviceId
+    /// What a service signs its requests with: names it, opens nothing.
+    ApiKeyId
 }

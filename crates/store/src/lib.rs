@@ -27,7 +27,9 @@ macro_rules! statements {
 }
 
 mod accounts;
+mod api_keys;
 mod attempts;
+mod custom_events;
 pub mod executor;
 mod guesses;
 mod log;
@@ -112,7 +114,9 @@ impl Database {
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let files = [
         ("accounts", accounts::STATEMENTS),
+        ("api_keys", api_keys::STATEMENTS),
         ("attempts", attempts::STATEMENTS),
+        ("custom_events", custom_events::STATEMENTS),
         ("guesses", guesses::STATEMENTS),
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),

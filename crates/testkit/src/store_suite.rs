@@ -4,7 +4,9 @@
 //! statement of `quivive_store` must have run at least once, so none can be wrong without a check that meets it.
 
 mod accounts;
+mod api_keys;
 mod attempts;
+mod custom_events;
 mod fixture;
 mod guesses;
 mod log;
@@ -54,6 +56,14 @@ checks! {
         administrators_are_counted_when_active
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
+    }
+    api_keys {
+        a_key_comes_with_its_owners_standing
+        a_key_is_revoked_once_and_its_use_is_noted
+    }
+    custom_events {
+        a_schema_is_registered_once
+        a_receipt_is_kept_once_and_for_seven_days
     }
     guesses {
         a_path_is_opened_once

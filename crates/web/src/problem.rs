@@ -98,6 +98,14 @@ codes! {
         "The request names a host that this server is not configured for.";
     InvalidFields, UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are wrong",
         "A field is missing, unknown, given twice, too long, or of the wrong type. The errors name each one.";
+    SchemaConflict, CONFLICT, "schema_conflict", "The schema does not go with those that are registered",
+        "A version of a type stays as it is, and the next one may only add to it. The error says what stands against it and what to do.";
+    UnsupportedSchema, UNPROCESSABLE_ENTITY, "unsupported_schema", "The schema cannot be checked",
+        "It has a keyword that nothing here checks, or that is not as it should be. The error names it.";
+    IdempotencyMismatch, UNPROCESSABLE_ENTITY, "idempotency_mismatch", "That was given before with other content",
+        "The `id` of an event, or the `Idempotency-Key` of the request, was used within seven days for something else.";
+    UnknownScope, UNPROCESSABLE_ENTITY, "unknown_scope", "There is no such scope",
+        "An API key can be given the scopes that the errors name, and no others.";
     InvalidEmail, UNPROCESSABLE_ENTITY, "invalid_email", "This is no e-mail address",
         "It should look like name@example.org, in letters that cannot be mistaken for others.";
     WeakPassword, UNPROCESSABLE_ENTITY, "weak_password", "The password is too weak",

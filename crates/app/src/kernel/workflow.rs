@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quivive_delivery::{Codes, Event, Fault, Key, Time, Write};
-use quivive_domain::UserId;
+use quivive_domain::{ApiKeyId, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -201,6 +201,8 @@ pub enum Actor {
     Anonymous,
     User(UserId),
     Admin(UserId),
+    /// Whoever holds this API key.
+    Service(ApiKeyId),
     System,
 }
 
@@ -210,6 +212,7 @@ impl Actor {
             Self::Anonymous => ("anonymous", None),
             Self::User(id) => ("user", Some(id.0)),
             Self::Admin(id) => ("admin", Some(id.0)),
+            Self::Service(id) => ("service", Some(id.0)),
             Self::System => ("system", None),
         };
         quivive_delivery::Actor {
@@ -221,7 +224,7 @@ impl Actor {
     pub(crate) fn vault_key(self) -> Option<String> {
         match self {
             Self::User(id) | Self::Admin(id) => Some(account_vault_key(id.0)),
-            Self::Anonymous | Self::System => None,
+            Self::Anonymous | Self::Service(_) | Self::System => None,
         }
     }
 }

@@ -13,10 +13,13 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
-///
-/// `delivery.subscription_expired`: the specification says that a reader older than retention is expired with an event, and
-/// names none.
-const OURS: &[&str] = &["delivery.undo_requested", "delivery.subscription_expired"];
+const OURS: &[&str] = &[
+    "delivery.undo_requested",
+    // A reader older than retention is expired with an event, it says there, and names none.
+    "delivery.subscription_expired",
+    // Types come by registration, and an operator's change has its audit.
+    "event_schema_registration",
+];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];

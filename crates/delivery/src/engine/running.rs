@@ -14,7 +14,8 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionStatus {
     pub name: Arc<str>,
-    /// Everything up to here is done or left to a lane. The database may lag behind it by a second.
+    /// Everything up to here is done, left to a lane, or not wanted. The database may lag behind it by a second, by a
+    /// minute where nothing is wanted.
     pub position: u64,
     /// Events between it and the head of the log, wanted or not.
     pub lag: u64,
@@ -78,11 +79,12 @@ impl Running {
             .all()
             .iter()
             .map(|shared| {
+                let position = shared.position(&self.tools.tail);
                 let machine = shared.machine();
                 SubscriptionStatus {
                     name: Arc::clone(&shared.name),
-                    position: machine.cursor(),
-                    lag: head.saturating_sub(machine.cursor()),
+                    position,
+                    lag: head.saturating_sub(position),
                     in_flight: machine.in_flight(),
                     lanes_retrying: machine.lanes_retrying(),
                     lanes_parked: machine.lanes_parked(),
@@ -102,6 +104,15 @@ impl Running {
     /// Goes on. Says whether there is such a subscription.
     pub fn resume(&self, name: &str) -> bool {
         self.order(name, Input::Resume)
+    }
+
+    /// Wakes every subscription that has not come to `upto`: one that sleeps says how far there is nothing that it wants.
+    pub(crate) fn wake(&self, upto: u64) {
+        for shared in self.roster.all() {
+            if shared.machine().lowest() < upto {
+                shared.order(Input::Tick);
+            }
+        }
     }
 
     /// Moves every subscription that is further behind on to `upto`, for what lies before is about to go; each says how many

@@ -31,11 +31,8 @@ impl Retention {
         if old <= anchor.position {
             return Ok(None);
         }
-        let mut floor = self.shelf.floor().await?;
-        if floor < old {
-            floor = self.wait_or_expire(anchor, floor).await?;
-        }
-        let upto = old.min(floor).min(anchor.position + SEGMENT);
+        let readers = self.readers(anchor, old).await?;
+        let upto = readers.min(anchor.position + SEGMENT);
         if upto <= anchor.position || self.only_checkpoints(anchor, upto).await? {
             return Ok(None);
         }

@@ -185,6 +185,7 @@ async fn drive(server: &Server, admin: &str) {
     .expect(202);
     sessions(server, email).await;
     lock_and_reset(server, email).await;
+    services(server, admin).await;
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],
@@ -309,4 +310,24 @@ async fn lock_and_reset(server: &Server, email: &str) {
         .await
         .expect(200);
     post(server, "/password-resets", body).await.expect(400);
+}
+
+/// An operator gives keys and registers schemas. What services append with them is of no type that the program has.
+async fn services(server: &Server, admin: &str) {
+    let ask = async |method, path: &str, body, status| {
+        let reply = server.api(method, path, body, Some(admin)).await;
+        reply.expect(status).json()
+    };
+    let key = |scope: &str| Some(json!({"name": "driven", "scopes": [scope]}));
+    ask("POST", "/admin/api-keys", key("everything"), 422).await;
+    let made = ask("POST", "/admin/api-keys", key("events.read"), 201).await;
+    let path = format!("/admin/api-keys/{}", made["id"].as_str().unwrap());
+    ask("DELETE", &path, None, 204).await;
+    ask("DELETE", &path, None, 404).await;
+    let schema = |version: u32| {
+        let schema = json!({"type": "object"});
+        Some(json!({"type": "custom.driven", "version": version, "schema": schema}))
+    };
+    ask("POST", "/admin/schemas", schema(1), 201).await;
+    ask("POST", "/admin/schemas", schema(3), 409).await;
 }

@@ -18,6 +18,7 @@ mod guessing;
 mod recovery;
 mod retention;
 mod search;
+mod services;
 mod smtp;
 mod support;
 mod tokens;

@@ -80,6 +80,11 @@ impl Machine {
                 let next = events.into_iter().filter(|event| event.position > read);
                 next.for_each(|event| self.admit(event));
             }
+            Input::Unwanted(upto) => {
+                if self.held.is_none() && upto > self.window.read() {
+                    self.window.pass(upto);
+                }
+            }
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
             Input::FinishedTogether(ended) => {
                 let count = if mutant::is(Mutant::BatchForgotten) {
@@ -153,6 +158,11 @@ impl Machine {
     /// Everything up to here is done or left to a lane.
     pub(in crate::engine) fn cursor(&self) -> u64 {
         self.window.cursor()
+    }
+
+    /// Whether nothing that it has read waits for its turn, and it would read on.
+    pub(in crate::engine) fn is_clear(&self) -> bool {
+        self.held.is_none() && self.window.is_empty()
     }
 
     /// Deliveries, commits of effects and reads of backlogs.

@@ -1,5 +1,6 @@
 //! The feed over an in-memory log.
 
+mod appended;
 mod cursors;
 mod made;
 mod search;
