@@ -61,6 +61,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "only accounts with more than the default role",
     ),
     (
+        "api_keys::LIST",
+        "SCAN api_key",
+        "a row for each key that an administrator made",
+    ),
+    (
         "attempts::ABANDONED",
         "SCAN open_attempt",
         "a row for each attempt under way",

@@ -6,7 +6,7 @@ use quivive_delivery::{Catalogue, Criteria, Head, Unfit};
 use super::cursor::{Cursor, number};
 use crate::problem::{Code, FieldError, Problem};
 
-pub(super) const DEFAULT_LIMIT: usize = 50;
+const DEFAULT_LIMIT: usize = 50;
 pub(super) const MAX_LIMIT: usize = 250;
 
 /// What was asked for, but for the place, which the head decides on.

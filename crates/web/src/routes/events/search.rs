@@ -10,12 +10,15 @@ use utoipa::ToSchema;
 
 use super::cursor::{Cursor, number};
 use super::fault;
-use super::query::{DEFAULT_LIMIT, MAX_LIMIT, wrong};
+use super::query::{MAX_LIMIT, wrong};
 use super::view::{EventView, Opener};
 use crate::Web;
 use crate::auth::SignedIn;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
+
+/// As the feed's pages.
+const DEFAULT_LIMIT: u32 = 50;
 
 /// A page of what was found.
 #[derive(Serialize, ToSchema)]
@@ -127,7 +130,7 @@ impl Asked {
         Ok(Self {
             question: question.ok_or_else(nothing_to_search_by)?,
             before,
-            limit: limit.unwrap_or(DEFAULT_LIMIT as u32),
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
         })
     }
 }
