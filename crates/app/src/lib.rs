@@ -14,6 +14,7 @@ pub(crate) mod mutants;
 pub mod one_time;
 pub mod passwords;
 pub mod ports;
+pub mod processes;
 pub mod search;
 pub mod sessions;
 pub mod settings;

@@ -183,6 +183,7 @@ impl Search {
             resource_id: None,
             actor_id: match request.actor {
                 Actor::User(id) | Actor::Admin(id) => Some(id),
+                // Which service, the event itself says.
                 Actor::Anonymous | Actor::Service(_) | Actor::System => None,
             },
             user_id: account.map(|account| account.id),

@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
-use crate::workflows::{accounts, api_keys, operators, passwords, sessions};
+use crate::workflows::{accounts, api_keys, delivery, operators, passwords, sessions};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -26,6 +26,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
         .workflow::<api_keys::create_api_key::CreateApiKey>()?
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
@@ -50,11 +51,16 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<facts::AuditLogCreated>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
+        .fact::<quivive_delivery::events::DeadLettersRedriven>()?
+        .fact::<quivive_delivery::events::DeadLettersDiscarded>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()?
         .fact::<quivive_delivery::events::SubscriptionExpired>()?
-        .fact::<quivive_delivery::events::AuditCheckpointSealed>()
+        .fact::<quivive_delivery::events::AuditCheckpointSealed>()?
+        .fact::<quivive_delivery::events::SubscriptionReplayed>()?
+        .fact::<quivive_delivery::events::StepDone>()?
+        .fact::<quivive_delivery::events::StepUndone>()
 }
 
 /// Every built-in subscriber.
@@ -68,6 +74,7 @@ pub fn subscribers(
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::statistics::subscription(&families.statistics),
     ]
 }
 
@@ -88,7 +95,7 @@ impl Default for Workflows {
 }
 
 /// The reasons that the kernel gives, besides a workflow's own.
-const KERNEL_REASONS: [&str; 3] = ["interrupted", "conflict", "internal"];
+const KERNEL_REASONS: [&str; 4] = ["interrupted", "conflict", "internal", "vetoed"];
 
 impl Workflows {
     /// Adds a workflow with its three event types.

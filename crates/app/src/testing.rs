@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod deliveries;
 mod index;
 mod machine;
 mod ports;
@@ -20,12 +21,15 @@ mod ports;
 )]
 mod scene;
 mod services;
+mod statistics;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quivive_delivery::engine::Decider;
+use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Expect, Fault, Head, Log, Stored, Time, Transaction, Value,
@@ -47,6 +51,7 @@ use crate::ports::{
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use deliveries::FakeSubscription;
 pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
@@ -90,12 +95,17 @@ pub struct State {
     pub global: GlobalVersion,
     /// With the digest of its secret.
     pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
+    /// By generation, day, word and reason.
+    pub sign_ins: BTreeMap<(u32, i64, &'static str, String), u64>,
     /// By type and version.
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
+    pub subscriptions: BTreeMap<String, FakeSubscription>,
+    /// Who decided about dead letters, in order.
+    pub decided: Vec<Decider>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -175,10 +185,13 @@ impl World {
                         floor: 1,
                     },
                     api_keys: BTreeMap::new(),
+                    sign_ins: BTreeMap::new(),
                     event_schemas: Vec::new(),
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
                     index: Vec::new(),
+                    subscriptions: BTreeMap::new(),
+                    decided: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),
@@ -410,6 +423,7 @@ impl World {
             one_time: Arc::new(self.clone()),
             sessions: Arc::new(self.clone()),
             api_keys: Arc::new(self.clone()),
+            statistics: Arc::new(self.clone()),
             event_schemas: Arc::new(self.clone()),
             receipts: Arc::new(self.clone()),
             keys: Arc::new(self.clone()),
@@ -418,24 +432,34 @@ impl World {
             vault: Arc::new(self.clone()),
             ids: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
+            deliveries: Arc::new(self.clone()),
             settings,
         })
     }
 
     /// A server on this world. Another one is another node: what a crash leaves is one kernel's, what finds it another's.
     pub fn kernel(&self, workflows: Workflows) -> Arc<Kernel> {
-        self.kernel_with(workflows, Settings::for_url("https://id.example.org"))
+        Kernel::new(self.parts(workflows))
     }
 
     pub fn kernel_with(&self, workflows: Workflows, settings: Settings) -> Arc<Kernel> {
         Kernel::new(Parts {
             families: self.families(settings),
+            ..self.parts(workflows)
+        })
+    }
+
+    /// What a kernel on this world is made of.
+    pub fn parts(&self, workflows: Workflows) -> Parts {
+        Parts {
+            families: self.families(Settings::for_url("https://id.example.org")),
             attempts: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             vault: Arc::new(self.clone()),
             tasks: self.0.tasks.clone(),
             workflows,
-        })
+            in_commit: InCommit::default(),
+        }
     }
 
     /// Waits for every task that was begun.

@@ -23,6 +23,39 @@ pub struct EventDeadLettered {
     pub error_class: Code,
 }
 
+/// An operator had dead letters delivered again: so many keys go on with the event that was parked. A redrive of many is told
+/// part by part, each in the commit that lets its keys go on.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.redriven",
+    version = 1,
+    name = "DeadLettersRedriven",
+    audit = "DEAD_LETTERS_REDRIVEN"
+)]
+pub struct DeadLettersRedriven {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+}
+
+/// An operator had dead letters passed over: so many keys go on with what follows the event that was parked. Told part by
+/// part, as a redrive.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.discarded",
+    version = 1,
+    name = "DeadLettersDiscarded",
+    audit = "DEAD_LETTERS_DISCARDED"
+)]
+pub struct DeadLettersDiscarded {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+    pub reason: String,
+}
+
 /// The target of a subscription does not answer, so nothing more is delivered for a while. Of the target `*`: keys fail in
 /// such numbers that the whole subscription is paused until an operator resumes it.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
@@ -53,7 +86,8 @@ pub struct CircuitClosed {
 }
 
 /// A handler said that what led to the event must be undone. Under the key of that event, caused by it, in its workflow:
-/// whoever did a step of it subscribes to this.
+/// whoever did a step of it subscribes to this. Of a process (see [`crate::process`]) the event is the one that began it;
+/// `subscription` is the step that gave up, or the process itself where its deadline has passed.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
 #[event(
     type = "delivery.undo_requested",
@@ -115,14 +149,66 @@ impl Digest {
     }
 }
 
+/// A subscription got events again, all of them: from this position to that, or from the first to where it was itself. Told
+/// at the end, in the commit that makes it so.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.replayed",
+    version = 1,
+    name = "SubscriptionReplayed",
+    audit = "SUBSCRIPTION_REPLAYED"
+)]
+pub struct SubscriptionReplayed {
+    pub subscription: String,
+    pub from: u64,
+    pub to: Option<u64>,
+    /// Who asked for it.
+    pub by: Uuid,
+}
+
+/// A step of a process was done. Under the key of the event that began the process, in its workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.step_done",
+    version = 1,
+    name = "ProcessStepDone",
+    audit = "PROCESS_STEP_DONE"
+)]
+pub struct StepDone {
+    /// The id of the event that began it.
+    pub process: Uuid,
+    pub kind: String,
+    pub step: String,
+}
+
+/// A step of a process was undone, likewise.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.step_undone",
+    version = 1,
+    name = "ProcessStepUndone",
+    audit = "PROCESS_STEP_UNDONE"
+)]
+pub struct StepUndone {
+    /// The id of the event that began it.
+    pub process: Uuid,
+    pub kind: String,
+    pub step: String,
+}
+
 /// Adds the engine's events to a program's catalogue.
 pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<EventDeadLettered>(None, &[])?;
+    catalogue.add::<DeadLettersRedriven>(None, &[])?;
+    catalogue.add::<DeadLettersDiscarded>(None, &[])?;
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
     catalogue.add::<UndoRequested>(None, &[])?;
     catalogue.add::<SubscriptionExpired>(None, &[])?;
-    catalogue.add::<AuditCheckpointSealed>(None, &[])
+    catalogue.add::<AuditCheckpointSealed>(None, &[])?;
+    catalogue.add::<SubscriptionReplayed>(None, &[])?;
+    catalogue.add::<StepDone>(None, &[])?;
+    catalogue.add::<StepUndone>(None, &[])
 }
 
 #[cfg(test)]

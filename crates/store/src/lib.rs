@@ -35,11 +35,14 @@ mod guesses;
 mod log;
 mod meta;
 mod one_time;
+mod processes;
+mod profiles;
 mod retention;
 mod rows;
 pub mod schema;
 mod search;
 mod sessions;
+mod statistics;
 mod subscriptions;
 
 pub use executor::{Executor, Row};
@@ -121,9 +124,12 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("processes", processes::STATEMENTS),
+        ("profiles", profiles::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
+        ("statistics", statistics::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
     ];
     files

@@ -11,9 +11,11 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod processes;
 mod retention;
 mod search;
 mod sessions;
+mod statistics;
 mod subscriptions;
 
 use std::any::Any;
@@ -113,6 +115,11 @@ checks! {
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
     }
+    processes {
+        a_process_moves_from_where_it_is_alone
+        those_past_their_deadline_are_found_the_oldest_first
+        a_profile_is_removed_by_the_process_that_made_it
+    }
     retention {
         a_cut_moves_the_anchor_and_takes_log_and_index_along
         nothing_is_cut_that_somebody_needs
@@ -126,7 +133,11 @@ checks! {
         an_event_is_found_by_its_id_however_new_it_is
         what_belongs_together_is_found_oldest_first
     }
+    statistics {
+        sign_ins_are_counted_and_read_in_their_generation
+    }
     subscriptions {
+        a_replay_is_written_once_and_a_generation_only_rises
         a_subscription_is_created_once
         a_cursor_moves_forward_alone
         a_condition_is_kept_and_follows_a_new_name
@@ -135,6 +146,7 @@ checks! {
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
+        dead_letters_are_told_by_what_they_have_in_common
     }
 }
 

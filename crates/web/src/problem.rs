@@ -82,12 +82,16 @@ codes! {
         "The password is right, but an administrator has locked the account.";
     AccountInactive, FORBIDDEN, "account_inactive", "The account is not active",
         "The password is right, but the account was deactivated.";
+    Vetoed, FORBIDDEN, "vetoed", "A rule of this server does not permit it",
+        "The request was in order, but the program that this server is part of refused it. Nothing was changed. Ask the people who run it.";
     RegistrationClosed, FORBIDDEN, "registration_closed", "Registration is closed",
         "This server does not take new accounts. Ask the people who run it.";
     NotFound, NOT_FOUND, "not_found", "There is nothing here",
         "Nothing is served at this address, or not to you.";
     MethodNotAllowed, METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not for this address",
         "The `Allow` header says which methods are.";
+    WrongState, CONFLICT, "wrong_state", "There is nothing to do",
+        "What was asked for is so already, or nothing is left that it could be done to. Nothing was changed.";
     CursorExpired, GONE, "cursor_expired", "The feed does not go on from there",
         "The log was restored from a backup since, or it holds what comes after the cursor no more. The detail says which, and where to begin again.";
     PayloadTooLarge, PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large",
@@ -268,6 +272,7 @@ impl Problem {
             Failure::Refused(refusal) => refused(refusal),
             Failure::Conflict => Self::new(Code::Conflict).and_retry_after(SOON_SECS),
             Failure::Closed => Self::new(Code::Unavailable).and_retry_after(SOON_SECS),
+            Failure::Vetoed(_) => Self::new(Code::Vetoed),
             Failure::Internal => Self::new(Code::Internal),
             Failure::Fault(fault) => Self::of_fault(&fault),
         }

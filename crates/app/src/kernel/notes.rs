@@ -21,6 +21,7 @@ impl Kernel {
             correlation_id: workflow_id,
             causation_id: None,
             actor: cx.request.actor,
+            key: None,
         };
         let body = fact.encode().map_err(Fault::internal)?;
         let record = self.record(&trail, &trail.keys, &place, E::META, body, cx.now());

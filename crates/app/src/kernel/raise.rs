@@ -181,6 +181,7 @@ impl Kernel {
                 correlation_id: workflow_id,
                 causation_id: None,
                 actor: request.actor,
+                key: None,
             };
             let body = event.body.clone();
             let record = self.record(&trail, &keys, &place, event.meta, body, event.time);

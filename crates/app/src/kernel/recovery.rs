@@ -220,6 +220,7 @@ impl Kernel {
             correlation_id: trail.workflow_id,
             causation_id: Some(trail.attempted_id),
             actor: Actor::System,
+            key: None,
         };
         Ok(self.record(&trail, &trail.keys, &place, meta, body, now))
     }

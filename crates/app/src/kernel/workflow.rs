@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::commit::Commit;
 use super::cx::Cx;
 
-/// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `internal`.
+/// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `vetoed`, `internal`.
 pub use quivive_delivery::Code as Reason;
 
 /// One command of the product. Its three event types make the triple complete; the kernel raises them.

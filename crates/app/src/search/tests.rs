@@ -110,7 +110,10 @@ async fn a_source_is_found_in_either_clothes() {
     let system = positions(&scene.world, |event| {
         event.position <= total && event.context.is_none()
     });
-    assert_eq!(first.len() + second.len() + system.len(), total as usize);
+    assert_eq!(
+        first.len() + second.len() + system.len(),
+        usize::try_from(total).unwrap()
+    );
 }
 
 #[tokio::test]

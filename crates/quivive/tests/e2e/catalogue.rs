@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -17,6 +17,14 @@ const ELSEWHERE: [(&str, &str); 7] = [
     (
         "delivery.dead_lettered",
         "smtp::a_mail_server_that_is_away_or_refuses",
+    ),
+    (
+        "delivery.redriven",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
+    ),
+    (
+        "delivery.discarded",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
     ),
     (
         "delivery.circuit_opened",
@@ -37,6 +45,18 @@ const ELSEWHERE: [(&str, &str); 7] = [
     (
         "audit.checkpoint_sealed",
         "retention::a_log_under_load_is_cut_archived_and_still_proved",
+    ),
+    (
+        "delivery.replayed",
+        "embedded: statistics_are_rebuilt_to_the_same_numbers_while_people_sign_in",
+    ),
+    (
+        "delivery.step_done",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
+    ),
+    (
+        "delivery.step_undone",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
     ),
 ];
 
@@ -186,6 +206,11 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
+    for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
+        let path = format!("/admin/subscriptions/sessions/{action}");
+        let answer = server.api("POST", &path, None, Some(admin)).await;
+        answer.expect(status);
+    }
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],

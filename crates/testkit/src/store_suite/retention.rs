@@ -1,10 +1,11 @@
 use quivive_app::ports::{Criterion, EventIndex as _, IndexEntry, OpenAttempt, OpenAttempts as _};
 use quivive_delivery::retention::{Anchor, Filed, Shelf as _, Signature};
 use quivive_delivery::subscriber::{LaneState, StoredLane, Subscriptions as _};
-use quivive_delivery::{CommitError, Key, Log as _, Value, Write};
+use quivive_delivery::{CommitError, Log as _, Value, Write};
 
 use super::fixture::{Fixture, at};
 use super::log::{append, positions};
+use super::subscriptions::lane;
 
 /// So many events, all of them in the index.
 async fn events(f: &Fixture, count: usize) {
@@ -74,14 +75,9 @@ pub(super) async fn nothing_is_cut_that_somebody_needs(f: Fixture) {
     missed(&f, 0, 4, "a cursor").await;
     f.must([f.db.advance("mail", 6)]).await;
     let lane = StoredLane {
-        key: Key::new("account", "1"),
         done: 2,
         state: LaneState::Parked,
-        attempts: 12,
-        due: at(1),
-        since: at(1),
-        event_id: f.id(),
-        error: "no".to_owned(),
+        ..lane(&f, "1")
     };
     f.must([f.db.put_lane("mail", &lane)]).await;
     missed(&f, 0, 3, "a lane").await;
@@ -115,14 +111,9 @@ pub(super) async fn the_floor_is_that_of_the_slowest(f: Fixture) {
     f.must([f.db.create("mail", 4)]).await;
     assert_eq!(floor().await, 4, "a cursor");
     let lane = StoredLane {
-        key: Key::new("account", "1"),
         done: 3,
         state: LaneState::Retrying,
-        attempts: 1,
-        due: at(1),
-        since: at(1),
-        event_id: f.id(),
-        error: String::new(),
+        ..lane(&f, "1")
     };
     f.must([f.db.put_lane("mail", &lane)]).await;
     assert_eq!(floor().await, 3, "a lane");

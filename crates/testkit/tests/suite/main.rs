@@ -1,5 +1,6 @@
 //! The map of the crates, and the conformance of every store.
 
 mod architecture;
+mod deliveries;
 mod retention;
 mod store;

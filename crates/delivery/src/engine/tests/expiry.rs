@@ -58,7 +58,7 @@ async fn a_paused_subscription_is_moved_on_and_stays_paused() {
     let trial = Trial::new();
     let script = Script::new(|_| done());
     let running = trial.start_one(&script).await;
-    running.pause("mail");
+    running.pause("mail").await.unwrap();
     until(|| running.status()[0].paused).await;
     for _ in 0..6_000 {
         trial.memory.append(PLACED, "a");
@@ -72,7 +72,7 @@ async fn a_paused_subscription_is_moved_on_and_stays_paused() {
         (0, 5_000)
     );
     assert_eq!((running.status()[0].position, script.count()), (5_000, 0));
-    running.resume("mail");
+    running.resume("mail").await.unwrap();
     running.drain().await;
     let calls = script.positions();
     assert_eq!(calls, (5_001..=6_000).collect::<Vec<_>>());
