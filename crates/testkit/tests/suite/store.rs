@@ -123,7 +123,9 @@ async fn sqlite_finds_its_rows_by_keys() {
             let fine = ALLOWED
                 .iter()
                 .any(|(which, what, _)| *which == name && step.contains(what));
-            let searches = !step.starts_with("SCAN") && !step.contains("TEMP B-TREE");
+            // The one row of a statement that asks for no table itself.
+            let scans = step.starts_with("SCAN") && step != "SCAN CONSTANT ROW";
+            let searches = !scans && !step.contains("TEMP B-TREE");
             assert!(fine || searches, "{name}: {step}");
         }
     }
