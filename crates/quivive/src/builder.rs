@@ -18,6 +18,7 @@ use quivive_app::Settings;
 use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
 use quivive_outbound::{Hashing, SmtpConfig};
@@ -28,7 +29,7 @@ use crate::start::StartError;
 pub use opened::create_keys;
 pub use server::Server;
 
-pub(crate) use opened::{Opened, has_keys};
+pub(crate) use opened::{KEYS, Opened, has_keys};
 
 /// What to build. The defaults are those of the configuration reference.
 pub struct Builder {
@@ -45,6 +46,8 @@ pub struct Builder {
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
+    /// `None`: the log is kept for ever.
+    pub(crate) retention: Option<Terms>,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
@@ -81,6 +84,7 @@ impl Builder {
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
+            retention: None,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             rate_limits: true,
@@ -98,6 +102,7 @@ impl Builder {
             templates: plan.templates.clone(),
             hashing: plan.hashing,
             retry: plan.retry,
+            retention: Some(plan.retention),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
@@ -112,6 +117,7 @@ impl Builder {
         let directory = directory.into();
         self.directories = Some(Directories {
             database: directory.clone(),
+            archive: directory.join("archive"),
             data: directory,
         });
         self
@@ -176,6 +182,13 @@ impl Builder {
     #[must_use]
     pub fn mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
         self.mail = Mail::Own(mailer);
+        self
+    }
+
+    /// Keeps the log, and archives of it, for so long; without this nothing is ever cut.
+    #[must_use]
+    pub fn retention(mut self, terms: Terms) -> Self {
+        self.retention = Some(terms);
         self
     }
 

@@ -12,6 +12,7 @@ mod guesses;
 mod log;
 mod one_time;
 mod processes;
+mod retention;
 mod search;
 mod sessions;
 mod statistics;
@@ -118,6 +119,13 @@ checks! {
         a_process_moves_from_where_it_is_alone
         those_past_their_deadline_are_found_the_oldest_first
         a_profile_is_removed_by_the_process_that_made_it
+    }
+    retention {
+        a_cut_moves_the_anchor_and_takes_log_and_index_along
+        nothing_is_cut_that_somebody_needs
+        the_floor_is_that_of_the_slowest
+        a_log_with_a_gap_is_not_cut
+        archives_are_listed_oldest_first
     }
     search {
         the_index_finds_what_it_reaches_newest_first

@@ -39,6 +39,14 @@ const ELSEWHERE: [(&str, &str); 10] = [
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
     ),
     (
+        "delivery.subscription_expired",
+        "quivive_delivery: expiry::a_parked_lane_loses_what_goes_and_goes_on_after_it",
+    ),
+    (
+        "audit.checkpoint_sealed",
+        "retention::a_log_under_load_is_cut_archived_and_still_proved",
+    ),
+    (
         "delivery.replayed",
         "embedded: statistics_are_rebuilt_to_the_same_numbers_while_people_sign_in",
     ),

@@ -18,6 +18,8 @@ mod feed;
 mod guessing;
 mod recovery;
 mod replays;
+mod retention;
+mod search;
 mod services;
 mod smtp;
 mod support;
