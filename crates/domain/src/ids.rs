@@ -36,4 +36,6 @@ id! {
     TokenId
     /// A browser or an app that signed in. It proves nothing; the device token does.
     DeviceId
+    /// A webhook endpoint.
+    EndpointId
 }
