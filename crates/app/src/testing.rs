@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod index;
 mod machine;
 mod ports;
 #[expect(
@@ -42,6 +43,7 @@ use crate::ports::{Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, R
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
@@ -83,6 +85,8 @@ pub struct State {
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     pub global: GlobalVersion,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
+    /// The tags of each event from the first on, as far as the index reaches.
+    pub index: Vec<Tags>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -162,6 +166,7 @@ impl World {
                         floor: 1,
                     },
                     attempts: BTreeMap::new(),
+                    index: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),

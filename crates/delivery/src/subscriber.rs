@@ -34,6 +34,7 @@ mod received;
 mod retry;
 mod stored;
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,14 @@ use handler::{Function, When};
 pub enum Filter {
     All,
     /// Types, names or aliases of the catalogue, or types with a leading or trailing `*`: `user.*`, `*.failed`.
-    Matching(Vec<&'static str>),
+    Matching(Vec<Cow<'static, str>>),
+}
+
+impl Filter {
+    /// Events with these types, names, aliases or patterns.
+    pub fn matching<N: Into<Cow<'static, str>>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self::Matching(names.into_iter().map(Into::into).collect())
+    }
 }
 
 /// When a subscription hears of an event. What has a say before the commit is no subscription: see [`InCommit`].
@@ -100,7 +108,7 @@ pub enum Replay {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Subscription<E = Any> {
-    pub name: &'static str,
+    pub name: Arc<str>,
     pub filter: Filter,
     /// Only events of at least this priority.
     pub priority: Priority,
@@ -118,7 +126,7 @@ pub struct Subscription<E = Any> {
     pub timeout: Duration,
     pub retry: Retry,
     /// What its handler calls, as alerts name it; `None`: as the subscription.
-    pub target: Option<&'static str>,
+    pub target: Option<Arc<str>>,
     /// Whether it is held back as a whole while its target is away: when half of twenty calls fail within a minute, and
     /// when keys get lanes in numbers.
     pub breaker: bool,
@@ -134,20 +142,23 @@ pub struct Subscription<E = Any> {
 
 /// Reacts to one type with a function. Personal fields are opened if the type has any.
 pub fn on<E: Event>(
-    name: &'static str,
+    name: impl Into<Arc<str>>,
     react: impl for<'a> Reaction<'a, E> + 'static,
 ) -> Subscription<E> {
     Subscription::with(name, Arc::new(Function::new(react)))
 }
 
 /// Reacts to events of every type, or of those that [`Subscription::matching`] says, with a function.
-pub fn on_any(name: &'static str, react: impl for<'a> Reaction<'a, Any> + 'static) -> Subscription {
+pub fn on_any(
+    name: impl Into<Arc<str>>,
+    react: impl for<'a> Reaction<'a, Any> + 'static,
+) -> Subscription {
     Subscription::with(name, Arc::new(Function::<Any, _>::new(react)))
 }
 
 /// Reacts to one type, several events at once: [`Batch::DEFAULT`], or as [`Subscription::batch`] says.
 pub fn on_batch<E: Event>(
-    name: &'static str,
+    name: impl Into<Arc<str>>,
     react: impl for<'a> BatchReaction<'a, E> + 'static,
 ) -> Subscription<E> {
     Subscription::together(name, function(react))
@@ -155,7 +166,7 @@ pub fn on_batch<E: Event>(
 
 /// Reacts to events of every type, or of those that [`Subscription::matching`] says, several at once.
 pub fn on_any_batch(
-    name: &'static str,
+    name: impl Into<Arc<str>>,
     react: impl for<'a> BatchReaction<'a, Any> + 'static,
 ) -> Subscription {
     Subscription::together(name, function(react))
@@ -172,7 +183,7 @@ fn function<E: Content>(
 
 impl Subscription {
     /// Reacts with a handler that has state of its own.
-    pub fn durable(name: &'static str, filter: Filter, handler: Arc<dyn Handler>) -> Self {
+    pub fn durable(name: impl Into<Arc<str>>, filter: Filter, handler: Arc<dyn Handler>) -> Self {
         Self {
             filter,
             ..Self::with(name, handler)
@@ -183,10 +194,10 @@ impl Subscription {
 impl<E: Content> Subscription<E> {
     /// Durable, in order by key, with the defaults: 16 at once, 30 s each, [`Retry::DEFAULT`], from the start of the log.
     /// It wants the events that `E` says.
-    pub fn with(name: &'static str, handler: Arc<dyn Handler>) -> Self {
+    pub fn with(name: impl Into<Arc<str>>, handler: Arc<dyn Handler>) -> Self {
         Self {
-            name,
-            filter: E::KIND.map_or(Filter::All, |kind| Filter::Matching(vec![kind])),
+            name: name.into(),
+            filter: E::KIND.map_or(Filter::All, |kind| Filter::Matching(vec![kind.into()])),
             priority: Priority::Low,
             handler,
             together: None,
@@ -208,7 +219,7 @@ impl<E: Content> Subscription<E> {
     }
 
     /// As [`Subscription::with`], with a handler that takes several events at once: [`Batch::DEFAULT`].
-    pub fn together(name: &'static str, handler: Arc<dyn BatchHandler>) -> Self {
+    pub fn together(name: impl Into<Arc<str>>, handler: Arc<dyn BatchHandler>) -> Self {
         let alone = Arc::new(Alone(Arc::clone(&handler)));
         Self {
             together: Some(handler),
@@ -251,8 +262,8 @@ impl<E: Content> Subscription<E> {
 
     /// Wants the events with these types, names, aliases or patterns.
     #[must_use]
-    pub fn matching(self, names: impl IntoIterator<Item = &'static str>) -> Self {
-        let filter = Filter::Matching(names.into_iter().collect());
+    pub fn matching<N: Into<Cow<'static, str>>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let filter = Filter::matching(names);
         Self { filter, ..self }
     }
 
@@ -298,8 +309,8 @@ impl<E: Content> Subscription<E> {
 
     /// Names what its handler calls. A handler that calls two is better two subscriptions, so that one can be away.
     #[must_use]
-    pub fn target(self, name: &'static str) -> Self {
-        let target = Some(name);
+    pub fn target(self, name: impl Into<Arc<str>>) -> Self {
+        let target = Some(name.into());
         Self { target, ..self }
     }
 

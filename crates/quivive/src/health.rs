@@ -90,7 +90,8 @@ impl Operation for Health {
     }
 
     fn subscriptions(&self) -> Vec<Value> {
-        let told = |status: &SubscriptionStatus| subscription(status, self.watch.pace(status.name));
+        let told =
+            |status: &SubscriptionStatus| subscription(status, self.watch.pace(&status.name));
         self.running.status().iter().map(told).collect()
     }
 
@@ -126,7 +127,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
         _ => "running",
     };
     json!({
-        "name": status.name,
+        "name": &*status.name,
         "position": status.position,
         "lag": status.lag,
         "lag_seconds": pace.age.as_secs_f64(),
@@ -141,7 +142,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
 
 fn delivery(status: &DeliveryStatus) -> Value {
     json!({
-        "subscription": status.subscription,
+        "subscription": &*status.subscription,
         "state": word(status.state),
         "attempts": status.attempts,
         "error": status.error,

@@ -35,11 +35,11 @@ mod meta;
 mod one_time;
 mod rows;
 pub mod schema;
+mod search;
 mod sessions;
 mod subscriptions;
 
 pub use executor::{Executor, Row};
-pub use log::{EventFilter, EventPage};
 pub use schema::{Migration, SQLITE_MIGRATIONS};
 
 use rows::Cells;
@@ -116,6 +116,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
     ];

@@ -1,8 +1,8 @@
 //! Reading the log; appending to it is the executor's.
 //!
-//! The log has no secondary index (they cost half the throughput of appending), so every search here reads the events
-//! of a range one by one, in the database, which does about a million a second. Ranges are cut into slices, so that no
-//! single read keeps a reader from others for long.
+//! The log has no secondary index (they cost half the throughput of appending), so whatever is looked for here reads the
+//! events of a range one by one, in the database, which does about a million a second. Ranges are cut into slices, so that
+//! no single read keeps a reader from others for long. What has an index is in [`search`](crate::search).
 
 use quivive_delivery::seal::Sealed;
 use quivive_delivery::{
@@ -10,7 +10,6 @@ use quivive_delivery::{
     Time, Transaction, Value,
 };
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::rows::Cells;
 use crate::{Database, int};
@@ -18,17 +17,16 @@ use crate::{Database, int};
 /// Positions one statement looks at: some ten milliseconds of a reader.
 const SLICE: u64 = 10_000;
 
-/// Positions one call of [`Database::events_by`] looks at before it answers with what it has.
-const SEARCH_MAX: u64 = 100_000;
-
 /// What [`stored`] reads, in its order.
 macro_rules! event_columns {
     () => {
-        "pos, epoch, id, type, version, key, priority, time, recorded_at, workflow_id, correlation_id, causation_id, \
-         subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, \
-         chain"
+        "event.pos, event.epoch, event.id, event.type, event.version, event.key, event.priority, event.time, \
+         event.recorded_at, event.workflow_id, event.correlation_id, event.causation_id, event.subject, \
+         event.actor_kind, event.actor_id, event.request_id, event.traceparent, event.context_key, event.context, \
+         event.body, event.personal_key, event.personal, event.chain"
     };
 }
+pub(crate) use event_columns;
 
 statements! {
     READ = concat!("SELECT ", event_columns!(), " FROM event WHERE pos > $1 ORDER BY pos LIMIT $2");
@@ -38,38 +36,6 @@ statements! {
         " FROM event WHERE pos > $1 AND pos <= $2 AND key = $3 ORDER BY pos LIMIT $4"
     );
 
-    OF_TYPE = concat!(
-        "SELECT ", event_columns!(),
-        " FROM event WHERE pos > $1 AND pos <= $2 AND type = $3 ORDER BY pos LIMIT $4"
-    );
-
-    OF_WORKFLOW = concat!(
-        "SELECT ", event_columns!(),
-        " FROM event WHERE pos > $1 AND pos <= $2 AND workflow_id = $3 ORDER BY pos LIMIT $4"
-    );
-
-    OF_ID = concat!(
-        "SELECT ", event_columns!(),
-        " FROM event WHERE pos > $1 AND pos <= $2 AND id = $3 ORDER BY pos LIMIT $4"
-    );
-}
-
-/// What to look for in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EventFilter {
-    /// All events of one run of a workflow.
-    Workflow(Uuid),
-    /// All events of a type, by its dotted name.
-    Type(String),
-}
-
-/// What one search found.
-#[derive(Debug, Clone)]
-pub struct EventPage {
-    /// Oldest first.
-    pub events: Vec<Stored>,
-    /// Everything up to this position was looked at. The search goes on after it; it is over when this is the head.
-    pub upto: u64,
 }
 
 impl Log for Database {
@@ -90,50 +56,16 @@ impl Log for Database {
 }
 
 impl Database {
-    /// Events that fit the filter, after `after`, oldest first, at most `limit`.
-    ///
-    /// Costs a look at every event after `after`, at most 100,000 of them in one call: an answer may be short or empty
-    /// although there is more, see [`EventPage::upto`]. An index is to come.
-    pub async fn events_by(
-        &self,
-        filter: &EventFilter,
-        after: u64,
-        limit: usize,
-    ) -> Result<EventPage, Fault> {
-        let (sql, wanted) = match filter {
-            EventFilter::Workflow(id) => (OF_WORKFLOW, Value::from(*id)),
-            EventFilter::Type(name) => (OF_TYPE, Value::from(name.clone())),
-        };
-        let upto = self.head_position().min(after.saturating_add(SEARCH_MAX));
-        self.search(sql, &wanted, after, upto, limit).await
-    }
-
-    /// The event with that id.
-    ///
-    /// Costs a look at every event younger than it, and at the whole log when there is none: ids follow positions only
-    /// roughly, and the log has no index of them. Most that are asked for are recent, so it begins at the head.
-    pub async fn event_by_id(&self, id: Uuid) -> Result<Option<Stored>, Fault> {
-        let mut upto = self.head_position();
-        while upto > 0 {
-            let after = upto.saturating_sub(SLICE);
-            let params = vec![int(after), int(upto), id.into(), int(1)];
-            if let Some(event) = self.one(OF_ID, params, stored).await? {
-                return Ok(Some(event));
-            }
-            upto = after;
-        }
-        Ok(None)
-    }
-
-    /// Runs one of the filtered statements slice by slice, until `upto` or `limit` is reached.
-    pub(crate) async fn search(
+    /// Runs a statement over positions, `wanted` and a limit slice by slice, until `upto` or `limit` is reached.
+    pub(crate) async fn scan(
         &self,
         sql: &'static str,
         wanted: &Value,
         after: u64,
         upto: u64,
         limit: usize,
-    ) -> Result<EventPage, Fault> {
+    ) -> Result<Vec<Stored>, Fault> {
+        let upto = upto.min(self.head_position());
         let mut events = Vec::new();
         let mut seen = after;
         while seen < upto && events.len() < limit {
@@ -143,11 +75,7 @@ impl Database {
             events.append(&mut self.all(sql, params, stored).await?);
             seen = end;
         }
-        let upto = match events.last() {
-            Some(last) if events.len() >= limit => last.position,
-            _ => seen,
-        };
-        Ok(EventPage { events, upto })
+        Ok(events)
     }
 
     /// Events of one key after `after` and up to `upto`, oldest first, at most `limit`; however far apart they lie.
@@ -158,18 +86,16 @@ impl Database {
         upto: u64,
         limit: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        let upto = upto.min(self.head_position());
-        let page = self.search(OF_KEY, &key.into(), after, upto, limit).await?;
-        Ok(page.events)
+        self.scan(OF_KEY, &key.into(), after, upto, limit).await
     }
 
-    fn head_position(&self) -> u64 {
+    pub(crate) fn head_position(&self) -> u64 {
         self.executor.head().borrow().position
     }
 }
 
 /// Reads [`event_columns`].
-fn stored(cells: &mut Cells) -> Result<Stored, Fault> {
+pub(crate) fn stored(cells: &mut Cells) -> Result<Stored, Fault> {
     let position = cells.take("event.pos")?;
     let epoch = cells.take("event.epoch")?;
     let (envelope, recorded_at) = envelope(cells)?;

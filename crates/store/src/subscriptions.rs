@@ -38,6 +38,10 @@ statements! {
         attempts = excluded.attempts, due = excluded.due, since = excluded.since, event_id = excluded.event_id, \
         error = excluded.error";
 
+    REMOVE = "DELETE FROM subscription WHERE name = $1";
+
+    REMOVE_LANES = "DELETE FROM lane WHERE subscription = (SELECT id FROM subscription WHERE name = $1)";
+
     DROP_LANE = "DELETE FROM lane WHERE key = $1 AND subscription = (SELECT id FROM subscription WHERE name = $2)";
 }
 
@@ -109,6 +113,11 @@ impl Subscriptions for Database {
 
     fn rename(&self, from: &str, to: &str) -> Write {
         Write::one(RENAME, vec![to.to_owned().into(), from.to_owned().into()])
+    }
+
+    fn remove(&self, name: &str) -> Vec<Write> {
+        let name = || vec![name.to_owned().into()];
+        vec![Write::any(REMOVE_LANES, name()), Write::any(REMOVE, name())]
     }
 
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write {

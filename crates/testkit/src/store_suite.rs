@@ -9,6 +9,7 @@ mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod search;
 mod sessions;
 mod subscriptions;
 
@@ -99,8 +100,13 @@ checks! {
         events_are_read_as_they_were_written
         the_chain_holds_over_parallel_commits
         what_missed_leaves_nothing
-        events_are_found_by_type_workflow_and_id
         a_note_replaces_the_one_before
+    }
+    search {
+        the_index_finds_what_it_reaches_newest_first
+        the_index_is_filled_where_it_ends
+        an_event_is_found_by_its_id_however_new_it_is
+        what_belongs_together_is_found_oldest_first
     }
     subscriptions {
         a_subscription_is_created_once
@@ -109,6 +115,7 @@ checks! {
         a_lane_is_written_replaced_and_dropped
         the_oldest_lanes_are_told_by_state
         a_renamed_subscription_keeps_its_cursor_and_lanes
+        a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
     }
 }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use quivive_app::access::Access;
+use quivive_app::ports::EventIndex;
 use quivive_app::{Kernel, Settings};
 use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
@@ -84,6 +85,7 @@ pub struct Web {
     pub kernel: Arc<Kernel>,
     pub access: Arc<Access>,
     pub log: Arc<dyn Log>,
+    pub index: Arc<dyn EventIndex>,
     pub vault: Arc<dyn Vault>,
     pub mailbox: Option<Arc<dyn Mailbox>>,
     pub operation: Arc<dyn Operation>,

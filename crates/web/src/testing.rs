@@ -152,6 +152,7 @@ impl Server {
             kernel: Arc::clone(&scene.kernel),
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
             log: Arc::new(scene.world.clone()),
+            index: Arc::new(scene.world.clone()),
             vault: Arc::new(scene.world.clone()),
             mailbox: None,
             operation: Arc::new(Well),

@@ -282,7 +282,12 @@ impl Scene {
         } else {
             Default::default()
         };
-        Received::new(Arc::new(event), personal, context, subscription.name.into())
+        Received::new(
+            Arc::new(event),
+            personal,
+            context,
+            Arc::clone(&subscription.name),
+        )
     }
 }
 

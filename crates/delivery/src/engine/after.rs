@@ -31,7 +31,7 @@ const BEHIND_EVENTS: u64 = 8192;
 /// What one handler said of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    pub subscription: &'static str,
+    pub subscription: Arc<str>,
     /// The error is for operators.
     pub result: Result<(), String>,
 }
@@ -71,7 +71,7 @@ impl AfterCommit {
             .iter()
             .filter(|(selection, _)| selection.takes(event));
         join_all(wanted.map(async |(_, target)| Told {
-            subscription: target.name,
+            subscription: Arc::clone(&target.name),
             result: told(target, event).await,
         }))
         .await
@@ -152,7 +152,7 @@ fn report(event: &Stored, told: Vec<Told>) {
     {
         if let Err(error) = result {
             let (id, kind) = (event.envelope.id, &event.envelope.kind);
-            tracing::warn!(subscription, event = %id, r#type = kind, error, "a handler after the commit failed");
+            tracing::warn!(%subscription, event = %id, r#type = kind, error, "a handler after the commit failed");
         }
     }
 }

@@ -15,9 +15,7 @@ use crate::subscriber::{BatchHandler, Cx, Handler, Received, Subscription};
 
 /// Where a subscription's events go.
 pub(super) struct Target {
-    pub(super) name: &'static str,
-    /// The name as events carry it.
-    shared_name: Arc<str>,
+    pub(super) name: Arc<str>,
     handler: Arc<dyn Handler>,
     pub(super) together: Option<Arc<dyn BatchHandler>>,
     vault: Arc<dyn Vault>,
@@ -25,7 +23,7 @@ pub(super) struct Target {
     personal: bool,
     pub(super) timeout: Duration,
     /// What the handler calls, as alerts name it.
-    pub(super) calls: &'static str,
+    pub(super) calls: Arc<str>,
     /// A test does not want it called.
     muted: AtomicBool,
 }
@@ -33,14 +31,13 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new(subscription: &Subscription, vault: Arc<dyn Vault>) -> Self {
         Self {
-            name: subscription.name,
-            shared_name: subscription.name.into(),
+            name: Arc::clone(&subscription.name),
             handler: Arc::clone(&subscription.handler),
             together: subscription.together.clone(),
             vault,
             personal: subscription.personal,
             timeout: subscription.timeout,
-            calls: subscription.target.unwrap_or(subscription.name),
+            calls: Arc::clone(subscription.target.as_ref().unwrap_or(&subscription.name)),
             muted: AtomicBool::new(false),
         }
     }
@@ -66,7 +63,7 @@ impl Target {
             };
             let mut cx = Cx::new(attempt);
             let outcome = self.handler.handle(&received, &mut cx).await;
-            Verdict::of(cx.conclude(outcome), self.name, &event.envelope)
+            Verdict::of(cx.conclude(outcome), &self.name, &event.envelope)
         };
         AssertUnwindSafe(delivery)
             .catch_unwind()
@@ -80,7 +77,7 @@ impl Target {
         } else {
             (None, Context::default())
         };
-        let name = Arc::clone(&self.shared_name);
+        let name = Arc::clone(&self.name);
         Ok(Received::new(Arc::clone(event), personal, context, name))
     }
 }

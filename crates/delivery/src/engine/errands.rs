@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::machine::{Input, LANE_EVENTS, Now};
+use super::machine::{Input, LANE_EVENTS, Now, Versions};
 use super::scribe::Scribe;
 use super::tail::{POLL_EVERY, Tail};
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ pub(super) struct Tools {
     pub(super) log: Arc<dyn Log>,
     pub(super) subscriptions: Arc<dyn Subscriptions>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) versions: Versions,
     pub(super) scribe: Scribe,
     pub(super) tail: Tail,
     pub(super) began: Instant,
@@ -38,7 +39,7 @@ impl Tools {
 /// Commits what a handler left behind, with the row that says that the event is done.
 pub(super) async fn commit(
     tools: Arc<Tools>,
-    subscription: &'static str,
+    subscription: Arc<str>,
     event: Arc<Stored>,
     effects: Effects,
     row: StoredLane,
@@ -46,7 +47,7 @@ pub(super) async fn commit(
     let result = match tools.scribe.facts(&event, effects.facts).await {
         Ok(records) => {
             let mut writes = effects.writes;
-            writes.push(tools.subscriptions.put_lane(subscription, &row));
+            writes.push(tools.subscriptions.put_lane(&subscription, &row));
             let committed = tools.log.commit(Transaction { writes, records }).await;
             committed
                 .map(|_| ())

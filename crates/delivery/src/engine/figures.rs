@@ -1,5 +1,7 @@
 //! What a subscription tells the operator. Handles are looked up once; a label is a subscription, an outcome or a state.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, Histogram, Unit};
 
 use super::machine::{Machine, Verdict};
@@ -16,7 +18,9 @@ pub(super) struct Figures {
 }
 
 /// In the order of `Figures::outcomes`.
-const OUTCOMES: [&str; 6] = ["done", "retry", "give_up", "timeout", "panic", "poison"];
+const OUTCOMES: [&str; 7] = [
+    "done", "retry", "give_up", "timeout", "panic", "poison", "pause",
+];
 
 impl Figures {
     pub(super) fn describe() {
@@ -42,16 +46,16 @@ impl Figures {
         );
     }
 
-    pub(super) fn new(subscription: &'static str) -> Self {
-        let lanes = |state: &'static str| metrics::gauge!("quivive_lanes", "subscription" => subscription, "state" => state);
+    pub(super) fn new(subscription: &Arc<str>) -> Self {
+        let lanes = |state: &'static str| metrics::gauge!("quivive_lanes", "subscription" => Arc::clone(subscription), "state" => state);
         Self {
-            position: metrics::gauge!("quivive_subscription_position", "subscription" => subscription),
-            lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => subscription),
+            position: metrics::gauge!("quivive_subscription_position", "subscription" => Arc::clone(subscription)),
+            lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => Arc::clone(subscription)),
             retrying: lanes("retrying"),
             parked: lanes("parked"),
-            seconds: metrics::histogram!("quivive_delivery_seconds", "subscription" => subscription),
+            seconds: metrics::histogram!("quivive_delivery_seconds", "subscription" => Arc::clone(subscription)),
             outcomes: OUTCOMES.map(|outcome| {
-                metrics::counter!("quivive_deliveries_total", "subscription" => subscription, "outcome" => outcome)
+                metrics::counter!("quivive_deliveries_total", "subscription" => Arc::clone(subscription), "outcome" => outcome)
             }),
             counted: [0; OUTCOMES.len()],
         }
@@ -73,6 +77,7 @@ impl Figures {
             Verdict::TimedOut => 3,
             Verdict::Panicked => 4,
             Verdict::Poison(_) => 5,
+            Verdict::Pause(_) => 6,
         };
         self.counted[outcome] += 1;
     }

@@ -27,6 +27,7 @@ mod delivery;
 mod errands;
 mod figures;
 mod machine;
+mod roster;
 mod runner;
 mod running;
 mod scribe;

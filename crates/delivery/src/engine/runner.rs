@@ -10,7 +10,7 @@
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Effect, Input, Machine, Now, Rng, Save, Verdict};
+use super::machine::{Effect, Input, Machine, Now, Rng, Save, Selection, Verdict};
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
@@ -41,23 +41,50 @@ const INPUTS: usize = 1024;
 
 /// What a runner shares with those who ask about its subscription.
 pub(super) struct Shared {
-    pub(super) name: &'static str,
-    pub(super) target: Arc<Target>,
+    pub(super) name: Arc<str>,
+    pub(super) order: Order,
+    target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
     /// What an operator asked for and the runner has not seen.
     orders: Mutex<Vec<Input>>,
     ordered: Notify,
+    /// It is removed while the engine goes on: nothing is waited for.
+    left: CancellationToken,
+    /// Its runner has ended, and submits nothing more.
+    ended: CancellationToken,
 }
 
 impl Shared {
-    pub(super) fn new(target: Arc<Target>, machine: Machine) -> Self {
+    pub(super) fn new(order: Order, target: Arc<Target>, machine: Machine) -> Self {
         Self {
-            name: target.name,
-            target,
+            name: Arc::clone(&target.name),
+            order,
+            target: RwLock::new(target),
             machine: Mutex::new(machine),
             orders: Mutex::default(),
             ordered: Notify::new(),
+            left: CancellationToken::new(),
+            ended: CancellationToken::new(),
         }
+    }
+
+    /// Where its events go now.
+    pub(super) fn target(&self) -> Arc<Target> {
+        let target = self.target.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&target)
+    }
+
+    /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
+    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection) {
+        *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
+        self.machine().select(selection);
+        self.ordered.notify_one();
+    }
+
+    /// Ends its runner, at once: what is under way is dropped.
+    pub(super) async fn leave(&self) {
+        self.left.cancel();
+        self.ended.cancelled().await;
     }
 
     /// Gives the machine an input, soon.
@@ -81,7 +108,6 @@ type Work = BoxFuture<'static, Input>;
 pub(super) struct Runner {
     tools: Arc<Tools>,
     shared: Arc<Shared>,
-    order: Order,
     rng: Rng,
     figures: Figures,
     /// Everything under way; what ends becomes an input.
@@ -94,12 +120,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, order: Order, rng: Rng) -> Self {
+    pub(super) fn new(tools: Arc<Tools>, shared: Arc<Shared>, rng: Rng) -> Self {
         Self {
-            figures: Figures::new(shared.name),
+            figures: Figures::new(&shared.name),
             tools,
             shared,
-            order,
             rng,
             work: FuturesUnordered::new(),
             inputs: Vec::new(),
@@ -113,19 +138,17 @@ impl Runner {
         self.shared.clone()
     }
 
-    /// Runs until the server stops.
+    /// Runs until the server stops, or its subscription is removed.
     pub(super) async fn run(self, stopping: CancellationToken) {
-        let name = self.shared.name;
-        if AssertUnwindSafe(self.work_on(stopping))
-            .catch_unwind()
-            .await
-            .is_err()
-        {
+        let shared = Arc::clone(&self.shared);
+        let work = AssertUnwindSafe(self.work_on(stopping)).catch_unwind();
+        if let Some(Err(_)) = shared.left.run_until_cancelled(work).await {
             tracing::error!(
-                subscription = name,
+                subscription = &*shared.name,
                 "the engine failed; nothing is delivered until a restart"
             );
         }
+        shared.ended.cancel();
     }
 
     async fn work_on(mut self, stopping: CancellationToken) {
@@ -217,7 +240,7 @@ impl Runner {
             machine.step(input, now, &mut self.rng, &mut self.effects);
             if let Some(event) = machine.held().filter(|_| free) {
                 tracing::error!(
-                    subscription = self.shared.name,
+                    subscription = &*self.shared.name,
                     position = event.position,
                     r#type = event.envelope.kind,
                     version = event.envelope.version,
@@ -235,7 +258,7 @@ impl Runner {
             match effect {
                 Effect::Deliver { event, attempt } => self.deliver(event, attempt).await,
                 Effect::DeliverTogether(events) => {
-                    let target = Arc::clone(&self.shared.target);
+                    let target = self.shared.target();
                     self.work.push(Box::pin(async move {
                         Input::FinishedTogether(target.deliver_together(events).await)
                     }));
@@ -246,7 +269,7 @@ impl Runner {
                     row,
                 } => {
                     let tools = self.tools.clone();
-                    let name = self.shared.name;
+                    let name = Arc::clone(&self.shared.name);
                     self.work
                         .push(Box::pin(commit(tools, name, event, effects, row)));
                 }
@@ -256,8 +279,13 @@ impl Runner {
                 }
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
-                    self.work
-                        .push(Box::pin(backlog(tools, self.order, key, after, upto)));
+                    self.work.push(Box::pin(backlog(
+                        tools,
+                        self.shared.order,
+                        key,
+                        after,
+                        upto,
+                    )));
                 }
             }
         }
@@ -266,14 +294,14 @@ impl Runner {
 
     /// Polls the delivery once where it is: only one that does not end at once becomes work, with a timeout.
     async fn deliver(&mut self, event: Arc<Stored>, attempt: u32) {
-        let (target, delivered) = (Arc::clone(&self.shared.target), Arc::clone(&event));
+        let (target, delivered) = (self.shared.target(), Arc::clone(&event));
+        let timeout = target.timeout;
         let mut delivery = Box::pin(async move { target.deliver(&delivered, attempt).await });
         let first = poll_fn(|cx| Poll::Ready(delivery.as_mut().poll(cx))).await;
         if let Poll::Ready(verdict) = first {
             self.inputs.push(Input::Finished { event, verdict });
             return;
         }
-        let timeout = self.shared.target.timeout;
         self.work.push(Box::pin(async move {
             let verdict = tokio::time::timeout(timeout, delivery)
                 .await
@@ -312,7 +340,7 @@ impl Runner {
 
     /// Submits the engine's own state.
     fn save(&self, save: &Save) -> Work {
-        let (tools, name) = (&self.tools, self.shared.name);
+        let (tools, name) = (&self.tools, &*self.shared.name);
         let mut transaction = Transaction::default();
         for lane in &save.lanes {
             transaction
@@ -340,7 +368,7 @@ impl Runner {
         }
         for alert in &save.alerts {
             tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
-            let record = tools.scribe.alert(&self.shared.target, *alert);
+            let record = tools.scribe.alert(&self.shared.target(), *alert);
             transaction.records.push(record);
         }
         let condition = save.condition.as_ref();
@@ -348,10 +376,11 @@ impl Runner {
             .writes
             .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
+        let name = Arc::clone(&self.shared.name);
         Box::pin(async move {
             let result = commit.await;
             if let Err(error) = &result {
-                tracing::warn!(subscription = name, %error, "its cursor and lanes are not saved; trying again");
+                tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
             }
             Input::Saved {
                 committed: result.is_ok(),
@@ -388,7 +417,7 @@ impl Runner {
     fn give_up(&self) {
         let left = self.shared.machine().in_flight();
         tracing::warn!(
-            subscription = self.shared.name,
+            subscription = &*self.shared.name,
             left,
             "deliveries did not end in time; they begin again at the next start"
         );

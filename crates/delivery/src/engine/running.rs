@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
 use super::machine::{DeliveryState, Input};
-use super::runner::Shared;
+use super::roster::Roster;
 use crate::envelope::Stored;
 
 /// One subscription at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionStatus {
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// Everything up to here is done or left to a lane. The database may lag behind it by a second.
     pub position: u64,
     /// Events between it and the head of the log, wanted or not.
@@ -31,7 +31,7 @@ pub struct SubscriptionStatus {
 /// Where one event is, for one subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryStatus {
-    pub subscription: &'static str,
+    pub subscription: Arc<str>,
     pub state: DeliveryState,
     /// Attempts begun; 0 when it is done, for nothing is kept of what went well.
     pub attempts: u32,
@@ -43,7 +43,7 @@ pub struct DeliveryStatus {
 #[derive(Clone)]
 pub struct Running {
     pub(super) tools: Arc<Tools>,
-    pub(super) subscriptions: Arc<[Arc<Shared>]>,
+    pub(super) roster: Arc<Roster>,
     pub(super) after: Arc<AfterCommit>,
     /// The head of the log at the start.
     pub(super) began_at: u64,
@@ -52,21 +52,16 @@ pub struct Running {
 impl Running {
     pub(super) fn new(
         tools: Arc<Tools>,
-        subscriptions: Vec<Arc<Shared>>,
+        roster: Arc<Roster>,
         after: Arc<AfterCommit>,
         began_at: u64,
     ) -> Self {
         Self {
             tools,
-            subscriptions: subscriptions.into(),
+            roster,
             after,
             began_at,
         }
-    }
-
-    /// Whether there is nothing to deliver to.
-    pub(super) fn is_idle(&self) -> bool {
-        self.subscriptions.is_empty() && self.after.is_empty()
     }
 
     /// Tells the subscriptions of the phase after the commit of an event, and returns what each said.
@@ -77,12 +72,13 @@ impl Running {
     /// Durable ones, in the order of registration.
     pub fn status(&self) -> Vec<SubscriptionStatus> {
         let head = self.head();
-        self.subscriptions
+        self.roster
+            .all()
             .iter()
             .map(|shared| {
                 let machine = shared.machine();
                 SubscriptionStatus {
-                    name: shared.name,
+                    name: Arc::clone(&shared.name),
                     position: machine.cursor(),
                     lag: head.saturating_sub(machine.cursor()),
                     in_flight: machine.in_flight(),
@@ -107,19 +103,20 @@ impl Running {
     }
 
     fn order(&self, name: &str, input: Input) -> bool {
-        let found = self.subscriptions.iter().find(|shared| shared.name == name);
+        let found = self.roster.find(name);
         found.map(|shared| shared.order(input)).is_some()
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.
     pub fn delivery_of(&self, event: &Stored) -> Vec<DeliveryStatus> {
-        self.subscriptions
+        self.roster
+            .all()
             .iter()
             .map(|shared| {
                 let machine = shared.machine();
                 let (state, attempts, error) = machine.state_of(event);
                 DeliveryStatus {
-                    subscription: shared.name,
+                    subscription: Arc::clone(&shared.name),
                     state,
                     attempts,
                     error: error.map(str::to_owned),

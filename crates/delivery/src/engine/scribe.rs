@@ -75,16 +75,16 @@ impl Scribe {
     /// The record of something that concerns a whole subscription.
     pub(super) fn alert(&self, target: &Target, alert: Alert) -> Record {
         match alert {
-            Alert::Opened(failures) => self.opened(target, target.calls, failures),
+            Alert::Opened(failures) => self.opened(target, &target.calls, failures),
             Alert::Paused(lanes) => self.opened(target, EVERYTHING, lanes),
-            Alert::Closed => self.closed(target, target.calls),
+            Alert::Closed => self.closed(target, &target.calls),
             Alert::Resumed => self.closed(target, EVERYTHING),
         }
     }
 
     fn opened(&self, subscription: &Target, target: &str, failures: u32) -> Record {
         self.of_itself(&CircuitOpened {
-            subscription: subscription.name.to_owned(),
+            subscription: subscription.name.to_string(),
             target: target.to_owned(),
             failures,
         })
@@ -92,7 +92,7 @@ impl Scribe {
 
     fn closed(&self, subscription: &Target, target: &str) -> Record {
         self.of_itself(&CircuitClosed {
-            subscription: subscription.name.to_owned(),
+            subscription: subscription.name.to_string(),
             target: target.to_owned(),
         })
     }

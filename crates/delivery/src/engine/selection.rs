@@ -1,6 +1,8 @@
 //! Which events a subscription means, by the catalogue.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::machine::Selection;
 use super::start::StartError;
@@ -12,12 +14,12 @@ pub(super) fn select(
     subscription: &Subscription,
     catalogue: &Catalogue,
 ) -> Result<Selection, StartError> {
-    let name = subscription.name;
+    let name = || Arc::clone(&subscription.name);
     let kinds = match &subscription.filter {
         Filter::All => None,
         Filter::Matching(entries) => {
             let kinds = resolve(entries, catalogue).map_err(|pattern| StartError::NoSuchEvent {
-                subscription: name,
+                subscription: name(),
                 pattern,
             })?;
             Some(kinds)
@@ -27,7 +29,7 @@ pub(super) fn select(
         let other = |kinds: &HashSet<_>| kinds.iter().find(|kind| **kind != reads).copied();
         if let Some(found) = kinds.as_ref().map_or(Some("everything"), other) {
             return Err(StartError::OtherType {
-                subscription: name,
+                subscription: name(),
                 reads,
                 found,
             });
@@ -41,11 +43,11 @@ pub(super) fn select(
 
 /// Resolves names, types, other names and patterns. The error is the first entry that matches no type.
 fn resolve(
-    entries: &[&'static str],
+    entries: &[Cow<'static, str>],
     catalogue: &Catalogue,
-) -> Result<HashSet<&'static str>, &'static str> {
+) -> Result<HashSet<&'static str>, Cow<'static, str>> {
     let mut kinds = HashSet::new();
-    for &entry in entries {
+    for entry in entries {
         let exact = catalogue.find(entry).map(|spec| spec.kind);
         let mut found: Vec<_> = exact.into_iter().collect();
         if exact.is_none() {
@@ -58,12 +60,12 @@ fn resolve(
             );
         }
         if found.is_empty() {
-            return Err(entry);
+            return Err(entry.clone());
         }
         kinds.extend(found);
     }
     if kinds.is_empty() {
-        Err("nothing")
+        Err("nothing".into())
     } else {
         Ok(kinds)
     }

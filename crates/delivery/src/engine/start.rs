@@ -1,5 +1,6 @@
 //! The start: what is registered is compared with the catalogue and with the database before anything is delivered.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use super::after::AfterCommit;
 use super::delivery::Target;
 use super::errands::Tools;
 use super::figures::Figures;
-use super::machine::{Machine, Rng, Rules, Selection, Versions, starting};
-use super::runner::{Runner, Shared};
+use super::machine::{Selection, Versions, starting};
+use super::roster::Roster;
 use super::running::Running;
 use super::scribe::Scribe;
 use super::selection::select;
@@ -31,7 +32,7 @@ pub enum StartError {
     #[error(
         "two subscriptions are registered as {0:?} (a name, or a former name given as `alias`): give one of them another"
     )]
-    DuplicateName(&'static str),
+    DuplicateName(Arc<str>),
     #[error(
         "the database has a subscription {0:?} that this program does not register: register it, \
          or if it was renamed, give {0:?} as the `alias` of the one that takes its place"
@@ -41,24 +42,21 @@ pub enum StartError {
         "subscription {name:?} takes the place of {alias:?}, but the database has both: \
          register {alias:?} again, or give {name:?} another name"
     )]
-    AliasTaken {
-        name: &'static str,
-        alias: &'static str,
-    },
+    AliasTaken { name: Arc<str>, alias: &'static str },
     #[error(
         "subscription {subscription:?} asks for {pattern:?}, which matches no event type of the catalogue: \
          `events catalogue` lists the types and every other name they have"
     )]
     NoSuchEvent {
-        subscription: &'static str,
-        pattern: &'static str,
+        subscription: Arc<str>,
+        pattern: Cow<'static, str>,
     },
     #[error(
         "the handler of subscription {subscription:?} reads {reads:?} alone, but it asks for {found} too: \
          let it take `&Received`, or ask for less"
     )]
     OtherType {
-        subscription: &'static str,
+        subscription: Arc<str>,
         reads: &'static str,
         found: &'static str,
     },
@@ -66,9 +64,15 @@ pub enum StartError {
         "subscription {0:?} asks for batches: its handler must take several events (`on_batch`, `on_any_batch`), and a batch \
          must hold at least one"
     )]
-    NoBatch(&'static str),
+    NoBatch(Arc<str>),
     #[error("subscription {0:?} allows no delivery at once: its `concurrency` must be at least 1")]
-    NoConcurrency(&'static str),
+    NoConcurrency(Arc<str>),
+    #[error("subscription {0:?} comes while the engine runs, so it must be durable")]
+    NotDurable(Arc<str>),
+    #[error(
+        "subscription {0:?} cannot change whether it keeps the order of a key: remove it and add it again"
+    )]
+    OtherOrder(Arc<str>),
     #[error("the cursors cannot be read: {0}")]
     Fault(#[from] Fault),
     #[error("the subscriptions cannot be registered in the database: {0}")]
@@ -91,45 +95,58 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     registered: Vec<Subscription>,
+    families: Vec<&'static str>,
 }
 
 impl Engine {
     pub fn new(parts: Parts, registered: Vec<Subscription>) -> Self {
-        Self { parts, registered }
+        Self {
+            parts,
+            registered,
+            families: Vec::new(),
+        }
+    }
+
+    /// Names that begin so come and go with something else. What the database has of them and nobody registers is
+    /// forgotten at the start, where it is an error of other names.
+    #[must_use]
+    pub fn family(mut self, prefix: &'static str) -> Self {
+        self.families.push(prefix);
+        self
     }
 
     /// Checks what is registered, adds or renames its rows in one commit, and begins to deliver.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { parts, registered } = self;
-        let selections = check(&registered, &parts.catalogue)?;
-        let versions = Versions::of(&parts.catalogue);
+        let selections = check(&self.registered, &self.parts.catalogue)?;
+        let Self {
+            parts,
+            registered,
+            families,
+        } = self;
         let (durable, after): (Vec<_>, Vec<_>) = registered
             .into_iter()
             .zip(selections)
             .partition(|(subscription, _)| subscription.phase == Phase::Durable);
-        let stored = reconcile(&parts, durable.iter().map(|(durable, _)| durable)).await?;
+        let names = durable.iter().map(|(durable, _)| durable);
+        let stored = reconcile(&parts, names, &families).await?;
 
         Figures::describe();
         let head = parts.log.head().borrow().position;
-        let target =
-            |subscription: &Subscription| Arc::new(Target::new(subscription, parts.vault.clone()));
-        let after = after
-            .into_iter()
-            .map(|(subscription, selection)| (selection, target(&subscription)));
+        let after = after.into_iter().map(|(subscription, selection)| {
+            let target = Target::new(&subscription, parts.vault.clone());
+            (selection, Arc::new(target))
+        });
         let after = Arc::new(AfterCommit::new(after.collect(), head));
         let furthest = stored.iter().map(|stored| stored.position).max();
         let tools = Arc::new(Tools {
             // What is behind it reads for itself; what wants to be told at once does not wait for that.
             tail: Tail::new(
                 parts.log.clone(),
-                if after.is_empty() {
-                    furthest.unwrap_or(0)
-                } else {
-                    head
-                },
+                furthest.filter(|_| after.is_empty()).unwrap_or(head),
             ),
             log: parts.log,
             subscriptions: parts.subscriptions,
+            versions: Versions::of(&parts.catalogue),
             scribe: Scribe {
                 appender: parts.appender,
                 catalogue: parts.catalogue,
@@ -144,62 +161,49 @@ impl Engine {
 
         let mut runners = Vec::with_capacity(durable.len());
         for ((subscription, selection), stored) in durable.into_iter().zip(stored) {
-            let lanes = tools.subscriptions.lanes(subscription.name).await?;
-            let rules = Rules {
-                selection,
-                versions: versions.clone(),
-                order: subscription.order,
-                concurrency: subscription.concurrency,
-                retry: subscription.retry,
-                batch: subscription.batch,
-                breaker: subscription.breaker,
-            };
-            let machine = Machine::new(rules, stored, lanes, head, tools.now());
-            let shared = Arc::new(Shared::new(target(&subscription), machine));
-            let rng = Rng::seeded(seed(&*parts.ids));
-            runners.push(Runner::new(tools.clone(), shared, subscription.order, rng));
+            runners.push(Roster::prepare(&tools, &subscription, selection, stored).await?);
         }
-        let shared = runners.iter().map(Runner::shared).collect();
-        let running = Running::new(tools.clone(), shared, after.clone(), head);
         let stopping = parts.tasks.stopping();
         if !after.is_empty() {
-            let (tools, stopping) = (tools.clone(), stopping.clone());
+            let (after, tools, stopping) = (after.clone(), tools.clone(), stopping.clone());
             parts
                 .tasks
                 .spawn(async move { after.run(&tools, stopping).await });
         }
-        if !running.is_idle() {
-            let stopping = stopping.clone();
-            parts
-                .tasks
-                .spawn(async move { tools.tail.run(stopping).await });
-        }
+        let tail = tools.clone();
+        parts
+            .tasks
+            .spawn(async move { tail.tail.run(stopping).await });
+        let roster = Arc::new(Roster::new(parts.tasks));
         for runner in runners {
-            parts.tasks.spawn(runner.run(stopping.clone()));
+            roster.enter(runner);
         }
-        Ok(running)
+        Ok(Running::new(tools, roster, after, head))
     }
 }
 
 /// What can be said without the database.
-fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selection>, StartError> {
+pub(super) fn check(
+    registered: &[Subscription],
+    catalogue: &Catalogue,
+) -> Result<Vec<Selection>, StartError> {
     let mut names = HashSet::new();
     for subscription in registered {
-        for name in [Some(subscription.name), subscription.alias]
+        for name in [Some(&*subscription.name), subscription.alias]
             .into_iter()
             .flatten()
         {
             if !names.insert(name) {
-                return Err(StartError::DuplicateName(name));
+                return Err(StartError::DuplicateName(name.into()));
             }
         }
         if let Some(batch) = subscription.batch
             && (batch.max == 0 || subscription.together.is_none())
         {
-            return Err(StartError::NoBatch(subscription.name));
+            return Err(StartError::NoBatch(subscription.name.clone()));
         }
         if subscription.concurrency == 0 {
-            return Err(StartError::NoConcurrency(subscription.name));
+            return Err(StartError::NoConcurrency(subscription.name.clone()));
         }
     }
     registered
@@ -212,6 +216,7 @@ fn check(registered: &[Subscription], catalogue: &Catalogue) -> Result<Vec<Selec
 async fn reconcile<'a>(
     parts: &Parts,
     registered: impl ExactSizeIterator<Item = &'a Subscription>,
+    families: &[&str],
 ) -> Result<Vec<StoredSubscription>, StartError> {
     let loaded = parts.subscriptions.load().await?;
     let mut known: HashMap<String, StoredSubscription> = loaded
@@ -222,45 +227,24 @@ async fn reconcile<'a>(
     let mut transaction = Transaction::default();
     let mut found = Vec::with_capacity(registered.len());
     for subscription in registered {
-        let name = subscription.name;
-        let (own, former) = (
-            known.remove(name),
-            subscription
-                .alias
-                .and_then(|alias| Some((alias, known.remove(alias)?))),
-        );
-        let stored = match (own, former) {
-            (Some(_), Some((alias, _))) => return Err(StartError::AliasTaken { name, alias }),
-            (Some(own), None) => own,
-            (None, Some((alias, former))) => {
-                transaction
-                    .writes
-                    .push(parts.subscriptions.rename(alias, name));
-                former
-            }
-            (None, None) => {
-                let position = match subscription.begin {
-                    Begin::Start => 0,
-                    Begin::Head => head,
-                };
-                transaction
-                    .writes
-                    .push(parts.subscriptions.create(name, position));
-                StoredSubscription {
-                    name: name.to_owned(),
-                    position,
-                    condition: Condition::default(),
-                }
-            }
-        };
-        let condition = starting(stored.condition);
-        transaction
-            .writes
-            .push(parts.subscriptions.put_condition(name, &condition));
+        let subscriptions = &*parts.subscriptions;
+        let stored = adopt(
+            subscriptions,
+            &mut known,
+            subscription,
+            head,
+            &mut transaction,
+        )?;
         found.push(stored);
     }
-    if let Some(name) = known.into_keys().min() {
+    let (gone, unknown): (Vec<_>, Vec<_>) = known
+        .into_keys()
+        .partition(|name| families.iter().any(|family| name.starts_with(family)));
+    if let Some(name) = unknown.into_iter().min() {
         return Err(StartError::UnknownStored(name));
+    }
+    for name in gone {
+        transaction.writes.extend(parts.subscriptions.remove(&name));
     }
     if !transaction.writes.is_empty() {
         parts.log.commit(transaction).await?;
@@ -268,9 +252,51 @@ async fn reconcile<'a>(
     Ok(found)
 }
 
-/// For jitter alone.
-fn seed(ids: &dyn Ids) -> u64 {
-    let mut bytes = [0; 8];
-    ids.random(&mut bytes);
-    u64::from_le_bytes(bytes)
+/// Finds what the database has of a subscription, under its name or a former one, and says what is to be written of it.
+pub(super) fn adopt(
+    subscriptions: &dyn Subscriptions,
+    known: &mut HashMap<String, StoredSubscription>,
+    subscription: &Subscription,
+    head: u64,
+    transaction: &mut Transaction,
+) -> Result<StoredSubscription, StartError> {
+    let name = &subscription.name;
+    let (own, former) = (
+        known.remove(&**name),
+        subscription
+            .alias
+            .and_then(|alias| Some((alias, known.remove(alias)?))),
+    );
+    let stored = match (own, former) {
+        (Some(_), Some((alias, _))) => {
+            return Err(StartError::AliasTaken {
+                name: name.clone(),
+                alias,
+            });
+        }
+        (Some(own), None) => own,
+        (None, Some((alias, former))) => {
+            transaction.writes.push(subscriptions.rename(alias, name));
+            former
+        }
+        (None, None) => {
+            let position = match subscription.begin {
+                Begin::Start => 0,
+                Begin::Head => head,
+            };
+            transaction
+                .writes
+                .push(subscriptions.create(name, position));
+            StoredSubscription {
+                name: name.to_string(),
+                position,
+                condition: Condition::default(),
+            }
+        }
+    };
+    let condition = starting(stored.condition);
+    transaction
+        .writes
+        .push(subscriptions.put_condition(name, &condition));
+    Ok(stored)
 }

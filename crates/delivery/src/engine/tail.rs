@@ -72,6 +72,12 @@ impl Tail {
         self.reached.subscribe()
     }
 
+    /// Somebody takes what comes after this position.
+    pub(super) fn expect(&self, position: u64) {
+        self.fastest.fetch_max(position, Ordering::AcqRel);
+        self.taken.notify_one();
+    }
+
     /// At most `limit` events after a position.
     pub(super) fn take(&self, after: u64, limit: usize) -> Taken {
         let events = {

@@ -75,7 +75,8 @@ impl Target {
             Ok(Err(_)) => return Called::Whole(Verdict::Panicked),
             Err(_) => return Called::Whole(Verdict::TimedOut),
         };
-        let verdict = |outcome, event: &Received| Verdict::of(outcome, self.name, event.envelope());
+        let verdict =
+            |outcome, event: &Received| Verdict::of(outcome, &self.name, event.envelope());
         match said {
             BatchOutcome::All(Outcome::Done) => {
                 Called::Each(events.iter().map(|_| Verdict::Done).collect())

@@ -27,7 +27,7 @@ impl Running {
             self.target(name);
         }
         for target in self.targets() {
-            if !names.contains(&target.name) {
+            if !names.contains(&&*target.name) {
                 target.mute();
             }
         }
@@ -58,8 +58,10 @@ impl Running {
         let mut moved = self.tools.moved.subscribe();
         loop {
             let head = self.head();
-            let mut durable = self.subscriptions.iter();
-            if durable.all(|shared| shared.machine().cursor() >= head)
+            let durable = self.roster.all();
+            if durable
+                .iter()
+                .all(|shared| shared.machine().cursor() >= head)
                 && (self.after.is_empty() || self.after.position() >= head)
             {
                 return;
@@ -69,13 +71,15 @@ impl Running {
         }
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
-        let durable = self.subscriptions.iter().map(|shared| &shared.target);
-        durable.chain(self.after.targets())
+    fn targets(&self) -> Vec<Arc<Target>> {
+        let durable = self.roster.all();
+        let durable = durable.iter().map(|shared| shared.target());
+        durable.chain(self.after.targets().cloned()).collect()
     }
 
-    fn target(&self, name: &str) -> &Target {
-        let found = self.targets().find(|target| target.name == name);
+    fn target(&self, name: &str) -> Arc<Target> {
+        let found = self.targets();
+        let found = found.into_iter().find(|target| *target.name == *name);
         found.unwrap_or_else(|| panic!("there is no subscription {name:?}"))
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::memory::{ADVANCE, CREATE, DROP_LANE, Memory, PUT_CONDITION, PUT_LANE, RENAME, State};
+use super::memory::{
+    ADVANCE, CREATE, DROP_LANE, Memory, PUT_CONDITION, PUT_LANE, REMOVE, RENAME, State,
+};
 use crate::BoxFuture;
 use crate::commit::{Transaction, Value, Write};
 use crate::envelope::{Key, Stored};
@@ -166,6 +168,10 @@ impl Subscriptions for Connection {
             lane.error.clone().into(),
         ];
         Write::one(PUT_LANE, params)
+    }
+
+    fn remove(&self, name: &str) -> Vec<Write> {
+        vec![Write::any(REMOVE, vec![name.to_owned().into()])]
     }
 
     fn drop_lane(&self, name: &str, key: &Key) -> Write {

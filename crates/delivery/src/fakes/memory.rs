@@ -23,6 +23,7 @@ pub(super) const RENAME: &str = "rename";
 pub(super) const PUT_CONDITION: &str = "put condition";
 pub(super) const PUT_LANE: &str = "put lane";
 pub(super) const DROP_LANE: &str = "drop lane";
+pub(super) const REMOVE: &str = "remove";
 
 #[derive(Default)]
 pub(super) struct State {
@@ -252,7 +253,16 @@ impl Memory {
 }
 
 fn is_engines(write: &Write) -> bool {
-    [CREATE, ADVANCE, RENAME, PUT_CONDITION, PUT_LANE, DROP_LANE].contains(&write.sql)
+    [
+        CREATE,
+        ADVANCE,
+        RENAME,
+        PUT_CONDITION,
+        PUT_LANE,
+        DROP_LANE,
+        REMOVE,
+    ]
+    .contains(&write.sql)
 }
 
 impl State {
@@ -325,6 +335,11 @@ impl State {
                 };
                 self.lanes.insert((text(0), text(1)), lane);
                 true
+            }
+            REMOVE => {
+                self.lanes.retain(|(name, _), _| *name != text(0));
+                self.conditions.remove(&text(0));
+                self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
             _ => return None,

@@ -55,6 +55,8 @@ pub enum Outcome {
     GiveUp(String),
     /// Cannot be read: park it now.
     Poison(String),
+    /// Nothing is to be delivered until an operator resumes the subscription, this event first. It costs no attempt.
+    Pause(String),
     /// Done, and what led to the event must be undone: an [`UndoRequested`](crate::events::UndoRequested) says so to
     /// whoever did a step of it. What the handler left behind is dropped.
     Undo(Code),

@@ -11,6 +11,8 @@ const fn hours(count: u64) -> Duration {
 pub struct Retry {
     /// Tried at once, in memory, before the key gets a lane.
     pub quick: &'static [Duration],
+    /// The waits in the lane, one after another, with a tenth of jitter. Empty: they grow as the next two say.
+    pub schedule: &'static [Duration],
     /// The first wait in the lane; each next is four times as long, with full jitter.
     pub base: Duration,
     pub cap: Duration,
@@ -30,6 +32,7 @@ impl Retry {
 
     pub const DEFAULT: Self = Self {
         quick: &[Duration::from_millis(50), Duration::from_millis(250)],
+        schedule: &[],
         base: Duration::from_secs(1),
         cap: hours(6),
         max_attempts: 12,
@@ -43,6 +46,7 @@ impl Retry {
             Duration::from_millis(100),
             Duration::from_millis(500),
         ],
+        schedule: &[],
         base: Duration::from_millis(500),
         cap: Duration::from_mins(10),
         max_attempts: 100,
@@ -52,9 +56,29 @@ impl Retry {
     /// For a target that must be spared: nothing at once, little later, for a week.
     pub const CONSERVATIVE: Self = Self {
         quick: &[],
+        schedule: &[],
         base: Duration::from_secs(30),
         cap: hours(12),
         max_attempts: 8,
         max_age: hours(168),
+    };
+
+    /// For the servers of others: ten attempts over three days (Standard Webhooks, "Retry schedule").
+    pub const WEBHOOK: Self = Self {
+        quick: &[],
+        schedule: &[
+            Duration::from_secs(5),
+            Duration::from_mins(5),
+            Duration::from_mins(30),
+            hours(2),
+            hours(5),
+            hours(10),
+            hours(14),
+            hours(20),
+            hours(24),
+        ],
+        max_attempts: 10,
+        max_age: hours(168),
+        ..Self::DEFAULT
     };
 }

@@ -36,6 +36,9 @@ pub trait Subscriptions: Send + Sync {
     /// Moves the cursor and all lanes to another name.
     fn rename(&self, from: &str, to: &str) -> Write;
 
+    /// Forgets a subscription with all its lanes; it may not be there.
+    fn remove(&self, name: &str) -> Vec<Write>;
+
     /// Writes a lane as it is now, whether or not it exists.
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write;
 

@@ -91,6 +91,7 @@ impl Server {
             kernel: Arc::clone(&opened.kernel),
             access,
             log: Arc::new(opened.database.clone()),
+            index: Arc::new(opened.database.clone()),
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,

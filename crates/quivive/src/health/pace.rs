@@ -47,7 +47,7 @@ pub(super) struct Pace {
 
 /// What was seen. Clones see the same.
 #[derive(Clone, Default)]
-pub(super) struct Watch(Arc<Mutex<HashMap<&'static str, Seen>>>);
+pub(super) struct Watch(Arc<Mutex<HashMap<Arc<str>, Seen>>>);
 
 impl Watch {
     /// Looks until the server stops.
@@ -110,20 +110,20 @@ impl Watch {
             for (state, word) in LANES {
                 let lane = lanes
                     .iter()
-                    .find(|(name, of, _)| name == status.name && *of == state);
+                    .find(|(name, of, _)| **name == *status.name && *of == state);
                 let oldest = lane.map(|(_, _, since)| age(*since, clock));
                 let oldest = oldest.unwrap_or_default();
                 metrics::gauge!(
                     "quivive_lanes_oldest_seconds",
-                    "subscription" => status.name, "state" => word
+                    "subscription" => Arc::clone(&status.name), "state" => word
                 )
                 .set(oldest.as_secs_f64());
                 waiting = waiting.max(oldest);
             }
-            if let Some(seen) = self.seen().get_mut(status.name) {
+            if let Some(seen) = self.seen().get_mut(&status.name) {
                 (seen.pace.age, seen.pace.waiting) = (behind, waiting);
             }
-            publish(status, self.pace(status.name));
+            publish(status, self.pace(&status.name));
         }
         Ok(())
     }
@@ -137,10 +137,10 @@ impl Watch {
                 since: now,
                 pace: Pace::default(),
             };
-            let one = seen.entry(status.name).or_insert(fresh);
+            let one = seen.entry(Arc::clone(&status.name)).or_insert(fresh);
             if one.position != status.position || status.lag == 0 {
                 if one.pace.stuck {
-                    tracing::info!(subscription = status.name, "it moves again");
+                    tracing::info!(subscription = &*status.name, "it moves again");
                 }
                 fresh.pace = Pace {
                     stuck: false,
@@ -150,7 +150,7 @@ impl Watch {
             } else if !one.pace.stuck && now - one.since >= STILL_AFTER {
                 one.pace.stuck = true;
                 tracing::warn!(
-                    subscription = status.name,
+                    subscription = &*status.name,
                     position = status.position,
                     lag = status.lag,
                     "it stands still"
@@ -159,7 +159,7 @@ impl Watch {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<&'static str, Seen>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<Arc<str>, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,7 +175,8 @@ fn age(of: Time, clock: &dyn Clock) -> Duration {
     reason = "deliveries under way are far fewer than 2^52"
 )]
 fn publish(status: &SubscriptionStatus, pace: Pace) {
-    let gauge = |name: &'static str| metrics::gauge!(name, "subscription" => status.name);
+    let gauge =
+        |name: &'static str| metrics::gauge!(name, "subscription" => Arc::clone(&status.name));
     gauge("quivive_subscription_lag_seconds").set(pace.age.as_secs_f64());
     gauge("quivive_subscription_in_flight").set(status.in_flight as f64);
     gauge("quivive_subscription_stuck").set(f64::from(u8::from(pace.stuck)));
@@ -208,7 +209,7 @@ mod tests {
 
     fn status(position: u64, lag: u64) -> SubscriptionStatus {
         SubscriptionStatus {
-            name: "mail",
+            name: "mail".into(),
             position,
             lag,
             in_flight: 0,

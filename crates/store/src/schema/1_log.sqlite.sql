@@ -34,6 +34,34 @@ CREATE TABLE log_head (
 ) STRICT;
 INSERT INTO log_head (one, next_pos, chain, epoch) VALUES (1, 1, zeroblob(32), 1);
 
+-- What the log is searched by: a row for each event, written some milliseconds behind it by a reader of its own. Its indexes
+-- are partial where a column may be empty, and each serves the statements of `search` that are named like it. Tags are
+-- keyed digests of an address and of where a request came from, under keys that do not outlive the events.
+CREATE TABLE search (
+    pos            INTEGER PRIMARY KEY,
+    id             BLOB    NOT NULL,
+    type           TEXT    NOT NULL,
+    subject        TEXT,
+    workflow_id    BLOB    NOT NULL,
+    correlation_id BLOB    NOT NULL,
+    address_tag    BLOB,
+    ip_tag         BLOB
+) STRICT;
+CREATE INDEX search_id ON search (id);
+CREATE INDEX search_type ON search (type);
+CREATE INDEX search_subject ON search (subject) WHERE subject IS NOT NULL;
+CREATE INDEX search_workflow ON search (workflow_id);
+CREATE INDEX search_correlation ON search (correlation_id);
+CREATE INDEX search_address ON search (address_tag) WHERE address_tag IS NOT NULL;
+CREATE INDEX search_ip ON search (ip_tag) WHERE ip_tag IS NOT NULL;
+
+-- The one row that says how far the index reaches.
+CREATE TABLE search_head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    pos INTEGER NOT NULL
+) STRICT;
+INSERT INTO search_head (one, pos) VALUES (1, 0);
+
 -- Durable readers of the log. The number is for the lanes, so that renaming a subscription is one row. How a subscription is
 -- as a whole, `Condition` of the delivery engine says.
 CREATE TABLE subscription (

@@ -8,7 +8,6 @@ use quivive_delivery::{
     Actor, Body, CommitError, Context, Envelope, Key, Log as _, Priority, Stored, Transaction,
     Write,
 };
-use quivive_store::EventFilter;
 use uuid::Uuid;
 
 use super::fixture::{Fixture, at};
@@ -68,13 +67,29 @@ fn plain(envelope: Envelope) -> Record {
 pub(super) async fn append(f: &Fixture, events: &[(&str, &str)]) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for (kind, key) in events {
-        let envelope = envelope(f, kind, key);
+        let envelope = Envelope {
+            subject: Some(format!("account:{key}")),
+            ..envelope(f, kind, key)
+        };
         ids.push(envelope.id);
         commit(f, Vec::new(), vec![plain(envelope)])
             .await
             .expect("a commit");
     }
     ids
+}
+
+/// Appends as many events of one workflow and one chain of causes.
+pub(super) async fn append_related(f: &Fixture, workflow: Uuid, correlation: Uuid, count: usize) {
+    let record = |_| {
+        plain(Envelope {
+            workflow_id: workflow,
+            correlation_id: correlation,
+            ..envelope(f, "a.b", "1")
+        })
+    };
+    let records = (0..count).map(record).collect();
+    commit(f, Vec::new(), records).await.expect("a commit");
 }
 
 async fn commit(f: &Fixture, writes: Vec<Write>, records: Vec<Record>) -> Result<u64, CommitError> {
@@ -202,34 +217,6 @@ pub(super) async fn what_missed_leaves_nothing(f: Fixture) {
     let events = f.db.read(0, 10).await.expect("a read");
     assert_eq!(positions(&events), [1, 2]);
     walk(&events);
-}
-
-pub(super) async fn events_are_found_by_type_workflow_and_id(f: Fixture) {
-    let ids = append(
-        &f,
-        &[("a.b", "1"), ("c.d", "1"), ("a.b", "2"), ("a.b", "1")],
-    )
-    .await;
-    let kind = EventFilter::Type("a.b".to_owned());
-    let page = f.db.events_by(&kind, 0, 10).await.expect("a read");
-    assert_eq!((positions(&page.events), page.upto), (vec![1, 3, 4], 4));
-    let page = f.db.events_by(&kind, 0, 2).await.expect("a read");
-    assert_eq!((positions(&page.events), page.upto), (vec![1, 3], 3));
-    let page = f.db.events_by(&kind, 3, 2).await.expect("a read");
-    assert_eq!((positions(&page.events), page.upto), (vec![4], 4));
-    let page = f.db.events_by(&kind, 4, 2).await.expect("a read");
-    assert_eq!((positions(&page.events), page.upto), (vec![], 4));
-
-    let third =
-        f.db.event_by_id(ids[2])
-            .await
-            .expect("a read")
-            .expect("stored");
-    assert_eq!((third.position, third.envelope.id), (3, ids[2]));
-    assert!(f.db.event_by_id(f.id()).await.expect("a read").is_none());
-    let workflow = EventFilter::Workflow(third.envelope.workflow_id);
-    let page = f.db.events_by(&workflow, 0, 10).await.expect("a read");
-    assert_eq!(positions(&page.events), [3]);
 }
 
 pub(super) async fn a_note_replaces_the_one_before(f: Fixture) {

@@ -160,6 +160,21 @@ pub(super) async fn a_renamed_subscription_keeps_its_cursor_and_lanes(f: Fixture
     assert_eq!(f.db.lanes("mail").await.expect("a read"), []);
 }
 
+pub(super) async fn a_removed_subscription_takes_its_lanes_with_it(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 3)])
+        .await;
+    let one = lane(&f, "1");
+    f.must([f.db.put_lane("mail", &one), f.db.put_lane("alerts", &one)])
+        .await;
+    f.must(f.db.remove("mail")).await;
+    assert_eq!(stored(&f).await, [("alerts".to_owned(), 3)]);
+    assert_eq!(f.db.lanes("alerts").await.expect("a read"), [one]);
+    f.must(f.db.remove("mail")).await;
+    // Under the same name again, it has nothing of what it was.
+    f.must([f.db.create("mail", 1)]).await;
+    assert_eq!(f.db.lanes("mail").await.expect("a read"), []);
+}
+
 pub(super) async fn a_backlog_is_one_key_within_its_bounds(f: Fixture) {
     let keys = ["1", "2", "1", "1", "2", "1"];
     let events: Vec<_> = keys.into_iter().map(|key| ("a.b", key)).collect();

@@ -52,6 +52,16 @@ impl Machine {
                 });
                 return;
             }
+            Verdict::Pause(_) => {
+                match lane {
+                    Some(key) => self.lanes.hold(&key, now),
+                    None => self.window.hold(position),
+                }
+                if !self.is_paused() {
+                    self.ledger.change().paused = true;
+                }
+                return;
+            }
             Verdict::Retry(text) => Failure::new(Class::Transient, text),
             Verdict::RetryAfter(wait, text) => Failure::rate_limited(wait, text),
             Verdict::GiveUp(text) => Failure::new(Class::Permanent, text),

@@ -10,7 +10,7 @@ use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
 use super::mutant::{self, Mutant};
 use super::pulse::Pulse;
-use super::terms::{DeliveryState, Effect, Input, Now, Rules, key_of};
+use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::{Rng, later};
 use super::window::{State, WINDOW_EVENTS, Window};
 use crate::envelope::{Key, Stored};
@@ -97,6 +97,11 @@ impl Machine {
             Input::Resume => self.resume(),
             Input::Stop => self.stopping = true,
         }
+    }
+
+    /// From now on it takes other events; those that it has taken stay.
+    pub(in crate::engine) fn select(&mut self, selection: Selection) {
+        self.rules.selection = selection;
     }
 
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the

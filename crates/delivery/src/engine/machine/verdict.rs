@@ -28,6 +28,7 @@ pub(in crate::engine) enum Verdict {
     RetryAfter(Duration, String),
     GiveUp(String),
     Poison(String),
+    Pause(String),
     /// The half of a batch that it was in failed, and nobody knows by whose fault: tried again alone, in a lane.
     Alone(String),
     TimedOut,
@@ -43,6 +44,7 @@ impl Verdict {
             | Self::RetryAfter(_, text)
             | Self::GiveUp(text)
             | Self::Poison(text)
+            | Self::Pause(text)
             | Self::Alone(text) => text,
             Self::TimedOut => TIMED_OUT,
             Self::Panicked => PANICKED,
@@ -56,7 +58,7 @@ impl Verdict {
         match self {
             Self::Retry(_) | Self::RetryAfter(..) | Self::TimedOut | Self::Panicked => Some(false),
             Self::Done | Self::DoneWith(_) | Self::GiveUp(_) | Self::Poison(_) => Some(true),
-            Self::Alone(_) => None,
+            Self::Alone(_) | Self::Pause(_) => None,
         }
     }
 }
@@ -72,6 +74,7 @@ impl Verdict {
             Outcome::RetryAfter(wait, text) => Self::RetryAfter(wait, text),
             Outcome::GiveUp(text) => Self::GiveUp(text),
             Outcome::Poison(text) => Self::Poison(text),
+            Outcome::Pause(text) => Self::Pause(text),
             Outcome::Undo(reason) => {
                 let requested = UndoRequested {
                     subscription: subscription.to_owned(),
@@ -245,6 +248,10 @@ fn jittered(retry: &Retry, attempts: u32, rng: &mut Rng) -> Duration {
     let earlier = attempts
         .saturating_sub(1)
         .saturating_sub(u32::try_from(retry.quick.len()).unwrap_or(u32::MAX));
+    if let Some(wait) = retry.schedule.get(earlier as usize) {
+        let spread = u64::try_from(wait.as_micros() / 10).unwrap_or(u64::MAX);
+        return *wait + Duration::from_micros(rng.up_to(spread));
+    }
     let ceiling = FACTOR
         .checked_pow(earlier)
         .and_then(|times| retry.base.checked_mul(times))
@@ -338,6 +345,16 @@ mod tests {
                 );
                 ceiling = (ceiling * FACTOR).min(retry.cap);
             }
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_kept_with_little_jitter() {
+        let waits = ceilings(&Retry::WEBHOOK);
+        let schedule = Retry::WEBHOOK.schedule;
+        assert_eq!(waits.len(), schedule.len());
+        for (wait, stated) in waits.iter().zip(schedule) {
+            assert!(wait >= stated && *wait <= *stated * 11 / 10);
         }
     }
 

@@ -187,7 +187,7 @@ async fn a_panic_is_tried_again_once() {
 async fn every_subscription_gets_what_it_wants_and_no_more() {
     let trial = Trial::new();
     let (all, some) = (Script::new(|_| done()), Script::new(|_| done()));
-    let filter = Filter::Matching(vec!["payment.*"]);
+    let filter = Filter::matching(["payment.*"]);
     let subscriptions = vec![
         mail(&all),
         Subscription::durable("some", filter, some.clone()),

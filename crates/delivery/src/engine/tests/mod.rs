@@ -8,6 +8,7 @@ mod lanes;
 mod phases;
 mod registering;
 mod restart;
+mod roster;
 mod speed;
 mod start;
 mod tail;
@@ -240,7 +241,7 @@ impl Trial {
 
 /// Takes the types that a test appends, not what the engine says of them.
 fn mail(script: &Arc<Script>) -> Subscription {
-    let filter = Filter::Matching(vec!["order.*", "payment.*"]);
+    let filter = Filter::matching(["order.*", "payment.*"]);
     Subscription::durable("mail", filter, script.clone())
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::subscriber::Phase;
 
 fn passing(name: &'static str, script: &Arc<Script>) -> Subscription {
-    Subscription::durable(name, Filter::Matching(vec!["order.*"]), script.clone())
+    Subscription::durable(name, Filter::matching(["order.*"]), script.clone())
         .phase(Phase::AfterCommit)
 }
 
@@ -40,11 +40,14 @@ async fn after_the_commit_each_handler_is_told_once_and_alone() {
     let told = running.tell(&event).await;
     let told: Vec<_> = told
         .into_iter()
-        .map(|told| (told.subscription, told.result))
+        .map(|told| (told.subscription.to_string(), told.result))
         .collect();
     assert_eq!(
         told,
-        [("ill", Err("it failed".to_owned())), ("well", Ok(()))]
+        [
+            ("ill".to_owned(), Err("it failed".to_owned())),
+            ("well".to_owned(), Ok(()))
+        ]
     );
     let event = Arc::new(trial.memory.event(4).unwrap());
     assert_eq!(

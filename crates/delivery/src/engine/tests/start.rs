@@ -112,7 +112,7 @@ async fn a_filter_matches_by_type_name_other_name_or_pattern_or_is_refused() {
         let trial = Trial::new();
         trial.memory.append_all(all.map(|kind| (kind, "a")));
         let script = Script::new(|_| done());
-        let filter = Filter::Matching(entries.clone());
+        let filter = Filter::matching(entries.clone());
         let subscription = Subscription::durable("some", filter, script.clone());
         trial.start(vec![subscription]).await.drain().await;
         assert_eq!(script.positions(), expected, "{entries:?}");
@@ -126,7 +126,7 @@ async fn a_filter_matches_by_type_name_other_name_or_pattern_or_is_refused() {
         "order",
         "ORDER_PLACED",
     ] {
-        let filter = Filter::Matching(vec![PLACED, entry]);
+        let filter = Filter::matching([PLACED, entry]);
         let told = error(&trial, vec![named("some", filter)]).await;
         assert!(
             told.contains(&format!("\"some\" asks for {entry:?}")),

@@ -54,8 +54,7 @@ async fn a_newer_version_holds_the_subscription_and_is_no_poison() {
     let mut trial = Trial::new();
     let (script, cards) = (Script::new(|_| done()), Script::new(|_| done()));
     let both = || {
-        let cards =
-            Subscription::durable("cards", Filter::Matching(vec!["payment.*"]), cards.clone());
+        let cards = Subscription::durable("cards", Filter::matching(["payment.*"]), cards.clone());
         vec![mail(&script), cards]
     };
     append(&trial, 1, "a").await;

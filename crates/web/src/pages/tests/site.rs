@@ -77,6 +77,7 @@ impl Site {
             kernel: Arc::clone(&scene.kernel),
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
             log: Arc::new(scene.world.clone()),
+            index: Arc::new(scene.world.clone()),
             vault: Arc::new(scene.world.clone()),
             mailbox: Some(Arc::new(TwoLetters)),
             operation: Arc::new(Nothing),

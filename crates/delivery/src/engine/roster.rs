@@ -1,0 +1,179 @@
+//! The subscriptions of a running engine: what is registered at the start, and what comes and goes after it.
+//!
+//! **Guarantees.** A name is there once. One that is removed has no runner when its cursor and lanes go, so nothing of it
+//! is written afterwards.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::Target;
+use super::errands::Tools;
+use super::machine::{Machine, Rng, Rules, Selection};
+use super::runner::{Runner, Shared};
+use super::running::Running;
+use super::start::{StartError, adopt, check};
+use crate::clock::Ids;
+use crate::commit::Transaction;
+use crate::fault::Fault;
+use crate::log::CommitError;
+use crate::subscriber::{Phase, StoredSubscription, Subscription};
+use crate::tasks::Tasks;
+
+pub(super) struct Roster {
+    all: RwLock<Vec<Arc<Shared>>>,
+    /// Held while one comes or goes.
+    changing: tokio::sync::Mutex<()>,
+    tasks: Tasks,
+    stopping: CancellationToken,
+}
+
+impl Roster {
+    pub(super) fn new(tasks: Tasks) -> Self {
+        Self {
+            all: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+            stopping: tasks.stopping(),
+            tasks,
+        }
+    }
+
+    /// In the order in which they came.
+    pub(super) fn all(&self) -> Vec<Arc<Shared>> {
+        self.all
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Shared>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|shared| *shared.name == *name).cloned()
+    }
+
+    /// Makes what is registered and stored a subscription that is not delivered to yet.
+    pub(super) async fn prepare(
+        tools: &Arc<Tools>,
+        subscription: &Subscription,
+        selection: Selection,
+        stored: StoredSubscription,
+    ) -> Result<Runner, Fault> {
+        let lanes = tools.subscriptions.lanes(&subscription.name).await?;
+        let rules = Rules {
+            selection,
+            versions: tools.versions.clone(),
+            order: subscription.order,
+            concurrency: subscription.concurrency,
+            retry: subscription.retry,
+            batch: subscription.batch,
+            breaker: subscription.breaker,
+        };
+        tools.tail.expect(stored.position);
+        let head = tools.log.head().borrow().position;
+        let machine = Machine::new(rules, stored, lanes, head, tools.now());
+        let target = Arc::new(Target::new(subscription, tools.scribe.vault.clone()));
+        let shared = Arc::new(Shared::new(subscription.order, target, machine));
+        let rng = Rng::seeded(seed(&*tools.scribe.ids));
+        Ok(Runner::new(tools.clone(), shared, rng))
+    }
+
+    /// Begins to deliver.
+    pub(super) fn enter(&self, runner: Runner) {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(runner.shared());
+        drop(all);
+        drop(self.tasks.spawn(runner.run(self.stopping.clone())));
+    }
+
+    fn take(&self, name: &str) -> Option<Arc<Shared>> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let index = all.iter().position(|shared| *shared.name == *name)?;
+        Some(all.remove(index))
+    }
+}
+
+impl Running {
+    /// Begins to deliver to one more, a durable one. It goes on where the database has it; one that is new there begins as
+    /// it says.
+    pub async fn add(&self, subscription: Subscription) -> Result<(), StartError> {
+        let _turn = self.roster.changing.lock().await;
+        let tools = &self.tools;
+        let name = &subscription.name;
+        if self.roster.find(name).is_some() {
+            return Err(StartError::DuplicateName(name.clone()));
+        }
+        if subscription.phase != Phase::Durable {
+            return Err(StartError::NotDurable(name.clone()));
+        }
+        let selection = one(check(
+            std::slice::from_ref(&subscription),
+            &tools.scribe.catalogue,
+        )?);
+        let loaded = tools.subscriptions.load().await?;
+        let mut known = loaded
+            .into_iter()
+            .map(|stored| (stored.name.clone(), stored))
+            .collect();
+        let mut transaction = Transaction::default();
+        let head = tools.log.head().borrow().position;
+        let stored = adopt(
+            &*tools.subscriptions,
+            &mut known,
+            &subscription,
+            head,
+            &mut transaction,
+        )?;
+        tools.log.commit(transaction).await?;
+        let runner = Roster::prepare(tools, &subscription, selection, stored).await?;
+        self.roster.enter(runner);
+        Ok(())
+    }
+
+    /// Gives the one of this name another handler, filter and timeout, from the next event on. It keeps its cursor, its
+    /// lanes and its other rules. Says whether there is one.
+    pub async fn replace(&self, subscription: Subscription) -> Result<bool, StartError> {
+        let _turn = self.roster.changing.lock().await;
+        let Some(shared) = self.roster.find(&subscription.name) else {
+            return Ok(false);
+        };
+        if shared.order != subscription.order {
+            return Err(StartError::OtherOrder(subscription.name));
+        }
+        let scribe = &self.tools.scribe;
+        let selection = one(check(
+            std::slice::from_ref(&subscription),
+            &scribe.catalogue,
+        )?);
+        let target = Target::new(&subscription, scribe.vault.clone());
+        shared.replace(Arc::new(target), selection);
+        Ok(true)
+    }
+
+    /// Ends deliveries to one and forgets its cursor and lanes. What is under way is dropped. Says whether there was one;
+    /// asked again after an error, it goes on.
+    pub async fn remove(&self, name: &str) -> Result<bool, CommitError> {
+        let _turn = self.roster.changing.lock().await;
+        let found = self.roster.take(name);
+        if let Some(shared) = &found {
+            shared.leave().await;
+        }
+        let transaction = Transaction {
+            writes: self.tools.subscriptions.remove(name),
+            records: Vec::new(),
+        };
+        self.tools.log.commit(transaction).await?;
+        self.tools.moved.send_replace(());
+        Ok(found.is_some())
+    }
+}
+
+fn one(mut selections: Vec<Selection>) -> Selection {
+    selections.remove(0)
+}
+
+/// For jitter alone.
+fn seed(ids: &dyn Ids) -> u64 {
+    let mut bytes = [0; 8];
+    ids.random(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
