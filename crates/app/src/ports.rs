@@ -3,6 +3,8 @@
 //!
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 
+mod webhooks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ use quivive_domain::{
     Account, Address, DeviceId, FamilyId, Password, PasswordHash, Role, SessionId, TokenId, UserId,
 };
 use uuid::Uuid;
+
+pub use webhooks::{
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, Signer, StoredSecret, Webhooks,
+};
 
 /// A read of state.
 pub type Read<'a, T> = BoxFuture<'a, Result<T, Fault>>;

@@ -8,28 +8,39 @@ use secrecy::{ExposeSecret as _, SecretBox, SecretString};
 /// The secrets of an endpoint that belong together: one for HMAC-SHA256, which the receiver gets, and the seed of an
 /// Ed25519 key, which never leaves.
 pub struct SigningKeys {
-    bytes: SecretBox<[u8; 64]>,
+    hmac: SecretBox<[u8; 32]>,
+    seed: SecretBox<[u8; 32]>,
 }
 
 impl SigningKeys {
-    /// The first half is the HMAC key, the second one the seed.
-    pub fn of(bytes: &[u8; 64]) -> Self {
+    pub fn new(hmac: [u8; 32], seed: [u8; 32]) -> Self {
         Self {
-            bytes: SecretBox::new(Box::new(*bytes)),
+            hmac: SecretBox::new(Box::new(hmac)),
+            seed: SecretBox::new(Box::new(seed)),
         }
     }
 
+    /// From the bytes they were kept as; `None` for any others.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (hmac, seed) = bytes.split_first_chunk()?;
+        Some(Self::new(*hmac, seed.try_into().ok()?))
+    }
+
     /// As they are kept: to be sealed.
-    pub fn bytes(&self) -> &[u8; 64] {
-        self.bytes.expose_secret()
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 64]> {
+        let mut bytes = Zeroizing::new([0; 64]);
+        let (hmac, seed) = bytes.split_at_mut(32);
+        hmac.copy_from_slice(self.hmac_key());
+        seed.copy_from_slice(self.seed());
+        bytes
     }
 
-    pub fn hmac_key(&self) -> &[u8] {
-        &self.bytes()[..32]
+    pub fn hmac_key(&self) -> &[u8; 32] {
+        self.hmac.expose_secret()
     }
 
-    pub fn seed(&self) -> &[u8] {
-        &self.bytes()[32..]
+    pub fn seed(&self) -> &[u8; 32] {
+        self.seed.expose_secret()
     }
 
     /// What the receiver verifies `v1` with.
@@ -66,13 +77,14 @@ mod tests {
 
     #[test]
     fn keys_are_written_with_their_names() {
-        let mut bytes = [7; 64];
-        bytes[32..].fill(8);
-        let keys = SigningKeys::of(&bytes);
+        let keys = SigningKeys::new([7; 32], [8; 32]);
         let secret = keys.secret();
         let text = secret.expose_secret().strip_prefix("whsec_").unwrap();
-        assert_eq!(STANDARD.decode(text).unwrap(), keys.hmac_key());
-        assert_eq!((keys.hmac_key(), keys.seed()), (&[7; 32][..], &[8; 32][..]));
+        assert_eq!(STANDARD.decode(text).unwrap(), [7; 32]);
+        let bytes = keys.to_bytes();
+        let again = SigningKeys::of_bytes(&*bytes).unwrap();
+        assert_eq!((again.hmac_key(), again.seed()), (&[7; 32], &[8; 32]));
+        assert!(SigningKeys::of_bytes(&bytes[1..]).is_none());
         let public = SigningKeys::public_key(&[9; 32]);
         assert_eq!(
             STANDARD
