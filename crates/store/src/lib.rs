@@ -38,6 +38,7 @@ pub mod schema;
 mod search;
 mod sessions;
 mod subscriptions;
+mod webhooks;
 
 pub use executor::{Executor, Row};
 pub use schema::{Migration, SQLITE_MIGRATIONS};
@@ -119,6 +120,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
+        ("webhooks", webhooks::STATEMENTS),
     ];
     files
         .into_iter()

@@ -12,6 +12,7 @@ mod one_time;
 mod search;
 mod sessions;
 mod subscriptions;
+mod webhooks;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -117,6 +118,14 @@ checks! {
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
+    }
+    webhooks {
+        what_is_inserted_is_read_back
+        no_more_endpoints_than_the_limit
+        a_change_that_was_decided_on_an_older_state_misses
+        a_rotation_leaves_the_newest_and_the_one_before
+        the_newest_attempts_are_kept
+        an_endpoint_goes_with_all_it_has
     }
 }
 
