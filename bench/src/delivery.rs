@@ -22,10 +22,10 @@ use crate::Measure;
 use crate::store::Bed;
 
 /// Events in the log that is drained.
-const EVENTS: u64 = 200_000;
+pub(crate) const EVENTS: u64 = 200_000;
 
 /// Different keys among them.
-const KEYS: u64 = 5_000;
+pub(crate) const KEYS: u64 = 5_000;
 
 /// Events whose latency is measured.
 const PACED: u64 = 60_000;
@@ -41,7 +41,7 @@ pub(crate) async fn measure() -> Vec<Measure> {
 }
 
 /// Appends events in commits of one hundred, many at once; how many a second.
-async fn append(bed: &Bed, count: u64) -> f64 {
+pub(crate) async fn append(bed: &Bed, count: u64) -> f64 {
     let began = Instant::now();
     let mut waiting = std::collections::VecDeque::new();
     for batch in 0..count / 100 {
@@ -163,6 +163,14 @@ async fn start(
     handler: Arc<Count>,
     begin: quivive_delivery::subscriber::Begin,
 ) -> Running {
+    let mut subscription = Subscription::durable(name, Filter::All, handler).begin(begin);
+    // One subscription of this database, under a new name each time.
+    subscription.alias = (name != "first").then_some("first");
+    engine(bed, tasks, vec![subscription]).await
+}
+
+/// An engine over a bed, begun.
+pub(crate) async fn engine(bed: &Bed, tasks: &Tasks, subscriptions: Vec<Subscription>) -> Running {
     let workflows = switchboard::workflows().unwrap();
     let parts = Parts {
         log: Arc::new(bed.database.clone()),
@@ -174,13 +182,7 @@ async fn start(
         catalogue: Arc::new(workflows.catalogue().clone()),
         tasks: tasks.clone(),
     };
-    let mut subscription = Subscription::durable(name, Filter::All, handler).begin(begin);
-    // One subscription of this database, under a new name each time.
-    subscription.alias = (name != "first").then_some("first");
-    Engine::new(parts, vec![subscription])
-        .start()
-        .await
-        .unwrap()
+    Engine::new(parts, subscriptions).start().await.unwrap()
 }
 
 /// Events a second through one durable subscriber.

@@ -1,6 +1,6 @@
 //! Figures as ratios to a limit measured in the same run.
 //!
-//! `cargo run --release -p bench -- [--json] [NAME…]`. The load generator, the server and the limits run on the same
+//! `cargo run --release -p bench -- [--json] [--short] [NAME…]`; `--short` is for `growth`, whose log is large. The load generator, the server and the limits run on the same
 //! machine and the same cores, one after the other; a ratio says how much of what the machine can do is left to the caller.
 
 #![expect(
@@ -21,6 +21,7 @@ mod logins;
 mod process;
 mod refreshes;
 mod store;
+mod subscriptions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 16] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -62,6 +63,10 @@ const NAMES: [(&str, &str); 12] = [
     ("commit-with-events", "commit"),
     ("delivery", "delivery"),
     ("delivery-latency", "delivery"),
+    ("stuck-keys", "stuck-keys"),
+    ("fan-out", "fan-out"),
+    ("append-with-subscribers", "append-with-subscribers"),
+    ("growth", "growth"),
     ("start", "process"),
     ("idle-memory", "process"),
     ("idle-memory-after", "logins"),
@@ -102,6 +107,19 @@ async fn main() -> std::process::ExitCode {
     }
     if group("delivery") {
         measures.extend(delivery::measure().await);
+    }
+    if group("stuck-keys") {
+        measures.push(subscriptions::stuck_keys().await);
+    }
+    if group("fan-out") {
+        measures.push(subscriptions::fan_out().await);
+    }
+    if group("append-with-subscribers") {
+        measures.push(subscriptions::append_with_subscribers().await);
+    }
+    if group("growth") {
+        let short = flags.iter().any(|flag| flag == "--short");
+        measures.push(subscriptions::growth(short).await);
     }
     for measure in measures.iter().filter(|m| asked(m.name)) {
         show(measure, json);

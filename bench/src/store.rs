@@ -76,7 +76,7 @@ pub(crate) async fn measure() -> Vec<Measure> {
 }
 
 /// Commits a second, with so many committers each waiting for its own.
-async fn commits(bed: &Arc<Bed>, with_events: bool) -> f64 {
+pub(crate) async fn commits(bed: &Arc<Bed>, with_events: bool) -> f64 {
     let mut tasks = JoinSet::new();
     let began = Instant::now();
     for _ in 0..COMMITTERS {

@@ -1,7 +1,9 @@
-//! Access tokens in: who calls, if the token is good and its session still is. The one place that decides it.
+//! Access tokens in, and API keys (`service`): who calls, if the token is good and its session still is. The one place that decides it.
 //!
 //! A bounded cache spares the database; the `sessions` subscriber evicts what changed, and no entry serves longer than
 //! a second, so a revocation reaches access tokens within that bound even if every signal were lost.
+
+mod service;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use tokio::time::Instant;
 
 use crate::kernel::{Actor, Families};
 use crate::ports::SessionView;
+
+pub use service::Service;
+pub(crate) use service::mint;
 
 /// The bound within which a revocation reaches access tokens.
 const FRESH: Duration = Duration::from_secs(1);

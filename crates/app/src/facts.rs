@@ -3,6 +3,7 @@
 use quivive_delivery::{Code, Event, Time};
 use quivive_domain::session::{InvalidatedBy, TerminatedBy};
 use quivive_domain::{DeviceId, FamilyId, SessionId, TokenId, UserId};
+use uuid::Uuid;
 
 #[derive(Event)]
 #[event(
@@ -172,4 +173,22 @@ pub struct EmailDeliveryFailed {
     pub user_id: Option<UserId>,
     pub template: Code,
     pub error_class: Code,
+}
+
+/// An operator read or exported audit data or personal data: access to the trail is itself in the trail.
+#[derive(Event)]
+#[event(
+    type = "audit.log_created",
+    version = 1,
+    name = "AuditLogCreated",
+    audit = "AUDIT_LOG_CREATED"
+)]
+pub struct AuditLogCreated {
+    pub audit_id: Uuid,
+    pub action: Code,
+    pub resource_type: Code,
+    pub resource_id: Option<String>,
+    pub actor_id: Option<UserId>,
+    /// Whom it was about.
+    pub user_id: Option<UserId>,
 }

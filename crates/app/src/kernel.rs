@@ -8,6 +8,8 @@
 //! The outcome and the change it describes are one commit. An answer is given only when that commit is durable. A client
 //! that goes away changes nothing. What a crash leaves open is closed once, as `interrupted`. A reserved guess gets its place
 //! back with every outcome that did not settle it; with `interrupted`, where nobody knows, it keeps it until the window ends.
+//! What reacts in the commit ([`quivive_delivery::subscriber::InCommit`]) is asked before each submission; what it adds is
+//! part of the commit, and a refusal of it ends a workflow that would have succeeded as `vetoed`.
 //!
 //! **Not guaranteed.** That a workflow runs once: when a guard misses it decides again, on fresh state, at most three times.
 
@@ -15,6 +17,9 @@ mod attempt;
 mod commit;
 mod cx;
 mod execute;
+mod in_commit;
+mod notes;
+mod raise;
 mod records;
 mod recovery;
 mod turns;
@@ -26,10 +31,11 @@ mod tests;
 pub use commit::Commit;
 pub use cx::{Cx, Families, Guess, Request};
 pub use execute::{Failure, Kernel, Parts};
+pub use raise::{CustomEvent, NotRaised, Once, Raised};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
-pub(crate) use workflow::hex;
 pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
+pub(crate) use workflow::{hex, month};

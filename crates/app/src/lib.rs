@@ -4,6 +4,7 @@
 //! [`workflows`]; [`kernel`] runs it.
 
 pub mod access;
+pub mod custom_events;
 pub mod devices;
 pub mod facts;
 pub mod guesses;
@@ -13,6 +14,8 @@ pub(crate) mod mutants;
 pub mod one_time;
 pub mod passwords;
 pub mod ports;
+pub mod processes;
+pub mod search;
 pub mod sessions;
 pub mod settings;
 pub mod subscribers;

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quivive_delivery::{BoxFuture, Fault, Stored, Time, Write};
+use quivive_domain::api_key::ApiKey;
 use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
 use quivive_domain::one_time::{OneTimeToken, Purpose};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken};
 use quivive_domain::session::Session;
 use quivive_domain::{
-    Account, Address, DeviceId, FamilyId, Password, PasswordHash, Role, SessionId, TokenId, UserId,
+    Account, AccountState, Address, ApiKeyId, DeviceId, FamilyId, Password, PasswordHash, Role,
+    SessionId, TokenId, UserId,
 };
 use uuid::Uuid;
 
@@ -256,6 +258,80 @@ pub trait Sessions: Send + Sync {
     fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write;
 }
 
+/// An API key with what the check of it must know.
+#[derive(Debug, Clone)]
+pub struct ApiKeyView {
+    pub key: ApiKey,
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    pub owner_state: AccountState,
+    pub owner_roles: Vec<Role>,
+}
+
+/// What services sign their requests with.
+pub trait ApiKeys: Send + Sync {
+    /// A key with its owner's standing, in one read.
+    fn view(&self, id: ApiKeyId) -> Read<'_, Option<ApiKeyView>>;
+
+    /// Newest first, those that are over among them; at most `limit`.
+    fn list(&self, limit: u32) -> Read<'_, Vec<ApiKey>>;
+
+    /// Misses when the id is taken.
+    fn insert(&self, key: &ApiKey, hash: [u8; 32]) -> Write;
+
+    /// Misses when it is not there or was revoked.
+    fn revoke(&self, id: ApiKeyId, now: Time) -> Write;
+
+    /// Notes that it was used.
+    fn note_use(&self, id: ApiKeyId, now: Time) -> Write;
+}
+
+/// A version of a registered event type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSchema {
+    pub kind: String,
+    /// From 1.
+    pub version: u32,
+    pub schema: serde_json::Value,
+    /// The same for all versions of a type: see [`quivive_delivery::Catalogue::order_key`].
+    pub order_key: Option<String>,
+    pub created_at: Time,
+}
+
+/// The registered event types.
+pub trait EventSchemas: Send + Sync {
+    /// By type and version.
+    fn all(&self) -> Read<'_, Vec<EventSchema>>;
+
+    /// By version.
+    fn of_type(&self, kind: &str) -> Read<'_, Vec<EventSchema>>;
+
+    /// Misses when that version is taken.
+    fn insert(&self, schema: &EventSchema) -> Write;
+}
+
+/// That an event was appended for what a service handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub token: [u8; 32],
+    pub content: [u8; 32],
+    pub event_id: Uuid,
+}
+
+/// How repetitions are known.
+pub trait Receipts: Send + Sync {
+    fn find(&self, token: [u8; 32]) -> Read<'_, Option<Receipt>>;
+
+    /// Misses when there is one with that token.
+    fn insert(&self, receipt: &Receipt, now: Time) -> Write;
+
+    /// Whether there are some that are seven days old.
+    fn has_forgettable(&self, now: Time) -> Read<'_, bool>;
+
+    /// Takes them away, some at a time.
+    fn forget(&self, now: Time) -> Write;
+}
+
 /// An attempt that has no outcome yet.
 #[derive(Debug, Clone)]
 pub struct OpenAttempt {
@@ -446,6 +522,55 @@ pub trait Mailer: Send + Sync {
         letter: Letter,
         idempotency_key: &str,
     ) -> BoxFuture<'_, Result<String, MailError>>;
+}
+
+/// Profiles of accounts.
+pub trait Profiles: Send + Sync {
+    /// Gives the account one, unless it has one; `process` is what does.
+    fn create(&self, account: UserId, process: Uuid, now: Time) -> Write;
+
+    /// Removes it if it was this process that made it.
+    fn remove(&self, account: UserId, process: Uuid) -> Write;
+}
+
+/// Somebody, as the customer relations of the operator are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    pub user_id: UserId,
+    pub email: Address,
+    pub display_name: Option<String>,
+    pub locale: String,
+}
+
+/// Why the customer relations were not told.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CrmError {
+    /// Worth another try, not before this much time has passed.
+    #[error("{why}")]
+    Transient {
+        retry_after: Option<Duration>,
+        why: String,
+    },
+    /// It will not take this one.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Customer relations management, elsewhere.
+pub trait Crm: Send + Sync {
+    /// Adds a contact. `idempotency_key` is the same for every try.
+    fn add<'a>(
+        &'a self,
+        contact: &'a Contact,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<(), CrmError>>;
+
+    /// Removes a contact; well, too, where there is none.
+    fn remove<'a>(
+        &'a self,
+        user_id: UserId,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<(), CrmError>>;
 }
 
 /// How long an answer that must not tell whether an account exists takes at least; longer work takes the next multiple.

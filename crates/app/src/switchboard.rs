@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
-use crate::workflows::{accounts, operators, passwords, sessions};
+use crate::workflows::{accounts, api_keys, operators, passwords, sessions};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -26,6 +26,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<operators::register_event_schema::RegisterEventSchema>()?
+        .workflow::<api_keys::create_api_key::CreateApiKey>()?
+        .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
         // What happens by itself.
         .part_of::<accounts::lock_user::Attempted>("user_lock")?
         .part_of::<accounts::lock_user::Succeeded>("user_lock")?
@@ -45,10 +48,13 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::DeviceRegistered>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
+        .fact::<facts::AuditLogCreated>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
-        .fact::<quivive_delivery::events::UndoRequested>()
+        .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::StepDone>()?
+        .fact::<quivive_delivery::events::StepUndone>()
 }
 
 /// Every built-in subscriber.
@@ -82,7 +88,7 @@ impl Default for Workflows {
 }
 
 /// The reasons that the kernel gives, besides a workflow's own.
-const KERNEL_REASONS: [&str; 3] = ["interrupted", "conflict", "internal"];
+const KERNEL_REASONS: [&str; 4] = ["interrupted", "conflict", "internal", "vetoed"];
 
 impl Workflows {
     /// Adds a workflow with its three event types.

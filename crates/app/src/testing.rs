@@ -1,6 +1,6 @@
 //! An in-memory world for tests: every port over plain maps, a clock that is set, and trouble that can be asked for.
 //!
-//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it (see `testing/ports.rs` and `testing/machine.rs`). A
+//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it (see `ports.rs`, `services.rs` and `machine.rs` in `testing`). A
 //! [`Scene`] is a world with one person in it, and the words in which a test of a workflow is written:
 //! `given(account().verified()).when(log_in(PASSWORD)).await.succeeded()`.
 //!
@@ -19,27 +19,32 @@ mod ports;
     reason = "a chain of expectations ends wherever a test ends, and reads like a sentence"
 )]
 mod scene;
+mod services;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Expect, Fault, Head, Log, Stored, Time, Transaction, Value,
     Write, chain,
 };
+use quivive_domain::api_key::ApiKey;
 use quivive_domain::guess::Guesses as GuessCounters;
 use quivive_domain::one_time::OneTimeToken;
 use quivive_domain::refresh::GlobalVersion;
 use quivive_domain::session::Session;
-use quivive_domain::{Account, PasswordHash, SessionId, TokenId, UserId};
+use quivive_domain::{Account, ApiKeyId, PasswordHash, SessionId, TokenId, UserId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::kernel::{Families, Kernel, Parts};
-use crate::ports::{Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, Read};
+use crate::ports::{
+    EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, Read, Receipt,
+};
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
@@ -84,6 +89,11 @@ pub struct State {
     pub sessions: BTreeMap<SessionId, Session>,
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     pub global: GlobalVersion,
+    /// With the digest of its secret.
+    pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
+    /// By type and version.
+    pub event_schemas: Vec<EventSchema>,
+    pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
@@ -165,6 +175,9 @@ impl World {
                         current: 1,
                         floor: 1,
                     },
+                    api_keys: BTreeMap::new(),
+                    event_schemas: Vec::new(),
+                    receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
                     index: Vec::new(),
                 },
@@ -397,6 +410,9 @@ impl World {
             guesses: Arc::new(self.clone()),
             one_time: Arc::new(self.clone()),
             sessions: Arc::new(self.clone()),
+            api_keys: Arc::new(self.clone()),
+            event_schemas: Arc::new(self.clone()),
+            receipts: Arc::new(self.clone()),
             keys: Arc::new(self.clone()),
             access_tokens: Arc::new(self.clone()),
             hasher: Arc::new(self.clone()),
@@ -409,18 +425,27 @@ impl World {
 
     /// A server on this world. Another one is another node: what a crash leaves is one kernel's, what finds it another's.
     pub fn kernel(&self, workflows: Workflows) -> Arc<Kernel> {
-        self.kernel_with(workflows, Settings::for_url("https://id.example.org"))
+        Kernel::new(self.parts(workflows))
     }
 
     pub fn kernel_with(&self, workflows: Workflows, settings: Settings) -> Arc<Kernel> {
         Kernel::new(Parts {
             families: self.families(settings),
+            ..self.parts(workflows)
+        })
+    }
+
+    /// What a kernel on this world is made of.
+    pub fn parts(&self, workflows: Workflows) -> Parts {
+        Parts {
+            families: self.families(Settings::for_url("https://id.example.org")),
             attempts: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             vault: Arc::new(self.clone()),
             tasks: self.0.tasks.clone(),
             workflows,
-        })
+            in_commit: InCommit::default(),
+        }
     }
 
     /// Waits for every task that was begun.

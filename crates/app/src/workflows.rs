@@ -9,8 +9,14 @@ pub mod accounts {
     pub mod verify_email;
 }
 
+pub mod api_keys {
+    pub mod create_api_key;
+    pub mod revoke_api_key;
+}
+
 pub mod operators {
     pub mod bootstrap_administrator;
+    pub mod register_event_schema;
 }
 
 pub mod passwords {

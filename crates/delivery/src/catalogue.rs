@@ -1,5 +1,7 @@
 //! Every event type there is, once: its fields, schema, class and other names.
 
+mod registered;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -10,6 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::envelope::{Priority, Stored};
 use crate::event::{self, Body, DecodeError, Event, EventMeta, Past, Phase};
 use crate::schema::{self, Incompatible};
+
+use registered::RegisteredTypes;
+pub use registered::{CUSTOM, is_custom_name};
 
 /// How a product classes a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,7 @@ pub struct Catalogue {
     classify: fn(&EventMeta) -> Class,
     specs: Vec<EventSpec>,
     names: HashMap<&'static str, usize>,
+    registered: RegisteredTypes,
 }
 
 impl Catalogue {
@@ -93,6 +99,7 @@ impl Catalogue {
             classify,
             specs: Vec::new(),
             names: HashMap::new(),
+            registered: RegisteredTypes::default(),
         }
     }
 
@@ -135,14 +142,18 @@ impl Catalogue {
         Ok(())
     }
 
-    /// In the order of registration.
+    /// Those of the program, in the order in which it names them; [`Catalogue::registered`] are the others.
     pub fn all(&self) -> &[EventSpec] {
         &self.specs
     }
 
     /// By type, name or any other name it has in a document.
     pub fn find(&self, name: &str) -> Option<&EventSpec> {
-        self.names.get(name).map(|index| &self.specs[*index])
+        match self.names.get(name) {
+            Some(index) => Some(&self.specs[*index]),
+            None if name.starts_with(CUSTOM) => self.registered_type(name),
+            None => None,
+        }
     }
 
     /// By type alone.

@@ -55,7 +55,7 @@ fn compose(
     let envelope = &event.envelope;
     let spec = catalogue.spec(&envelope.kind);
     let schema = spec
-        .filter(|spec| spec.schema_of(version).is_some())
+        .filter(|spec| spec.versions().any(|known| known == version))
         .map(|spec| format!("{}/{}/{version}", origin.schemas, spec.kind));
     let message = json!({
         "specversion": "1.0",

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{CUSTOM, Catalogue};
 use crate::envelope::Stored;
 
 /// Of a subject, in bytes: a user's id and a keyed digest are shorter.
@@ -20,7 +20,7 @@ pub struct Criteria {
 /// Which types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    Is(&'static str),
+    Is(String),
     Begins(String),
     Ends(String),
 }
@@ -79,11 +79,21 @@ impl Criteria {
     }
 }
 
+/// Whether registered types are of a family: types of `custom.*` may still come, but whoever names their last word means
+/// one that is there.
+fn may_come(family: &Kind, catalogue: &Catalogue) -> bool {
+    matches!(family, Kind::Begins(head) if head.starts_with(CUSTOM))
+        || catalogue
+            .registered()
+            .iter()
+            .any(|spec| family.fits(spec.kind))
+}
+
 impl Kind {
     /// A type, any other name it has, or a family that has a type: `user.*`, `*.failed`.
     fn read(value: &str, catalogue: &Catalogue) -> Option<Self> {
         if let Some(spec) = catalogue.find(value) {
-            return Some(Self::Is(spec.kind));
+            return Some(Self::Is(spec.kind.to_owned()));
         }
         let family = match (value.strip_suffix('*'), value.strip_prefix('*')) {
             (Some(head), None) if head.ends_with('.') => Self::Begins(head.to_owned()),
@@ -91,12 +101,12 @@ impl Kind {
             _ => return None,
         };
         let known = catalogue.all().iter().any(|spec| family.fits(spec.kind));
-        known.then_some(family)
+        (known || may_come(&family, catalogue)).then_some(family)
     }
 
     fn fits(&self, kind: &str) -> bool {
         match self {
-            Self::Is(wanted) => kind == *wanted,
+            Self::Is(wanted) => kind == wanted,
             Self::Begins(head) => kind.starts_with(head.as_str()),
             Self::Ends(tail) => kind.ends_with(tail.as_str()),
         }
@@ -181,6 +191,35 @@ mod tests {
         ] {
             assert_eq!(only("type", name), Err(Unfit::NoSuchType), "{name}");
         }
+    }
+
+    #[test]
+    fn a_registered_type_goes_by_its_name_and_its_families() {
+        let catalogue = catalogue();
+        let set = |value: &str| {
+            let mut criteria = Criteria::default();
+            criteria.set("type", value, &catalogue).map(|()| criteria)
+        };
+        assert!(
+            set("custom.*").is_ok() && set("custom.order.*").is_ok(),
+            "they may come"
+        );
+        assert_eq!(set("custom.order.placed"), Err(Unfit::NoSuchType));
+        assert_eq!(set("*.placed"), Err(Unfit::NoSuchType));
+        catalogue.register(
+            "custom.order.placed",
+            &[serde_json::json!({"type": "object"})],
+            None,
+        );
+        let placed = event("custom.order.placed");
+        for name in ["custom.order.placed", "custom.*", "*.placed"] {
+            assert!(set(name).unwrap().admit(&placed), "{name}");
+        }
+        assert!(
+            !set("custom.*")
+                .unwrap()
+                .admit(&event("delivery.dead_lettered"))
+        );
     }
 
     #[test]

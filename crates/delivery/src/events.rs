@@ -53,7 +53,8 @@ pub struct CircuitClosed {
 }
 
 /// A handler said that what led to the event must be undone. Under the key of that event, caused by it, in its workflow:
-/// whoever did a step of it subscribes to this.
+/// whoever did a step of it subscribes to this. Of a process (see [`crate::process`]) the event is the one that began it;
+/// `subscription` is the step that gave up, or the process itself where its deadline has passed.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
 #[event(
     type = "delivery.undo_requested",
@@ -68,12 +69,44 @@ pub struct UndoRequested {
     pub reason: Code,
 }
 
+/// A step of a process was done. Under the key of the event that began the process, in its workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.step_done",
+    version = 1,
+    name = "ProcessStepDone",
+    audit = "PROCESS_STEP_DONE"
+)]
+pub struct StepDone {
+    /// The id of the event that began it.
+    pub process: Uuid,
+    pub kind: String,
+    pub step: String,
+}
+
+/// A step of a process was undone, likewise.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.step_undone",
+    version = 1,
+    name = "ProcessStepUndone",
+    audit = "PROCESS_STEP_UNDONE"
+)]
+pub struct StepUndone {
+    /// The id of the event that began it.
+    pub process: Uuid,
+    pub kind: String,
+    pub step: String,
+}
+
 /// Adds the engine's events to a program's catalogue.
 pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<EventDeadLettered>(None, &[])?;
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
-    catalogue.add::<UndoRequested>(None, &[])
+    catalogue.add::<UndoRequested>(None, &[])?;
+    catalogue.add::<StepDone>(None, &[])?;
+    catalogue.add::<StepUndone>(None, &[])
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub mod events;
 pub mod fakes;
 pub mod fault;
 pub mod log;
+pub mod process;
 pub mod schema;
 pub mod seal;
 pub mod subscriber;

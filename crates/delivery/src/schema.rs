@@ -5,10 +5,14 @@
 //! when it only adds: a field that may be missing, a value of an enum, words for people. Whatever else changes is a new
 //! version, and an upcaster to it from the one before ([`crate::event::Past`]).
 
+mod instance;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
+
+pub use instance::{Misfit, misfits, unsupported};
 
 /// Keywords that are for people.
 const WORDS: [&str; 6] = [

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
 pub use handler::{Content, Handler, Reaction};
-pub use in_commit::{InCommit, NameTaken, Veto};
+pub use in_commit::{InCommit, NotInCommit, Veto};
 pub use outcome::{Cx, Effects, Fact, Outcome};
 pub use quivive_delivery_derive::subscriber;
 pub use received::{Any, Received};

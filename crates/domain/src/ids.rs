@@ -38,4 +38,6 @@ id! {
     DeviceId
     /// A webhook endpoint.
     EndpointId
+    /// What a service signs its requests with: names it, opens nothing.
+    ApiKeyId
 }

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod address;
+pub mod api_key;
 pub mod email;
 pub mod guess;
 pub mod ids;
@@ -16,7 +17,7 @@ pub mod webhook;
 pub use account::{Account, AccountState, PasswordHash, Role};
 pub use address::Address;
 pub use email::Email;
-pub use ids::{DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
+pub use ids::{ApiKeyId, DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordPolicy};
 
 /// A moment in UTC, in whole microseconds.

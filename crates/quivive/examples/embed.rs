@@ -11,6 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use quivive::app::workflows::accounts::register_user;
 use quivive::app::workflows::sessions::log_in;
+use quivive::delivery::Code;
 
 use quivive::{Builder, Cx, Outcome, Received, Settings, on, subscriber};
 use tokio::net::TcpListener;
@@ -47,6 +48,13 @@ async fn main() -> Result<(), Error> {
             on::<log_in::Succeeded>("welcome-back", welcome_back)
                 .when(|session| session.device_id.is_some()),
         )
+        // Before the commit and with a say in it: who is refused was never registered.
+        .in_commit("guests", |new: &register_user::Succeeded, _| {
+            match new.email.as_str().ends_with(".invalid") {
+                true => Err(Code::new("no_such_place")),
+                false => Ok(()),
+            }
+        })
         .build()
         .await?;
 

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_app::Settings;
-use quivive_app::ports::Mailer;
+use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
-use quivive_delivery::subscriber::{Retry, Subscription};
+use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
+use quivive_delivery::{Code, Event};
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
@@ -36,7 +37,11 @@ pub struct Builder {
     /// Taken by the kernel.
     pub(crate) workflows: Option<Result<Workflows, Duplicate>>,
     pub(crate) subscriptions: Vec<Subscription>,
+    /// Taken by the kernel.
+    pub(crate) in_commit: Option<Result<InCommit, NotInCommit>>,
     pub(crate) mail: Mail,
+    /// With customer relations to tell, accounts are provisioned.
+    pub(crate) crm: Option<Arc<dyn Crm>>,
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
@@ -70,7 +75,9 @@ impl Builder {
             settings: Settings::for_url("http://localhost:8080"),
             workflows: Some(switchboard::workflows()),
             subscriptions: Vec::new(),
+            in_commit: None,
             mail: Mail::Mailbox,
+            crm: None,
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
@@ -124,6 +131,40 @@ impl Builder {
         self
     }
 
+    /// Has a say in every commit that raises an `E`: before it is submitted, and again when it is decided again because
+    /// something had changed. What the handler adds to the effects is committed with the event or not at all. With a code
+    /// it refuses: nothing of the workflow happens, its outcome is Failed with the reason `vetoed`, and the answer is 403
+    /// `vetoed`. It must be quick and have no other effect.
+    ///
+    /// ```
+    /// use quivive::app::workflows::accounts::register_user;
+    /// use quivive::delivery::Code;
+    ///
+    /// # fn builder() -> quivive::Builder {
+    /// quivive::Builder::new().in_commit("guests", |new: &register_user::Succeeded, _| {
+    ///     match new.email.as_str().ends_with("@example.org") {
+    ///         true => Ok(()),
+    ///         false => Err(Code::new("not_one_of_us")),
+    ///     }
+    /// })
+    /// # }
+    /// # builder();
+    /// ```
+    ///
+    /// A workflow that refuses by itself stands by it: handlers of its Failed event may add, not refuse. Where the answer
+    /// must not tell whether somebody has an account (registration, and asking for a letter) a veto is answered like
+    /// success. A veto that depends on the address alone is better given there than at the sign-in.
+    #[must_use]
+    pub fn in_commit<E: Event>(
+        mut self,
+        name: &'static str,
+        handler: impl Fn(&E, &mut Effects) -> Result<(), Code> + Send + Sync + 'static,
+    ) -> Self {
+        let all = self.in_commit.unwrap_or_else(|| Ok(InCommit::default()));
+        self.in_commit = Some(all.and_then(|all| all.on(name, handler)));
+        self
+    }
+
     /// Adds workflows and event types of one's own: `.register(|all| all.workflow::<PlaceOrder>())`.
     #[must_use]
     pub fn register(mut self, add: impl FnOnce(Workflows) -> Result<Workflows, Duplicate>) -> Self {
@@ -135,6 +176,14 @@ impl Builder {
     #[must_use]
     pub fn mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
         self.mail = Mail::Own(mailer);
+        self
+    }
+
+    /// Gives everybody who verifies an address a profile, and tells the customer relations of them, as one process that is
+    /// undone when these give up. Without it neither happens.
+    #[must_use]
+    pub fn crm(mut self, crm: Arc<dyn Crm>) -> Self {
+        self.crm = Some(crm);
         self
     }
 

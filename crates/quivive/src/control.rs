@@ -13,10 +13,10 @@ mod desk;
 mod operator;
 mod socket;
 
-pub use call::{Call, Passphrase, Tail};
+pub use call::{Call, Passphrase, Search, Tail};
 pub use operator::Operator;
 
-pub(crate) use desk::{Desk, first_administrator};
+pub(crate) use desk::{Desk, first_administrator, tags};
 pub(crate) use socket::listen;
 
 /// The socket's file in the data directory.

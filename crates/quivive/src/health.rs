@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use quivive_app::processes::account_provisioning;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus,
 };
@@ -48,6 +49,8 @@ impl Health {
             tasks: opened.tasks.clone(),
         };
         let running = Engine::new(parts, subscriptions)
+            // There while somebody is to be told of new accounts.
+            .family(account_provisioning::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use quivive_app::letters::LetterError;
 use quivive_delivery::Fault;
 use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::subscriber::NotInCommit;
 use quivive_outbound::KeyError;
 use quivive_outbound::argon2::InvalidHashing;
 use quivive_outbound::smtp::SmtpConfigError;
@@ -40,6 +41,8 @@ pub enum StartError {
     },
     #[error(transparent)]
     Catalogue(#[from] Duplicate),
+    #[error(transparent)]
+    InCommit(#[from] NotInCommit),
     #[error("the subscriptions cannot be started")]
     Subscriptions(#[source] quivive_delivery::engine::StartError),
     #[error(transparent)]
@@ -72,6 +75,7 @@ impl StartError {
             | Self::NoMailer
             | Self::OtherKeys { .. }
             | Self::Catalogue(_)
+            | Self::InCommit(_)
             | Self::Subscriptions(_)
             | Self::Letters(_)
             | Self::Hashing(_)
@@ -100,6 +104,7 @@ impl StartError {
             Self::Hashing(_) => "see [hashing] in `quivive config generate`".to_owned(),
             Self::Mail(_) => "see [mail] in `quivive config generate`".to_owned(),
             Self::Runtime(_) => "raise the limits of threads and open files".to_owned(),
+            Self::InCommit(_) => "register it under another name, or for another event".to_owned(),
             // Their own texts say what to do, as far as anything can be done.
             Self::Keys(_) | Self::Database(_) | Self::Fault(_) => "if it stays, look at the disk and restore a backup".to_owned(),
         }

@@ -201,7 +201,7 @@ fn word(cells: &mut Cells, column: &'static str) -> Result<std::borrow::Cow<'sta
 }
 
 /// A word that this version does not know gives no authority, so it is left out.
-fn roles(text: &str) -> Vec<Role> {
+pub(crate) fn roles(text: &str) -> Vec<Role> {
     text.split(' ').filter_map(Role::parse).collect()
 }
 

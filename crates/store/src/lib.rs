@@ -27,12 +27,16 @@ macro_rules! statements {
 }
 
 mod accounts;
+mod api_keys;
 mod attempts;
+mod custom_events;
 pub mod executor;
 mod guesses;
 mod log;
 mod meta;
 mod one_time;
+mod processes;
+mod profiles;
 mod rows;
 pub mod schema;
 mod search;
@@ -112,11 +116,15 @@ impl Database {
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let files = [
         ("accounts", accounts::STATEMENTS),
+        ("api_keys", api_keys::STATEMENTS),
         ("attempts", attempts::STATEMENTS),
+        ("custom_events", custom_events::STATEMENTS),
         ("guesses", guesses::STATEMENTS),
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
+        ("processes", processes::STATEMENTS),
+        ("profiles", profiles::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),

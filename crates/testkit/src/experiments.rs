@@ -1,6 +1,7 @@
 //! The experiments, a file each. Every one states what must hold and panics with the evidence when it does not.
 
 pub mod check;
+pub mod deliveries;
 pub mod guesses;
 pub mod journey;
 pub mod kills;

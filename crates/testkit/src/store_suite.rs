@@ -4,11 +4,14 @@
 //! statement of `quivive_store` must have run at least once, so none can be wrong without a check that meets it.
 
 mod accounts;
+mod api_keys;
 mod attempts;
+mod custom_events;
 mod fixture;
 mod guesses;
 mod log;
 mod one_time;
+mod processes;
 mod search;
 mod sessions;
 mod subscriptions;
@@ -54,6 +57,14 @@ checks! {
         administrators_are_counted_when_active
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
+    }
+    api_keys {
+        a_key_comes_with_its_owners_standing
+        a_key_is_revoked_once_and_its_use_is_noted
+    }
+    custom_events {
+        a_schema_is_registered_once
+        a_receipt_is_kept_once_and_for_seven_days
     }
     guesses {
         a_path_is_opened_once
@@ -102,6 +113,11 @@ checks! {
         the_chain_holds_over_parallel_commits
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
+    }
+    processes {
+        a_process_moves_from_where_it_is_alone
+        those_past_their_deadline_are_found_the_oldest_first
+        a_profile_is_removed_by_the_process_that_made_it
     }
     search {
         the_index_finds_what_it_reaches_newest_first

@@ -1,10 +1,12 @@
-//! Who calls: bearer tokens in, judged by [`quivive_app::access::Access`] alone.
+//! Who calls: bearer tokens in, access tokens and API keys, judged by [`quivive_app::access::Access`] alone.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use quivive_app::access::{Access, Caller};
+use quivive_app::access::{Access, Caller, Service};
+use quivive_delivery::Log;
+use quivive_domain::api_key::Presented;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::problem::{Code, Problem};
@@ -13,11 +15,14 @@ use crate::routes::Authority;
 /// Of an access token, in bytes. Ours have about 600.
 const MAX_TOKEN_BYTES: usize = 4_096;
 
-/// The caller of a route that needs one. The edge put it there, after the list of routes.
+/// Who was let through: the edge put it there, after the list of routes.
 #[derive(Debug, Clone)]
-pub(crate) struct SignedIn(pub Caller);
+pub(crate) enum Known {
+    Person(Caller),
+    Service(Service),
+}
 
-impl<S: Sync> FromRequestParts<S> for SignedIn {
+impl<S: Sync> FromRequestParts<S> for Known {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -26,6 +31,36 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
             .extensions
             .remove::<Self>()
             .ok_or_else(|| Problem::new(Code::Internal))
+    }
+}
+
+/// The caller of a route that needs a person.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn(pub Caller);
+
+impl<S: Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Known::from_request_parts(parts, state).await? {
+            Known::Person(caller) => Ok(Self(caller)),
+            Known::Service(_) => Err(Problem::new(Code::Internal)),
+        }
+    }
+}
+
+/// The caller of a route that needs a service.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving(pub Service);
+
+impl<S: Sync> FromRequestParts<S> for Serving {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Known::from_request_parts(parts, state).await? {
+            Known::Service(service) => Ok(Self(service)),
+            Known::Person(_) => Err(Problem::new(Code::Internal)),
+        }
     }
 }
 
@@ -43,25 +78,54 @@ pub(crate) async fn caller(
     }
 }
 
-/// The caller, or why it may not go on: nobody, or not by this authority.
+/// Who calls, or why it may not go on: nobody, or not by this authority.
 pub(crate) async fn permitted(
     access: &Access,
+    log: &dyn Log,
     headers: &HeaderMap,
     authority: Authority,
-) -> Result<SignedIn, Problem> {
-    let caller = caller(access, headers).await?;
-    let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
-    if is_enough(&caller, authority) {
-        return Ok(SignedIn(caller));
-    }
-    Err(Problem::with_detail(
-        Code::Forbidden,
-        "This needs the role admin.",
-    ))
+) -> Result<Known, Problem> {
+    let token = bearer(headers).ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    judge(access, log, token, authority).await
 }
 
-fn is_enough(caller: &Caller, authority: Authority) -> bool {
-    authority != Authority::Admin || caller.is_admin()
+/// Judges one bearer token. A key is looked at only where a key will do.
+async fn judge(
+    access: &Access,
+    log: &dyn Log,
+    token: &str,
+    authority: Authority,
+) -> Result<Known, Problem> {
+    let scope = match authority {
+        Authority::AdminOr(scope) | Authority::Service(scope) => Some(scope),
+        _ => None,
+    };
+    let known = match scope {
+        Some(_) if Presented::is_meant(token) => access
+            .service(token, log)
+            .await
+            .map(|it| it.map(Known::Service)),
+        _ => access
+            .authenticate(token)
+            .await
+            .map(|it| it.map(Known::Person)),
+    };
+    let known = known.map_err(|fault| Problem::of_fault(&fault))?;
+    let known = known.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    let enough = match (&known, authority) {
+        (Known::Service(service), _) => scope.is_some_and(|scope| service.may(scope)),
+        (Known::Person(caller), Authority::Admin | Authority::AdminOr(_)) => caller.is_admin(),
+        (Known::Person(_), Authority::Service(_)) => false,
+        (Known::Person(_), _) => true,
+    };
+    if enough {
+        return Ok(known);
+    }
+    let needed = authority.needs().unwrap_or_default();
+    Err(Problem::with_detail(
+        Code::Forbidden,
+        format!("This needs {needed}."),
+    ))
 }
 
 /// What an answer that goes on keeps of its request: the right to it, which may end before.
@@ -82,9 +146,9 @@ impl Pass {
     }
 
     /// Whether it would be let through again. Not when nobody can tell.
-    pub(crate) async fn holds(&self, access: &Access) -> bool {
-        let judged = access.authenticate(self.token.expose_secret()).await;
-        judged.is_ok_and(|caller| caller.is_some_and(|caller| is_enough(&caller, self.authority)))
+    pub(crate) async fn holds(&self, access: &Access, log: &dyn Log) -> bool {
+        let token = self.token.expose_secret();
+        judge(access, log, token, self.authority).await.is_ok()
     }
 }
 

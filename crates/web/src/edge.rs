@@ -175,10 +175,13 @@ impl Edge {
                 Ok(())
             }
             Authority::Loopback => Err(Problem::new(Code::NotFound)),
-            Authority::Bearer | Authority::Admin => {
-                let caller =
-                    auth::permitted(&self.web.access, request.headers(), authority).await?;
-                request.extensions_mut().insert(caller);
+            Authority::Bearer
+            | Authority::Admin
+            | Authority::AdminOr(_)
+            | Authority::Service(_) => {
+                let (access, log) = (&self.web.access, self.web.log.as_ref());
+                let known = auth::permitted(access, log, request.headers(), authority).await?;
+                request.extensions_mut().insert(known);
                 Ok(())
             }
         }

@@ -3,6 +3,7 @@
 
 mod fields;
 mod given;
+mod shaped;
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use futures_util::StreamExt as _;
 pub(crate) use fields::{
     Body, DEVICE_TOKEN, EMAIL, Field, Fields, PASSWORD, REFRESH_TOKEN, TOKEN, Text, schema,
 };
+
+pub(crate) use shaped::{Shaped, Strict};
 
 use crate::problem::{Code, Problem};
 

@@ -62,6 +62,9 @@ pub fn openapi() -> OpenApi {
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.bearer_format = Some("JWT".to_owned());
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let mut key = Http::new(HttpAuthScheme::Bearer);
+    key.bearer_format = Some("qk_<id>_<secret>".to_owned());
+    components.add_security_scheme("api_key", SecurityScheme::Http(key));
     components
         .schemas
         .insert(Document::name().into_owned(), Document::schema());
@@ -90,17 +93,17 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
 /// Adds what follows from a route's declaration and from the shape of every refusal.
 pub(crate) fn complete(operation: &mut Operation, route: &Route) {
     match route.authority {
-        Authority::Bearer | Authority::Admin => {
-            operation.security = Some(vec![SecurityRequirement::new(
-                "bearer",
-                Vec::<String>::new(),
-            )]);
-            add(operation, "401", "`unauthenticated`");
-        }
+        Authority::Bearer | Authority::Admin => guard(operation, &["bearer"]),
+        Authority::AdminOr(_) => guard(operation, &["bearer", "api_key"]),
+        Authority::Service(_) => guard(operation, &["api_key"]),
         Authority::Open | Authority::Probe | Authority::Loopback => {}
     }
-    if route.authority == Authority::Admin {
-        add(operation, "403", "`forbidden`: this needs the role admin");
+    if let Some(needed) = route.authority.needs() {
+        add(
+            operation,
+            "403",
+            &format!("`forbidden`: this needs {needed}"),
+        );
     }
     if operation.request_body.is_some() {
         add(operation, "400", "`malformed_json`");
@@ -131,6 +134,13 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
             }
         }
     }
+}
+
+/// One of these will do.
+fn guard(operation: &mut Operation, schemes: &[&str]) {
+    let one = |scheme: &&str| SecurityRequirement::new(*scheme, Vec::<String>::new());
+    operation.security = Some(schemes.iter().map(one).collect());
+    add(operation, "401", "`unauthenticated`");
 }
 
 fn add(operation: &mut Operation, status: &str, description: &str) {

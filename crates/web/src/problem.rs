@@ -82,6 +82,8 @@ codes! {
         "The password is right, but an administrator has locked the account.";
     AccountInactive, FORBIDDEN, "account_inactive", "The account is not active",
         "The password is right, but the account was deactivated.";
+    Vetoed, FORBIDDEN, "vetoed", "A rule of this server does not permit it",
+        "The request was in order, but the program that this server is part of refused it. Nothing was changed. Ask the people who run it.";
     RegistrationClosed, FORBIDDEN, "registration_closed", "Registration is closed",
         "This server does not take new accounts. Ask the people who run it.";
     NotFound, NOT_FOUND, "not_found", "There is nothing here",
@@ -98,6 +100,14 @@ codes! {
         "The request names a host that this server is not configured for.";
     InvalidFields, UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are wrong",
         "A field is missing, unknown, given twice, too long, or of the wrong type. The errors name each one.";
+    SchemaConflict, CONFLICT, "schema_conflict", "The schema does not go with those that are registered",
+        "A version of a type stays as it is, and the next one may only add to it. The error says what stands against it and what to do.";
+    UnsupportedSchema, UNPROCESSABLE_ENTITY, "unsupported_schema", "The schema cannot be checked",
+        "It has a keyword that nothing here checks, or that is not as it should be. The error names it.";
+    IdempotencyMismatch, UNPROCESSABLE_ENTITY, "idempotency_mismatch", "That was given before with other content",
+        "The `id` of an event, or the `Idempotency-Key` of the request, was used within seven days for something else.";
+    UnknownScope, UNPROCESSABLE_ENTITY, "unknown_scope", "There is no such scope",
+        "An API key can be given the scopes that the errors name, and no others.";
     InvalidEmail, UNPROCESSABLE_ENTITY, "invalid_email", "This is no e-mail address",
         "It should look like name@example.org, in letters that cannot be mistaken for others.";
     WeakPassword, UNPROCESSABLE_ENTITY, "weak_password", "The password is too weak",
@@ -260,6 +270,7 @@ impl Problem {
             Failure::Refused(refusal) => refused(refusal),
             Failure::Conflict => Self::new(Code::Conflict).and_retry_after(SOON_SECS),
             Failure::Closed => Self::new(Code::Unavailable).and_retry_after(SOON_SECS),
+            Failure::Vetoed(_) => Self::new(Code::Vetoed),
             Failure::Internal => Self::new(Code::Internal),
             Failure::Fault(fault) => Self::of_fault(&fault),
         }

@@ -2,18 +2,21 @@
 //! and how it is counted. The edge goes by the list that comes of it, and a test asks each route without a token.
 
 mod accounts;
+mod api_keys;
 mod discovery;
 mod docs;
 mod events;
 mod me;
 mod operation;
 mod passwords;
+mod schemas;
 mod sessions;
 
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::Method;
+use quivive_domain::api_key::Scope;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
@@ -36,8 +39,29 @@ pub enum Authority {
     Bearer,
     /// Whoever has one and the role admin.
     Admin,
+    /// Whoever has the role admin, or an API key with that scope.
+    AdminOr(Scope),
+    /// A service alone: whoever has an API key with that scope.
+    Service(Scope),
     /// This machine, through no proxy. To others it does not exist.
     Loopback,
+}
+
+impl Authority {
+    /// What somebody who is known may lack.
+    pub(crate) fn needs(self) -> Option<String> {
+        match self {
+            Self::Open | Self::Probe | Self::Bearer | Self::Loopback => None,
+            Self::Admin => Some("the role admin".to_owned()),
+            Self::AdminOr(scope) => {
+                let scope = scope.as_str();
+                Some(format!(
+                    "the role admin, or an API key with the scope {scope}"
+                ))
+            }
+            Self::Service(scope) => Some(format!("an API key with the scope {}", scope.as_str())),
+        }
+    }
 }
 
 /// One route.
@@ -122,6 +146,8 @@ pub(crate) fn api() -> Routes {
         .merge(me::router())
         .merge(passwords::router())
         .merge(events::router())
+        .merge(api_keys::router())
+        .merge(schemas::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())

@@ -1,6 +1,6 @@
 //! What a workflow hands over: guarded writes and the events that say what they mean.
 
-use quivive_delivery::{Body, Event, EventMeta, Fault, Write};
+use quivive_delivery::{Body, Event, EventMeta, Fault, Key, Write};
 use quivive_domain::UserId;
 
 use super::turns::Turn;
@@ -50,7 +50,8 @@ pub(super) struct Pending {
 /// What an event is in its commit.
 #[derive(Debug)]
 pub(super) enum Role {
-    Fact,
+    /// Under a key of its own, or that of the workflow's subject.
+    Fact(Option<Key>),
     /// Half of a triple that happens by itself.
     Automatic,
     /// The outcome of another attempt.
@@ -79,7 +80,7 @@ impl Commit {
 
     /// Adds a fact: caused by the outcome, about the same subject, by the same actor.
     pub fn fact<E: Event>(&mut self, event: &E) -> &mut Self {
-        self.push(event, Role::Fact)
+        self.push(event, Role::Fact(None))
     }
 
     /// Adds the two events of a workflow that happens by itself: actor `system`, an id of its own, caused by the outcome.

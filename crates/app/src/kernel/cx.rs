@@ -13,7 +13,8 @@ use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
-    AccessTokens, Accounts, Guesses, KeyRing, OneTimeTokens, PasswordHasher, Sessions,
+    AccessTokens, Accounts, ApiKeys, EventSchemas, Guesses, KeyRing, OneTimeTokens, PasswordHasher,
+    Receipts, Sessions,
 };
 use crate::settings::Settings;
 
@@ -23,6 +24,9 @@ pub struct Families {
     pub guesses: Arc<dyn Guesses>,
     pub one_time: Arc<dyn OneTimeTokens>,
     pub sessions: Arc<dyn Sessions>,
+    pub api_keys: Arc<dyn ApiKeys>,
+    pub event_schemas: Arc<dyn EventSchemas>,
+    pub receipts: Arc<dyn Receipts>,
     pub keys: Arc<dyn KeyRing>,
     pub access_tokens: Arc<dyn AccessTokens>,
     pub hasher: Arc<dyn PasswordHasher>,

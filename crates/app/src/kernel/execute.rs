@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use quivive_delivery::log::Appender;
 use quivive_delivery::seal::Vault;
+use quivive_delivery::subscriber::{InCommit, Veto};
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Catalogue, Codes as _, CommitError, Event as _, Fault, Log, Transaction};
+use quivive_delivery::{Body, Catalogue, Codes, CommitError, Event as _, Fault, Log, Transaction};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -39,10 +40,25 @@ pub enum Failure<R> {
     Conflict,
     /// Another closed its attempt first (a deadline, an operator).
     Closed,
+    /// What reacts in the commit refused what the workflow had decided; `Failed { vetoed }` is in the log.
+    Vetoed(Veto),
     /// It broke; `Failed { internal }` is in the log.
     Internal,
     /// The infrastructure did not do its part.
     Fault(Fault),
+}
+
+impl<R: Codes> std::fmt::Display for Failure<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "refused: {}", refusal.code()),
+            Self::Conflict => f.write_str("conflict"),
+            Self::Closed => f.write_str("closed"),
+            Self::Vetoed(veto) => write!(f, "vetoed: {veto}"),
+            Self::Internal => f.write_str("internal"),
+            Self::Fault(fault) => write!(f, "fault: {fault}"),
+        }
+    }
 }
 
 /// What a kernel is made of.
@@ -53,6 +69,7 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     pub tasks: Tasks,
     pub workflows: Workflows,
+    pub in_commit: InCommit,
 }
 
 /// A decision, ready to become true.
@@ -71,11 +88,12 @@ pub struct Kernel {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) appender: Appender,
     pub(super) closers: Closers,
+    pub(super) in_commit: InCommit,
     catalogue: Arc<Catalogue>,
     pub(super) tasks: Tasks,
     /// This run of this server.
     pub(super) node: Uuid,
-    turns: Arc<Turns>,
+    pub(super) turns: Arc<Turns>,
     /// Workflows that wait for a place for their guess.
     waiters: Semaphore,
 }
@@ -90,6 +108,7 @@ impl Kernel {
             vault: parts.vault,
             appender: Appender::new(),
             closers: parts.workflows.closers,
+            in_commit: parts.in_commit,
             catalogue: Arc::new(parts.workflows.catalogue),
             tasks: parts.tasks,
             node,
@@ -131,9 +150,7 @@ impl Kernel {
         request: Request,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         let workflow_id = self.families.ids.next();
-        let epoch = self.log.head().borrow().epoch;
-        let (families, turns) = (Arc::clone(&self.families), Arc::clone(&self.turns));
-        let mut cx = Cx::new(families, request, workflow_id, epoch, turns);
+        let mut cx = self.cx(request, workflow_id);
         if W::HASHES {
             cx.passwords.enter().map_err(Failure::Fault)?;
         }
@@ -250,14 +267,19 @@ impl Kernel {
                 Decision::Succeed(..) => self.keys_of_success(cx, &attempt.trail).await,
                 Decision::Refuse(..) | Decision::Wait { .. } => Ok(attempt.trail.keys.clone()),
             };
-            let assembled = keys.and_then(|keys| self.assemble(cx, &attempt, &keys, decision));
+            let assembled = keys
+                .map_err(Failure::Fault)
+                .and_then(|keys| self.assemble(cx, &attempt, &keys, decision));
             let assembled = match assembled {
                 Ok(assembled) => assembled,
-                Err(fault) => {
-                    tracing::error!(workflow = W::NAME, %fault, "a decision could not become a commit");
-                    return self
-                        .close(cx, attempt, "internal", Failure::Fault(fault))
-                        .await;
+                Err(Failure::Vetoed(veto)) => {
+                    tracing::info!(workflow = W::NAME, %veto, "a decision was vetoed");
+                    let answer = Failure::Vetoed(veto);
+                    return self.close(cx, attempt, "vetoed", answer).await;
+                }
+                Err(failure) => {
+                    tracing::error!(workflow = W::NAME, %failure, "a decision could not become a commit");
+                    return self.close(cx, attempt, "internal", failure).await;
                 }
             };
             if attempt.submit(self.log.as_ref()).is_err() {
@@ -286,19 +308,21 @@ impl Kernel {
         attempt: &Attempt<W>,
         keys: &SealKeys,
         decision: Decision<W>,
-    ) -> Result<Assembled<W>, Fault> {
+    ) -> Result<Assembled<W>, Failure<W::Refusal>> {
+        let encoded = |meta, body: Result<Body, serde_json::Error>| match body {
+            Ok(body) => Ok(Some((meta, body))),
+            Err(error) => Err(Failure::Fault(Fault::internal(error))),
+        };
         let id = cx.workflow_id;
         let (first, mut commit, outcome, answer) = match decision {
             Decision::Succeed(commit, event, reply) => {
-                let body = event.encode().map_err(Fault::internal)?;
-                let outcome = Some((W::Succeeded::META, body));
+                let outcome = encoded(W::Succeeded::META, event.encode())?;
                 (self.attempts.close(id), commit, outcome, Ok(reply))
             }
             Decision::Refuse(commit, refusal) => {
                 let reason = Reason::new(refusal.code());
                 let event = W::failed(&attempt.event, cx.subject(), reason);
-                let body = event.encode().map_err(Fault::internal)?;
-                let outcome = Some((W::Failed::META, body));
+                let outcome = encoded(W::Failed::META, event.encode())?;
                 (
                     self.attempts.close(id),
                     commit,
@@ -313,8 +337,9 @@ impl Kernel {
             } => (self.attempts.wait(id, until), commit, None, Ok(reply)),
         };
         if let Some(fault) = commit.broken.take() {
-            return Err(fault);
+            return Err(Failure::Fault(fault));
         }
+        self.hear(W::NAME, answer.is_ok(), outcome.as_ref(), &mut commit)?;
         let turn = commit.turn.take();
         Ok(Assembled {
             transaction: self.transaction(cx, attempt, keys, first, outcome, commit),
@@ -356,6 +381,7 @@ fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {
         Err(Failure::Refused(_)) => "refused",
         Err(Failure::Conflict) => "conflict",
         Err(Failure::Closed) => "closed",
+        Err(Failure::Vetoed(_)) => "vetoed",
         Err(Failure::Internal) => "internal",
         Err(Failure::Fault(Fault::Busy { .. })) => "busy",
         Err(Failure::Fault(_)) => "fault",

@@ -43,6 +43,8 @@ pub(super) struct Place {
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
     pub actor: Actor,
+    /// `None`: the key of the workflow's subject.
+    pub key: Option<Key>,
 }
 
 impl Kernel {
@@ -100,6 +102,7 @@ impl Kernel {
             correlation_id: trail.workflow_id,
             causation_id: None,
             actor: trail.request.actor,
+            key: None,
         };
         self.record(trail, &trail.keys, &place, meta, body, now)
     }
@@ -125,58 +128,48 @@ impl Kernel {
         let mut cause = trail.attempted_id;
         let own = (trail.workflow_id, trail.workflow_id);
         let mut automatic_id = trail.workflow_id;
-        let append = |transaction: &mut Transaction,
-                      meta,
-                      body,
-                      (workflow_id, correlation_id),
-                      cause,
-                      actor| {
-            let place = Place {
-                id: self.families.ids.next(),
-                workflow_id,
-                correlation_id,
-                causation_id: Some(cause),
-                actor,
-            };
-            let id = place.id;
-            let record = self.record(trail, keys, &place, meta, body, cx.now());
+        let place = |(workflow_id, correlation_id), cause, actor| Place {
+            id: self.families.ids.next(),
+            workflow_id,
+            correlation_id,
+            causation_id: Some(cause),
+            actor,
+            key: None,
+        };
+        let append = |transaction: &mut Transaction, meta, body, place: &Place| {
+            let record = self.record(trail, keys, place, meta, body, cx.now());
             transaction.records.push(record);
-            id
         };
         if let Some((meta, body)) = outcome {
-            cause = append(&mut transaction, meta, body, own, cause, actor);
+            let place = place(own, cause, actor);
+            append(&mut transaction, meta, body, &place);
+            cause = place.id;
         }
         for Pending { meta, body, role } in commit.events {
             match role {
-                Role::Fact => {
-                    append(&mut transaction, meta, body, own, cause, actor);
+                Role::Fact(key) => {
+                    let place = Place {
+                        key,
+                        ..place(own, cause, actor)
+                    };
+                    append(&mut transaction, meta, body, &place);
                 }
                 Role::Automatic => {
                     // A workflow of its own, so that several of a type may be in one commit; correlated with this one.
                     if meta.phase() == Phase::Attempted {
                         automatic_id = self.families.ids.next();
                     }
-                    append(
-                        &mut transaction,
-                        meta,
-                        body,
-                        (automatic_id, trail.workflow_id),
-                        cause,
-                        Actor::System,
-                    );
+                    let ids = (automatic_id, trail.workflow_id);
+                    let place = place(ids, cause, Actor::System);
+                    append(&mut transaction, meta, body, &place);
                 }
                 Role::Concludes(open) => {
                     transaction
                         .writes
                         .push(self.attempts.close(open.workflow_id));
-                    append(
-                        &mut transaction,
-                        meta,
-                        body,
-                        (open.workflow_id, open.workflow_id),
-                        open.attempted_id,
-                        actor,
-                    );
+                    let ids = (open.workflow_id, open.workflow_id);
+                    let place = place(ids, open.attempted_id, actor);
+                    append(&mut transaction, meta, body, &place);
                 }
             }
         }
@@ -211,7 +204,7 @@ impl Kernel {
             id: place.id,
             kind: meta.kind.to_owned(),
             version: meta.version,
-            key: trail.key.clone(),
+            key: place.key.clone().unwrap_or_else(|| trail.key.clone()),
             priority: self.catalogue().class(&meta).priority,
             time: now,
             workflow_id: place.workflow_id,

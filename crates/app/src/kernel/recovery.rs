@@ -14,8 +14,8 @@ use super::cx::Request;
 use super::execute::Kernel;
 use super::records::{Place, SealKeys, Trail};
 use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
-use crate::guesses;
 use crate::ports::OpenAttempt;
+use crate::{custom_events, guesses};
 
 /// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -112,6 +112,9 @@ impl Kernel {
                     tracing::warn!(%fault, "open attempts were not swept; trying again");
                 }
                 let log = kernel.log.as_ref();
+                if let Err(fault) = custom_events::forget_receipts(&kernel.families, log).await {
+                    tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
+                }
                 if let Err(fault) = guesses::forget_strangers(&kernel.families, log).await {
                     tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");
                 }
@@ -217,6 +220,7 @@ impl Kernel {
             correlation_id: trail.workflow_id,
             causation_id: Some(trail.attempted_id),
             actor: Actor::System,
+            key: None,
         };
         Ok(self.record(&trail, &trail.keys, &place, meta, body, now))
     }

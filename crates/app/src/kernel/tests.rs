@@ -1,5 +1,6 @@
 //! What the kernel promises, shown with toy workflows.
 
+mod in_commit;
 mod recovery;
 mod toys;
 mod versions;

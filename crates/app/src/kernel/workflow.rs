@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use quivive_delivery::{Codes, Event, Fault, Key, Time, Write};
-use quivive_domain::UserId;
+use quivive_domain::{ApiKeyId, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
 use super::cx::Cx;
 
-/// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `internal`.
+/// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `vetoed`, `internal`.
 pub use quivive_delivery::Code as Reason;
 
 /// One command of the product. Its three event types make the triple complete; the kernel raises them.
@@ -178,8 +178,13 @@ pub(crate) fn account_vault_key(id: Uuid) -> String {
 
 /// `m:2026-11`: what belongs to no account is sealed, and digested, under a key that lives 90 days.
 pub(crate) fn month_vault_key(now: Time) -> String {
-    let text = now.to_string();
-    format!("m:{}", text.get(..7).unwrap_or("0000-00"))
+    format!("m:{}", month(now))
+}
+
+/// `2026-11`, in UTC.
+pub(crate) fn month(time: Time) -> String {
+    let text = time.to_string();
+    text.get(..7).unwrap_or("0000-00").to_owned()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -196,6 +201,8 @@ pub enum Actor {
     Anonymous,
     User(UserId),
     Admin(UserId),
+    /// Whoever holds this API key.
+    Service(ApiKeyId),
     System,
 }
 
@@ -205,6 +212,7 @@ impl Actor {
             Self::Anonymous => ("anonymous", None),
             Self::User(id) => ("user", Some(id.0)),
             Self::Admin(id) => ("admin", Some(id.0)),
+            Self::Service(id) => ("service", Some(id.0)),
             Self::System => ("system", None),
         };
         quivive_delivery::Actor {
@@ -216,7 +224,7 @@ impl Actor {
     pub(crate) fn vault_key(self) -> Option<String> {
         match self {
             Self::User(id) | Self::Admin(id) => Some(account_vault_key(id.0)),
-            Self::Anonymous | Self::System => None,
+            Self::Anonymous | Self::Service(_) | Self::System => None,
         }
     }
 }

@@ -13,7 +13,14 @@ use quivive_delivery::{EventSpec, Phase, Priority};
 use super::workflows;
 
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
-const OURS: &[&str] = &["delivery.undo_requested"];
+const OURS: &[&str] = &[
+    "delivery.undo_requested",
+    // Types come by registration, and an operator's change has its audit.
+    "event_schema_registration",
+    // A process of several steps says how far it is, so that the next step begins.
+    "delivery.step_done",
+    "delivery.step_undone",
+];
 
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];
@@ -255,7 +262,8 @@ fn every_reason_is_a_specified_one_or_the_kernels() {
             .get("note")
             .and_then(|note| reasons(note.as_str()?))
             .unwrap_or_default();
-        known.extend(["interrupted", "conflict", "internal"]);
+        // The last is ours: what reacts in the commit may refuse any workflow.
+        known.extend(["interrupted", "conflict", "internal", "vetoed"]);
         let given = spec.schema["properties"]["reason"]["enum"].as_array();
         let given = given.unwrap_or_else(|| panic!("{} lists its reasons", spec.kind));
         for reason in given.iter().filter_map(|reason| reason.as_str()) {

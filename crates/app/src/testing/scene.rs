@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quivive_delivery::subscriber::{Filter, Subscription};
+use quivive_delivery::subscriber::{Filter, InCommit, Subscription};
 use quivive_delivery::{Body, Codes, Context, Event, Ids as _, Outcome, Received, Stored, seal};
 use quivive_domain::one_time::{self, OneTimeToken, Purpose};
 use quivive_domain::session::Session;
@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::machine::fake_hash;
 use super::ports::open_counters;
 use super::{EPOCH, World};
-use crate::kernel::{Actor, Failure, Kernel, Request, Workflow};
+use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
 use crate::switchboard;
 use crate::workflows::sessions::log_in::LogIn;
@@ -173,6 +173,20 @@ impl Scene {
         self
     }
 
+    /// The same world, in which these react in every commit.
+    #[must_use]
+    pub fn reacting(&self, in_commit: InCommit) -> Self {
+        let workflows = switchboard::workflows().expect("no name twice");
+        let kernel = Kernel::new(Parts {
+            in_commit,
+            ..self.world.parts(workflows)
+        });
+        Self {
+            kernel,
+            ..self.clone()
+        }
+    }
+
     /// The same world, asked from another address with another agent.
     #[must_use]
     pub fn from(&self, ip: [u8; 4], agent: &str) -> Self {
@@ -327,11 +341,7 @@ impl<W: Workflow> Told<W> {
     fn said(&self) -> String {
         let answer = match &self.answer {
             Ok(_) => "a reply".to_owned(),
-            Err(Failure::Refused(refusal)) => format!("refused: {}", refusal.code()),
-            Err(Failure::Conflict) => "conflict".to_owned(),
-            Err(Failure::Closed) => "closed".to_owned(),
-            Err(Failure::Internal) => "internal".to_owned(),
-            Err(Failure::Fault(fault)) => format!("fault: {fault}"),
+            Err(failure) => failure.to_string(),
         };
         format!(
             "{answer}; {:?}; missed: {:?}",

@@ -109,9 +109,9 @@ impl AfterCommit {
 
 /// The next events, from the ring or, if that has let go of them, from the log. Empty when there are none yet.
 async fn next(tools: &Tools, taken: &mut u64, limit: usize) -> Vec<Arc<Stored>> {
-    let events = match tools.tail.take(*taken, limit) {
+    let events = match tools.tail.take_all(*taken, limit) {
         Taken::Events(events) => events,
-        Taken::Empty => return Vec::new(),
+        Taken::Empty | Taken::Nothing(_) => return Vec::new(),
         Taken::Behind => {
             let oldest = tools
                 .log

@@ -94,8 +94,8 @@ pub(super) async fn backlog(
 
 /// Reads the log for a subscription that is older than the ring.
 pub(super) async fn catch_up(tools: &Tools, after: u64, limit: usize) -> Vec<Arc<Stored>> {
-    match tools.log.read(after, limit).await {
-        Ok(events) => events.into_iter().map(Arc::new).collect(),
+    match tools.tail.read_back(after, limit).await {
+        Ok(events) => events,
         Err(fault) => {
             tracing::warn!(%fault, "the log cannot be read; trying again");
             tokio::time::sleep(POLL_EVERY).await;

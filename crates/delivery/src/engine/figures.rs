@@ -87,14 +87,14 @@ impl Figures {
         clippy::cast_precision_loss,
         reason = "a gauge is a float; positions are far below 2^52"
     )]
-    pub(super) fn publish(&mut self, machine: &Machine, head: u64) {
+    pub(super) fn publish(&mut self, machine: &Machine, position: u64, head: u64) {
         for (counter, counted) in self.outcomes.iter().zip(&mut self.counted) {
             if *counted > 0 {
                 counter.increment(std::mem::take(counted));
             }
         }
-        self.position.set(machine.cursor() as f64);
-        self.lag.set(head.saturating_sub(machine.cursor()) as f64);
+        self.position.set(position as f64);
+        self.lag.set(head.saturating_sub(position) as f64);
         self.retrying.set(machine.lanes_retrying() as f64);
         self.parked.set(machine.lanes_parked() as f64);
     }

@@ -60,7 +60,7 @@ impl Roster {
     ) -> Result<Runner, Fault> {
         let lanes = tools.subscriptions.lanes(&subscription.name).await?;
         let rules = Rules {
-            selection,
+            selection: selection.clone(),
             versions: tools.versions.clone(),
             order: subscription.order,
             concurrency: subscription.concurrency,
@@ -68,11 +68,12 @@ impl Roster {
             batch: subscription.batch,
             breaker: subscription.breaker,
         };
-        tools.tail.expect(stored.position);
+        let position = stored.position;
         let head = tools.log.head().borrow().position;
         let machine = Machine::new(rules, stored, lanes, head, tools.now());
         let target = Arc::new(Target::new(subscription, tools.scribe.vault.clone()));
-        let shared = Arc::new(Shared::new(subscription.order, target, machine));
+        let shared = Arc::new(Shared::new(subscription.order, target, selection, machine));
+        tools.tail.enter(&shared.reader, position);
         let rng = Rng::seeded(seed(&*tools.scribe.ids));
         Ok(Runner::new(tools.clone(), shared, rng))
     }
@@ -145,7 +146,7 @@ impl Running {
             &scribe.catalogue,
         )?);
         let target = Target::new(&subscription, scribe.vault.clone());
-        shared.replace(Arc::new(target), selection);
+        shared.replace(Arc::new(target), selection, &self.tools.tail);
         Ok(true)
     }
 
@@ -156,6 +157,7 @@ impl Running {
         let found = self.roster.take(name);
         if let Some(shared) = &found {
             shared.leave().await;
+            self.tools.tail.leave(&shared.reader);
         }
         let transaction = Transaction {
             writes: self.tools.subscriptions.remove(name),

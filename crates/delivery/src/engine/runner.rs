@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
 use super::machine::{Effect, Input, Machine, Now, Rng, Save, Selection, Verdict};
-use super::tail::{BATCH_EVENTS, POLL_EVERY, Taken};
+use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
 use crate::envelope::Stored;
@@ -32,8 +31,9 @@ use crate::subscriber::Order;
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// How long to wait when there is nothing to wait for.
-const REST: Duration = Duration::from_hours(1);
+/// How long to wait when there is nothing to wait for, at least; at most half as long again. Then the cursor moves over
+/// what was not wanted meanwhile.
+const REST: Duration = Duration::from_secs(40);
 /// Rounds without a rest, so that a busy subscription lets others have the thread.
 const ROUNDS: usize = 64;
 /// Ended work taken at once.
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     machine: Mutex<Machine>,
     /// What an operator asked for and the runner has not seen.
     orders: Mutex<Vec<Input>>,
-    ordered: Notify,
+    pub(super) reader: Arc<Reader>,
     /// It is removed while the engine goes on: nothing is waited for.
     left: CancellationToken,
     /// Its runner has ended, and submits nothing more.
@@ -55,14 +55,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(order: Order, target: Arc<Target>, machine: Machine) -> Self {
+    pub(super) fn new(
+        order: Order,
+        target: Arc<Target>,
+        selection: Selection,
+        machine: Machine,
+    ) -> Self {
         Self {
             name: Arc::clone(&target.name),
             order,
             target: RwLock::new(target),
             machine: Mutex::new(machine),
             orders: Mutex::default(),
-            ordered: Notify::new(),
+            reader: Arc::new(Reader::new(selection)),
             left: CancellationToken::new(),
             ended: CancellationToken::new(),
         }
@@ -75,10 +80,20 @@ impl Shared {
     }
 
     /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
-    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection) {
+    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection, tail: &Tail) {
         *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
-        self.machine().select(selection);
-        self.ordered.notify_one();
+        self.machine().select(selection.clone());
+        tail.select(&self.reader, selection);
+    }
+
+    /// Everything up to here is done, left to a lane, or nothing that it wants.
+    pub(super) fn position(&self, tail: &Tail) -> u64 {
+        let machine = self.machine();
+        let clear = machine
+            .is_clear()
+            .then(|| tail.clear(&self.reader))
+            .flatten();
+        clear.unwrap_or_default().max(machine.cursor())
     }
 
     /// Ends its runner, at once: what is under way is dropped.
@@ -90,7 +105,7 @@ impl Shared {
     /// Gives the machine an input, soon.
     pub(super) fn order(&self, input: Input) {
         self.orders().push(input);
-        self.ordered.notify_one();
+        self.reader.ring();
     }
 
     fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
@@ -152,14 +167,14 @@ impl Runner {
     }
 
     async fn work_on(mut self, stopping: CancellationToken) {
-        let mut reached = self.tools.tail.reached();
         let mut stop: Option<Instant> = None;
         loop {
             if stop.is_none() && stopping.is_cancelled() {
                 stop = Some(Instant::now() + DRAIN_WITHIN);
+                // So that the next start does not read again what is not wanted.
+                self.fetch();
                 self.inputs.push(Input::Stop);
             }
-            reached.mark_unchanged();
             let Some(mut wake) = self.rounds().await else {
                 tokio::task::yield_now().await;
                 continue;
@@ -176,8 +191,7 @@ impl Runner {
             tokio::select! {
                 Some(input) = self.work.next(), if !self.work.is_empty() => self.inputs.push(input),
                 () = stopping.cancelled(), if stop.is_none() => {}
-                Ok(()) = reached.changed(), if stop.is_none() => {}
-                () = self.shared.ordered.notified() => {}
+                () = self.shared.reader.rung() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -321,9 +335,13 @@ impl Runner {
         let limit = usize::try_from(room)
             .unwrap_or(usize::MAX)
             .min(BATCH_EVENTS);
-        match self.tools.tail.take(after, limit) {
+        match self.tools.tail.take(&self.shared.reader, after, limit) {
             Taken::Events(events) => {
                 self.inputs.push(Input::Read(events));
+                true
+            }
+            Taken::Nothing(upto) => {
+                self.inputs.push(Input::Unwanted(upto));
                 true
             }
             Taken::Empty => false,
@@ -390,9 +408,10 @@ impl Runner {
 
     fn publish(&mut self, now: Now) -> Instant {
         let head = self.tools.log.head().borrow().position;
+        let position = self.shared.position(&self.tools.tail);
         let (cursor, next) = {
             let machine = self.shared.machine();
-            self.figures.publish(&machine, head);
+            self.figures.publish(&machine, position, head);
             let next = machine.next_tick(now);
             let lanes = machine.lanes_retrying() > 0;
             // The time of a lane is the wall clock's, which may jump.
@@ -410,7 +429,11 @@ impl Runner {
         if std::mem::replace(&mut self.published, cursor) != cursor {
             self.tools.moved.send_replace(());
         }
-        self.tools.began + next.unwrap_or(now.tick + REST)
+        let next = next.unwrap_or_else(|| {
+            let longer = u64::try_from(REST.as_micros() / 2).unwrap_or(u64::MAX);
+            now.tick + REST + Duration::from_micros(self.rng.up_to(longer))
+        });
+        self.tools.began + next
     }
 
     /// Leaves what did not end in time. Its lanes were saved while it was waited for.

@@ -12,7 +12,8 @@ use crate::envelope::Stored;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionStatus {
     pub name: Arc<str>,
-    /// Everything up to here is done or left to a lane. The database may lag behind it by a second.
+    /// Everything up to here is done, left to a lane, or not wanted. The database may lag behind it by a second, by a
+    /// minute where nothing is wanted.
     pub position: u64,
     /// Events between it and the head of the log, wanted or not.
     pub lag: u64,
@@ -76,11 +77,12 @@ impl Running {
             .all()
             .iter()
             .map(|shared| {
+                let position = shared.position(&self.tools.tail);
                 let machine = shared.machine();
                 SubscriptionStatus {
                     name: Arc::clone(&shared.name),
-                    position: machine.cursor(),
-                    lag: head.saturating_sub(machine.cursor()),
+                    position,
+                    lag: head.saturating_sub(position),
                     in_flight: machine.in_flight(),
                     lanes_retrying: machine.lanes_retrying(),
                     lanes_parked: machine.lanes_parked(),

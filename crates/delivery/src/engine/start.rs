@@ -58,7 +58,7 @@ pub enum StartError {
     OtherType {
         subscription: Arc<str>,
         reads: &'static str,
-        found: &'static str,
+        found: Cow<'static, str>,
     },
     #[error(
         "subscription {0:?} asks for batches: its handler must take several events (`on_batch`, `on_any_batch`), and a batch \

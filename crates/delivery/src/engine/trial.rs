@@ -55,19 +55,22 @@ impl Running {
     /// Waits until every subscription has reached the head of the log, with what is in trouble left to lanes. What
     /// handlers append meanwhile is waited for too.
     pub async fn drain(&self) {
-        let mut moved = self.tools.moved.subscribe();
+        let (mut moved, mut reached) = (self.tools.moved.subscribe(), self.tools.tail.reached());
         loop {
             let head = self.head();
             let durable = self.roster.all();
             if durable
                 .iter()
-                .all(|shared| shared.machine().cursor() >= head)
+                .all(|shared| shared.position(&self.tools.tail) >= head)
                 && (self.after.is_empty() || self.after.position() >= head)
             {
                 return;
             }
-            // The sender lives as long as `tools`.
-            let _ = moved.changed().await;
+            // The senders live as long as `tools`.
+            tokio::select! {
+                _ = moved.changed() => {}
+                _ = reached.changed() => {}
+            }
         }
     }
 

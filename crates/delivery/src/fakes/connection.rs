@@ -38,7 +38,7 @@ impl Connection {
         self.cut.load(Ordering::SeqCst)
     }
 
-    fn read_with<T: Send + 'static>(
+    pub(super) fn read_with<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut State) -> T,
     ) -> BoxFuture<'static, Result<T, Fault>> {

@@ -15,6 +15,7 @@ use crate::commit::{Expect, Transaction, Value, Write};
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
+use crate::process::Case;
 use crate::subscriber::{Condition, LaneState, StoredLane};
 
 pub(super) const CREATE: &str = "create";
@@ -23,6 +24,9 @@ pub(super) const RENAME: &str = "rename";
 pub(super) const PUT_CONDITION: &str = "put condition";
 pub(super) const PUT_LANE: &str = "put lane";
 pub(super) const DROP_LANE: &str = "drop lane";
+pub(super) const BEGIN_PROCESS: &str = "begin process";
+pub(super) const ADVANCE_PROCESS: &str = "advance process";
+pub(super) const END_PROCESS: &str = "end process";
 pub(super) const REMOVE: &str = "remove";
 
 #[derive(Default)]
@@ -31,6 +35,7 @@ pub(super) struct State {
     pub(super) cursors: BTreeMap<String, u64>,
     pub(super) conditions: BTreeMap<String, Condition>,
     pub(super) lanes: BTreeMap<(String, String), StoredLane>,
+    pub(super) processes: BTreeMap<Uuid, Case>,
     pub(super) writes: Vec<Write>,
     pub(super) commits: u64,
     pub(super) reads: u64,
@@ -161,6 +166,11 @@ impl Memory {
         own.map(|(_, lane)| lane.clone()).collect()
     }
 
+    /// The processes under way.
+    pub fn processes(&self) -> Vec<Case> {
+        self.state().processes.values().cloned().collect()
+    }
+
     /// All writes that are not the engine's own, in order.
     pub fn writes(&self) -> Vec<Write> {
         self.state().writes.clone()
@@ -221,13 +231,19 @@ impl Memory {
             state.cursors.clone(),
             state.conditions.clone(),
             state.lanes.clone(),
+            state.processes.clone(),
         );
         for (index, write) in transaction.writes.iter().enumerate() {
             let rows = state.execute(write);
             if rows.is_some_and(|rows| {
                 write.expect != Expect::Any && write.expect != Expect::Rows(rows)
             }) {
-                (state.cursors, state.conditions, state.lanes) = before;
+                (
+                    state.cursors,
+                    state.conditions,
+                    state.lanes,
+                    state.processes,
+                ) = before;
                 return Err(CommitError::Missed(index));
             }
         }
@@ -253,7 +269,7 @@ impl Memory {
 }
 
 fn is_engines(write: &Write) -> bool {
-    [
+    let engines = [
         CREATE,
         ADVANCE,
         RENAME,
@@ -261,8 +277,9 @@ fn is_engines(write: &Write) -> bool {
         PUT_LANE,
         DROP_LANE,
         REMOVE,
-    ]
-    .contains(&write.sql)
+    ];
+    let of_processes = [BEGIN_PROCESS, ADVANCE_PROCESS, END_PROCESS];
+    engines.contains(&write.sql) || of_processes.contains(&write.sql)
 }
 
 impl State {
@@ -342,6 +359,7 @@ impl State {
                 self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
+            BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
             _ => return None,
         };
         Some(u64::from(touched))

@@ -9,6 +9,7 @@
 mod connection;
 mod memory;
 mod ports;
+mod processes;
 
 use std::sync::Arc;
 

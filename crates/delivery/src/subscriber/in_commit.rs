@@ -1,20 +1,23 @@
 //! What reacts inside a commit, before it is submitted: synchronous, and with a say in whether it comes to be. Whoever makes
-//! commits asks [`InCommit`]; the product's kernel does not yet.
+//! commits asks [`InCommit`].
 //!
 //! **Guarantees.** What a handler adds is committed with the event or not at all. One that refuses, with a code, keeps the
 //! commit from happening, and no handler after it is asked.
 //!
 //! **Not guaranteed.** That a handler is called once for an event: whoever decides again, because a guard missed, asks again.
-//! So it has no effect but through [`Effects`]. Nothing is awaited, for no transaction is open meanwhile.
+//! So it has no effect but through [`Effects`]. Nothing is awaited, for no transaction is open meanwhile. What a handler adds
+//! is not asked about: so no two of them can call each other for ever.
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
 use super::outcome::Effects;
 use crate::code::Code;
-use crate::event::Event;
+use crate::event::{Body, Event, EventMeta, Phase};
 
-type Handler = Box<dyn Fn(&dyn Any, &mut Effects) -> Result<(), Code> + Send + Sync>;
+type Handler = Box<dyn Fn(&Body, &mut Effects) -> Result<(), Code> + Send + Sync>;
+
+/// The reason of a handler that could not read its event: what has a say must not be passed by.
+const UNREADABLE: &str = "unreadable";
 
 /// A handler refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,10 +27,20 @@ pub struct Veto {
     pub reason: Code,
 }
 
-/// Two handlers have the same name.
+/// Why a handler cannot be registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("two handlers in the commit are registered as {0:?}: give one of them another name")]
-pub struct NameTaken(pub &'static str);
+pub enum NotInCommit {
+    #[error("two handlers in the commit are registered as {0:?}: give one of them another name")]
+    NameTaken(&'static str),
+    /// An attempt is in the log before anything is decided.
+    #[error(
+        "the handler {name:?} asks for {kind}, which nothing in a commit can keep from happening: let it ask for the outcome"
+    )]
+    Attempt {
+        name: &'static str,
+        kind: &'static str,
+    },
+}
 
 /// Every handler of this phase, by the type of its event. Whoever makes commits asks it: it is not the engine's to call.
 #[derive(Default)]
@@ -42,24 +55,28 @@ impl InCommit {
         mut self,
         name: &'static str,
         handler: impl Fn(&E, &mut Effects) -> Result<(), Code> + Send + Sync + 'static,
-    ) -> Result<Self, NameTaken> {
-        if !self.names.insert(name) {
-            return Err(NameTaken(name));
+    ) -> Result<Self, NotInCommit> {
+        if E::META.phase() == Phase::Attempted {
+            let kind = E::META.kind;
+            return Err(NotInCommit::Attempt { name, kind });
         }
-        let handler: Handler = Box::new(move |event, effects| match event.downcast_ref::<E>() {
-            Some(event) => handler(event, effects),
-            None => Ok(()),
+        if !self.names.insert(name) {
+            return Err(NotInCommit::NameTaken(name));
+        }
+        let handler: Handler = Box::new(move |body, effects| match E::decode(body) {
+            Ok(event) => handler(&event, effects),
+            Err(_) => Err(Code::new(UNREADABLE)),
         });
         let of_type = self.handlers.entry(E::META.kind).or_default();
         of_type.push((name, handler));
         Ok(self)
     }
 
-    /// Asks every handler of this type; what they add is to be committed with the event.
-    pub fn ask<E: Event>(&self, event: &E) -> Result<Effects, Veto> {
+    /// Asks every handler of the event's type; what they add is to be committed with it.
+    pub fn ask(&self, meta: &EventMeta, body: &Body) -> Result<Effects, Veto> {
         let mut effects = Effects::default();
-        for (subscription, handler) in self.handlers.get(E::META.kind).into_iter().flatten() {
-            handler(event, &mut effects).map_err(|reason| Veto {
+        for (subscription, handler) in self.handlers.get(meta.kind).into_iter().flatten() {
+            handler(body, &mut effects).map_err(|reason| Veto {
                 subscription,
                 reason,
             })?;
@@ -105,22 +122,56 @@ mod tests {
             .unwrap()
     }
 
+    #[derive(crate::Event)]
+    #[event(
+        type = "order.attempted",
+        version = 1,
+        name = "OrderAttempted",
+        audit = "ORDER_ATTEMPTED"
+    )]
+    struct OrderAttempted {}
+
+    fn asked(total: u32) -> Result<Effects, Veto> {
+        let body = OrderPlaced { total }.encode().unwrap();
+        handlers().ask(&OrderPlaced::META, &body)
+    }
+
     #[test]
     fn all_add_to_the_commit_in_their_order() {
-        let effects = handlers().ask(&OrderPlaced { total: 1 }).unwrap();
+        let effects = asked(1).unwrap();
         let added: Vec<_> = effects.writes.iter().map(|write| write.sql).collect();
         assert_eq!(added, ["count", "last"]);
     }
 
     #[test]
     fn one_that_refuses_keeps_it_from_happening() {
-        let veto = handlers().ask(&OrderPlaced { total: 100 }).unwrap_err();
+        let veto = asked(100).unwrap_err();
         assert_eq!(veto.to_string(), "limit refused: too_much");
     }
 
     #[test]
     fn a_name_is_registered_once() {
         let twice = handlers().on("limit", |_: &OrderPlaced, _| Ok(()));
-        assert_eq!(twice.err(), Some(NameTaken("limit")));
+        assert_eq!(twice.err(), Some(NotInCommit::NameTaken("limit")));
+    }
+
+    #[test]
+    fn what_cannot_read_its_event_does_not_let_it_pass() {
+        let body = Body {
+            open: b"{}".to_vec(),
+            personal: None,
+        };
+        let veto = handlers().ask(&OrderPlaced::META, &body).unwrap_err();
+        assert_eq!(veto.to_string(), "count refused: unreadable");
+    }
+
+    #[test]
+    fn an_attempt_cannot_be_kept_from_happening() {
+        let refused = InCommit::default().on("early", |_: &OrderAttempted, _| Ok(()));
+        let why = NotInCommit::Attempt {
+            name: "early",
+            kind: "order.attempted",
+        };
+        assert_eq!(refused.err(), Some(why));
     }
 }

@@ -132,6 +132,11 @@ impl Cx {
         self
     }
 
+    /// Forgets what was added so far.
+    pub(crate) fn drop_effects(&mut self) {
+        self.effects = Effects::default();
+    }
+
     /// What the handler said, with what it left here.
     pub(crate) fn conclude(self, outcome: Outcome) -> Outcome {
         let Self {

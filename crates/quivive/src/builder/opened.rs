@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
 use quivive_app::switchboard;
 use quivive_delivery::tasks::Tasks;
@@ -43,6 +44,7 @@ impl Opened {
             .workflows
             .take()
             .unwrap_or_else(switchboard::workflows)?;
+        let in_commit = builder.in_commit.take().transpose()?.unwrap_or_default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
@@ -60,6 +62,9 @@ impl Opened {
             guesses: Arc::clone(&shared) as _,
             one_time: Arc::clone(&shared) as _,
             sessions: Arc::clone(&shared) as _,
+            api_keys: Arc::clone(&shared) as _,
+            event_schemas: Arc::clone(&shared) as _,
+            receipts: Arc::clone(&shared) as _,
             keys: Arc::clone(&keys) as _,
             access_tokens: Arc::new(JwtTokens::new(&keys, &settings.issuer, &settings.audience)),
             hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),
@@ -76,7 +81,9 @@ impl Opened {
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
             workflows,
+            in_commit,
         });
+        custom_events::load(families.event_schemas.as_ref(), kernel.catalogue()).await?;
         let recovered = kernel.recover().await?;
         if recovered.interrupted + recovered.expired > 0 {
             tracing::info!(

@@ -6,10 +6,14 @@ use axum::Router;
 use quivive_app::access::Access;
 use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::letters::Letters;
-use quivive_app::ports::Mailer;
+use quivive_app::ports::{Crm, Mailer, Profiles};
+use quivive_app::processes::account_provisioning;
+use quivive_app::search::Indexer;
 use quivive_app::switchboard;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
 use quivive_delivery::engine::Running;
+use quivive_delivery::log::Appender;
+use quivive_delivery::process::{Deadlines, Processes};
 use quivive_delivery::subscriber::{Retry, Subscription};
 use quivive_delivery::{Codes as _, Fault};
 use quivive_outbound::{Mailbox, SmtpMailer};
@@ -21,7 +25,7 @@ use tokio::sync::watch;
 use super::opened::{Opened, close_store};
 use super::{Builder, Mail};
 use crate::config::Mode;
-use crate::control::{Desk, first_administrator};
+use crate::control::{Desk, first_administrator, tags};
 use crate::health::{Health, Kept};
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
@@ -75,9 +79,16 @@ impl Server {
         let mut subscriptions =
             switchboard::subscribers(&opened.families, &access, post.mailer, letters);
         subscriptions.append(&mut builder.subscriptions);
+        if let Some(crm) = builder.crm.take() {
+            subscriptions.extend(provisioning(opened, crm));
+        }
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
         opened.kernel.sweep();
+        let index = Arc::new(opened.database.clone());
+        let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
+        let stopping = opened.tasks.stopping();
+        opened.tasks.spawn(indexer.run(stopping));
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),
@@ -91,7 +102,7 @@ impl Server {
             kernel: Arc::clone(&opened.kernel),
             access,
             log: Arc::new(opened.database.clone()),
-            index: Arc::new(opened.database.clone()),
+            index,
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,
@@ -164,6 +175,24 @@ impl Server {
     }
 }
 
+/// The steps of account provisioning, with a watch over its deadlines.
+fn provisioning(opened: &Opened, crm: Arc<dyn Crm>) -> Vec<Subscription> {
+    let database = Arc::new(opened.database.clone());
+    let processes: Arc<dyn Processes> = Arc::clone(&database) as _;
+    let profiles: Arc<dyn Profiles> = Arc::clone(&database) as _;
+    let deadlines = Deadlines {
+        processes: Arc::clone(&processes),
+        log: database,
+        appender: Arc::new(Appender::new()),
+        catalogue: Arc::clone(opened.kernel.catalogue()),
+        clock: Arc::clone(&opened.clock),
+        ids: Arc::clone(&opened.ids),
+    };
+    drop(opened.tasks.spawn(deadlines.run(opened.tasks.stopping())));
+    let process = account_provisioning::process(&opened.families, &profiles, crm);
+    process.subscriptions(&processes, &opened.clock)
+}
+
 /// The administrator of the configuration, or the link for whoever comes first; neither when there is one.
 async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartError> {
     let mut needed = opened.families.accounts.administrators().await? == 0;
@@ -178,6 +207,7 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
                     why: refusal.code(),
                 });
             }
+            Err(Outcome::Vetoed(_)) => return Err(StartError::FirstAdmin { why: "vetoed" }),
             Err(Outcome::Fault(fault)) => return Err(fault.into()),
             Err(Outcome::Conflict | Outcome::Closed | Outcome::Internal) => {
                 return Err(Fault::Internal(

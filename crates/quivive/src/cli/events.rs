@@ -1,9 +1,9 @@
-//! `quivive events tail|show|catalogue|schema`
+//! `quivive events tail|search|show|catalogue|schema`
 
 mod schema;
 
 use clap::{Args, Subcommand};
-use quivive::control::{Call, Operator, Tail as TailCall};
+use quivive::control::{Call, Operator, Search as SearchCall, Tail as TailCall};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use super::{Everywhere, Output, block_on, output};
 pub(super) enum Events {
     /// Print events as they lie in the log, oldest first; without --after the newest 20
     Tail(Tail),
+    /// Print the events that have one thing in common, newest first
+    Search(Search),
     /// Print one event and what became of it at each subscription
     Show(Show),
     /// Print every event type there is, with its fields
@@ -47,6 +49,42 @@ pub(super) struct Tail {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Search {
+    #[command(flatten)]
+    by: By,
+    /// Only events below this position
+    #[arg(long, value_name = "POSITION")]
+    before: Option<u64>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+/// One of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct By {
+    /// About this user, or this keyed digest
+    #[arg(long)]
+    subject: Option<String>,
+    /// Of this workflow
+    #[arg(long, value_name = "UUID")]
+    workflow_id: Option<Uuid>,
+    /// Of this chain of causes
+    #[arg(long, value_name = "UUID")]
+    correlation_id: Option<Uuid>,
+    /// Of this type: `user.login.failed`, `UserLoginFailed`
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// With this e-mail address among their personal fields; that somebody asked is recorded
+    #[arg(long)]
+    address: Option<String>,
+    /// Whose request came from this IP address; that somebody asked is recorded
+    #[arg(long)]
+    ip: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Show {
     id: Uuid,
 }
@@ -55,6 +93,7 @@ impl Events {
     pub(super) fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
         match self {
             Self::Tail(tail) => tail.run(everywhere),
+            Self::Search(search) => search.run(everywhere),
             Self::Show(show) => show.run(everywhere),
             Self::Catalogue => catalogue(everywhere.output),
             Self::Schema(schema) => schema.run(everywhere.output),
@@ -107,6 +146,49 @@ impl Tail {
                 // The usual end of --follow.
                 _ = tokio::signal::ctrl_c() => Ok(()),
             };
+            operator.close().await;
+            ended?;
+            written
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+impl By {
+    /// By the name of the API's parameter.
+    fn named(&self) -> Option<(String, String)> {
+        [
+            ("subject", self.subject.clone()),
+            ("workflow_id", self.workflow_id.map(|id| id.to_string())),
+            (
+                "correlation_id",
+                self.correlation_id.map(|id| id.to_string()),
+            ),
+            ("type", self.kind.clone()),
+            ("address", self.address.clone()),
+            ("ip", self.ip.clone()),
+        ]
+        .into_iter()
+        .find_map(|(name, value)| Some((name.to_owned(), value?)))
+    }
+}
+
+impl Search {
+    fn run(&self, everywhere: &Everywhere) -> Result<Exit, Failure> {
+        let loaded = everywhere.load()?;
+        let call = Call::Search(SearchCall {
+            by: self.by.named().unwrap_or_default(),
+            before: self.before,
+            limit: self.limit,
+        });
+        block_on(async {
+            let mut operator = Operator::open_existing(&loaded).await?;
+            let mut written = Ok(true);
+            let print = |event: Value| {
+                written = output::value(everywhere.output, &event, || line(&event));
+                matches!(written, Ok(true))
+            };
+            let ended = operator.stream(call, print).await;
             operator.close().await;
             ended?;
             written

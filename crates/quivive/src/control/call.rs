@@ -19,6 +19,8 @@ pub enum Call {
     RecoverAdministrator { email: String },
     /// Answers with one item for each event.
     Tail(Tail),
+    /// Answers with one item for each event, newest first.
+    Search(Search),
     /// Answers with the event and its `deliveries`.
     Show { id: Uuid },
 }
@@ -33,6 +35,16 @@ pub struct Tail {
     /// What the events have in common, by the names of the feed's parameters.
     #[serde(default)]
     pub criteria: Vec<(String, String)>,
+}
+
+/// Which events to look for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Search {
+    /// The name of the one thing they have in common, as the API's parameter, and its value.
+    pub by: (String, String),
+    /// Only what lies below this position.
+    pub before: Option<u64>,
+    pub limit: u32,
 }
 
 /// A password on its way through the socket. Debug does not show it; it is wiped when dropped.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quivive_app::kernel::{Failure as Outcome, Kernel};
+use quivive_app::search::{self as app, Indexer, Question, Tags};
 use quivive_app::settings::Links;
 use quivive_app::workflows::operators::bootstrap_administrator::{
     self, BootstrapAdministrator, Method,
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::call::{Call, Passphrase, Tail};
+use super::call::{Call, Passphrase, Search, Tail};
 use crate::failure::{Class, Failure};
 use crate::secrets::SetupLink;
 use crate::start::class_of_fault;
@@ -53,6 +54,7 @@ impl Desk {
             Call::RecoverAdministrator { email } => self.recover_administrator(email).await?,
             Call::Show { id } => self.show(id).await?,
             Call::Tail(tail) => return self.tail(&tail, &items).await,
+            Call::Search(search) => return self.search(&search, &items).await,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;
@@ -195,6 +197,33 @@ impl Desk {
         }
     }
 
+    async fn search(&self, asked: &Search, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
+        let (name, value) = &asked.by;
+        let question = Question::read(name, value, self.kernel.catalogue()).map_err(|error| {
+            let message = format!("{name} {value:?} finds nothing: {error}");
+            refused(&message, "copy it from an event: `quivive events show ID`")
+        })?;
+        let index = Arc::new(self.database.clone());
+        let tags = tags(&self.kernel, &self.database);
+        // Without a server nobody fills the index; the last one may have left the newest events out.
+        if self.operation.is_none() {
+            let indexer = Indexer::new(index.clone(), tags.clone());
+            indexer.catch_up().await.map_err(fault)?;
+        }
+        let below = asked.before.unwrap_or(u64::MAX);
+        let found = app::Search::new(&self.kernel, index, tags)
+            .find(&question, below, asked.limit, Request::system())
+            .await
+            .map_err(fault)?;
+        for event in found.events {
+            let item = view(event, self.kernel.catalogue())?;
+            if items.send(item).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The position after which the newest few that fit begin.
     async fn newest(&self, criteria: &Criteria, head: u64) -> Result<u64, Failure> {
         let mut at = head.saturating_sub(LOOK_BACK);
@@ -213,6 +242,17 @@ impl Desk {
             }
         }
         Ok(fitting.front().map_or(head, |first| first - 1))
+    }
+}
+
+/// What makes tags of what is personal in the events of a database.
+pub(crate) fn tags(kernel: &Kernel, database: &Database) -> Tags {
+    let families = kernel.families();
+    Tags {
+        log: Arc::new(database.clone()),
+        vault: Arc::clone(&families.vault),
+        catalogue: Arc::clone(kernel.catalogue()),
+        clock: Arc::clone(&families.clock),
     }
 }
 
@@ -275,6 +315,10 @@ fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
             Class::Busy,
             "something else was changing the same",
             "try again",
+        ),
+        Outcome::Vetoed(veto) => refused(
+            &format!("a rule of this server does not permit it: {}", veto.reason),
+            "ask whoever made the program that the server is part of",
         ),
         Outcome::Internal => Failure::new(
             Class::Io,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -29,6 +29,14 @@ const ELSEWHERE: [(&str, &str); 5] = [
     (
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
+    ),
+    (
+        "delivery.step_done",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
+    ),
+    (
+        "delivery.step_undone",
+        "embedded: an_account_is_provisioned_or_what_was_done_is_undone",
     ),
 ];
 
@@ -177,6 +185,7 @@ async fn drive(server: &Server, admin: &str) {
     .expect(202);
     sessions(server, email).await;
     lock_and_reset(server, email).await;
+    services(server, admin).await;
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],
@@ -184,6 +193,11 @@ async fn drive(server: &Server, admin: &str) {
         )
         .await;
     assert_ne!(code, Some(0), "a weak password is refused");
+    let asked = "/events/search?address=driven@example.org";
+    server
+        .api("GET", asked, None, Some(admin))
+        .await
+        .expect(200);
 }
 
 async fn sessions(server: &Server, email: &str) {
@@ -296,4 +310,24 @@ async fn lock_and_reset(server: &Server, email: &str) {
         .await
         .expect(200);
     post(server, "/password-resets", body).await.expect(400);
+}
+
+/// An operator gives keys and registers schemas. What services append with them is of no type that the program has.
+async fn services(server: &Server, admin: &str) {
+    let ask = async |method, path: &str, body, status| {
+        let reply = server.api(method, path, body, Some(admin)).await;
+        reply.expect(status).json()
+    };
+    let key = |scope: &str| Some(json!({"name": "driven", "scopes": [scope]}));
+    ask("POST", "/admin/api-keys", key("everything"), 422).await;
+    let made = ask("POST", "/admin/api-keys", key("events.read"), 201).await;
+    let path = format!("/admin/api-keys/{}", made["id"].as_str().unwrap());
+    ask("DELETE", &path, None, 204).await;
+    ask("DELETE", &path, None, 404).await;
+    let schema = |version: u32| {
+        let schema = json!({"type": "object"});
+        Some(json!({"type": "custom.driven", "version": version, "schema": schema}))
+    };
+    ask("POST", "/admin/schemas", schema(1), 201).await;
+    ask("POST", "/admin/schemas", schema(3), 409).await;
 }

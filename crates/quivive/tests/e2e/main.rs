@@ -16,6 +16,7 @@ mod faults;
 mod feed;
 mod guessing;
 mod recovery;
+mod services;
 mod smtp;
 mod support;
 mod tokens;

@@ -88,6 +88,22 @@ CREATE TABLE lane (
     PRIMARY KEY (subscription, key)
 ) STRICT;
 
+-- Processes of several steps under way, by the event that began each: a row goes with its last step, done or undone.
+CREATE TABLE process (
+    id             BLOB    NOT NULL PRIMARY KEY,
+    kind           TEXT    NOT NULL,
+    state          TEXT    NOT NULL,
+    step           INTEGER NOT NULL,
+    deadline       INTEGER NOT NULL,
+    begun_by       TEXT    NOT NULL,
+    key            TEXT    NOT NULL,
+    workflow_id    BLOB    NOT NULL,
+    correlation_id BLOB    NOT NULL,
+    subject        TEXT
+) STRICT, WITHOUT ROWID;
+-- For finding those that are late.
+CREATE INDEX process_deadline ON process (deadline) WHERE state = 'doing';
+
 -- Attempts without an outcome: a row comes with each workflow and goes with its outcome, so the table stays small.
 CREATE TABLE open_attempt (
     workflow_id  BLOB    NOT NULL PRIMARY KEY,

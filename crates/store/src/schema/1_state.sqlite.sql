@@ -119,6 +119,45 @@ CREATE TABLE letter_count (
     PRIMARY KEY (account, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- What services sign their requests with. Few; read by id at each use.
+CREATE TABLE api_key (
+    id         BLOB    NOT NULL PRIMARY KEY,
+    owner      BLOB    NOT NULL,
+    name       TEXT    NOT NULL,
+    scopes     TEXT    NOT NULL,
+    hash       BLOB    NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    used_at    INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- The schemas of registered event types. Few, and read at start; up to 16 KiB each, so an ordinary table.
+CREATE TABLE event_schema (
+    type       TEXT    NOT NULL,
+    version    INTEGER NOT NULL,
+    schema     TEXT    NOT NULL,
+    order_key  TEXT,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (type, version)
+) STRICT;
+
+-- What services handed over under a name, for seven days: the row is what makes a repetition one.
+CREATE TABLE receipt (
+    token      BLOB    NOT NULL PRIMARY KEY,
+    content    BLOB    NOT NULL,
+    event_id   BLOB    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- For forgetting the oldest.
+CREATE INDEX receipt_age ON receipt (created_at);
+-- Who has a profile, and the process that gave it to them: undoing that one removes this row, undoing another does not.
+CREATE TABLE profile (
+    account    BLOB    NOT NULL PRIMARY KEY,
+    process    BLOB    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Webhook endpoints: few, read whole at a start. `events` holds patterns with a space between them, `versions` a JSON
 -- object from types to versions.
 CREATE TABLE webhook_endpoint (

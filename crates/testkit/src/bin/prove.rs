@@ -7,24 +7,37 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use quivive_testkit::experiments::{guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 7] = [
+const EXPERIMENTS: [(&str, Option<&str>); 9] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
     ("guesses", Some("no_guess_limit")),
     ("reset-race", Some("no_fence")),
     ("kills", Some("no_recovery")),
+    ("undelivered", None),
+    ("delivery-kills", None),
     ("timing", None),
 ];
 
+/// As the first argument: this is the process that `delivery-kills` kills.
+const DELIVER: &str = "deliver";
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((DELIVER, rest)) = args
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        deliveries::deliver(rest).await;
+        return ExitCode::SUCCESS;
+    }
     let (flags, mut wanted): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|a| a.starts_with("--"));
+        args.into_iter().partition(|a| a.starts_with("--"));
     let short = flags.iter().any(|flag| flag == "--short");
     if wanted.iter().any(|name| name == "all") {
         wanted = EXPERIMENTS
@@ -122,6 +135,11 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
                 breaches.first()
             );
             line
+        }
+        "undelivered" => deliveries::undelivered(&mut server, size(50_000, 1_000_000) as u64).await,
+        "delivery-kills" => {
+            let program = std::env::current_exe().expect("this program has a path");
+            deliveries::run(&program, DELIVER, size(5, 200) as u64, 7).await
         }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;

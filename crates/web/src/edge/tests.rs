@@ -5,7 +5,8 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::routing;
 use quivive_app::testing::{account, given, nobody};
 use quivive_domain::Role;
-use serde_json::json;
+use quivive_domain::api_key::Scope;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::routes::ROUTES;
@@ -81,7 +82,10 @@ async fn every_route_asks_for_what_the_list_says() {
             Authority::Loopback => {
                 assert_eq!((stranger.status, remote.status), (200, 404), "{path}");
             }
-            Authority::Bearer | Authority::Admin => {
+            Authority::Bearer
+            | Authority::Admin
+            | Authority::AdminOr(_)
+            | Authority::Service(_) => {
                 for answer in [&stranger, &bad] {
                     assert_eq!(
                         answer.problem(),
@@ -91,10 +95,47 @@ async fn every_route_asks_for_what_the_list_says() {
                     assert_eq!(answer.header(WWW_AUTHENTICATE), "Bearer");
                 }
                 let forbidden = signed_in.status == 403 && signed_in.problem().1 == "forbidden";
-                assert_eq!(forbidden, route.authority == Authority::Admin, "{path}");
+                assert_eq!(forbidden, route.authority != Authority::Bearer, "{path}");
             }
         }
     }
+}
+
+/// Also that a handler which a service may call does not ask for a person.
+#[tokio::test]
+async fn a_key_with_the_scope_is_let_through_where_the_list_says_so_and_nowhere_else() {
+    let server = Server::new(given(account().verified().role(Role::Admin)));
+    let token = server.access_token().await;
+    let with = |scopes: Value| {
+        post(
+            "/api/v1/admin/api-keys",
+            &json!({"name": "all", "scopes": scopes}),
+        )
+        .token(&token)
+    };
+    let all: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    let made = server.send(with(json!(all))).await.json();
+    let key = made["key"].as_str().unwrap();
+    let mut open_to_keys = 0;
+    for route in ROUTES.iter() {
+        let path = concrete(route);
+        let answer = server.begin(ask(&route.method, &path).token(key)).await;
+        let status = answer.status().as_u16();
+        match route.authority {
+            Authority::AdminOr(scope) | Authority::Service(scope) => {
+                open_to_keys += 1;
+                assert!(![401, 403, 500].contains(&status), "{path} {status}");
+                let others: Vec<_> = all.iter().filter(|it| **it != scope.as_str()).collect();
+                let made = server.send(with(json!(others))).await.json();
+                let other = made["key"].as_str().unwrap();
+                let answer = server.begin(ask(&route.method, &path).token(other)).await;
+                assert_eq!(answer.status(), 403, "{path}");
+            }
+            Authority::Bearer | Authority::Admin => assert_eq!(status, 401, "{path}"),
+            Authority::Open | Authority::Probe | Authority::Loopback => {}
+        }
+    }
+    assert!(open_to_keys >= 6, "{open_to_keys}");
 }
 
 #[tokio::test]

@@ -63,7 +63,10 @@ fn every_operation_says_what_it_does_and_how_it_refuses() {
                 .is_empty(),
             "{named}"
         );
-        let guarded = matches!(route.authority, Authority::Bearer | Authority::Admin);
+        let guarded = !matches!(
+            route.authority,
+            Authority::Open | Authority::Probe | Authority::Loopback
+        );
         if guarded {
             assert!(
                 operation["responses"]["401"].is_object() && operation["security"].is_array(),

@@ -56,9 +56,12 @@ async fn request(
         .execute(command, context.request(Actor::Anonymous));
     match even(work).await {
         Ok(_)
-        | Err(Failure::Refused(
-            Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,
-        )) => Ok(Redirect::to(SENT).into_response()),
+        | Err(
+            Failure::Refused(
+                Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,
+            )
+            | Failure::Vetoed(_),
+        ) => Ok(Redirect::to(SENT).into_response()),
         Err(failure) => Err(Problem::of_failure(failure, |_| {
             Problem::new(Code::Internal)
         })),

@@ -82,6 +82,7 @@ fn words<'a>(t: &'a Texts, problem: &'a Problem) -> (&'a str, &'a str) {
         Code::NotFound | Code::MethodNotAllowed => &t.problems.not_found,
         Code::RateLimited => &t.problems.too_many,
         Code::Busy | Code::Unavailable | Code::Conflict => &t.problems.busy,
+        Code::Vetoed => &t.problems.vetoed,
         Code::Internal => &t.problems.internal,
         Code::BadRequest
         | Code::Forbidden

@@ -126,6 +126,8 @@ pub(crate) struct Problems {
     pub too_many: Problem,
     /// The server has too much to do, or stops.
     pub busy: Problem,
+    /// What reacts in the commit refused.
+    pub vetoed: Problem,
     /// A fault of ours.
     pub internal: Problem,
     /// The first administrator exists already.
@@ -252,6 +254,10 @@ static EN: Texts = Texts {
             title: "The server is busy",
             detail: "Nothing was changed. Wait a moment, then try again.",
         },
+        vetoed: Problem {
+            title: "This is not permitted here",
+            detail: "A rule of this server is against it, and nothing was changed. Ask the people who run it.",
+        },
         internal: Problem {
             title: "Something went wrong",
             detail: "That is our fault, not yours. Try again later; if it stays so, tell the people who run this server the number below.",
@@ -360,6 +366,10 @@ static PT: Texts = Texts {
         busy: Problem {
             title: "O servidor está ocupado",
             detail: "Nada foi alterado. Espere um momento e tente de novo.",
+        },
+        vetoed: Problem {
+            title: "Isto não é permitido aqui",
+            detail: "Uma regra deste servidor não o permite, e nada foi alterado. Fale com quem o administra.",
         },
         internal: Problem {
             title: "Algo deu errado",

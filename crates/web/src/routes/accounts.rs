@@ -119,9 +119,11 @@ async fn register_user(
             .execute(command, context.request(Actor::Anonymous))
             .await
         {
-            Ok(()) | Err(Failure::Refused(register_user::Refusal::DuplicateEmail)) => {
-                Ok(VERIFICATION_SENT)
-            }
+            // A veto is about a free address: told apart, it would tell which are taken.
+            Ok(())
+            | Err(
+                Failure::Refused(register_user::Refusal::DuplicateEmail) | Failure::Vetoed(_),
+            ) => Ok(VERIFICATION_SENT),
             Err(Failure::Refused(register_user::Refusal::WeakPassword)) => {
                 Err(weak(&web, "/password", password, address.ok()).await)
             }
@@ -238,7 +240,7 @@ async fn request_email_verification(
             .execute(command, context.request(Actor::Anonymous))
             .await
         {
-            Ok(()) | Err(Failure::Refused(_)) => Ok(VERIFICATION_SENT),
+            Ok(()) | Err(Failure::Refused(_) | Failure::Vetoed(_)) => Ok(VERIFICATION_SENT),
             Err(failure) => Err(Problem::of_failure(failure, |_| {
                 Problem::new(Code::Internal)
             })),

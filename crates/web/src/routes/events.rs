@@ -1,10 +1,12 @@
-//! Events: the ordered feed, the same as it happens, one event with what became of it, the catalogue of types and their schemas.
+//! Events: the ordered feed, the same as it happens, a search, one event with what became of it, the catalogue of types and their schemas.
 
+mod append;
 mod batch;
 mod cursor;
 mod feed;
 mod query;
 mod schemas;
+mod search;
 mod stream;
 mod view;
 
@@ -14,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use quivive_delivery::{Fault, Stored};
+use quivive_domain::api_key::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -29,16 +32,22 @@ pub use view::EventView;
 use view::Opener;
 
 /// Who may read events.
-const AUTHORITY: Authority = Authority::Admin;
+const AUTHORITY: Authority = Authority::AdminOr(Scope::EventsRead);
 
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(AUTHORITY, Family::Read, routes!(read_feed))
+        .counted(
+            Authority::Service(Scope::EventsWrite),
+            Family::Write,
+            routes!(append::append_events),
+        )
         .counted(AUTHORITY, Family::Read, routes!(stream::stream_events))
         .counted(AUTHORITY, Family::Read, routes!(read_catalogue))
         .counted(AUTHORITY, Family::Read, routes!(schemas::list_schemas))
         .counted(AUTHORITY, Family::Read, routes!(schemas::read_schema))
-        .counted(AUTHORITY, Family::Read, routes!(read_event))
+        .counted(AUTHORITY, Family::Read, routes!(search::search_events))
+        .counted(Authority::Admin, Family::Read, routes!(read_event))
 }
 
 /// A page of the feed.
@@ -83,7 +92,6 @@ struct EventPage {
 ))]
 async fn read_feed(
     State(web): State<Arc<Web>>,
-    _admin: SignedIn,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -170,15 +178,17 @@ async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
 
 /// Every type of event.
 ///
-/// With its fields, its JSON Schema, its other names and its class; the same as `quivive events catalogue --output json`.
+/// With its fields, its JSON Schema, its other names and its class; the same as `quivive events catalogue --output json`, and
+/// behind them the types that were registered.
 #[utoipa::path(get, path = "/api/v1/events/catalogue", tag = "events", responses(
     (status = 200, description = "In reading order.", body = Vec<Object>),
 ))]
 async fn read_catalogue(
     State(web): State<Arc<Web>>,
-    _admin: SignedIn,
 ) -> Result<axum::Json<serde_json::Value>, Problem> {
-    let all = serde_json::to_value(web.kernel.catalogue().all());
+    let catalogue = web.kernel.catalogue();
+    let all = catalogue.all().iter().chain(catalogue.registered());
+    let all = serde_json::to_value(all.collect::<Vec<_>>());
     all.map(axum::Json)
         .map_err(|error| fault(Fault::internal(error)))
 }

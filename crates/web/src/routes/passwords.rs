@@ -167,7 +167,9 @@ async fn request_password_reset(
             .execute(command, context.request(Actor::Anonymous))
             .await
         {
-            Ok(_) | Err(Failure::Refused(_)) => Ok((StatusCode::ACCEPTED, axum::Json(SENT))),
+            Ok(_) | Err(Failure::Refused(_) | Failure::Vetoed(_)) => {
+                Ok((StatusCode::ACCEPTED, axum::Json(SENT)))
+            }
             Err(failure) => Err(Problem::of_failure(failure, |_| {
                 Problem::new(Code::Internal)
             })),

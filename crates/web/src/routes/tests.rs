@@ -3,6 +3,7 @@
 mod answers;
 mod sameness;
 mod shapes;
+mod vetoes;
 
 use std::collections::HashSet;
 

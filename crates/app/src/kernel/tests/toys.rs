@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::{BoxFuture, Event, Fault, Reason as Reasons, Stored};
 use quivive_domain::{Account, Email, UserId};
 
 use crate::guesses;
 use crate::kernel::{
-    Commit, Cx, Guess, Kernel, Reason, Reservation, Run, Subject, Workflow, refuse, succeed,
+    Commit, Cx, Guess, Kernel, Parts, Reason, Reservation, Run, Subject, Workflow, refuse, succeed,
 };
 use crate::ports::Path;
 use crate::switchboard::Workflows;
@@ -18,23 +19,38 @@ pub(super) const EMAIL: &str = "toy@example.org";
 
 /// The kernel's promises, about somebody with an account, on a server that knows nothing but toys.
 pub(super) fn scene() -> Scene {
-    let scene = given(crate::testing::account().verified());
+    scene_with(InCommit::default())
+}
+
+/// The same, with something that reacts in the commit.
+pub(super) fn scene_with(in_commit: InCommit) -> Scene {
+    reacting(&given(crate::testing::account().verified()), in_commit)
+}
+
+/// The same world behind a kernel that asks these.
+pub(super) fn reacting(scene: &Scene, in_commit: InCommit) -> Scene {
+    let kernel = Kernel::new(Parts {
+        in_commit,
+        ..scene.world.parts(workflows())
+    });
     Scene {
-        kernel: kernel(&scene.world),
-        ..scene
+        kernel,
+        ..scene.clone()
     }
 }
 
 /// Another server on the same database.
 pub(super) fn kernel(world: &World) -> Arc<Kernel> {
+    world.kernel(workflows())
+}
+
+fn workflows() -> Workflows {
     let workflows = Workflows::default()
         .workflow::<Toy>()
         .and_then(Workflows::workflow::<Proof>);
-    world.kernel(
-        workflows
-            .and_then(Workflows::fact::<Noted>)
-            .expect("no name twice"),
-    )
+    workflows
+        .and_then(Workflows::fact::<Noted>)
+        .expect("no name twice")
 }
 
 type Decide = dyn for<'a> Fn(&'a Cx) -> BoxFuture<'a, Run<Toy>> + Send + Sync;

@@ -50,5 +50,5 @@ pub(super) use lane::{DeadLetter, LANE_EVENTS};
 pub(super) use ledger::{Alert, Save};
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
-pub(super) use terms::{Effect, Input, Now, Rules, Selection, Versions};
+pub(super) use terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions, matches};
 pub(super) use verdict::{Rng, Verdict};

@@ -75,6 +75,11 @@ impl Machine {
     ) {
         match input {
             Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
+            Input::Unwanted(upto) => {
+                if self.held.is_none() && upto > self.window.read() {
+                    self.window.pass(upto);
+                }
+            }
             Input::Finished { event, verdict } => self.finished(event, verdict, now, rng, effects),
             Input::FinishedTogether(ended) => {
                 let count = if mutant::is(Mutant::BatchForgotten) {
@@ -147,6 +152,11 @@ impl Machine {
     /// Everything up to here is done or left to a lane.
     pub(in crate::engine) fn cursor(&self) -> u64 {
         self.window.cursor()
+    }
+
+    /// Whether nothing that it has read waits for its turn, and it would read on.
+    pub(in crate::engine) fn is_clear(&self) -> bool {
+        self.held.is_none() && self.window.is_empty()
     }
 
     /// Deliveries, commits of effects and reads of backlogs.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{CUSTOM, Catalogue};
 use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
 
@@ -25,15 +25,43 @@ pub(in crate::engine) struct Now {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Selection {
     /// `None`: of every type.
-    pub(in crate::engine) kinds: Option<HashSet<&'static str>>,
+    pub(in crate::engine) kinds: Option<Kinds>,
     pub(in crate::engine) priority: Priority,
 }
 
 impl Selection {
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
         let envelope = &event.envelope;
-        let of_kind = |kinds: &HashSet<_>| kinds.contains(envelope.kind.as_str());
+        let of_kind = |kinds: &Kinds| kinds.have(&envelope.kind);
         self.kinds.as_ref().is_none_or(of_kind) && envelope.priority >= self.priority
+    }
+}
+
+/// Types, by what a subscription asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Kinds {
+    /// Of the program.
+    pub(in crate::engine) known: HashSet<&'static str>,
+    /// Names and patterns that may be those of registered types, which come while the engine runs.
+    pub(in crate::engine) registered: Vec<Cow<'static, str>>,
+}
+
+impl Kinds {
+    pub(in crate::engine) fn have(&self, kind: &str) -> bool {
+        self.known.contains(kind)
+            || (kind.starts_with(CUSTOM)
+                && self.registered.iter().any(|pattern| matches(pattern, kind)))
+    }
+}
+
+/// A name, or one with a leading or a trailing `*`, or both.
+pub(in crate::engine) fn matches(pattern: &str, kind: &str) -> bool {
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(""), _) => true,
+        (Some(rest), Some(_)) => kind.contains(&rest[..rest.len() - 1]),
+        (Some(tail), None) => kind.ends_with(tail),
+        (None, Some(head)) => kind.starts_with(head),
+        (None, None) => kind == pattern,
     }
 }
 
@@ -73,6 +101,8 @@ pub(in crate::engine) struct Rules {
 pub(in crate::engine) enum Input {
     /// The next events of the log, as many as `Machine::wants` said at most.
     Read(Vec<Arc<Stored>>),
+    /// The next events of the log up to here are none that it wants.
+    Unwanted(u64),
     /// A delivery ended.
     Finished {
         event: Arc<Stored>,

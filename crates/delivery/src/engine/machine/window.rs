@@ -131,6 +131,10 @@ impl Window {
             .map_or(self.read, |slot| slot.position - 1)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     pub(super) fn read(&self) -> u64 {
         self.read
     }

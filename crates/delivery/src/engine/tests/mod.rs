@@ -6,6 +6,7 @@ mod facts;
 mod keys;
 mod lanes;
 mod phases;
+mod processes;
 mod registering;
 mod restart;
 mod roster;

@@ -111,3 +111,59 @@ async fn without_subscriptions_there_is_nothing_to_do() {
     running.drain().await;
     trial.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_who_want_nothing_cost_an_event_nothing() {
+    let mut trial = Trial::new();
+    let script = Script::new(|_| done());
+    let idle = |number: usize| {
+        let name = format!("idle:{number}");
+        Subscription::durable(name, Filter::matching(["payment.*"]), script.clone())
+    };
+    let all = || (0..500).map(idle).collect::<Vec<_>>();
+    let running = trial.start(all()).await;
+    running.drain().await;
+    sleep(Duration::from_mins(2)).await;
+    let (commits, reads) = (trial.memory.commits(), trial.memory.reads());
+    for _ in 0..10 {
+        trial.memory.append_all((0..1000).map(|_| (PLACED, "a")));
+        running.drain().await;
+        let status = running.status();
+        assert!(status.iter().all(|status| status.lag == 0));
+    }
+    assert_eq!(trial.memory.commits() - commits, 10, "they write");
+    assert!(trial.memory.reads() - reads <= 60, "they read");
+    // Now and then each says how far it has come.
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!(trial.memory.cursor("idle:7"), Some(10_000));
+    assert!(trial.memory.commits() - commits <= 510);
+    // What they want reaches them.
+    trial
+        .memory
+        .append_all([(PLACED, "a"), ("payment.card.failed", "b")]);
+    running.drain().await;
+    assert_eq!(script.positions(), [10_002; 500]);
+    trial.memory.append_all([(PLACED, "a")]);
+    running.drain().await;
+    trial.stop().await;
+    // A stop says how far they have come, so that a start reads nothing again.
+    assert_eq!(trial.memory.cursor("idle:499"), Some(10_003));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_are_behind_share_what_they_read() {
+    let mut trial = Trial::new();
+    let script = Script::new(|_| done());
+    let some =
+        |number: usize| Subscription::durable(format!("s:{number}"), Filter::All, script.clone());
+    let first = trial.start(vec![some(0)]).await;
+    trial.memory.append_all((0..40_000).map(|_| (PLACED, "a")));
+    first.drain().await;
+    trial.stop().await;
+    let reads = trial.memory.reads();
+    let running = trial.start((0..20).map(some).collect()).await;
+    running.drain().await;
+    assert_eq!(script.count(), 20 * 40_000);
+    let reads = trial.memory.reads() - reads;
+    assert!(reads < 3 * 40 + 60, "{reads} reads of 40 batches");
+}

@@ -1,6 +1,9 @@
 //! Links from letters: used once, by the button alone, with one answer for every token that does not work.
 
 use quivive_app::testing::{NEW_PASSWORD, PASSWORD, account, account_of, given};
+use quivive_app::workflows::accounts::verify_email;
+use quivive_delivery::Code;
+use quivive_delivery::subscriber::InCommit;
 use quivive_domain::AccountState;
 use quivive_domain::one_time::Purpose;
 
@@ -39,6 +42,26 @@ async fn the_button_confirms_an_address_once() {
         "{}",
         again.body
     );
+}
+
+#[tokio::test]
+async fn a_veto_is_said_in_words_and_leaves_the_link_as_it_was() {
+    let gate = InCommit::default().on("gate", |_: &verify_email::Succeeded, _| {
+        Err(Code::new("not_today"))
+    });
+    let scene = given(account().with_verification_token()).reacting(gate.unwrap());
+    let site = Site::new(scene);
+    let token = site.token(Purpose::VerifyEmail);
+    for _ in 0..2 {
+        let page = site.post("/verify", &format!("token={token}")).await;
+        assert_eq!(page.status, 403);
+        assert!(
+            page.body.contains("This is not permitted here"),
+            "{}",
+            page.body
+        );
+    }
+    assert_eq!(site.scene.account().verified_at, None);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The page of the API, made from the OpenAPI document: no script, nothing from elsewhere.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -97,19 +98,22 @@ fn section(main: &mut String, api: &Value, method: &str, path: &str, operation: 
     main.push_str("</section>\n");
 }
 
-fn who(method: &str, path: &str) -> &'static str {
+fn who(method: &str, path: &str) -> Cow<'static, str> {
     let route = ROUTES
         .iter()
         .find(|route| route.method == method && route.path == path);
-    match route.map(|route| route.authority) {
-        Some(Authority::Open) => "For everybody.",
-        Some(Authority::Probe) => "For everybody, under any host name.",
-        Some(Authority::Bearer) => "Needs an access token: <code>Authorization: Bearer …</code>",
-        Some(Authority::Admin) => {
-            "Needs an access token with the role admin: <code>Authorization: Bearer …</code>"
+    let Some(authority) = route.map(|route| route.authority) else {
+        return "".into();
+    };
+    match authority {
+        Authority::Open => "For everybody.".into(),
+        Authority::Probe => "For everybody, under any host name.".into(),
+        Authority::Bearer => "Needs an access token: <code>Authorization: Bearer …</code>".into(),
+        Authority::Admin | Authority::AdminOr(_) | Authority::Service(_) => {
+            let needed = authority.needs().unwrap_or_default();
+            format!("Needs {needed}: <code>Authorization: Bearer …</code>").into()
         }
-        Some(Authority::Loopback) => "For this machine only.",
-        None => "",
+        Authority::Loopback => "For this machine only.".into(),
     }
 }
 

@@ -6,7 +6,7 @@ use quivive_delivery::{Catalogue, Criteria, Head, Unfit};
 use super::cursor::{Cursor, number};
 use crate::problem::{Code, FieldError, Problem};
 
-const DEFAULT_LIMIT: usize = 50;
+pub(super) const DEFAULT_LIMIT: usize = 50;
 pub(super) const MAX_LIMIT: usize = 250;
 
 /// What was asked for, but for the place, which the head decides on.
@@ -21,17 +21,9 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn read(uri: &Uri, catalogue: &Catalogue) -> Result<Self, Problem> {
-        let axum::extract::Query(pairs) =
-            axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
-                .map_err(|_| Problem::new(Code::InvalidQuery))?;
         let mut query = Self::default();
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, value) in &pairs {
-            if seen.contains(&name.as_str()) {
-                return Err(wrong(name, "duplicate_parameter", "Given more than once."));
-            }
+        for (name, value) in &pairs(uri)? {
             query.set(name, value, catalogue)?;
-            seen.push(name);
         }
         if query.personal {
             return Err(Problem::with_detail(
@@ -96,6 +88,19 @@ impl Query {
     }
 }
 
+/// Names and values; each name once.
+pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let axum::extract::Query(pairs) =
+        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| Problem::new(Code::InvalidQuery))?;
+    for (at, (name, _)) in pairs.iter().enumerate() {
+        if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
+            return Err(wrong(name, "duplicate_parameter", "Given more than once."));
+        }
+    }
+    Ok(pairs)
+}
+
 fn unusable(name: &str, unfit: Unfit) -> Problem {
     match unfit {
         Unfit::Unknown => wrong(
@@ -113,7 +118,7 @@ fn unusable(name: &str, unfit: Unfit) -> Problem {
     }
 }
 
-fn wrong(name: &str, code: &'static str, message: &str) -> Problem {
+pub(super) fn wrong(name: &str, code: &'static str, message: &str) -> Problem {
     let shown: String = name.chars().take(64).collect();
     Problem::of_field(
         Code::InvalidQuery,

@@ -27,7 +27,7 @@ use super::feed;
 use super::query::{MAX_LIMIT, Query};
 use super::view::Opener;
 use crate::Web;
-use crate::auth::{Pass, SignedIn};
+use crate::auth::Pass;
 use crate::problem::{Code, Problem};
 
 /// A reader that went away is noticed by writing to it; proxies end what is silent for a minute.
@@ -71,7 +71,6 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
 ))]
 pub(super) async fn stream_events(
     State(web): State<Arc<Web>>,
-    _admin: SignedIn,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -144,7 +143,7 @@ impl Follower {
         );
         // Beside the reading, which stands still while the reader takes nothing.
         let lapsed = async {
-            while pass.holds(&web.access).await {
+            while pass.holds(&web.access, web.log.as_ref()).await {
                 sleep(JUDGED_EVERY).await;
             }
         };
@@ -160,7 +159,11 @@ impl Follower {
         // At once: who comes back before the first event must know from where.
         self.say(Event::default(), self.at).await?;
         loop {
-            if !self.pass.holds(&self.web.access).await {
+            if !self
+                .pass
+                .holds(&self.web.access, self.web.log.as_ref())
+                .await
+            {
                 return Err(Over);
             }
             let has_more = self.page().await?;

@@ -1,7 +1,9 @@
 //! The feed over an in-memory log.
 
+mod appended;
 mod cursors;
 mod made;
+mod search;
 mod stream;
 
 use std::sync::Arc;

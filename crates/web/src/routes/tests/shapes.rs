@@ -34,7 +34,8 @@ async fn registration_says_what_is_wrong_with_the_form() {
     assert!(server.scene.world.see(|s| s.accounts.is_empty()));
 }
 
-/// T04, T05 for every route that takes a body, by what the document says of it.
+/// T04, T05 for every route for people that takes a body, by what the document says of it. Those for operators and services
+/// take more than strings; `json::shaped` has tests of that.
 #[tokio::test]
 async fn no_route_takes_anything_but_the_strings_it_describes() {
     let server = Server::new(given(account().verified()));
@@ -53,7 +54,11 @@ async fn no_route_takes_anything_but_the_strings_it_describes() {
             continue;
         };
         let schema = &api["components"]["schemas"][name];
-        assert_eq!(schema["additionalProperties"], false, "{name}");
+        let closed = schema["additionalProperties"] == false;
+        assert!(closed || schema["oneOf"].is_array(), "{name}");
+        if !matches!(route.authority, Authority::Open | Authority::Bearer) {
+            continue;
+        }
         let names: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
         let good: serde_json::Map<_, _> = names
             .iter()

@@ -15,6 +15,7 @@ fn positions<'a>(events: impl IntoIterator<Item = &'a Arc<Stored>>) -> Vec<u64> 
 impl Display for Told<'_, Input> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
+            Input::Unwanted(upto) => write!(f, "nothing up to {upto}"),
             Input::Read(events) => write!(f, "read {:?}", positions(events)),
             Input::Finished { event, verdict } => {
                 write!(f, "{} ended: {verdict:?}", event.position)

@@ -1,0 +1,172 @@
+//! An API key ends before its time: the next request with it is refused. Source: the specification.
+
+use quivive_domain::ApiKeyId;
+
+use crate::workflows::prelude::*;
+
+pub struct RevokeApiKey {
+    pub key: ApiKeyId,
+    /// The administrator who asks.
+    pub by: UserId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "api_key.revocation.attempted",
+    version = 1,
+    name = "ApiKeyRevocationAttempted",
+    audit = "API_KEY_REVOCATION_ATTEMPTED"
+)]
+pub struct Attempted {
+    pub api_key_id: ApiKeyId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "api_key.revocation.succeeded",
+    version = 1,
+    name = "ApiKeyRevocationSucceeded",
+    audit = "API_KEY_REVOCATION_SUCCEEDED"
+)]
+pub struct Succeeded {
+    pub api_key_id: ApiKeyId,
+    pub owner_id: UserId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "api_key.revocation.failed",
+    version = 1,
+    name = "ApiKeyRevocationFailed",
+    audit = "API_KEY_REVOCATION_FAILED"
+)]
+pub struct Failed {
+    pub api_key_id: ApiKeyId,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    /// Or it was revoked before.
+    NotFound,
+    /// Who asks is no administrator any more.
+    Forbidden,
+}
+
+impl Workflow for RevokeApiKey {
+    const NAME: &'static str = "api_key_revocation";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = ();
+
+    async fn subject(&self, _: &Cx) -> Result<Subject, Fault> {
+        Ok(Subject::System)
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted {
+            api_key_id: self.key,
+        }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            api_key_id: attempted.api_key_id,
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        let by = cx.accounts.by_id(self.by).await?;
+        if !by.is_some_and(|by| by.is_admin()) {
+            return refuse(Refusal::Forbidden);
+        }
+        let view = cx.api_keys.view(self.key).await?;
+        let Some(view) = view.filter(|view| view.key.revoked_at.is_none()) else {
+            return refuse(Refusal::NotFound);
+        };
+        let mut commit = Commit::default();
+        commit.write(cx.api_keys.revoke(self.key, cx.now()));
+        let succeeded = Succeeded {
+            api_key_id: self.key,
+            owner_id: view.key.owner,
+        };
+        succeed(commit, succeeded, ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quivive_delivery::Ids as _;
+    use quivive_domain::Role;
+    use quivive_domain::api_key::{ApiKey, DEFAULT_LIFETIME};
+
+    use super::*;
+    use crate::testing::{Scene, account, account_of, given};
+
+    fn with_key() -> (Scene, RevokeApiKey) {
+        let scene = given(account().verified().role(Role::Admin)).by_owner();
+        let (id, now) = (ApiKeyId(scene.world.next()), scene.world.now());
+        let key = ApiKey {
+            id,
+            owner: scene.user,
+            name: "billing".to_owned(),
+            scopes: Vec::new(),
+            created_at: now,
+            expires_at: now + DEFAULT_LIFETIME,
+            revoked_at: None,
+            used_at: None,
+        };
+        scene
+            .world
+            .change(|s| s.api_keys.insert(id, (key, [0; 32])));
+        let command = revoke(&scene, id);
+        (scene, command)
+    }
+
+    fn revoke(scene: &Scene, key: ApiKeyId) -> RevokeApiKey {
+        RevokeApiKey {
+            key,
+            by: scene.user,
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_at_once_one_ends_it() {
+        let (scene, command) = with_key();
+        let id = command.key;
+        let (one, two) = tokio::join!(scene.when(command), scene.when(revoke(&scene, id)));
+        let (won, lost) = if one.answer.is_ok() {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let told = won.succeeded().raised(&[]);
+        let succeeded = told.open("api_key.revocation.succeeded");
+        assert_eq!(succeeded["owner_id"], scene.user.to_string());
+        lost.refused(Refusal::NotFound).raised(&[]);
+        assert!(scene.world.see(|s| s.api_keys[&id].0.revoked_at.is_some()));
+        assert_eq!(scene.world.missed(), ["api_key revoke"]);
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        let (scene, command) = with_key();
+        let other = revoke(&scene, ApiKeyId(scene.world.next()));
+        scene
+            .when(other)
+            .await
+            .refused(Refusal::NotFound)
+            .raised(&[]);
+        let eve = scene
+            .and(account_of("eve@example.org").verified())
+            .by_owner();
+        let command = revoke(&eve, command.key);
+        eve.when(command)
+            .await
+            .refused(Refusal::Forbidden)
+            .raised(&[]);
+    }
+}
