@@ -3,3 +3,4 @@
 pub mod email;
 pub mod log;
 pub mod sessions;
+pub mod webhooks;

@@ -20,6 +20,7 @@ use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
+use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
@@ -45,6 +46,7 @@ pub struct Builder {
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
+    pub(crate) webhooks: Reach,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
@@ -81,6 +83,7 @@ impl Builder {
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
+            webhooks: Reach::default(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             rate_limits: true,
@@ -98,6 +101,7 @@ impl Builder {
             templates: plan.templates.clone(),
             hashing: plan.hashing,
             retry: plan.retry,
+            webhooks: plan.webhooks.clone(),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
@@ -191,6 +195,13 @@ impl Builder {
     #[must_use]
     pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
         self.trusted_proxies = networks;
+        self
+    }
+
+    /// What webhooks may reach besides the public Internet.
+    #[must_use]
+    pub fn webhooks(mut self, reach: Reach) -> Self {
+        self.webhooks = reach;
         self
     }
 

@@ -24,6 +24,7 @@ mod server;
 mod show;
 mod sources;
 mod storage;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,7 @@ struct Sections {
     letters: lifetimes::Letters,
     hashing: passwords::HashingCost,
     delivery: delivery::Delivery,
+    webhooks: webhooks::Webhooks,
     log: log::LogSection,
     #[serde(default)]
     admin: admin::Admin,

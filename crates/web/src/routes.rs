@@ -11,6 +11,7 @@ mod operation;
 mod passwords;
 mod schemas;
 mod sessions;
+mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 
@@ -148,6 +149,7 @@ pub(crate) fn api() -> Routes {
         .merge(events::router())
         .merge(api_keys::router())
         .merge(schemas::router())
+        .merge(webhooks::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())

@@ -13,8 +13,8 @@ use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
-    AccessTokens, Accounts, ApiKeys, EventSchemas, Guesses, KeyRing, OneTimeTokens, PasswordHasher,
-    Receipts, Sessions,
+    AccessTokens, Accounts, ApiKeys, EventSchemas, Guesses, KeyRing, OneTimeTokens, Outlet,
+    PasswordHasher, Receipts, Sessions, Signer, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -27,6 +27,9 @@ pub struct Families {
     pub api_keys: Arc<dyn ApiKeys>,
     pub event_schemas: Arc<dyn EventSchemas>,
     pub receipts: Arc<dyn Receipts>,
+    pub webhooks: Arc<dyn Webhooks>,
+    pub outlet: Arc<dyn Outlet>,
+    pub signer: Arc<dyn Signer>,
     pub keys: Arc<dyn KeyRing>,
     pub access_tokens: Arc<dyn AccessTokens>,
     pub hasher: Arc<dyn PasswordHasher>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use quivive_app::Settings;
 use quivive_delivery::subscriber::Retry;
+use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use super::report::Report;
@@ -34,6 +35,7 @@ pub struct Plan {
     pub templates: Option<PathBuf>,
     pub hashing: Hashing,
     pub retry: Retry,
+    pub webhooks: Reach,
     pub log: Log,
     pub admin: Option<FirstAdmin>,
     /// The file that was read.
@@ -50,6 +52,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     let cors_origins = sections.cors.check(report);
     let hashing = sections.hashing.check(report);
     let retry = sections.delivery.check(report);
+    let webhooks = sections.webhooks.check(report);
     let log = sections.log.check(report);
     let admin = sections.admin.check(report);
     let public_url = server.as_ref().map_or("", |server| &server.public_url);
@@ -71,6 +74,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         templates: sections.letters.templates.clone(),
         hashing,
         retry,
+        webhooks,
         log: log?,
         admin,
         config_file: loaded.file.clone(),

@@ -56,7 +56,9 @@ async fn catalogue(server: &Server) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_type_is_raised_and_whole() {
-    let options = Options::unlimited().env("QUIVIVE__SESSIONS__MAX_PER_USER", "2");
+    let options = Options::unlimited()
+        .env("QUIVIVE__SESSIONS__MAX_PER_USER", "2")
+        .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.1");
     let server = Server::start(BINARY, options).await;
     let admin = server.administrator().await;
     let catalogue = catalogue(&server).await;
@@ -186,6 +188,7 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
+    webhooks(server, admin).await;
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],
@@ -198,6 +201,27 @@ async fn drive(server: &Server, admin: &str) {
         .api("GET", asked, None, Some(admin))
         .await
         .expect(200);
+}
+
+async fn webhooks(server: &Server, admin: &str) {
+    let refused = json!({"url": "https://10.0.0.1/"});
+    let register = async |body| {
+        let path = "/admin/webhooks";
+        server.api("POST", path, Some(body), Some(admin)).await
+    };
+    register(refused).await.expect(422);
+    let nobody = json!({"url": "http://127.0.0.1:9/", "events": ["WebhookEndpointDisabled"]});
+    let made = register(nobody).await.expect(201).json();
+    let path = format!("/admin/webhooks/{}", made["id"].as_str().unwrap());
+    let disable = format!("{path}/disable");
+    server
+        .api("POST", &disable, None, Some(admin))
+        .await
+        .expect(200);
+    server
+        .api("DELETE", &path, None, Some(admin))
+        .await
+        .expect(204);
 }
 
 async fn sessions(server: &Server, email: &str) {

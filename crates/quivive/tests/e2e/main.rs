@@ -21,3 +21,4 @@ mod smtp;
 mod support;
 mod tokens;
 mod tour;
+mod webhooks;
