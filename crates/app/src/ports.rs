@@ -5,9 +5,12 @@
 
 mod webhooks;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quivive_delivery::engine::{Behind, Decider, Declined};
+use quivive_delivery::subscriber::{Choice, ReadModel, StoredLane};
 use quivive_delivery::{BoxFuture, Fault, Stored, Time, Write};
 use quivive_domain::api_key::ApiKey;
 use quivive_domain::guess::{GuessPolicy, Guesses as GuessCounters};
@@ -365,6 +368,46 @@ pub trait OpenAttempts: Send + Sync {
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write;
 }
 
+/// What an operator may change of the delivery engine: of the one that runs or, where none does, of what it goes on from.
+pub trait Deliveries: Send + Sync {
+    /// Nothing of it is delivered until it is resumed.
+    fn pause<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    fn resume<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>>;
+
+    /// How many dead letters are meant.
+    fn count<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: &'a Choice,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Delivers dead letters again, `per_second` at most where that is given. Answers with how many are meant.
+    fn redrive<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        per_second: Option<NonZeroU32>,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Passes over dead letters, for good. Answers with how many are meant.
+    fn discard<'a>(
+        &'a self,
+        subscription: &'a str,
+        choice: Choice,
+        reason: String,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// What waits behind a dead letter; `None` where nobody can tell.
+    fn behind<'a>(
+        &'a self,
+        subscription: &'a str,
+        letter: &'a StoredLane,
+    ) -> BoxFuture<'a, Result<Option<Behind>, Declined>>;
+}
+
 /// A keyed digest of something personal, short enough for an index: half of an HMAC-SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub [u8; 16]);
@@ -571,6 +614,51 @@ pub trait Crm: Send + Sync {
         user_id: UserId,
         idempotency_key: &'a str,
     ) -> BoxFuture<'a, Result<(), CrmError>>;
+}
+
+/// What is counted of sign-ins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignIns {
+    Attempted,
+    Succeeded,
+    Failed,
+}
+
+impl SignIns {
+    pub const ALL: [Self; 3] = [Self::Attempted, Self::Succeeded, Self::Failed];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Attempted => "attempted",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One count of a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInCount {
+    /// Since 1970, UTC.
+    pub day: i64,
+    pub what: SignIns,
+    /// Why they failed; else empty.
+    pub reason: String,
+    pub count: u64,
+}
+
+/// Sign-ins a day, kept by a subscription in generations.
+pub trait SignInStatistics: ReadModel {
+    /// One more.
+    fn count_sign_in(&self, generation: u32, day: i64, what: SignIns, reason: &str) -> Write;
+
+    /// Those of the subscription's generation, of the days from one to another, by day.
+    fn sign_ins(
+        &self,
+        subscription: &'static str,
+        from: i64,
+        to: i64,
+    ) -> Read<'_, Vec<SignInCount>>;
 }
 
 /// How long an answer that must not tell whether an account exists takes at least; longer work takes the next multiple.

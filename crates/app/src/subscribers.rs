@@ -3,4 +3,5 @@
 pub mod email;
 pub mod log;
 pub mod sessions;
+pub mod statistics;
 pub mod webhooks;

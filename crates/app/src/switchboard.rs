@@ -11,7 +11,7 @@ use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
 use crate::webhooks::Endpoints;
-use crate::workflows::{accounts, api_keys, operators, passwords, sessions, webhooks};
+use crate::workflows::{accounts, api_keys, delivery, operators, passwords, sessions, webhooks};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -27,6 +27,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
         .workflow::<api_keys::create_api_key::CreateApiKey>()?
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
@@ -53,9 +54,12 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::AuditLogCreated>()?
         .fact::<facts::WebhookEndpointDisabled>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
+        .fact::<quivive_delivery::events::DeadLettersRedriven>()?
+        .fact::<quivive_delivery::events::DeadLettersDiscarded>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::SubscriptionReplayed>()?
         .fact::<quivive_delivery::events::StepDone>()?
         .fact::<quivive_delivery::events::StepUndone>()
 }
@@ -73,6 +77,7 @@ pub fn subscribers(
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
+        subscribers::statistics::subscription(&families.statistics),
     ]
 }
 

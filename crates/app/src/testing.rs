@@ -10,6 +10,7 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod deliveries;
 mod index;
 mod machine;
 mod ports;
@@ -20,6 +21,7 @@ mod ports;
 )]
 mod scene;
 mod services;
+mod statistics;
 mod webhooks;
 
 use std::collections::{BTreeMap, HashSet};
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quivive_delivery::engine::Decider;
 use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
@@ -50,6 +53,7 @@ use crate::ports::{
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
 
+pub use deliveries::FakeSubscription;
 pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
@@ -93,6 +97,8 @@ pub struct State {
     pub global: GlobalVersion,
     /// With the digest of its secret.
     pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
+    /// By generation, day, word and reason.
+    pub sign_ins: BTreeMap<(u32, i64, &'static str, String), u64>,
     /// By type and version.
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
@@ -102,6 +108,9 @@ pub struct State {
     pub messages: Vec<Attempt>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
+    pub subscriptions: BTreeMap<String, FakeSubscription>,
+    /// Who decided about dead letters, in order.
+    pub decided: Vec<Decider>,
 }
 
 /// Changes the state and says how many rows it touched.
@@ -182,6 +191,7 @@ impl World {
                         floor: 1,
                     },
                     api_keys: BTreeMap::new(),
+                    sign_ins: BTreeMap::new(),
                     event_schemas: Vec::new(),
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
@@ -189,6 +199,8 @@ impl World {
                     secrets: Vec::new(),
                     messages: Vec::new(),
                     index: Vec::new(),
+                    subscriptions: BTreeMap::new(),
+                    decided: Vec::new(),
                 },
                 log: Vec::new(),
                 plans: Vec::new(),
@@ -421,6 +433,7 @@ impl World {
             one_time: Arc::new(self.clone()),
             sessions: Arc::new(self.clone()),
             api_keys: Arc::new(self.clone()),
+            statistics: Arc::new(self.clone()),
             event_schemas: Arc::new(self.clone()),
             receipts: Arc::new(self.clone()),
             webhooks: Arc::new(self.clone()),
@@ -432,6 +445,7 @@ impl World {
             vault: Arc::new(self.clone()),
             ids: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
+            deliveries: Arc::new(self.clone()),
             settings,
         })
     }

@@ -14,6 +14,10 @@ pub mod api_keys {
     pub mod revoke_api_key;
 }
 
+pub mod delivery {
+    pub mod change_subscription;
+}
+
 pub mod operators {
     pub mod bootstrap_administrator;
     pub mod register_event_schema;

@@ -31,7 +31,7 @@ pub fn message(
     origin: &Origin,
 ) -> Result<Value, serde_json::Error> {
     let (version, data) = catalogue.shown(event)?;
-    Ok(compose(event, catalogue, origin, version, data))
+    Ok(compose(event, catalogue, origin, version, &data))
 }
 
 /// The same for who was promised a version of the data. `None` where the event cannot be told in it any more.
@@ -42,7 +42,7 @@ pub fn message_as(
     version: u32,
 ) -> Result<Option<Value>, serde_json::Error> {
     let data = catalogue.shown_as(event, version)?;
-    Ok(data.map(|data| compose(event, catalogue, origin, version, data)))
+    Ok(data.map(|data| compose(event, catalogue, origin, version, &data)))
 }
 
 fn compose(
@@ -50,7 +50,7 @@ fn compose(
     catalogue: &Catalogue,
     origin: &Origin,
     version: u32,
-    data: Map<String, Value>,
+    data: &Map<String, Value>,
 ) -> Value {
     let envelope = &event.envelope;
     let spec = catalogue.spec(&envelope.kind);

@@ -23,6 +23,39 @@ pub struct EventDeadLettered {
     pub error_class: Code,
 }
 
+/// An operator had dead letters delivered again: so many keys go on with the event that was parked. A redrive of many is told
+/// part by part, each in the commit that lets its keys go on.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.redriven",
+    version = 1,
+    name = "DeadLettersRedriven",
+    audit = "DEAD_LETTERS_REDRIVEN"
+)]
+pub struct DeadLettersRedriven {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+}
+
+/// An operator had dead letters passed over: so many keys go on with what follows the event that was parked. Told part by
+/// part, as a redrive.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.discarded",
+    version = 1,
+    name = "DeadLettersDiscarded",
+    audit = "DEAD_LETTERS_DISCARDED"
+)]
+pub struct DeadLettersDiscarded {
+    pub subscription: String,
+    pub count: u32,
+    /// Nil: at the command line, where nobody signs in.
+    pub by: Uuid,
+    pub reason: String,
+}
+
 /// The target of a subscription does not answer, so nothing more is delivered for a while. Of the target `*`: keys fail in
 /// such numbers that the whole subscription is paused until an operator resumes it.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
@@ -69,6 +102,23 @@ pub struct UndoRequested {
     pub reason: Code,
 }
 
+/// A subscription got events again, all of them: from this position to that, or from the first to where it was itself. Told
+/// at the end, in the commit that makes it so.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.replayed",
+    version = 1,
+    name = "SubscriptionReplayed",
+    audit = "SUBSCRIPTION_REPLAYED"
+)]
+pub struct SubscriptionReplayed {
+    pub subscription: String,
+    pub from: u64,
+    pub to: Option<u64>,
+    /// Who asked for it.
+    pub by: Uuid,
+}
+
 /// A step of a process was done. Under the key of the event that began the process, in its workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
 #[event(
@@ -102,9 +152,12 @@ pub struct StepUndone {
 /// Adds the engine's events to a program's catalogue.
 pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<EventDeadLettered>(None, &[])?;
+    catalogue.add::<DeadLettersRedriven>(None, &[])?;
+    catalogue.add::<DeadLettersDiscarded>(None, &[])?;
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
     catalogue.add::<UndoRequested>(None, &[])?;
+    catalogue.add::<SubscriptionReplayed>(None, &[])?;
     catalogue.add::<StepDone>(None, &[])?;
     catalogue.add::<StepUndone>(None, &[])
 }

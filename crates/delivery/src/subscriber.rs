@@ -27,9 +27,11 @@
 //! ```
 
 mod batch;
+mod dead_letters;
 mod handler;
 mod in_commit;
 mod outcome;
+mod read_model;
 mod received;
 mod retry;
 mod stored;
@@ -40,13 +42,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use batch::{Batch, BatchHandler, BatchOutcome, BatchReaction};
+pub use dead_letters::{Choice, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass};
 pub use handler::{Content, Handler, Reaction};
 pub use in_commit::{InCommit, NotInCommit, Veto};
 pub use outcome::{Cx, Effects, Fact, Outcome};
 pub use quivive_delivery_derive::subscriber;
+pub use read_model::ReadModel;
 pub use received::{Any, Received};
 pub use retry::Retry;
-pub use stored::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
+pub use stored::{
+    Condition, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+};
 
 use crate::envelope::Priority;
 use crate::event::Event;
@@ -94,7 +100,7 @@ pub enum Begin {
 }
 
 /// Whether events that were handled may be handled again because an operator asks for it. Declared with the handler, which
-/// alone knows; the engine has no replays yet that would ask.
+/// alone knows. Where it may not, a replay is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
     Allow,
@@ -131,6 +137,8 @@ pub struct Subscription<E = Any> {
     /// when keys get lanes in numbers.
     pub breaker: bool,
     pub replay: Replay,
+    /// What its handler keeps, where that is rebuilt as a whole.
+    pub read_model: Option<Arc<dyn ReadModel>>,
     /// A name it had before; its cursor moves to the new one.
     pub alias: Option<&'static str>,
     /// Where a new subscription begins.
@@ -211,6 +219,7 @@ impl<E: Content> Subscription<E> {
             target: None,
             breaker: true,
             replay: Replay::Allow,
+            read_model: None,
             alias: None,
             begin: Begin::Start,
             reads: E::KIND,
@@ -325,6 +334,13 @@ impl<E: Content> Subscription<E> {
         Self { replay, ..self }
     }
 
+    /// Its handler keeps this, in generations: a replay rebuilds it from the first event and takes its place.
+    #[must_use]
+    pub fn read_model(self, read_model: Arc<dyn ReadModel>) -> Self {
+        let read_model = Some(read_model);
+        Self { read_model, ..self }
+    }
+
     /// The name it had before.
     #[must_use]
     pub fn alias(self, former: &'static str) -> Self {
@@ -370,6 +386,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             target,
             breaker,
             replay,
+            read_model,
             alias,
             begin,
             reads,
@@ -391,6 +408,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             target,
             breaker,
             replay,
+            read_model,
             alias,
             begin,
             reads,

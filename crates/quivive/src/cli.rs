@@ -5,6 +5,7 @@ mod asyncapi;
 mod audit;
 mod completions;
 mod config;
+mod dead_letters;
 mod events;
 mod exit;
 mod failure;
@@ -14,6 +15,7 @@ mod openapi;
 mod output;
 mod prompt;
 mod serve;
+mod subscriptions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,6 +75,12 @@ enum Command {
     /// Look at the log of events
     #[command(subcommand)]
     Events(events::Events),
+    /// Events that could not be delivered
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+    /// Who reads the log, and how far each has come
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Subscriptions),
     /// Prove that the log is whole
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -122,6 +130,8 @@ impl Cli {
             Some(Command::Serve(command)) => command.run(everywhere),
             Some(Command::Admin(command)) => command.run(everywhere),
             Some(Command::Events(command)) => command.run(everywhere),
+            Some(Command::DeadLetters(command)) => command.run(everywhere),
+            Some(Command::Subscriptions(command)) => command.run(everywhere),
             Some(Command::Audit(command)) => command.run(everywhere),
             Some(Command::Config(command)) => command.run(everywhere),
             Some(Command::Keys(command)) => command.run(everywhere),

@@ -10,10 +10,11 @@
 
 mod call;
 mod desk;
+mod letters;
 mod operator;
 mod socket;
 
-pub use call::{Call, Passphrase, Search, Tail};
+pub use call::{Call, Chosen, Decide, Fate, Passphrase, Search, Tail};
 pub use operator::Operator;
 
 pub(crate) use desk::{Desk, first_administrator, tags};

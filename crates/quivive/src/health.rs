@@ -9,9 +9,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_app::processes::account_provisioning;
 use quivive_app::webhooks;
 use quivive_delivery::engine::{
-    DeliveryState, DeliveryStatus, Engine, Parts, Running, SubscriptionStatus,
+    DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
-use quivive_delivery::log::Appender;
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{BoxFuture, Stored};
 use quivive_outbound::Mailbox;
@@ -39,23 +38,14 @@ impl Health {
         subscriptions: Vec<Subscription>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, StartError> {
-        let parts = Parts {
-            log: Arc::new(opened.database.clone()),
-            subscriptions: Arc::new(opened.database.clone()),
-            vault: Arc::clone(&opened.families.vault),
-            appender: Arc::new(Appender::new()),
-            clock: Arc::clone(&opened.clock),
-            ids: Arc::clone(&opened.ids),
-            catalogue: Arc::clone(opened.kernel.catalogue()),
-            tasks: opened.tasks.clone(),
-        };
-        let running = Engine::new(parts, subscriptions)
+        let running = Engine::new(opened.engine.clone(), subscriptions)
             // There while somebody is to be told of new accounts.
             .family(account_provisioning::FAMILY)
             .family(webhooks::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
+        opened.deliveries.started(&running);
         let database = opened.database.clone();
         let clock = Arc::clone(&opened.clock);
         let watch = Watch::start(running.clone(), database, clock, &opened.tasks);
@@ -95,8 +85,10 @@ impl Operation for Health {
     }
 
     fn subscriptions(&self) -> Vec<Value> {
-        let told =
-            |status: &SubscriptionStatus| subscription(status, self.watch.pace(&status.name));
+        let told = |status: &SubscriptionStatus| {
+            let wanted = self.running.wanted(&status.name);
+            subscription(status, self.watch.pace(&status.name), wanted.as_ref())
+        };
         self.running.status().iter().map(told).collect()
     }
 
@@ -118,10 +110,11 @@ impl Operation for Health {
     }
 }
 
-fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
+fn subscription(status: &SubscriptionStatus, pace: Pace, wanted: Option<&Wanted>) -> Value {
     let state = match status {
         SubscriptionStatus { held: true, .. } => "held",
         SubscriptionStatus { paused: true, .. } => "paused",
+        SubscriptionStatus { broken: true, .. } => "broken",
         SubscriptionStatus {
             lanes_parked: 1.., ..
         } => "parked",
@@ -142,6 +135,11 @@ fn subscription(status: &SubscriptionStatus, pace: Pace) -> Value {
         "in_flight": status.in_flight,
         "lanes_retrying": status.lanes_retrying,
         "lanes_parked": status.lanes_parked,
+        "held": status.held,
+        "paused": status.paused,
+        "broken": status.broken,
+        "types": wanted.map(|wanted| &wanted.types),
+        "priority": wanted.map(|wanted| wanted.priority),
     })
 }
 
@@ -151,6 +149,7 @@ fn delivery(status: &DeliveryStatus) -> Value {
         "state": word(status.state),
         "attempts": status.attempts,
         "error": status.error,
+        "latency_seconds": status.latency.map(|latency| latency.as_secs_f64()),
     })
 }
 

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod builder;
 pub mod config;
 pub mod control;
+mod deliveries;
 mod failure;
 mod fingerprints;
 mod health;

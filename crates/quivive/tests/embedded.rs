@@ -1,14 +1,17 @@
 //! The library inside another program: what has a say in commits, and account provisioning over a real database.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quivive::app::ports::{Contact, Crm, CrmError, Letter, MailError, Mailer};
+use quivive::app::subscribers::statistics;
 use quivive::app::workflows::accounts::register_user::RegisterUser;
 use quivive::app::workflows::accounts::verify_email::{self, VerifyEmail};
+use quivive::app::workflows::sessions::log_in::{self, LogIn};
 use quivive::app::{Failure, Request};
-use quivive::delivery::events::{StepDone, StepUndone, UndoRequested};
+use quivive::delivery::events::{StepDone, StepUndone, SubscriptionReplayed, UndoRequested};
 use quivive::delivery::subscriber::Effects;
 use quivive::delivery::{Code, Value, Write};
 use quivive::domain::one_time::Presented;
@@ -16,6 +19,8 @@ use quivive::domain::{Password, UserId};
 use quivive::{BoxFuture, Builder, Server};
 use quivive_store::Executor as _;
 use quivive_store_sqlite::Sqlite;
+
+const PASSWORD: &str = "correct zebra lamp orbit";
 
 /// A data directory that goes with its test.
 struct Directory(PathBuf);
@@ -97,7 +102,7 @@ impl Crm for Relations {
 async fn ada(server: &Server, post: &Post) -> Result<UserId, Code> {
     let register = RegisterUser {
         email: "ada@example.org".to_owned(),
-        password: Password::new("correct zebra lamp orbit".to_owned()).unwrap(),
+        password: Password::new(PASSWORD.to_owned()).unwrap(),
         display_name: None,
         locale: None,
     };
@@ -208,4 +213,104 @@ async fn an_account_is_provisioned_or_what_was_done_is_undone() {
         );
         server.shut_down().await;
     }
+}
+
+/// Signs Ada in, with the right password or a wrong one.
+async fn sign_in(server: &Server, right: bool) {
+    let text = if right {
+        PASSWORD
+    } else {
+        "another zebra lamp orbit"
+    };
+    let command = LogIn {
+        email: "ada@example.org".to_owned(),
+        password: Password::new(text.to_owned()).unwrap(),
+        device_token: None,
+    };
+    let answer = server.kernel().execute(command, Request::system()).await;
+    assert!(answer.is_ok() || !right || matches!(answer, Err(Failure::Refused(_))));
+}
+
+/// Sign-ins as the statistics have them, whatever their day.
+async fn counted(server: &Server) -> BTreeMap<(&'static str, String), u64> {
+    let statistics = &server.kernel().families().statistics;
+    let all = statistics.sign_ins(statistics::NAME, 0, i64::MAX).await;
+    let mut sums = BTreeMap::new();
+    for count in all.unwrap() {
+        *sums.entry((count.what.word(), count.reason)).or_default() += count.count;
+    }
+    sums
+}
+
+/// The same, counted over the log.
+async fn in_the_log(server: &Server) -> BTreeMap<(&'static str, String), u64> {
+    let mut sums = BTreeMap::new();
+    let running = server.running();
+    let mut add = |word, reason: String, count: usize| {
+        if count > 0 {
+            *sums.entry((word, reason)).or_default() += count as u64;
+        }
+    };
+    let attempts = running.captured::<log_in::Attempted>().await.unwrap();
+    add("attempted", String::new(), attempts.len());
+    let successes = running.captured::<log_in::Succeeded>().await.unwrap();
+    add("succeeded", String::new(), successes.len());
+    for failed in running.captured::<log_in::Failed>().await.unwrap() {
+        add("failed", failed.reason.as_str().to_owned(), 1);
+    }
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_are_rebuilt_to_the_same_numbers_while_people_sign_in() {
+    let (directory, post) = (Directory::new("rebuild"), Arc::new(Post::default()));
+    let builder = || Builder::new().sqlite(&directory.0).mailer(post.clone());
+    let server = builder().build().await.unwrap();
+    ada(&server, &post).await.unwrap();
+    for right in [true, false, true, false] {
+        sign_in(&server, right).await;
+    }
+    server.running().drain().await;
+    let before = counted(&server).await;
+    assert_eq!(before, in_the_log(&server).await);
+    assert_eq!(before[&("attempted", String::new())], 4);
+
+    let by = UserId(uuid::Uuid::nil()).0;
+    let replay = server.running().replay(statistics::NAME, None, None, by);
+    assert_eq!(replay.await.unwrap().generation, 2);
+    for _ in 0..3 {
+        sign_in(&server, true).await;
+    }
+    let own = || {
+        let status = server.running().status();
+        status
+            .into_iter()
+            .find(|one| &*one.name == statistics::NAME)
+    };
+    while own().is_none_or(|own| own.generation != 2) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.running().drain().await;
+    let after = counted(&server).await;
+    assert_eq!(after, in_the_log(&server).await);
+    assert_eq!(after[&("attempted", String::new())], 7);
+    assert_eq!(count::<SubscriptionReplayed>(&server).await, 1);
+    server.shut_down().await;
+    let generations = directory
+        .number(
+            "SELECT COUNT(*) FROM subscription WHERE name LIKE 'statistics%' AND generation = 2",
+        )
+        .await;
+    assert_eq!(generations, 1);
+
+    // It is the generation of the next start, too, and what is left of the one before goes.
+    let server = builder().build().await.unwrap();
+    sign_in(&server, true).await;
+    server.running().drain().await;
+    assert_eq!(counted(&server).await[&("attempted", String::new())], 8);
+    let families = server.kernel().families().clone();
+    while families.statistics.has_others(2).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.shut_down().await;
 }

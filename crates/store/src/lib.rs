@@ -41,6 +41,7 @@ mod rows;
 pub mod schema;
 mod search;
 mod sessions;
+mod statistics;
 mod subscriptions;
 mod webhooks;
 
@@ -127,6 +128,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("profiles", profiles::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
+        ("statistics", statistics::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
     ];

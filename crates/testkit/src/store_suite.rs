@@ -14,6 +14,7 @@ mod one_time;
 mod processes;
 mod search;
 mod sessions;
+mod statistics;
 mod subscriptions;
 mod webhooks;
 
@@ -125,7 +126,11 @@ checks! {
         an_event_is_found_by_its_id_however_new_it_is
         what_belongs_together_is_found_oldest_first
     }
+    statistics {
+        sign_ins_are_counted_and_read_in_their_generation
+    }
     subscriptions {
+        a_replay_is_written_once_and_a_generation_only_rises
         a_subscription_is_created_once
         a_cursor_moves_forward_alone
         a_condition_is_kept_and_follows_a_new_name
@@ -134,6 +139,7 @@ checks! {
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
+        dead_letters_are_told_by_what_they_have_in_common
     }
     webhooks {
         what_is_inserted_is_read_back

@@ -5,8 +5,9 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use quivive_app::access::{Access, Caller, Service};
+use quivive_app::kernel::Actor;
 use quivive_delivery::Log;
-use quivive_domain::api_key::Presented;
+use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::problem::{Code, Problem};
@@ -20,6 +21,24 @@ const MAX_TOKEN_BYTES: usize = 4_096;
 pub(crate) enum Known {
     Person(Caller),
     Service(Service),
+}
+
+impl Known {
+    /// As events name it.
+    pub(crate) fn actor(&self) -> Actor {
+        match self {
+            Self::Person(caller) => caller.actor(),
+            Self::Service(service) => service.actor(),
+        }
+    }
+
+    /// Whether it may see, or ask for, what is personal: administrators, and services whose key says so.
+    pub(crate) fn sees_personal(&self) -> bool {
+        match self {
+            Self::Person(caller) => caller.is_admin(),
+            Self::Service(service) => service.may(Scope::EventsReadPersonal),
+        }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Known {

@@ -40,11 +40,12 @@ use quivive_app::webhooks::Endpoints;
 use quivive_app::{Kernel, Settings};
 use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
+use quivive_delivery::subscriber::DeadLetters;
 use secrecy::SecretString;
 
 pub use asyncapi::asyncapi;
 pub use openapi::openapi;
-pub use routes::EventView;
+pub use routes::{DeadLetterView, EventView, Tree};
 pub use streams::Streams;
 
 use edge::{Behind, Edge};
@@ -87,6 +88,7 @@ pub struct Web {
     pub access: Arc<Access>,
     pub log: Arc<dyn Log>,
     pub index: Arc<dyn EventIndex>,
+    pub dead_letters: Arc<dyn DeadLetters>,
     pub vault: Arc<dyn Vault>,
     pub mailbox: Option<Arc<dyn Mailbox>>,
     pub operation: Arc<dyn Operation>,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api_keys;
+mod delivery;
 mod discovery;
 mod docs;
 mod events;
@@ -11,6 +12,7 @@ mod operation;
 mod passwords;
 mod schemas;
 mod sessions;
+mod statistics;
 mod webhooks;
 
 use std::sync::{Arc, LazyLock};
@@ -24,7 +26,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use crate::limits::Family;
 use crate::{Web, openapi};
 
-pub use events::EventView;
+pub use delivery::DeadLetterView;
+pub use events::{EventView, Tree};
 
 #[cfg(test)]
 pub(crate) use docs::document;
@@ -147,9 +150,11 @@ pub(crate) fn api() -> Routes {
         .merge(me::router())
         .merge(passwords::router())
         .merge(events::router())
+        .merge(statistics::router())
         .merge(api_keys::router())
         .merge(schemas::router())
         .merge(webhooks::router())
+        .merge(delivery::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())

@@ -12,11 +12,14 @@ use axum::response::Response;
 use quivive_app::Settings;
 use quivive_app::access::Access;
 use quivive_app::one_time;
-use quivive_app::testing::{PASSWORD, Scene};
+use quivive_app::testing::{PASSWORD, Scene, World};
 use quivive_app::webhooks::Endpoints;
 use quivive_delivery::cloudevents::Origin;
+use quivive_delivery::subscriber::{
+    Choice, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneState, StoredLane,
+};
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{BoxFuture, Stored};
+use quivive_delivery::{BoxFuture, Fault, Key, Stored};
 use quivive_domain::one_time::Purpose;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -156,6 +159,7 @@ impl Server {
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
             log: Arc::new(scene.world.clone()),
             index: Arc::new(scene.world.clone()),
+            dead_letters: Arc::new(FirstIsDead(scene.world.clone())),
             vault: Arc::new(scene.world.clone()),
             mailbox: None,
             operation: Arc::new(Well),
@@ -230,6 +234,63 @@ pub(crate) fn endpoints(scene: &Scene) -> Endpoints {
     };
     let (kernel, log) = (Arc::clone(&scene.kernel), Arc::new(scene.world.clone()));
     Endpoints::new(kernel, log, Tasks::new(), origin)
+}
+
+/// The log's first event is parked for `email`.
+pub(crate) struct FirstIsDead(pub(crate) World);
+
+impl FirstIsDead {
+    fn letter(&self, subscription: Option<&str>, choice: &Choice) -> Option<DeadLetter> {
+        let event = self.0.log().into_iter().next()?;
+        let meant = subscription.is_none_or(|name| name == "email")
+            && choice.event_id.is_none_or(|id| id == event.envelope.id);
+        let lane = StoredLane {
+            key: event.envelope.key,
+            done: 0,
+            state: LaneState::Parked,
+            attempts: 2,
+            due: event.recorded_at,
+            since: event.recorded_at,
+            event_id: event.envelope.id,
+            position: event.position,
+            event_type: event.envelope.kind,
+            error_class: Some(ErrorClass::Poison),
+            error: "panicked".to_owned(),
+        };
+        meant.then(|| DeadLetter {
+            subscription: "email".to_owned(),
+            lane,
+        })
+    }
+}
+
+impl DeadLetters for FirstIsDead {
+    fn dead_letters(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+        _: Option<&(String, Key)>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetter>, Fault>> {
+        let letters = self.letter(subscription, choice).into_iter().collect();
+        Box::pin(std::future::ready(Ok(letters)))
+    }
+
+    fn dead_letter_groups(
+        &self,
+        subscription: Option<&str>,
+        choice: &Choice,
+    ) -> BoxFuture<'_, Result<Vec<DeadLetterGroup>, Fault>> {
+        let letter = self.letter(subscription, choice);
+        let groups = letter.map(|DeadLetter { subscription, lane }| DeadLetterGroup {
+            subscription,
+            error_class: ErrorClass::Poison,
+            event_type: lane.event_type,
+            count: 1,
+            oldest: lane.due,
+        });
+        Box::pin(std::future::ready(Ok(groups.into_iter().collect())))
+    }
 }
 
 struct Closed;

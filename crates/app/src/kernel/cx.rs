@@ -4,6 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
 use quivive_domain::{Account, Address};
 use uuid::Uuid;
@@ -13,8 +14,8 @@ use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
-    AccessTokens, Accounts, ApiKeys, EventSchemas, Guesses, KeyRing, OneTimeTokens, Outlet,
-    PasswordHasher, Receipts, Sessions, Signer, Webhooks,
+    AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
+    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -25,6 +26,7 @@ pub struct Families {
     pub one_time: Arc<dyn OneTimeTokens>,
     pub sessions: Arc<dyn Sessions>,
     pub api_keys: Arc<dyn ApiKeys>,
+    pub statistics: Arc<dyn SignInStatistics>,
     pub event_schemas: Arc<dyn EventSchemas>,
     pub receipts: Arc<dyn Receipts>,
     pub webhooks: Arc<dyn Webhooks>,
@@ -36,6 +38,7 @@ pub struct Families {
     pub vault: Arc<dyn quivive_delivery::seal::Vault>,
     pub ids: Arc<dyn Ids>,
     pub clock: Arc<dyn Clock>,
+    pub deliveries: Arc<dyn Deliveries>,
     pub settings: Settings,
 }
 
@@ -84,6 +87,8 @@ pub struct Cx {
     pub passwords: Passwords,
     pub(super) subject: Option<Subject>,
     pub(super) guess: Guess,
+    /// The event of the attempt, once there is one.
+    pub(super) attempted_id: Option<Uuid>,
     pub(super) now: Time,
     log_epoch: u64,
     turns: Arc<Turns>,
@@ -114,6 +119,7 @@ impl Cx {
             workflow_id,
             subject: None,
             guess: Guess::NotNeeded,
+            attempted_id: None,
             log_epoch,
             kept: Mutex::default(),
             turns,
@@ -135,6 +141,16 @@ impl Cx {
     /// After a wait: what was kept is too old.
     pub(super) fn drop_kept(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Who decides here, for what the delivery engine does about it in a commit of its own.
+    pub fn decider(&self) -> Decider {
+        Decider {
+            by: self.request.actor.envelope().id.unwrap_or_default(),
+            workflow_id: self.workflow_id,
+            correlation_id: self.request.correlation_id.unwrap_or(self.workflow_id),
+            causation_id: self.attempted_id,
+        }
     }
 
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.

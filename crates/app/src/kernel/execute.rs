@@ -167,6 +167,7 @@ impl Kernel {
     async fn attempt<W: Workflow>(&self, workflow: &W, cx: &mut Cx) -> Result<Attempt<W>, Fault> {
         let keys = self.seal_keys(cx).await?;
         let mut trail = self.trail(cx, keys);
+        cx.attempted_id = Some(trail.attempted_id);
         let mut event = workflow.attempted(cx.subject());
         loop {
             let reservation = self.reservation(workflow, cx).await?;

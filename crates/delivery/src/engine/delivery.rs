@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -24,6 +24,8 @@ pub(super) struct Target {
     pub(super) timeout: Duration,
     /// What the handler calls, as alerts name it.
     pub(super) calls: Arc<str>,
+    generation: AtomicU32,
+    replay: bool,
     /// A test does not want it called.
     muted: AtomicBool,
 }
@@ -38,8 +40,28 @@ impl Target {
             personal: subscription.personal,
             timeout: subscription.timeout,
             calls: Arc::clone(subscription.target.as_ref().unwrap_or(&subscription.name)),
+            generation: AtomicU32::new(1),
+            replay: false,
             muted: AtomicBool::new(false),
         }
+    }
+
+    /// With deliveries of this generation.
+    pub(super) fn of(self, generation: u32, replay: bool) -> Self {
+        Self {
+            generation: AtomicU32::new(generation),
+            replay,
+            ..self
+        }
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The next deliveries are of this generation.
+    pub(super) fn set_generation(&self, generation: u32) {
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// From now on whatever it gets is done without the handler.
@@ -61,7 +83,7 @@ impl Target {
                 Ok(received) => received,
                 Err(fault) => return Verdict::Retry(format!("cannot open it: {fault}")),
             };
-            let mut cx = Cx::new(attempt);
+            let mut cx = Cx::new(attempt).of(self.generation(), self.replay);
             let outcome = self.handler.handle(&received, &mut cx).await;
             Verdict::of(cx.conclude(outcome), &self.name, &event.envelope)
         };

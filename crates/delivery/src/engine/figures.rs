@@ -1,18 +1,23 @@
-//! What a subscription tells the operator. Handles are looked up once; a label is a subscription, an outcome or a state.
+//! What a subscription tells the operator. Handles are looked up once; a label is a subscription, an outcome, a
+//! state or a priority.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
 use super::machine::{Machine, Verdict};
+use crate::envelope::Priority;
 
 pub(super) struct Figures {
     position: Gauge,
     lag: Gauge,
     retrying: Gauge,
     parked: Gauge,
-    /// From the commit of an event to the end of its handler.
-    seconds: Histogram,
+    /// From the commit of an event to the end of its handler, by priority. One is registered when it is first needed:
+    /// of hundreds of subscriptions most are idle.
+    seconds: [Option<Histogram>; Priority::ALL.len()],
+    subscription: Arc<str>,
     outcomes: [Counter; OUTCOMES.len()],
     counted: [u64; OUTCOMES.len()],
 }
@@ -53,7 +58,8 @@ impl Figures {
             lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => Arc::clone(subscription)),
             retrying: lanes("retrying"),
             parked: lanes("parked"),
-            seconds: metrics::histogram!("quivive_delivery_seconds", "subscription" => Arc::clone(subscription)),
+            seconds: [const { None }; Priority::ALL.len()],
+            subscription: Arc::clone(subscription),
             outcomes: OUTCOMES.map(|outcome| {
                 metrics::counter!("quivive_deliveries_total", "subscription" => Arc::clone(subscription), "outcome" => outcome)
             }),
@@ -61,15 +67,18 @@ impl Figures {
         }
     }
 
-    /// Counts one delivery; `micros` is how long ago its event was committed.
-    pub(super) fn count(&mut self, verdict: &Verdict, micros: i64) {
+    /// Counts one delivery; `latency` is how long ago its event was committed.
+    pub(super) fn count(&mut self, verdict: &Verdict, priority: Priority, latency: Duration) {
         let outcome = match verdict {
             Verdict::Done | Verdict::DoneWith(_) => {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "microseconds of a delay are far below 2^52"
-                )]
-                self.seconds.record(micros.max(0) as f64 / 1e6);
+                let subscription = &self.subscription;
+                let seconds = self.seconds[priority as usize].get_or_insert_with(|| {
+                    metrics::histogram!(
+                        "quivive_delivery_seconds",
+                        "subscription" => Arc::clone(subscription), "priority" => priority.as_str()
+                    )
+                });
+                seconds.record(latency.as_secs_f64());
                 0
             }
             Verdict::Retry(_) | Verdict::RetryAfter(..) | Verdict::Alone(_) => 1,

@@ -13,6 +13,8 @@
 //! `EventDeadLettered`, in the same commit. Before keys get lanes in numbers it is asked whether it is the events at all: a
 //! target that is away opens the breaker, and nothing is spent on it; keys that fail all the same pause the subscription.
 //!
+//! A subscription may get events again: the module `replay` gives it a second runner for that, with a cursor of its own.
+//!
 //! **Guarantees.** Every event reaches every subscription that wants it at least once. The events of one key reach it in
 //! order, through retries and restarts too. A key in trouble delays no other, nor does a handler that hangs: after a
 //! second its key has a lane. An event that ends the process is found and parked. What a handler leaves behind in our database is committed exactly once, with the fact that
@@ -23,10 +25,14 @@
 //! answer, the breaker holds back the events of all, so what calls two is better two subscriptions. That a handler which blocks its thread delays only its own key.
 
 mod after;
+mod at_rest;
+mod decisions;
 mod delivery;
 mod errands;
 mod figures;
 mod machine;
+mod recent;
+mod replay;
 mod roster;
 mod runner;
 mod running;
@@ -40,6 +46,9 @@ mod together;
 mod trial;
 
 pub use after::Told;
+pub use at_rest::AtRest;
+pub use decisions::{Behind, Decider, Declined};
 pub use machine::DeliveryState;
-pub use running::{DeliveryStatus, Running, SubscriptionStatus};
+pub use replay::ReplayError;
+pub use running::{DeliveryStatus, Running, SubscriptionStatus, Wanted};
 pub use start::{Engine, Parts, StartError};

@@ -17,15 +17,17 @@ use crate::clock::Ids;
 use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::CommitError;
-use crate::subscriber::{Phase, StoredSubscription, Subscription};
+use crate::subscriber::{Phase, StoredReplay, StoredSubscription, Subscription};
 use crate::tasks::Tasks;
 
 pub(super) struct Roster {
     all: RwLock<Vec<Arc<Shared>>>,
     /// Held while one comes or goes.
-    changing: tokio::sync::Mutex<()>,
-    tasks: Tasks,
-    stopping: CancellationToken,
+    pub(super) changing: tokio::sync::Mutex<()>,
+    /// Held while rows of read models are deleted.
+    pub(super) cleaning: tokio::sync::Mutex<()>,
+    pub(super) tasks: Tasks,
+    pub(super) stopping: CancellationToken,
 }
 
 impl Roster {
@@ -33,6 +35,7 @@ impl Roster {
         Self {
             all: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            cleaning: tokio::sync::Mutex::default(),
             stopping: tasks.stopping(),
             tasks,
         }
@@ -57,9 +60,11 @@ impl Roster {
         subscription: &Subscription,
         selection: Selection,
         stored: StoredSubscription,
+        replay: Option<StoredReplay>,
     ) -> Result<Runner, Fault> {
         let lanes = tools.subscriptions.lanes(&subscription.name).await?;
         let rules = Rules {
+            upto: replay.as_ref().and_then(|replay| replay.to),
             selection: selection.clone(),
             versions: tools.versions.clone(),
             order: subscription.order,
@@ -70,9 +75,14 @@ impl Roster {
         };
         let position = stored.position;
         let head = tools.log.head().borrow().position;
+        let generation = replay
+            .as_ref()
+            .map_or(stored.generation, |replay| replay.generation);
         let machine = Machine::new(rules, stored, lanes, head, tools.now());
-        let target = Arc::new(Target::new(subscription, tools.scribe.vault.clone()));
-        let shared = Arc::new(Shared::new(subscription.order, target, selection, machine));
+        let target = Target::new(subscription, tools.scribe.vault.clone());
+        let target = Arc::new(target.of(generation, replay.is_some()));
+        let registered = subscription.clone();
+        let shared = Arc::new(Shared::new(registered, replay, target, selection, machine));
         tools.tail.enter(&shared.reader, position);
         let rng = Rng::seeded(seed(&*tools.scribe.ids));
         Ok(Runner::new(tools.clone(), shared, rng))
@@ -86,7 +96,7 @@ impl Roster {
         drop(self.tasks.spawn(runner.run(self.stopping.clone())));
     }
 
-    fn take(&self, name: &str) -> Option<Arc<Shared>> {
+    pub(super) fn take(&self, name: &str) -> Option<Arc<Shared>> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let index = all.iter().position(|shared| *shared.name == *name)?;
         Some(all.remove(index))
@@ -98,6 +108,15 @@ impl Running {
     /// it says.
     pub async fn add(&self, subscription: Subscription) -> Result<(), StartError> {
         let _turn = self.roster.changing.lock().await;
+        self.admit(subscription, None).await
+    }
+
+    /// The same, for who has the turn.
+    pub(super) async fn admit(
+        &self,
+        subscription: Subscription,
+        replay: Option<StoredReplay>,
+    ) -> Result<(), StartError> {
         let tools = &self.tools;
         let name = &subscription.name;
         if self.roster.find(name).is_some() {
@@ -125,7 +144,7 @@ impl Running {
             &mut transaction,
         )?;
         tools.log.commit(transaction).await?;
-        let runner = Roster::prepare(tools, &subscription, selection, stored).await?;
+        let runner = Roster::prepare(tools, &subscription, selection, stored, replay).await?;
         self.roster.enter(runner);
         Ok(())
     }
@@ -145,8 +164,9 @@ impl Running {
             std::slice::from_ref(&subscription),
             &scribe.catalogue,
         )?);
-        let target = Target::new(&subscription, scribe.vault.clone());
-        shared.replace(Arc::new(target), selection, &self.tools.tail);
+        let target = Target::new(&subscription, scribe.vault.clone())
+            .of(shared.target().generation(), shared.replay.is_some());
+        shared.replace(subscription, Arc::new(target), selection, &self.tools.tail);
         Ok(true)
     }
 

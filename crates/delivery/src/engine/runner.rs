@@ -16,18 +16,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::decisions::{Declined, Orders};
 use super::delivery::Target;
 use super::errands::{Tools, backlog, catch_up, commit};
 use super::figures::Figures;
-use super::machine::{Effect, Input, Machine, Now, Rng, Save, Selection, Verdict};
+use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
+use super::recent::Recent;
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
 use crate::BoxFuture;
 use crate::commit::Transaction;
 use crate::envelope::Stored;
-use crate::subscriber::Order;
+use crate::subscriber::{Order, StoredReplay, Subscription};
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -43,10 +46,13 @@ const INPUTS: usize = 1024;
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) order: Order,
+    /// As it was registered; of a replay, the subscription that is replayed.
+    registered: RwLock<Subscription>,
+    pub(super) replay: Option<StoredReplay>,
     target: RwLock<Arc<Target>>,
     machine: Mutex<Machine>,
-    /// What an operator asked for and the runner has not seen.
-    orders: Mutex<Vec<Input>>,
+    orders: Orders,
+    pub(super) recent: Recent,
     pub(super) reader: Arc<Reader>,
     /// It is removed while the engine goes on: nothing is waited for.
     left: CancellationToken,
@@ -56,17 +62,21 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        order: Order,
+        registered: Subscription,
+        replay: Option<StoredReplay>,
         target: Arc<Target>,
         selection: Selection,
         machine: Machine,
     ) -> Self {
         Self {
             name: Arc::clone(&target.name),
-            order,
+            order: registered.order,
+            registered: RwLock::new(registered),
+            replay,
             target: RwLock::new(target),
             machine: Mutex::new(machine),
-            orders: Mutex::default(),
+            orders: Orders::default(),
+            recent: Recent::default(),
             reader: Arc::new(Reader::new(selection)),
             left: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -79,8 +89,29 @@ impl Shared {
         Arc::clone(&target)
     }
 
+    pub(super) fn registered(&self) -> Subscription {
+        let registered = self.registered.read();
+        registered.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has done all up to the head of the log, or to its end if that comes before.
+    pub(super) fn reached(&self, head: u64, tail: &Tail) -> bool {
+        let end = self.replay.as_ref().and_then(|replay| replay.to);
+        self.position(tail) >= end.map_or(head, |end| end.min(head))
+    }
+
     /// From now on events go to `target`, and only those that `selection` takes. What is under way ends where it began.
-    pub(super) fn replace(&self, target: Arc<Target>, selection: Selection, tail: &Tail) {
+    pub(super) fn replace(
+        &self,
+        registered: Subscription,
+        target: Arc<Target>,
+        selection: Selection,
+        tail: &Tail,
+    ) {
+        *self
+            .registered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = registered;
         *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
         self.machine().select(selection.clone());
         tail.select(&self.reader, selection);
@@ -102,18 +133,26 @@ impl Shared {
         self.ended.cancelled().await;
     }
 
-    /// Gives the machine an input, soon.
-    pub(super) fn order(&self, input: Input) {
-        self.orders().push(input);
+    /// Gives the machine an order, soon, and says where its answer comes.
+    pub(super) fn ask(&self, wish: Wish) -> oneshot::Receiver<Result<u64, Declined>> {
+        let answered = self.orders.put(wish);
         self.reader.ring();
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Vec<Input>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        answered
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a delivery that ended at this time, in microseconds since 1970.
+fn note(figures: &mut Figures, recent: &Recent, event: &Stored, verdict: &Verdict, wall_us: i64) {
+    let micros = wall_us - event.recorded_at.as_microsecond();
+    // The clock may have been set back since.
+    let latency = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
+    figures.count(verdict, event.envelope.priority, latency);
+    if matches!(verdict, Verdict::Done | Verdict::DoneWith(_)) {
+        recent.add(event.position, latency);
     }
 }
 
@@ -163,6 +202,7 @@ impl Runner {
                 "the engine failed; nothing is delivered until a restart"
             );
         }
+        shared.orders.close();
         shared.ended.cancel();
     }
 
@@ -200,7 +240,7 @@ impl Runner {
     /// Rounds until there is nothing to do now, and when to look again at the latest; `None` when there is more to do.
     async fn rounds(&mut self) -> Option<Instant> {
         let mut idle = false;
-        self.inputs.append(&mut self.shared.orders());
+        self.shared.orders.take(&mut self.inputs);
         for _ in 0..ROUNDS {
             self.collect().await;
             let now = self.tools.now();
@@ -238,13 +278,11 @@ impl Runner {
         for input in self.inputs.drain(..) {
             match &input {
                 Input::Finished { event, verdict } => {
-                    self.figures
-                        .count(verdict, wall - event.recorded_at.as_microsecond());
+                    note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                 }
                 Input::FinishedTogether(ended) => {
                     for (event, verdict) in ended {
-                        self.figures
-                            .count(verdict, wall - event.recorded_at.as_microsecond());
+                        note(&mut self.figures, &self.shared.recent, event, verdict, wall);
                     }
                 }
                 Input::Read(_) => self.catching_up = false,
@@ -291,6 +329,7 @@ impl Runner {
                     let save = self.save(&save);
                     self.work.push(save);
                 }
+                Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
                 Effect::Backlog { key, after, upto } => {
                     let tools = self.tools.clone();
                     self.work.push(Box::pin(backlog(
@@ -385,8 +424,12 @@ impl Runner {
                 .push(tools.scribe.dead_letter(name, letter));
         }
         for alert in &save.alerts {
-            tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
-            let record = tools.scribe.alert(&self.shared.target(), *alert);
+            // An operator's reason is for the log of events.
+            if !matches!(alert, Alert::Redriven { .. } | Alert::Discarded { .. }) {
+                tracing::warn!(subscription = name, ?alert, "deliveries as a whole");
+            }
+            let calls = &self.shared.target().calls;
+            let record = tools.scribe.alert(name, calls, alert);
             transaction.records.push(record);
         }
         let condition = save.condition.as_ref();

@@ -1,12 +1,14 @@
 //! A running engine, as others see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
-use super::machine::{DeliveryState, Input};
+use super::machine::DeliveryState;
 use super::roster::Roster;
-use crate::envelope::Stored;
+use crate::envelope::{Priority, Stored};
+use crate::subscriber::StoredReplay;
 
 /// One subscription at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub struct SubscriptionStatus {
     pub paused: bool,
     /// Its target does not answer: nothing but a probe begins.
     pub broken: bool,
+    pub generation: u32,
+    /// It is a replay of another one.
+    pub replay: Option<StoredReplay>,
+}
+
+/// Which events a subscription takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names and patterns, in alphabetical order; `None`: all.
+    pub types: Option<Vec<String>>,
+    /// At least this.
+    pub priority: Priority,
 }
 
 /// Where one event is, for one subscription.
@@ -38,6 +52,8 @@ pub struct DeliveryStatus {
     pub attempts: u32,
     /// The last error, where there was one and the event is still in trouble.
     pub error: Option<String>,
+    /// From its commit to the end of its handler, if that is among the last 1,024 deliveries since the start.
+    pub latency: Option<Duration>,
 }
 
 /// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
@@ -89,24 +105,22 @@ impl Running {
                     held: machine.held().is_some(),
                     paused: machine.is_paused(),
                     broken: machine.is_broken(),
+                    generation: shared.target().generation(),
+                    replay: shared.replay.clone(),
                 }
             })
             .collect()
     }
 
-    /// Begins nothing for this subscription until it is resumed, also after a restart. Says whether there is one.
-    pub fn pause(&self, name: &str) -> bool {
-        self.order(name, Input::Pause)
-    }
-
-    /// Goes on. Says whether there is such a subscription.
-    pub fn resume(&self, name: &str) -> bool {
-        self.order(name, Input::Resume)
-    }
-
-    fn order(&self, name: &str, input: Input) -> bool {
-        let found = self.roster.find(name);
-        found.map(|shared| shared.order(input)).is_some()
+    /// Which events it takes now.
+    pub fn wanted(&self, name: &str) -> Option<Wanted> {
+        let shared = self.roster.find(name)?;
+        let machine = shared.machine();
+        let selection = machine.selection();
+        Some(Wanted {
+            types: selection.types(),
+            priority: selection.priority,
+        })
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.
@@ -122,6 +136,7 @@ impl Running {
                     state,
                     attempts,
                     error: error.map(str::to_owned),
+                    latency: shared.recent.latency(event),
                 }
             })
             .collect()

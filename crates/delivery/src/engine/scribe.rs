@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::delivery::Target;
+use super::decisions::Decider;
 use super::machine::{Alert, DeadLetter};
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
 use crate::code::Code;
 use crate::envelope::{Actor, Envelope, Key, Stored};
 use crate::event::{Event, EventMeta};
-use crate::events::{CircuitClosed, CircuitOpened, EventDeadLettered};
+use crate::events::{
+    CircuitClosed, CircuitOpened, DeadLettersDiscarded, DeadLettersRedriven, EventDeadLettered,
+};
 use crate::fault::Fault;
 use crate::log::{Appender, Record};
 use crate::seal::Vault;
@@ -73,39 +75,75 @@ impl Scribe {
     }
 
     /// The record of something that concerns a whole subscription.
-    pub(super) fn alert(&self, target: &Target, alert: Alert) -> Record {
+    /// `calls` is its target.
+    pub(super) fn alert(&self, subscription: &str, calls: &str, alert: &Alert) -> Record {
         match alert {
-            Alert::Opened(failures) => self.opened(target, &target.calls, failures),
-            Alert::Paused(lanes) => self.opened(target, EVERYTHING, lanes),
-            Alert::Closed => self.closed(target, &target.calls),
-            Alert::Resumed => self.closed(target, EVERYTHING),
+            Alert::Opened(failures) => self.opened(subscription, calls, *failures),
+            Alert::Paused(lanes) => self.opened(subscription, EVERYTHING, *lanes),
+            Alert::Closed => self.closed(subscription, calls),
+            Alert::Resumed => self.closed(subscription, EVERYTHING),
+            Alert::Redriven { count, by } => {
+                let event = DeadLettersRedriven {
+                    subscription: subscription.to_owned(),
+                    count: *count,
+                    by: by.by,
+                };
+                self.decided(&event, by)
+            }
+            Alert::Discarded { count, by, reason } => {
+                let event = DeadLettersDiscarded {
+                    subscription: subscription.to_owned(),
+                    count: *count,
+                    by: by.by,
+                    reason: reason.clone(),
+                };
+                self.decided(&event, by)
+            }
         }
     }
 
-    fn opened(&self, subscription: &Target, target: &str, failures: u32) -> Record {
+    /// The record of what an operator decided, as a fact of the workflow.
+    fn decided<E: Event>(&self, event: &E, by: &Decider) -> Record {
+        let envelope = Envelope {
+            workflow_id: by.workflow_id,
+            correlation_id: by.correlation_id,
+            causation_id: by.causation_id,
+            ..self.own_envelope(&E::META)
+        };
+        let body = event.encode().expect("strings and numbers are always JSON");
+        self.appender.record(envelope, body, None, None)
+    }
+
+    fn opened(&self, subscription: &str, target: &str, failures: u32) -> Record {
         self.of_itself(&CircuitOpened {
-            subscription: subscription.name.to_string(),
+            subscription: subscription.to_owned(),
             target: target.to_owned(),
             failures,
         })
     }
 
-    fn closed(&self, subscription: &Target, target: &str) -> Record {
+    fn closed(&self, subscription: &str, target: &str) -> Record {
         self.of_itself(&CircuitClosed {
-            subscription: subscription.name.to_string(),
+            subscription: subscription.to_owned(),
             target: target.to_owned(),
         })
     }
 
     /// The record of an event without a cause in the log.
-    fn of_itself<E: Event>(&self, event: &E) -> Record {
+    pub(super) fn of_itself<E: Event>(&self, event: &E) -> Record {
+        let envelope = self.own_envelope(&E::META);
+        let body = event.encode().expect("strings and numbers are always JSON");
+        self.appender.record(envelope, body, None, None)
+    }
+
+    fn own_envelope(&self, meta: &EventMeta) -> Envelope {
         let id = self.ids.next();
-        let envelope = Envelope {
+        Envelope {
             id,
-            kind: E::META.kind.to_owned(),
-            version: E::META.version,
+            kind: meta.kind.to_owned(),
+            version: meta.version,
             key: Key::new("system", "delivery"),
-            priority: self.catalogue.class(&E::META).priority,
+            priority: self.catalogue.class(meta).priority,
             time: self.clock.now(),
             workflow_id: id,
             correlation_id: id,
@@ -114,9 +152,7 @@ impl Scribe {
             actor: system(),
             request_id: None,
             traceparent: None,
-        };
-        let body = event.encode().expect("strings and numbers are always JSON");
-        self.appender.record(envelope, body, None, None)
+        }
     }
 
     fn envelope(&self, meta: &EventMeta, cause: &Stored, key: Key) -> Envelope {

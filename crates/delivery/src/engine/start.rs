@@ -23,7 +23,9 @@ use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::{Appender, CommitError, Log};
 use crate::seal::Vault;
-use crate::subscriber::{Begin, Condition, Phase, StoredSubscription, Subscription, Subscriptions};
+use crate::subscriber::{
+    Begin, Condition, Phase, StoredReplay, StoredSubscription, Subscription, Subscriptions,
+};
 use crate::tasks::Tasks;
 
 /// Why the engine does not start. Nothing was delivered.
@@ -80,6 +82,7 @@ pub enum StartError {
 }
 
 /// What the engine works with.
+#[derive(Clone)]
 pub struct Parts {
     pub log: Arc<dyn Log>,
     pub subscriptions: Arc<dyn Subscriptions>,
@@ -128,7 +131,7 @@ impl Engine {
             .zip(selections)
             .partition(|(subscription, _)| subscription.phase == Phase::Durable);
         let names = durable.iter().map(|(durable, _)| durable);
-        let stored = reconcile(&parts, names, &families).await?;
+        let (stored, replays) = reconcile(&parts, names, &families).await?;
 
         Figures::describe();
         let head = parts.log.head().borrow().position;
@@ -161,7 +164,7 @@ impl Engine {
 
         let mut runners = Vec::with_capacity(durable.len());
         for ((subscription, selection), stored) in durable.into_iter().zip(stored) {
-            runners.push(Roster::prepare(&tools, &subscription, selection, stored).await?);
+            runners.push(Roster::prepare(&tools, &subscription, selection, stored, None).await?);
         }
         let stopping = parts.tasks.stopping();
         if !after.is_empty() {
@@ -178,7 +181,9 @@ impl Engine {
         for runner in runners {
             roster.enter(runner);
         }
-        Ok(Running::new(tools, roster, after, head))
+        let running = Running::new(tools, roster, after, head);
+        running.go_on(replays);
+        Ok(running)
     }
 }
 
@@ -217,8 +222,9 @@ async fn reconcile<'a>(
     parts: &Parts,
     registered: impl ExactSizeIterator<Item = &'a Subscription>,
     families: &[&str],
-) -> Result<Vec<StoredSubscription>, StartError> {
+) -> Result<(Vec<StoredSubscription>, Vec<StoredReplay>), StartError> {
     let loaded = parts.subscriptions.load().await?;
+    let replays = parts.subscriptions.replays().await?;
     let mut known: HashMap<String, StoredSubscription> = loaded
         .into_iter()
         .map(|stored| (stored.name.clone(), stored))
@@ -237,6 +243,21 @@ async fn reconcile<'a>(
         )?;
         found.push(stored);
     }
+    let is_registered = |replay: &StoredReplay| {
+        let mut all = found.iter();
+        all.any(|stored: &StoredSubscription| stored.name == replay.subscription)
+    };
+    let (replays, orphans): (Vec<_>, Vec<_>) = replays.into_iter().partition(is_registered);
+    for replay in replays.iter().chain(&orphans) {
+        known.remove(&replay.name);
+    }
+    // What was replayed has another name now, or went with its family.
+    for StoredReplay { name, .. } in &orphans {
+        transaction.writes.extend(parts.subscriptions.remove(name));
+        transaction
+            .writes
+            .push(parts.subscriptions.end_replay(name));
+    }
     let (gone, unknown): (Vec<_>, Vec<_>) = known
         .into_keys()
         .partition(|name| families.iter().any(|family| name.starts_with(family)));
@@ -249,7 +270,7 @@ async fn reconcile<'a>(
     if !transaction.writes.is_empty() {
         parts.log.commit(transaction).await?;
     }
-    Ok(found)
+    Ok((found, replays))
 }
 
 /// Finds what the database has of a subscription, under its name or a former one, and says what is to be written of it.
@@ -291,6 +312,7 @@ pub(super) fn adopt(
                 name: name.to_string(),
                 position,
                 condition: Condition::default(),
+                generation: 1,
             }
         }
     };

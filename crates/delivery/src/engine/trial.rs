@@ -59,9 +59,8 @@ impl Running {
         loop {
             let head = self.head();
             let durable = self.roster.all();
-            if durable
-                .iter()
-                .all(|shared| shared.position(&self.tools.tail) >= head)
+            let tail = &self.tools.tail;
+            if durable.iter().all(|shared| shared.reached(head, tail))
                 && (self.after.is_empty() || self.after.position() >= head)
             {
                 return;

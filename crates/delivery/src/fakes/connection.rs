@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::memory::{
-    ADVANCE, CREATE, DROP_LANE, Memory, PUT_CONDITION, PUT_LANE, REMOVE, RENAME, State,
+    ADVANCE, CREATE, DROP_LANE, END_REPLAY, Memory, PUT_CONDITION, PUT_LANE, PUT_REPLAY, REMOVE,
+    RENAME, SET_GENERATION, State,
 };
 use crate::BoxFuture;
 use crate::commit::{Transaction, Value, Write};
 use crate::envelope::{Key, Stored};
 use crate::fault::Fault;
 use crate::log::{CommitError, Committed, Head, Log};
-use crate::subscriber::{Condition, LaneState, StoredLane, StoredSubscription, Subscriptions};
+use crate::subscriber::{
+    Condition, ErrorClass, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+};
 
 /// One process's way to a [`Memory`].
 pub struct Connection {
@@ -105,6 +108,7 @@ impl Subscriptions for Connection {
                     name: name.clone(),
                     position: *position,
                     condition: state.conditions.get(name).copied().unwrap_or_default(),
+                    generation: state.generations.get(name).copied().unwrap_or(1),
                 });
             rows.collect()
         })
@@ -155,6 +159,33 @@ impl Subscriptions for Connection {
         Write::one(RENAME, vec![from.to_owned().into(), to.to_owned().into()])
     }
 
+    fn replays(&self) -> BoxFuture<'_, Result<Vec<StoredReplay>, Fault>> {
+        self.read_with(|state| state.replays.values().cloned().collect())
+    }
+
+    fn put_replay(&self, replay: &StoredReplay) -> Write {
+        let params = vec![
+            replay.name.clone().into(),
+            replay.subscription.clone().into(),
+            replay.generation.into(),
+            number(replay.from),
+            replay.to.map_or(Value::Null, number),
+            replay.by.into(),
+        ];
+        Write::one(PUT_REPLAY, params)
+    }
+
+    fn end_replay(&self, name: &str) -> Write {
+        Write::one(END_REPLAY, vec![name.to_owned().into()])
+    }
+
+    fn set_generation(&self, name: &str, generation: u32) -> Write {
+        Write::one(
+            SET_GENERATION,
+            vec![name.to_owned().into(), generation.into()],
+        )
+    }
+
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write {
         let params = vec![
             name.to_owned().into(),
@@ -165,6 +196,9 @@ impl Subscriptions for Connection {
             lane.due.into(),
             lane.since.into(),
             lane.event_id.into(),
+            number(lane.position),
+            lane.event_type.clone().into(),
+            lane.error_class.map(ErrorClass::code).into(),
             lane.error.clone().into(),
         ];
         Write::one(PUT_LANE, params)

@@ -16,7 +16,7 @@ use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
 use crate::process::Case;
-use crate::subscriber::{Condition, LaneState, StoredLane};
+use crate::subscriber::{Condition, ErrorClass, LaneState, StoredLane, StoredReplay};
 
 pub(super) const CREATE: &str = "create";
 pub(super) const ADVANCE: &str = "advance";
@@ -24,6 +24,9 @@ pub(super) const RENAME: &str = "rename";
 pub(super) const PUT_CONDITION: &str = "put condition";
 pub(super) const PUT_LANE: &str = "put lane";
 pub(super) const DROP_LANE: &str = "drop lane";
+pub(super) const PUT_REPLAY: &str = "put replay";
+pub(super) const END_REPLAY: &str = "end replay";
+pub(super) const SET_GENERATION: &str = "set generation";
 pub(super) const BEGIN_PROCESS: &str = "begin process";
 pub(super) const ADVANCE_PROCESS: &str = "advance process";
 pub(super) const END_PROCESS: &str = "end process";
@@ -36,6 +39,9 @@ pub(super) struct State {
     pub(super) conditions: BTreeMap<String, Condition>,
     pub(super) lanes: BTreeMap<(String, String), StoredLane>,
     pub(super) processes: BTreeMap<Uuid, Case>,
+    /// Where it is not 1.
+    pub(super) generations: BTreeMap<String, u32>,
+    pub(super) replays: BTreeMap<String, StoredReplay>,
     pub(super) writes: Vec<Write>,
     pub(super) commits: u64,
     pub(super) reads: u64,
@@ -166,6 +172,17 @@ impl Memory {
         own.map(|(_, lane)| lane.clone()).collect()
     }
 
+    /// The replays under way.
+    pub fn replays(&self) -> Vec<StoredReplay> {
+        self.state().replays.values().cloned().collect()
+    }
+
+    /// The stored generation of a subscription.
+    pub fn generation(&self, subscription: &str) -> u32 {
+        let state = self.state();
+        state.generations.get(subscription).copied().unwrap_or(1)
+    }
+
     /// The processes under way.
     pub fn processes(&self) -> Vec<Case> {
         self.state().processes.values().cloned().collect()
@@ -232,6 +249,8 @@ impl Memory {
             state.conditions.clone(),
             state.lanes.clone(),
             state.processes.clone(),
+            state.generations.clone(),
+            state.replays.clone(),
         );
         for (index, write) in transaction.writes.iter().enumerate() {
             let rows = state.execute(write);
@@ -243,6 +262,8 @@ impl Memory {
                     state.conditions,
                     state.lanes,
                     state.processes,
+                    state.generations,
+                    state.replays,
                 ) = before;
                 return Err(CommitError::Missed(index));
             }
@@ -277,6 +298,9 @@ fn is_engines(write: &Write) -> bool {
         PUT_LANE,
         DROP_LANE,
         REMOVE,
+        PUT_REPLAY,
+        END_REPLAY,
+        SET_GENERATION,
     ];
     let of_processes = [BEGIN_PROCESS, ADVANCE_PROCESS, END_PROCESS];
     engines.contains(&write.sql) || of_processes.contains(&write.sql)
@@ -348,7 +372,13 @@ impl State {
                         Value::Id(id) => *id,
                         other => panic!("an event's id is {other:?}"),
                     },
-                    error: text(8),
+                    position: position(8),
+                    event_type: text(9),
+                    error_class: match &write.params[10] {
+                        Value::Null => None,
+                        _ => ErrorClass::of_code(&text(10)),
+                    },
+                    error: text(11),
                 };
                 self.lanes.insert((text(0), text(1)), lane);
                 true
@@ -356,9 +386,33 @@ impl State {
             REMOVE => {
                 self.lanes.retain(|(name, _), _| *name != text(0));
                 self.conditions.remove(&text(0));
+                self.generations.remove(&text(0));
                 self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
+            PUT_REPLAY => {
+                let replay = StoredReplay {
+                    name: text(0),
+                    subscription: text(1),
+                    generation: u32::try_from(number(2)).expect("generations are few"),
+                    from: position(3),
+                    to: match write.params[4] {
+                        Value::Null => None,
+                        _ => Some(position(4)),
+                    },
+                    by: match &write.params[5] {
+                        Value::Id(id) => *id,
+                        other => panic!("who asked is {other:?}"),
+                    },
+                };
+                self.replays.insert(text(0), replay).is_none()
+            }
+            END_REPLAY => self.replays.remove(&text(0)).is_some(),
+            SET_GENERATION => {
+                let generation = u32::try_from(number(1)).expect("generations are few");
+                let before = self.generations.insert(text(0), generation).unwrap_or(1);
+                before < generation && self.cursors.contains_key(&text(0))
+            }
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
             _ => return None,
         };

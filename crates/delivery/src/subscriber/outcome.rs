@@ -98,6 +98,8 @@ impl<T: Into<Self>, E: Into<Self>> From<Result<T, E>> for Outcome {
 #[derive(Debug)]
 pub struct Cx {
     attempt: u32,
+    generation: u32,
+    replay: bool,
     effects: Effects,
     broken: Option<String>,
 }
@@ -106,6 +108,8 @@ impl Cx {
     pub fn new(attempt: u32) -> Self {
         Self {
             attempt,
+            generation: 1,
+            replay: false,
             effects: Effects::default(),
             broken: None,
         }
@@ -114,6 +118,26 @@ impl Cx {
     /// From 1. After a crash it may begin again.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Of a subscription that was replayed so often, or of a replay.
+    pub(crate) fn of(self, generation: u32, replay: bool) -> Self {
+        Self {
+            generation,
+            replay,
+            ..self
+        }
+    }
+
+    /// The generation of this delivery: 1 at first, and one more with each replay. Rows of a
+    /// [`ReadModel`](super::ReadModel) carry it.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether an operator asked for the event to be delivered again.
+    pub fn is_replay(&self) -> bool {
+        self.replay
     }
 
     /// Adds a guarded write to our own database. It is committed exactly once, together with the fact that the event is

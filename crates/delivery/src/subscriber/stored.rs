@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::dead_letters::ErrorClass;
 use crate::commit::Write;
 use crate::envelope::{Key, Stored};
 use crate::{BoxFuture, Fault, Time};
@@ -39,6 +40,18 @@ pub trait Subscriptions: Send + Sync {
     /// Forgets a subscription with all its lanes; it may not be there.
     fn remove(&self, name: &str) -> Vec<Write>;
 
+    /// All replays under way.
+    fn replays(&self) -> BoxFuture<'_, Result<Vec<StoredReplay>, Fault>>;
+
+    /// Writes the row of a replay that begins, beside that of its cursor. A miss when it is there.
+    fn put_replay(&self, replay: &StoredReplay) -> Write;
+
+    /// Removes it. A miss when it is not there.
+    fn end_replay(&self, name: &str) -> Write;
+
+    /// From now on this is the generation of a subscription. A miss when it is that, or a later one, already.
+    fn set_generation(&self, name: &str, generation: u32) -> Write;
+
     /// Writes a lane as it is now, whether or not it exists.
     fn put_lane(&self, name: &str, lane: &StoredLane) -> Write;
 
@@ -53,6 +66,24 @@ pub struct StoredSubscription {
     /// Everything up to here is done or left to a lane.
     pub position: u64,
     pub condition: Condition,
+    /// From 1; each replay is one more.
+    pub generation: u32,
+}
+
+/// Events that a subscription gets again, beside those that it gets for the first time. The cursor and the lanes of a
+/// replay are those of a subscription of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReplay {
+    /// Of the cursor: the name of the subscription and the generation, `statistics@2`.
+    pub name: String,
+    pub subscription: String,
+    pub generation: u32,
+    /// The first position.
+    pub from: u64,
+    /// The last position; `None`: as far as the subscription is.
+    pub to: Option<u64>,
+    /// Who asked for it.
+    pub by: Uuid,
 }
 
 /// How a subscription is, as a whole.
@@ -85,11 +116,19 @@ pub struct StoredLane {
     pub state: LaneState,
     /// Attempts begun on the event at the front.
     pub attempts: u32,
+    /// When it is tried again; of a parked one, when it was parked.
     pub due: Time,
+    /// When the event at the front first failed.
     pub since: Time,
     /// The event at the front; while that is not known, the one before it. Nil when nothing waits: then the row only says
     /// that the key is done up to `done`, ahead of the subscription's cursor, and it goes when the cursor gets there.
     pub event_id: Uuid,
+    /// Where that event is in the log, once it has failed; 0 before.
+    pub position: u64,
+    /// Its type, once it has failed.
+    pub event_type: String,
+    /// How it failed last.
+    pub error_class: Option<ErrorClass>,
     /// The last error, redacted by the handler; 500 characters at most.
     pub error: String,
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// IPv4 networks that are not the public Internet, with the length of their prefix: IANA's register of special purposes,
 /// and what clouds serve their machines from.
 const SPECIAL_V4: [(Ipv4Addr, u32); 18] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     // Shared by the customers of a provider; one cloud's metadata are in it.
     (Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -30,7 +30,7 @@ const SPECIAL_V4: [(Ipv4Addr, u32); 18] = [
     (Ipv4Addr::new(224, 0, 0, 0), 3),
 ];
 
-/// The same within 2000::/3, outside of which no IPv6 address is public: not the mapped and compatible IPv4 addresses, nor
+/// The same within `2000::/3`, outside of which no IPv6 address is public: not the mapped and compatible IPv4 addresses, nor
 /// NAT64, unique local, link-local, site-local and multicast ones.
 const SPECIAL_V6: [(Ipv6Addr, u32); 5] = [
     // Protocols of the IETF: Teredo, benchmarks, ORCHID.

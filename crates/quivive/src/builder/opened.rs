@@ -6,6 +6,9 @@ use std::sync::Arc;
 use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
 use quivive_app::switchboard;
+use quivive_delivery::engine::{AtRest, Parts as EngineParts};
+use quivive_delivery::log::Appender;
+use quivive_delivery::seal::Vault;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Ids, Log};
 use quivive_outbound::{
@@ -17,6 +20,7 @@ use quivive_store_sqlite::{Sqlite, SqliteOptions};
 use super::Builder;
 use crate::config::Directories;
 use crate::control::Desk;
+use crate::deliveries::Deliveries;
 use crate::start::StartError;
 use crate::{fingerprints, private};
 
@@ -36,6 +40,9 @@ pub(crate) struct Opened {
     pub(crate) database: Database,
     pub(crate) families: Arc<Families>,
     pub(crate) kernel: Arc<Kernel>,
+    /// What an engine over these data works with, and what workflows see of one.
+    pub(crate) engine: EngineParts,
+    pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) tasks: Tasks,
 }
 
@@ -59,12 +66,27 @@ impl Opened {
         let settings = &builder.settings;
         let keys = Arc::new(keys);
         let shared = Arc::new(database.clone());
+        let vault: Arc<dyn Vault> = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
+        let tasks = Tasks::new();
+        let catalogue = Arc::new(workflows.catalogue().clone());
+        let engine = EngineParts {
+            log: Arc::clone(&shared) as _,
+            subscriptions: Arc::clone(&shared) as _,
+            vault: Arc::clone(&vault),
+            appender: Arc::new(Appender::new()),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            catalogue,
+            tasks: tasks.clone(),
+        };
+        let deliveries = Arc::new(Deliveries::new(AtRest::new(engine.clone())));
         let families = Arc::new(Families {
             accounts: Arc::clone(&shared) as _,
             guesses: Arc::clone(&shared) as _,
             one_time: Arc::clone(&shared) as _,
             sessions: Arc::clone(&shared) as _,
             api_keys: Arc::clone(&shared) as _,
+            statistics: Arc::clone(&shared) as _,
             event_schemas: Arc::clone(&shared) as _,
             receipts: Arc::clone(&shared) as _,
             webhooks: Arc::clone(&shared) as _,
@@ -73,16 +95,16 @@ impl Opened {
             keys: Arc::clone(&keys) as _,
             access_tokens: Arc::new(JwtTokens::new(&keys, &settings.issuer, &settings.audience)),
             hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),
-            vault: Arc::new(FileVault::open(&keys, Arc::clone(&ids))?),
+            vault: Arc::clone(&vault),
             ids: Arc::clone(&ids),
             clock: Arc::clone(&clock),
+            deliveries: Arc::clone(&deliveries) as _,
             settings: settings.clone(),
         });
-        let tasks = Tasks::new();
         let kernel = Kernel::new(Parts {
             families: Arc::clone(&families),
             attempts: Arc::clone(&shared) as _,
-            log: shared as Arc<dyn Log>,
+            log: Arc::clone(&shared) as Arc<dyn Log>,
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
             workflows,
@@ -106,6 +128,8 @@ impl Opened {
             database,
             families,
             kernel,
+            engine,
+            deliveries,
             tasks,
         })
     }

@@ -108,6 +108,7 @@ impl Server {
             access,
             log: Arc::new(opened.database.clone()),
             index,
+            dead_letters: Arc::new(opened.database.clone()),
             vault: Arc::clone(&opened.families.vault),
             mailbox: post.mailbox,
             operation: Arc::clone(&health) as Arc<dyn Operation>,

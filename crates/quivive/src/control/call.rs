@@ -1,5 +1,7 @@
 //! What can be asked, and the lines that answer.
 
+use std::num::NonZeroU32;
+
 use quivive_domain::Password;
 use quivive_domain::password::TooLong;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,6 +25,51 @@ pub enum Call {
     Search(Search),
     /// Answers with the event and its `deliveries`.
     Show { id: Uuid },
+    /// Answers with one item for each subscription.
+    Subscriptions,
+    /// Pauses a subscription, or resumes it.
+    SetPaused { subscription: String, paused: bool },
+    /// Answers with one item for each dead letter.
+    DeadLetters(Chosen),
+    /// Answers with the dead letter, its `event` and what is `behind` it.
+    DeadLetter {
+        subscription: String,
+        event_id: Uuid,
+    },
+    /// Answers {`count`, `dry_run`}.
+    Decide(Decide),
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Chosen {
+    /// `None`: of all subscriptions.
+    pub subscription: Option<String>,
+    pub key: Option<String>,
+    pub event_id: Option<Uuid>,
+    /// A type, or any other name it has.
+    pub event_type: Option<String>,
+    pub error_class: Option<String>,
+    /// Times of RFC 3339.
+    pub since: Option<String>,
+    pub until: Option<String>,
+}
+
+/// What is to become of dead letters of one subscription.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Decide {
+    pub chosen: Chosen,
+    pub fate: Fate,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Delivered again, so many in a second at most.
+    Redrive { rate: Option<NonZeroU32> },
+    /// Passed over.
+    Discard { reason: String },
 }
 
 /// Which events to print.

@@ -13,7 +13,7 @@ use quivive_app::{Request, one_time};
 use quivive_delivery::{Catalogue, Codes as _, Context, Criteria, Fault, Log as _, Stored, Unfit};
 use quivive_domain::{Address, UserId};
 use quivive_store::Database;
-use quivive_web::{EventView, Operation, Setup as _};
+use quivive_web::{EventView, Operation, Setup as _, Tree};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -55,6 +55,17 @@ impl Desk {
             Call::Show { id } => self.show(id).await?,
             Call::Tail(tail) => return self.tail(&tail, &items).await,
             Call::Search(search) => return self.search(&search, &items).await,
+            Call::Subscriptions => return self.subscriptions(&items).await,
+            Call::SetPaused {
+                subscription,
+                paused,
+            } => self.set_paused(subscription, paused).await?,
+            Call::DeadLetters(chosen) => return self.dead_letters(&chosen, &items).await,
+            Call::DeadLetter {
+                subscription,
+                event_id,
+            } => self.dead_letter(&subscription, event_id).await?,
+            Call::Decide(decide) => self.decide(decide).await?,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;
@@ -160,8 +171,14 @@ impl Desk {
             // Without a server nothing is delivered; the cursors would only say where it stood.
             None => Value::Null,
         };
+        let tree = Tree::around(&self.database, &event).await.map_err(fault)?;
         let mut view = view(event, self.kernel.catalogue())?;
         view["deliveries"] = deliveries;
+        if let Ok(Value::Object(tree)) = serde_json::to_value(tree)
+            && let Some(fields) = view.as_object_mut()
+        {
+            fields.extend(tree);
+        }
         Ok(view)
     }
 
@@ -277,7 +294,7 @@ pub(crate) async fn first_administrator(
 
 /// An event as the HTTP API shows it, with everything personal still sealed: a terminal is no place for it, and opening it
 /// is a permission that a command line does not have.
-fn view(event: Stored, catalogue: &Catalogue) -> Result<Value, Failure> {
+pub(super) fn view(event: Stored, catalogue: &Catalogue) -> Result<Value, Failure> {
     EventView::new(event, Context::default(), catalogue)
         .and_then(|view| serde_json::to_value(view).map_err(Fault::internal))
         .map_err(fault)
@@ -302,12 +319,12 @@ fn criteria(tail: &Tail, catalogue: &Catalogue) -> Result<Criteria, Failure> {
     Ok(criteria)
 }
 
-fn refused(message: &str, remedy: &str) -> Failure {
+pub(super) fn refused(message: &str, remedy: &str) -> Failure {
     Failure::new(Class::Refused, message, remedy)
 }
 
 /// What became of a workflow that has no reply.
-fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
+pub(super) fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
     match outcome {
         Outcome::Refused(reason) => refusal(reason),
         Outcome::Fault(error) => fault(error),
@@ -329,7 +346,7 @@ fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Failure {
+pub(super) fn fault(fault: Fault) -> Failure {
     Failure::new(
         class_of_fault(&fault),
         fault.to_string(),

@@ -180,6 +180,8 @@ fn publish(status: &SubscriptionStatus, pace: Pace) {
     gauge("quivive_subscription_lag_seconds").set(pace.age.as_secs_f64());
     gauge("quivive_subscription_in_flight").set(status.in_flight as f64);
     gauge("quivive_subscription_stuck").set(f64::from(u8::from(pace.stuck)));
+    gauge("quivive_subscription_broken").set(f64::from(u8::from(status.broken)));
+    gauge("quivive_subscription_paused").set(f64::from(u8::from(status.paused)));
 }
 
 fn describe() {
@@ -195,6 +197,14 @@ fn describe() {
     metrics::describe_gauge!(
         "quivive_subscription_stuck",
         "1 where a subscription is behind and has not moved for 45 seconds"
+    );
+    metrics::describe_gauge!(
+        "quivive_subscription_broken",
+        "1 where the target of a subscription does not answer, and nothing but a probe is delivered"
+    );
+    metrics::describe_gauge!(
+        "quivive_subscription_paused",
+        "1 where nothing is delivered until an operator resumes the subscription"
     );
     metrics::describe_gauge!(
         "quivive_lanes_oldest_seconds",
@@ -218,6 +228,8 @@ mod tests {
             held: false,
             paused: false,
             broken: false,
+            generation: 1,
+            replay: None,
         }
     }
 

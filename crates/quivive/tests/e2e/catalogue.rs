@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -17,6 +17,14 @@ const ELSEWHERE: [(&str, &str); 7] = [
     (
         "delivery.dead_lettered",
         "smtp::a_mail_server_that_is_away_or_refuses",
+    ),
+    (
+        "delivery.redriven",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
+    ),
+    (
+        "delivery.discarded",
+        "dead_letters::a_letter_that_could_not_be_sent_arrives_when_it_is_redriven",
     ),
     (
         "delivery.circuit_opened",
@@ -29,6 +37,10 @@ const ELSEWHERE: [(&str, &str); 7] = [
     (
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
+    ),
+    (
+        "delivery.replayed",
+        "embedded: statistics_are_rebuilt_to_the_same_numbers_while_people_sign_in",
     ),
     (
         "delivery.step_done",
@@ -189,6 +201,11 @@ async fn drive(server: &Server, admin: &str) {
     lock_and_reset(server, email).await;
     services(server, admin).await;
     webhooks(server, admin).await;
+    for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
+        let path = format!("/admin/subscriptions/sessions/{action}");
+        let answer = server.api("POST", &path, None, Some(admin)).await;
+        answer.expect(status);
+    }
     let (code, _, _) = server
         .cli(
             &["admin", "create", "second@example.org", "--password-stdin"],

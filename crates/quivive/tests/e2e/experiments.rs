@@ -1,6 +1,6 @@
 //! The experiments, small: `prove` runs them long.
 
-use quivive_testkit::experiments::{guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
 
 use crate::support::server;
 
@@ -32,6 +32,14 @@ async fn killed_under_load() {
     let (breaches, line) = kills::run(&mut server().await, 5, 11).await;
     assert!(breaches.is_empty(), "{breaches:?}");
     println!("{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_nobody_delivered() {
+    println!(
+        "{}",
+        deliveries::undelivered(&mut server().await, 5_000).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

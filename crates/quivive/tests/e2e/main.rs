@@ -11,6 +11,7 @@ mod accounts;
 mod catalogue;
 mod cli;
 mod dashboard;
+mod dead_letters;
 mod experiments;
 mod faults;
 mod feed;

@@ -71,8 +71,19 @@ CREATE TABLE subscription (
     paused   INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     running  INTEGER NOT NULL DEFAULT 0 CHECK (running IN (0, 1)),
     suspect  INTEGER NOT NULL DEFAULT 0,
-    crashes  INTEGER NOT NULL DEFAULT 0
+    crashes  INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+-- Events that a subscription gets again. The cursor and the lanes of a replay are those of a subscription of its own name.
+CREATE TABLE replay (
+    name         TEXT    NOT NULL PRIMARY KEY,
+    subscription TEXT    NOT NULL,
+    generation   INTEGER NOT NULL,
+    from_pos     INTEGER NOT NULL,
+    to_pos       INTEGER,
+    asked_by     BLOB    NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Second cursors, one for each key in trouble. Few, and with texts of errors: an ordinary table.
 CREATE TABLE lane (
@@ -84,6 +95,9 @@ CREATE TABLE lane (
     due          INTEGER NOT NULL,
     since        INTEGER NOT NULL,
     event_id     BLOB    NOT NULL,
+    position     INTEGER NOT NULL,
+    event_type   TEXT    NOT NULL,
+    error_class  TEXT,
     error        TEXT    NOT NULL,
     PRIMARY KEY (subscription, key)
 ) STRICT;

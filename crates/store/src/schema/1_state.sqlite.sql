@@ -119,6 +119,23 @@ CREATE TABLE letter_count (
     PRIMARY KEY (account, kind)
 ) STRICT, WITHOUT ROWID;
 
+-- Who has a profile, and the process that gave it to them: undoing that one removes this row, undoing another does not.
+CREATE TABLE profile (
+    account    BLOB    NOT NULL PRIMARY KEY,
+    process    BLOB    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Sign-ins a day (since 1970, UTC), by generation: see ReadModel of the delivery engine. A reason is there where one failed.
+CREATE TABLE sign_in_day (
+    generation INTEGER NOT NULL,
+    day        INTEGER NOT NULL,
+    outcome    TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    count      INTEGER NOT NULL,
+    PRIMARY KEY (generation, day, outcome, reason)
+) STRICT, WITHOUT ROWID;
+
 -- What services sign their requests with. Few; read by id at each use.
 CREATE TABLE api_key (
     id         BLOB    NOT NULL PRIMARY KEY,
@@ -151,12 +168,6 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 -- For forgetting the oldest.
 CREATE INDEX receipt_age ON receipt (created_at);
--- Who has a profile, and the process that gave it to them: undoing that one removes this row, undoing another does not.
-CREATE TABLE profile (
-    account    BLOB    NOT NULL PRIMARY KEY,
-    process    BLOB    NOT NULL,
-    created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
 
 -- Webhook endpoints: few, read whole at a start. `events` holds patterns with a space between them, `versions` a JSON
 -- object from types to versions.

@@ -1,6 +1,7 @@
 use quivive_delivery::Key;
 use quivive_delivery::subscriber::{
-    Condition, LaneState, StoredLane, StoredSubscription, Subscriptions as _,
+    Choice, Condition, DeadLetters as _, ErrorClass, LaneState, StoredLane, StoredReplay,
+    StoredSubscription, Subscriptions as _,
 };
 
 use uuid::Uuid;
@@ -24,6 +25,9 @@ fn lane(f: &Fixture, key: &str) -> StoredLane {
         due: at(10),
         since: at(1),
         event_id: f.id(),
+        position: 0,
+        event_type: String::new(),
+        error_class: None,
         error: "connection refused".to_owned(),
     }
 }
@@ -126,6 +130,9 @@ pub(super) async fn a_lane_is_written_replaced_and_dropped(f: Fixture) {
         due: at(20),
         since: at(2),
         event_id: f.id(),
+        position: 7,
+        event_type: "user.login.failed".to_owned(),
+        error_class: Some(ErrorClass::RateLimited),
         error: "no such mailbox".to_owned(),
     };
     f.must([f.db.put_lane("mail", &changed)]).await;
@@ -200,4 +207,139 @@ pub(super) async fn a_backlog_is_one_key_within_its_bounds(f: Fixture) {
     }
     let nobody = f.db.backlog(&Key::new("account", "3"), 0, 6, 10).await;
     assert!(nobody.expect("a read").is_empty());
+}
+
+pub(super) async fn a_replay_is_written_once_and_a_generation_only_rises(f: Fixture) {
+    f.must([f.db.create("mail", 9)]).await;
+    let replay = StoredReplay {
+        name: "mail@2".to_owned(),
+        subscription: "mail".to_owned(),
+        generation: 2,
+        from: 3,
+        to: Some(7),
+        by: f.id(),
+    };
+    let whole = StoredReplay {
+        name: "other@5".to_owned(),
+        to: None,
+        ..replay.clone()
+    };
+    f.must([f.db.put_replay(&replay), f.db.put_replay(&whole)])
+        .await;
+    f.misses(f.db.put_replay(&replay)).await;
+    let replays = f.db.replays().await.expect("a read");
+    assert_eq!(replays, [replay.clone(), whole]);
+    f.must([f.db.end_replay("mail@2")]).await;
+    f.misses(f.db.end_replay("mail@2")).await;
+    f.must([f.db.set_generation("mail", 2)]).await;
+    f.misses(f.db.set_generation("mail", 2)).await;
+    f.misses(f.db.set_generation("mail", 1)).await;
+    f.misses(f.db.set_generation("nobody", 9)).await;
+    let stored = f.db.load().await.expect("a read");
+    assert_eq!(stored[0].generation, 2);
+}
+
+pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture) {
+    f.must([f.db.create("mail", 7), f.db.create("alerts", 7)])
+        .await;
+    let parked = |key: &str, kind: &str, class, secs| StoredLane {
+        state: LaneState::Parked,
+        due: at(secs),
+        position: 6,
+        event_type: kind.to_owned(),
+        error_class: Some(class),
+        ..lane(&f, key)
+    };
+    let (one, two, three) = (
+        parked("1", "a.b", ErrorClass::Poison, 5),
+        parked("2", "a.b", ErrorClass::Permanent, 6),
+        parked("3", "c.d", ErrorClass::Permanent, 7),
+    );
+    f.must([
+        f.db.put_lane("mail", &one),
+        f.db.put_lane("mail", &two),
+        f.db.put_lane("mail", &lane(&f, "4")),
+        f.db.put_lane("alerts", &two),
+        f.db.put_lane("alerts", &three),
+    ])
+    .await;
+    let found = async |name: Option<&str>, choice: Choice| -> Vec<(String, Key)> {
+        let found = f.db.dead_letters(name, &choice, None, 10).await;
+        let found = found.expect("a read").into_iter();
+        found
+            .map(|letter| (letter.subscription, letter.lane.key))
+            .collect()
+    };
+    let place = |name: &str, lane: &StoredLane| (name.to_owned(), lane.key.clone());
+    let all = [
+        place("alerts", &two),
+        place("alerts", &three),
+        place("mail", &one),
+        place("mail", &two),
+    ];
+    let any = Choice::default;
+    assert_eq!(found(None, any()).await, all);
+    assert_eq!(found(Some("mail"), any()).await, all[2..]);
+    assert_eq!(found(Some("nobody"), any()).await, []);
+    for (choice, wanted) in [
+        (
+            Choice {
+                key: Some(two.key.clone()),
+                ..any()
+            },
+            vec![all[0].clone(), all[3].clone()],
+        ),
+        (
+            Choice {
+                event_id: Some(three.event_id),
+                ..any()
+            },
+            vec![all[1].clone()],
+        ),
+        (
+            Choice {
+                event_type: Some("c.d".to_owned()),
+                ..any()
+            },
+            vec![all[1].clone()],
+        ),
+        (
+            Choice {
+                error_class: Some(ErrorClass::Poison),
+                ..any()
+            },
+            vec![all[2].clone()],
+        ),
+        (
+            Choice {
+                since: Some(at(6)),
+                until: Some(at(7)),
+                ..any()
+            },
+            vec![all[0].clone(), all[3].clone()],
+        ),
+    ] {
+        assert_eq!(found(None, choice.clone()).await, wanted, "{choice:?}");
+    }
+    let page = f.db.dead_letters(None, &any(), Some(&all[1]), 1).await;
+    let page = page.expect("a read");
+    assert_eq!((page.len(), &page[0].lane), (1, &one));
+
+    let groups = f.db.dead_letter_groups(None, &any()).await.expect("a read");
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|g| {
+            let (class, kind) = (g.error_class.code(), g.event_type.as_str());
+            (g.subscription.as_str(), class, kind, g.count, g.oldest)
+        })
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            ("alerts", "permanent", "a.b", 1, at(6)),
+            ("alerts", "permanent", "c.d", 1, at(7)),
+            ("mail", "permanent", "a.b", 1, at(6)),
+            ("mail", "poison", "a.b", 1, at(5)),
+        ]
+    );
 }

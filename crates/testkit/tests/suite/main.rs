@@ -1,4 +1,5 @@
 //! The map of the crates, and the conformance of every store.
 
 mod architecture;
+mod deliveries;
 mod store;

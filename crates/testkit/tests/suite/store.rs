@@ -61,6 +61,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "only accounts with more than the default role",
     ),
     (
+        "api_keys::LIST",
+        "SCAN api_key",
+        "the newest ones, by their own key, for an administrator who looks",
+    ),
+    (
+        "custom_events::ALL",
+        "SCAN event_schema",
+        "a thousand at most, at the start and when an administrator changes or lists them",
+    ),
+    (
         "attempts::ABANDONED",
         "SCAN open_attempt",
         "a row for each attempt under way",

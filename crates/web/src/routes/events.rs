@@ -4,11 +4,12 @@ mod append;
 mod batch;
 mod cursor;
 mod feed;
-mod query;
+pub(in crate::routes) mod query;
 mod schemas;
 mod search;
 mod stream;
-mod view;
+mod tree;
+pub(in crate::routes) mod view;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::auth::SignedIn;
 use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use query::Query;
+pub use tree::Tree;
 pub use view::EventView;
 use view::Opener;
 
@@ -128,7 +130,9 @@ async fn read_feed(
 struct EventDetail {
     #[serde(flatten)]
     event: EventView,
-    /// Its state at each subscription.
+    /// Its state at each subscription, with the attempts begun and the last error. Of what went well nothing is kept but
+    /// `latency_seconds`, from the event's commit to the end of its handler, of the last 1,024 deliveries of each
+    /// subscription since the server started; else it is null.
     #[schema(value_type = Vec<Object>)]
     deliveries: Vec<serde_json::Value>,
     /// The event that caused it.
@@ -137,6 +141,8 @@ struct EventDetail {
     /// The events that it caused, as far as they lie close behind it.
     #[schema(value_type = Vec<String>)]
     effects: Vec<Uuid>,
+    #[serde(flatten)]
+    tree: Tree,
 }
 
 /// One event, with its delivery to each subscription, its cause and its effects.
@@ -153,10 +159,12 @@ async fn read_event(
 ) -> Result<axum::Json<EventDetail>, Problem> {
     let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
     let id = Uuid::try_parse(&id).map_err(|_| absent())?;
-    let event = feed::find(web.log.as_ref(), id)
-        .await
-        .map_err(fault)?
-        .ok_or_else(absent)?;
+    let position = web.index.position_of(id).await.map_err(fault)?;
+    let after = position.ok_or_else(absent)?.saturating_sub(1);
+    let found = web.log.read(after, 1).await.map_err(fault)?;
+    // Retention may have cut it since.
+    let event = found.into_iter().find(|event| event.envelope.id == id);
+    let event = event.ok_or_else(absent)?;
     let detail = detail(&web, event).await.map_err(fault)?;
     Ok(axum::Json(detail))
 }
@@ -165,6 +173,7 @@ async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
     let effects = feed::effects(web.log.as_ref(), &event).await?;
     let deliveries = web.operation.deliveries(&event).await;
     let cause = event.envelope.causation_id;
+    let tree = Tree::around(web.index.as_ref(), &event).await?;
     let event = Opener::new(web.vault.as_ref(), web.kernel.catalogue())
         .view(event)
         .await?;
@@ -173,6 +182,7 @@ async fn detail(web: &Web, event: Stored) -> Result<EventDetail, Fault> {
         deliveries,
         cause,
         effects,
+        tree,
     })
 }
 

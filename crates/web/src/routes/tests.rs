@@ -3,6 +3,7 @@
 mod answers;
 mod sameness;
 mod shapes;
+mod statistics;
 mod vetoes;
 
 use std::collections::HashSet;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::mutant::{self, Mutant};
 use super::terms::Now;
-use super::verdict::{Class, PANICKED};
+use super::verdict::{Class, Failure, PANICKED};
 use crate::Time;
 use crate::envelope::{Key, Priority, Stored};
-use crate::subscriber::{LaneState, StoredLane};
+use crate::subscriber::{Choice, LaneState, StoredLane};
 
 /// Waiting events a lane holds in memory at most; the others are read from the log when their turn comes.
 pub(in crate::engine) const LANE_EVENTS: usize = 64;
@@ -26,6 +27,8 @@ pub(super) enum Phase {
     Committing,
     /// Waits for a decision.
     Parked,
+    /// Decided about, and waits until the database has that.
+    Decided,
     /// Caught up. Only its row is left, which says that the key is ahead of the cursor.
     Ahead,
 }
@@ -51,11 +54,16 @@ pub(super) struct Lane {
     /// Attempts begun on the event at the front.
     pub(super) attempts: u32,
     pub(super) panics: u8,
+    /// When it is tried again; of a parked lane, when it was parked.
     pub(super) due: Time,
     /// When the event at the front first failed.
     pub(super) since: Time,
     /// The event at the front; while the front is not known, the one before it.
     pub(super) event_id: Uuid,
+    /// Once that event has failed: where it is, its type, and how it failed last.
+    pub(super) position: u64,
+    pub(super) kind: String,
+    pub(super) class: Option<Class>,
     pub(super) error: String,
     /// The database has a row of this lane, so that a restart finds what was left to it.
     pub(super) stored: bool,
@@ -67,6 +75,8 @@ pub(super) struct Lane {
     pub(super) turn: Option<(Reverse<Priority>, Time, u64)>,
     /// Its entry among the lanes that are caught up.
     pub(super) mark: Option<(u64, u64)>,
+    /// Its entry among the dead letters.
+    pub(super) entry: Option<(Time, u64)>,
     pub(super) letter: Option<DeadLetter>,
     /// What runs counts as a delivery under way; the others of its batch do not.
     pub(super) leads: bool,
@@ -85,12 +95,16 @@ impl Lane {
             due: now.wall,
             since: now.wall,
             event_id,
+            position: 0,
+            kind: String::new(),
+            class: None,
             error: String::new(),
             stored: false,
             dirty: false,
             ticket: None,
             turn: None,
             mark: None,
+            entry: None,
             letter: None,
             leads: true,
         }
@@ -111,6 +125,9 @@ impl Lane {
             panics: u8::from(row.error == PANICKED),
             due: row.due,
             since: row.since,
+            position: row.position,
+            kind: row.event_type,
+            class: row.error_class,
             error: row.error,
             stored: phase != Phase::Ahead,
             ..Self::new(phase, row.done, row.event_id, now)
@@ -139,7 +156,7 @@ impl Lane {
     pub(super) fn end(&mut self) -> usize {
         let busy = match self.phase {
             Phase::Reading | Phase::Running | Phase::Committing => usize::from(self.leads),
-            Phase::Due | Phase::Parked | Phase::Ahead => 0,
+            Phase::Due | Phase::Parked | Phase::Decided | Phase::Ahead => 0,
         };
         self.leads = true;
         busy
@@ -171,7 +188,68 @@ impl Lane {
         self.event_id = event_id;
         (self.attempts, self.panics) = (0, 0);
         (self.due, self.since) = (now.wall, now.wall);
+        (self.position, self.class) = (0, None);
+        self.kind.clear();
         self.error.clear();
+    }
+
+    /// What to read next of the log: after which position and up to which. Where it is known where the event at the front
+    /// is, that one alone, so that it does not wait for a search of what lies behind it.
+    pub(super) fn unread(&self) -> (u64, u64) {
+        if self.position > self.known && self.position <= self.left {
+            return (self.known.max(self.position - 1), self.position);
+        }
+        (self.known, self.left)
+    }
+
+    /// Notes how the event at the front failed.
+    pub(super) fn fail(&mut self, event: &Stored, failure: &Failure) {
+        self.position = event.position;
+        self.kind.clone_from(&event.envelope.kind);
+        self.class = Some(failure.class);
+        self.error.clone_from(&failure.text);
+    }
+
+    /// Whether it is a dead letter that is meant.
+    pub(super) fn fits(&self, key: &Key, choice: &Choice) -> bool {
+        let Choice {
+            key: wanted,
+            event_id,
+            event_type,
+            error_class,
+            since,
+            until,
+        } = choice;
+        wanted.as_ref().is_none_or(|wanted| wanted == key)
+            && event_id.is_none_or(|id| id == self.event_id)
+            && event_type.as_ref().is_none_or(|kind| *kind == self.kind)
+            && error_class.is_none_or(|class| Some(class) == self.class)
+            && since.is_none_or(|since| since <= self.due)
+            && until.is_none_or(|until| self.due < until)
+    }
+
+    /// The event at the front begins anew, then what waits behind it.
+    pub(super) fn redrive(&mut self, now: Now) {
+        if mutant::is(Mutant::RedriveSkips) {
+            self.done = self.position;
+            self.known = self.position;
+        }
+        let position = self.position;
+        self.renew(self.event_id, now);
+        self.position = position;
+        self.phase = Phase::Decided;
+    }
+
+    /// The event at the front is passed over; what waits behind it is next.
+    pub(super) fn discard(&mut self, now: Now) {
+        self.done = self.position;
+        if mutant::is(Mutant::DiscardDropsLane) {
+            self.done = self.left;
+        }
+        self.known = self.done;
+        self.left = self.left.max(self.done);
+        self.renew(self.event_id, now);
+        self.phase = Phase::Decided;
     }
 
     pub(super) fn row(&self, key: &Key) -> StoredLane {
@@ -180,9 +258,12 @@ impl Lane {
             done: self.done,
             state: match self.phase {
                 Phase::Parked => LaneState::Parked,
-                Phase::Due | Phase::Reading | Phase::Running | Phase::Committing | Phase::Ahead => {
-                    LaneState::Retrying
-                }
+                Phase::Due
+                | Phase::Reading
+                | Phase::Running
+                | Phase::Committing
+                | Phase::Decided
+                | Phase::Ahead => LaneState::Retrying,
             },
             attempts: self.attempts,
             due: self.due,
@@ -191,6 +272,9 @@ impl Lane {
                 Phase::Ahead => Uuid::nil(),
                 _ => self.event_id,
             },
+            position: self.position,
+            event_type: self.kind.clone(),
+            error_class: self.class,
             error: self.error.clone(),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::lane::{DeadLetter, Lane, Phase};
+use super::letters::Entry;
 use super::mutant::{self, Mutant};
 use super::terms::{Now, key_of};
 use super::verdict::Failure;
@@ -42,14 +43,16 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub(super) struct Lanes {
     order: Order,
-    all: HashMap<Key, Lane>,
+    pub(super) all: HashMap<Key, Lane>,
     /// By due time; the second number keeps lanes of the same time apart.
     due: BTreeMap<(Time, u64), Key>,
     /// Those whose time has come, the most important first.
     turns: BTreeMap<(Reverse<Priority>, Time, u64), Key>,
     /// Lanes that are caught up, by the position up to which their key is done.
     ahead: BTreeMap<(u64, u64), Key>,
-    tickets: u64,
+    /// The dead letters: parked, and the database has that. By the time at which they were parked.
+    pub(super) letters: BTreeMap<Entry, Key>,
+    pub(super) tickets: u64,
     dirty: Vec<Key>,
     /// Keys whose row is written by a commit under way: a save keeps its hands off them.
     held: HashSet<Key>,
@@ -57,7 +60,9 @@ pub(super) struct Lanes {
     buffered: usize,
     /// Deliveries, commits and reads under way.
     under_way: usize,
-    parked: usize,
+    pub(super) parked: usize,
+    /// Decided about, and the database does not have that yet.
+    pub(super) decided: usize,
 }
 
 impl Lanes {
@@ -68,12 +73,14 @@ impl Lanes {
             due: BTreeMap::new(),
             turns: BTreeMap::new(),
             ahead: BTreeMap::new(),
+            letters: BTreeMap::new(),
             tickets: 0,
             dirty: Vec::new(),
             held: HashSet::new(),
             buffered: 0,
             under_way: 0,
             parked: 0,
+            decided: 0,
         };
         for row in rows {
             let left = match order {
@@ -87,6 +94,7 @@ impl Lanes {
             lanes.parked += usize::from(lane.phase == Phase::Parked);
             lanes.all.insert(key.clone(), lane);
             lanes.enlist(&key);
+            lanes.settle(&key, now);
         }
         lanes
     }
@@ -210,7 +218,7 @@ impl Lanes {
             if lane.known < lane.left {
                 lane.phase = Phase::Reading;
                 self.under_way += 1;
-                let (after, upto) = (lane.known, lane.left);
+                let (after, upto) = lane.unread();
                 return Some(Start::Read { key, after, upto });
             }
             // A lane from before a restart whose event the window has not brought yet.
@@ -282,26 +290,27 @@ impl Lanes {
     }
 
     /// The event at the front is tried again at `due`.
-    pub(super) fn retry(&mut self, key: &Key, failure: &Failure, due: Time) {
+    pub(super) fn retry(&mut self, key: &Key, failure: &Failure, event: &Stored, due: Time) {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
         self.under_way -= lane.end();
         lane.phase = Phase::Due;
         lane.due = due;
-        lane.error.clone_from(&failure.text);
+        lane.fail(event, failure);
         self.touch(key);
         self.enlist(key);
     }
 
     /// The event at the front waits for a decision, and with it the whole key.
-    pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>) {
+    pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>, now: Now) {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
         self.under_way -= lane.end();
         lane.phase = Phase::Parked;
-        lane.error.clone_from(&failure.text);
+        lane.due = now.wall;
+        lane.fail(event, failure);
         lane.letter = Some(DeadLetter {
             event: event.clone(),
             attempts: lane.attempts,
@@ -404,10 +413,13 @@ impl Lanes {
     }
 
     /// The rows are in the database.
-    pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)]) {
+    pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)], now: Now) {
         for (row, _) in rows {
             if let Some(lane) = self.all.get_mut(&row.key) {
                 lane.stored = !row.event_id.is_nil();
+                if !lane.dirty {
+                    self.settle(&row.key, now);
+                }
             }
         }
     }
@@ -436,7 +448,7 @@ impl Lanes {
     }
 
     /// After an event is done or read: on with the next, or caught up.
-    fn go_on(&mut self, key: &Key, now: Now) {
+    pub(super) fn go_on(&mut self, key: &Key, now: Now) {
         if let Some(lane) = self.all.get_mut(key)
             && !lane.has_work()
         {
@@ -449,7 +461,7 @@ impl Lanes {
     }
 
     /// Enters a lane where its phase says, and nowhere else.
-    fn enlist(&mut self, key: &Key) {
+    pub(super) fn enlist(&mut self, key: &Key) {
         let Some(lane) = self.all.get_mut(key) else {
             return;
         };
@@ -458,6 +470,9 @@ impl Lanes {
             .and_then(|ticket| self.due.remove(&ticket));
         lane.turn.take().and_then(|turn| self.turns.remove(&turn));
         lane.mark.take().and_then(|mark| self.ahead.remove(&mark));
+        lane.entry
+            .take()
+            .and_then(|entry| self.letters.remove(&entry));
         self.tickets += 1;
         match lane.phase {
             Phase::Due => {
@@ -468,11 +483,15 @@ impl Lanes {
                 lane.mark = Some((lane.done, self.tickets));
                 self.ahead.insert((lane.done, self.tickets), key.clone());
             }
-            Phase::Reading | Phase::Running | Phase::Committing | Phase::Parked => {}
+            Phase::Reading
+            | Phase::Running
+            | Phase::Committing
+            | Phase::Parked
+            | Phase::Decided => {}
         }
     }
 
-    fn touch(&mut self, key: &Key) {
+    pub(super) fn touch(&mut self, key: &Key) {
         if let Some(lane) = self.all.get_mut(key)
             && !lane.dirty
         {

@@ -9,6 +9,7 @@ use super::lane::DeadLetter;
 use super::lanes::Lanes;
 use super::mutant::{self, Mutant};
 use super::terms::Now;
+use crate::engine::decisions::Decider;
 use crate::envelope::Key;
 use crate::subscriber::{Condition, StoredLane};
 
@@ -31,7 +32,7 @@ pub(in crate::engine) struct Save {
 }
 
 /// Something of a whole subscription that is told in an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum Alert {
     /// The breaker opened after so many failed calls.
     Opened(u32),
@@ -39,6 +40,17 @@ pub(in crate::engine) enum Alert {
     /// So many keys got lanes that the subscription is paused.
     Paused(u32),
     Resumed,
+    /// So many dead letters go on.
+    Redriven {
+        count: u32,
+        by: Decider,
+    },
+    /// So many dead letters are passed over.
+    Discarded {
+        count: u32,
+        by: Decider,
+        reason: String,
+    },
 }
 
 #[derive(Debug)]
@@ -47,6 +59,7 @@ struct UnderWay {
     rows: Vec<(StoredLane, Option<DeadLetter>)>,
     passed: Vec<(Key, u64)>,
     alerts: Vec<Alert>,
+    answers: Vec<(u64, u64)>,
     condition: Option<Condition>,
 }
 
@@ -60,6 +73,8 @@ pub(super) struct Ledger {
     failed: bool,
     under_way: Option<UnderWay>,
     alerts: Vec<Alert>,
+    /// Orders that are answered, each with its count, when the database has what they changed.
+    answers: Vec<(u64, u64)>,
     condition: Condition,
     /// The condition in the database.
     stored: Condition,
@@ -74,6 +89,7 @@ impl Ledger {
             failed: false,
             under_way: None,
             alerts: Vec::new(),
+            answers: Vec::new(),
             condition,
             stored: condition,
         }
@@ -99,6 +115,12 @@ impl Ledger {
     /// Tells the operator, in the log.
     pub(super) fn tell(&mut self, alert: Alert) {
         self.alerts.push(alert);
+        self.urgent = true;
+    }
+
+    /// Answers an operator's order when the database has all that it changed.
+    pub(super) fn answer(&mut self, order: u64, count: u64) {
+        self.answers.push((order, count));
         self.urgent = true;
     }
 
@@ -131,11 +153,13 @@ impl Ledger {
         let rows = lanes.take_rows();
         let moved = cursor > self.saved;
         let alerts = std::mem::take(&mut self.alerts);
+        let answers = std::mem::take(&mut self.answers);
         let condition = (self.condition != self.stored).then_some(self.condition);
         if !moved
             && rows.is_empty()
             && passed.is_empty()
             && alerts.is_empty()
+            && answers.is_empty()
             && condition.is_none()
         {
             return None;
@@ -156,33 +180,39 @@ impl Ledger {
             rows,
             passed,
             alerts,
+            answers,
             condition,
         });
         Some(save)
     }
 
-    pub(super) fn end(&mut self, committed: bool, lanes: &mut Lanes, now: Now) {
+    /// A save ended. Says which orders are answered now.
+    pub(super) fn end(&mut self, committed: bool, lanes: &mut Lanes, now: Now) -> Vec<(u64, u64)> {
         let Some(UnderWay {
             cursor,
             rows,
             passed,
             alerts,
+            answers,
             condition,
         }) = self.under_way.take()
         else {
-            return;
+            return Vec::new();
         };
         if committed {
             self.saved = self.saved.max(cursor);
             self.stored = condition.unwrap_or(self.stored);
-            lanes.saved(&rows);
+            lanes.saved(&rows, now);
+            answers
         } else {
             self.failed = true;
             if !mutant::is(Mutant::AlertLost) {
                 self.alerts.splice(0..0, alerts);
             }
+            self.answers.splice(0..0, answers);
             self.next = now.tick + SAVE_EVERY;
             lanes.unsaved(rows, passed, now);
+            Vec::new()
         }
     }
 
@@ -191,6 +221,7 @@ impl Ledger {
             || lanes.dirty() > 0
             || lanes.has_passed(cursor)
             || !self.alerts.is_empty()
+            || !self.answers.is_empty()
             || self.condition != self.stored
     }
 }

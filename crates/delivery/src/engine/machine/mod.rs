@@ -2,14 +2,15 @@
 //!
 //! **Cast.** The [`window`] holds the events above the cursor; the [`lanes`] hold the keys in trouble; the [`ledger`]
 //! knows what of both the database has. The [`breaker`] and the [`pulse`] tell a target that is away from events that are
-//! bad; [`caution`] finds an event that ends the process. [`step`] is the machine, [`turns`] says what begins, [`outcomes`]
+//! bad; [`caution`] finds an event that ends the process. [`decisions`]
+//! carries out what operators decide. [`step`] is the machine, [`turns`] says what begins, [`outcomes`]
 //! what an end means. The runner does what the effects say and feeds what comes of it back in.
 //!
 //! ```text
 //! the log → window: waiting → ready → running → done
 //!                                 ↘ pausing ↗ ↘ failed, or running for 1 s
 //!                                               lane: due → running → … → caught up → the window again
-//!                                                         ↘ parked
+//!                                                         ↘ parked → decided → due, without the event if it is discarded
 //! ```
 //!
 //! **Guarantees.** Events of one key are begun in the order of their positions, each when the one before it is done; an
@@ -31,9 +32,11 @@
 mod breaker;
 mod careful;
 mod caution;
+mod decisions;
 mod lane;
 mod lanes;
 mod ledger;
+mod letters;
 mod mutant;
 mod outcomes;
 mod pulse;
@@ -46,8 +49,10 @@ mod verdict;
 mod window;
 
 pub(super) use caution::starting;
+pub(super) use decisions::{AT_ONCE, Fate, Letters, Order, Wish};
 pub(super) use lane::{DeadLetter, LANE_EVENTS};
 pub(super) use ledger::{Alert, Save};
+pub(super) use letters::decided;
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
 pub(super) use terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions, matches};

@@ -45,6 +45,12 @@ mutants! {
     WaitIgnored,
     /// Of a batch only the first event is looked at.
     BatchForgotten,
+    /// A redrive goes on with the event after the one that was parked.
+    RedriveSkips,
+    /// A discard passes over all that waits behind the event too.
+    DiscardDropsLane,
+    /// A key goes on before the database has that it was decided about.
+    BegunUntold,
     AttemptsSpentWhileOpen,
     ManyProbes,
     PausedGoesOn,

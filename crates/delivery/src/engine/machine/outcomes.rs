@@ -173,10 +173,12 @@ impl Machine {
             (key, next)
         };
         match next {
-            Next::Later(due) => self.lanes.retry(&key, failure, due),
+            Next::Later(due) => self.lanes.retry(&key, failure, event, due),
             // A lane has no quick tries.
-            Next::Quick(pause) => self.lanes.retry(&key, failure, later(now.wall, pause)),
-            Next::Park => self.lanes.park(&key, failure, event),
+            Next::Quick(pause) => self
+                .lanes
+                .retry(&key, failure, event, later(now.wall, pause)),
+            Next::Park => self.lanes.park(&key, failure, event, now),
         }
         self.ledger.hurry();
     }
@@ -225,6 +227,9 @@ impl Machine {
             } else {
                 Uuid::nil()
             },
+            position: 0,
+            event_type: String::new(),
+            error_class: None,
             error: String::new(),
         }
     }

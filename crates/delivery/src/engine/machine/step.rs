@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::breaker::{Admits, Breaker};
 use super::caution::{Caution, starting};
+use super::decisions::Decision;
 use super::lane::Phase;
 use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
@@ -34,6 +35,8 @@ pub(in crate::engine) struct Machine {
     pub(super) caution: Option<Caution>,
     /// The event at which it waits for a newer program: this one cannot read it.
     held: Option<Arc<Stored>>,
+    /// What operators decided about and is not done yet.
+    pub(super) decisions: Vec<Decision>,
     pub(super) stopping: bool,
 }
 
@@ -60,6 +63,7 @@ impl Machine {
             breaker: Breaker::new(),
             pulse: Pulse::new(),
             held: None,
+            decisions: Vec::new(),
             stopping: false,
             rules,
         }
@@ -93,13 +97,15 @@ impl Machine {
             }
             Input::Committed { event, result } => self.committed(&event, result, now, rng),
             Input::Saved { committed } => {
-                self.ledger.end(committed, &mut self.lanes, now);
+                for (order, count) in self.ledger.end(committed, &mut self.lanes, now) {
+                    let answer = Ok(count);
+                    effects.push(Effect::Answer { order, answer });
+                }
                 self.marked(effects);
             }
             Input::Backlog { key, read } => self.backlog(&key, read, now),
             Input::Tick => self.tick(now, rng, effects),
-            Input::Pause => self.ledger.change().paused = true,
-            Input::Resume => self.resume(),
+            Input::Order(order) => self.decide(order, now, effects),
             Input::Stop => self.stopping = true,
         }
     }
@@ -112,10 +118,14 @@ impl Machine {
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
-        let room = self.window.room();
+        let left = self
+            .rules
+            .upto
+            .map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
+        let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
-        let hungry =
-            self.window.ready() < 2 * self.rules.concurrency * at_once || room >= WINDOW_EVENTS / 4;
+        let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
+            || self.window.room() >= WINDOW_EVENTS / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
@@ -141,12 +151,18 @@ impl Machine {
             .chain(lane)
             .chain(breaker)
             .chain(batch)
+            .chain(self.next_decision())
             .min()
     }
 
     /// Whether nothing is under way and the database has everything.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)
+    }
+
+    /// Whether no key is in trouble, parked ones included.
+    pub(in crate::engine) fn is_free_of_trouble(&self) -> bool {
+        self.lanes_retrying() + self.lanes_parked() == 0
     }
 
     /// Everything up to here is done or left to a lane.
@@ -185,6 +201,15 @@ impl Machine {
     /// Whether nothing, or but a probe, begins because the target is away.
     pub(in crate::engine) fn is_broken(&self) -> bool {
         !self.breaker.is_closed()
+    }
+
+    pub(in crate::engine) fn selection(&self) -> &Selection {
+        &self.rules.selection
+    }
+
+    /// The last event that was left to a key's lane, if it has one.
+    pub(in crate::engine) fn left_to(&self, key: &Key) -> Option<u64> {
+        self.lanes.get(key).map(|lane| lane.left)
     }
 
     /// Where an event is, the attempts begun on it and the last error.
@@ -266,7 +291,7 @@ impl Machine {
         let key = key_of(self.rules.order, event);
         match self.lanes.get(&key)?.phase {
             Phase::Running | Phase::Committing => Some(key.into_owned()),
-            Phase::Due | Phase::Reading | Phase::Parked | Phase::Ahead => None,
+            Phase::Due | Phase::Reading | Phase::Parked | Phase::Decided | Phase::Ahead => None,
         }
     }
 }

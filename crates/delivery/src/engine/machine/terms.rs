@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::decisions::Order as OperatorOrder;
 use super::ledger::Save;
 use super::verdict::Verdict;
 use crate::Time;
 use crate::catalogue::{CUSTOM, Catalogue};
+use crate::engine::decisions::Declined;
 use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Batch, Effects, Order, Retry, StoredLane};
 
@@ -30,6 +32,16 @@ pub(in crate::engine) struct Selection {
 }
 
 impl Selection {
+    /// Names and patterns, in alphabetical order; `None`: all.
+    pub(in crate::engine) fn types(&self) -> Option<Vec<String>> {
+        let Kinds { known, registered } = self.kinds.as_ref()?;
+        let registered = registered.iter().map(|pattern| pattern.to_string());
+        let known = known.iter().map(|kind| (*kind).to_owned());
+        let mut types: Vec<_> = known.chain(registered).collect();
+        types.sort_unstable();
+        Some(types)
+    }
+
     pub(in crate::engine) fn takes(&self, event: &Stored) -> bool {
         let envelope = &event.envelope;
         let of_kind = |kinds: &Kinds| kinds.have(&envelope.kind);
@@ -86,6 +98,8 @@ impl Versions {
 /// What the machine must know of its subscription.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Rules {
+    /// The last position that it takes; of a replay.
+    pub(in crate::engine) upto: Option<u64>,
     pub(in crate::engine) selection: Selection,
     pub(in crate::engine) versions: Versions,
     pub(in crate::engine) order: Order,
@@ -124,8 +138,7 @@ pub(in crate::engine) enum Input {
         read: Option<(Vec<Arc<Stored>>, u64)>,
     },
     /// By an operator.
-    Pause,
-    Resume,
+    Order(OperatorOrder),
     /// Ends a batch of inputs: what they made possible begins now.
     Tick,
     /// Nothing new begins from now on.
@@ -148,6 +161,11 @@ pub(in crate::engine) enum Effect {
         row: StoredLane,
     },
     Save(Save),
+    /// Tell an operator what became of an order.
+    Answer {
+        order: u64,
+        answer: Result<u64, Declined>,
+    },
     /// Read events of `key` after `after` and up to `upto`.
     Backlog {
         key: Key,

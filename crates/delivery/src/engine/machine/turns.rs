@@ -32,6 +32,7 @@ impl Machine {
                 self.ledger.hurry();
             }
         }
+        self.decide_on(now);
         self.begin(now, rng, effects);
         if self.stopping || self.is_paused() {
             self.unmark(now);

@@ -7,6 +7,7 @@ use super::terms::Now;
 use crate::Time;
 use crate::envelope::Envelope;
 use crate::events::UndoRequested;
+pub(in crate::engine) use crate::subscriber::ErrorClass as Class;
 use crate::subscriber::{Effects, Fact, Outcome, Retry};
 
 /// Longest error text that is kept, in characters: it is for a table cell, not a log.
@@ -90,26 +91,6 @@ impl Verdict {
                     Err(error) => Self::GiveUp(error.to_string()),
                 }
             }
-        }
-    }
-}
-
-/// The kinds of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Class {
-    Transient,
-    RateLimited,
-    Permanent,
-    Poison,
-}
-
-impl Class {
-    pub(in crate::engine) fn code(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::RateLimited => "rate_limited",
-            Self::Permanent => "permanent",
-            Self::Poison => "poison",
         }
     }
 }

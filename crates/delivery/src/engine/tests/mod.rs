@@ -2,12 +2,14 @@
 
 mod batches;
 mod crashes;
+mod decisions;
 mod facts;
 mod keys;
 mod lanes;
 mod phases;
 mod processes;
 mod registering;
+mod replays;
 mod restart;
 mod roster;
 mod speed;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::{DeliveryState, Engine, Running, StartError};
+use super::{AtRest, Decider, Declined, DeliveryState, Engine, Running, StartError};
 use crate::catalogue::{Catalogue, Class};
 use crate::envelope::{Priority, Stored};
 use crate::fakes::{Connection, Memory, TestClock, parts};

@@ -107,7 +107,7 @@ async fn a_handler_that_pauses_its_subscription_gets_the_event_again_and_no_othe
     assert_eq!(script.positions(), [1], "the pause survives a restart");
     assert!(running.status()[0].paused);
     script.change(|_| done());
-    running.resume("mail");
+    running.resume("mail").await.unwrap();
     running.drain().await;
     assert_eq!(script.positions(), [1, 1, 2]);
     assert!(trial.memory.lanes_of("mail").is_empty());

@@ -47,9 +47,9 @@ async fn the_most_important_of_the_due_lanes_goes_first() {
         millis(10).await;
     }
     // All are due when it goes on, the least important first.
-    running.pause("mail");
+    running.pause("mail").await.unwrap();
     sleep(2 * HOUR).await;
-    running.resume("mail");
+    running.resume("mail").await.unwrap();
     until(|| running.status()[0].lanes_retrying == 0).await;
     assert_eq!(script.positions(), [1, 2, 3, 3, 2, 1]);
 }
@@ -145,7 +145,7 @@ async fn when_keys_fail_in_numbers_all_is_paused_until_it_is_resumed() {
     sleep(HOUR).await;
     assert!(running.status()[0].paused && script.count() == calls);
     script.change(|_| done());
-    assert!(running.resume("mail") && !running.resume("mial"));
+    running.resume("mail").await.unwrap();
     running.drain().await;
     assert_eq!(running.status()[0].lanes_parked, parked);
     assert_eq!(trial.memory.events_of::<CircuitClosed>()[0].target, "*");
@@ -159,12 +159,24 @@ async fn an_operator_pauses_and_resumes() {
     let trial = Trial::new();
     let script = Script::new(|_| done());
     let running = trial.start_one(&script).await;
-    assert!(running.pause("mail") && !running.pause("mial"));
-    until(|| running.status()[0].paused).await;
+    running.pause("mail").await.unwrap();
+    assert!(trial.memory.condition("mail").unwrap().paused);
+    assert!(matches!(
+        running.pause("mail").await,
+        Err(Declined::WrongState)
+    ));
+    assert!(matches!(
+        running.pause("mial").await,
+        Err(Declined::NotFound)
+    ));
     trial.memory.append(PLACED, "a");
     sleep(HOUR).await;
     assert_eq!((script.count(), running.status()[0].lag), (0, 1));
-    running.resume("mail");
+    running.resume("mail").await.unwrap();
+    assert!(matches!(
+        running.resume("mail").await,
+        Err(Declined::WrongState)
+    ));
     running.drain().await;
     assert_eq!(script.count(), 1);
 }

@@ -78,6 +78,7 @@ impl Site {
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
             log: Arc::new(scene.world.clone()),
             index: Arc::new(scene.world.clone()),
+            dead_letters: Arc::new(crate::testing::FirstIsDead(scene.world.clone())),
             vault: Arc::new(scene.world.clone()),
             mailbox: Some(Arc::new(TwoLetters)),
             operation: Arc::new(Nothing),

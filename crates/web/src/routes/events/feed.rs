@@ -1,4 +1,4 @@
-//! Reading the log for people: pages of it, one event by its id, and what an event caused. Each look is bounded, because
+//! Reading the log for people: pages of it, and what an event caused. Each look is bounded, because
 //! the log has no index (its writers could not afford one).
 
 use quivive_delivery::{Criteria, Fault, Head, Log, Stored};
@@ -15,9 +15,6 @@ pub(super) const MAX_SCANNED: usize = 5_000;
 /// How many events behind one are searched for its effects, and how many effects are told.
 const MAX_BEHIND: usize = 2_000;
 const MAX_EFFECTS: usize = 100;
-
-/// An event is recorded after its id was made; clocks are set back by no more than this without anybody noticing.
-const SLACK_MS: i64 = 2_000;
 
 /// What was found, and how far it was looked.
 pub(super) struct Page {
@@ -60,45 +57,6 @@ pub(super) async fn page(
         next_cursor: at,
         has_more: at < head.position,
     })
-}
-
-/// The event of that id: ids hold their time, and the log is in the order of time, so it is looked for where it must be.
-pub(super) async fn find(log: &dyn Log, id: Uuid) -> Result<Option<Stored>, Fault> {
-    let Some(made_ms) = made_ms(id) else {
-        return Ok(None);
-    };
-    let (mut low, mut high) = (0, log.head().borrow().position);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match log.read(middle, 1).await?.first() {
-            Some(event) if event.recorded_at.as_millisecond() < made_ms - SLACK_MS => {
-                low = event.position;
-            }
-            _ => high = middle,
-        }
-    }
-    let mut scanned = 0;
-    while scanned < MAX_SCANNED {
-        let chunk = log.read(low, CHUNK).await?;
-        let Some(last) = chunk.last() else {
-            return Ok(None);
-        };
-        low = last.position;
-        scanned += chunk.len();
-        if let Some(event) = chunk.into_iter().find(|event| event.envelope.id == id) {
-            return Ok(Some(event));
-        }
-    }
-    Ok(None)
-}
-
-/// When a UUID of version 7 was made, in milliseconds since 1970.
-fn made_ms(id: Uuid) -> Option<i64> {
-    let (secs, nanos) = id.get_timestamp()?.to_unix();
-    i64::try_from(secs)
-        .ok()?
-        .checked_mul(1_000)?
-        .checked_add(i64::from(nanos / 1_000_000))
 }
 
 /// The ids of what an event caused.

@@ -6,8 +6,8 @@ use quivive_delivery::{Catalogue, Criteria, Head, Unfit};
 use super::cursor::{Cursor, number};
 use crate::problem::{Code, FieldError, Problem};
 
-pub(super) const DEFAULT_LIMIT: usize = 50;
-pub(super) const MAX_LIMIT: usize = 250;
+pub(in crate::routes) const DEFAULT_LIMIT: usize = 50;
+pub(in crate::routes) const MAX_LIMIT: usize = 250;
 
 /// What was asked for, but for the place, which the head decides on.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Query {
 }
 
 /// Names and values; each name once.
-pub(super) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+pub(in crate::routes) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let axum::extract::Query(pairs) =
         axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| Problem::new(Code::InvalidQuery))?;
@@ -118,7 +118,7 @@ fn unusable(name: &str, unfit: Unfit) -> Problem {
     }
 }
 
-pub(super) fn wrong(name: &str, code: &'static str, message: &str) -> Problem {
+pub(in crate::routes) fn wrong(name: &str, code: &'static str, message: &str) -> Problem {
     let shown: String = name.chars().take(64).collect();
     Problem::of_field(
         Code::InvalidQuery,

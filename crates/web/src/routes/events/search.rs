@@ -13,7 +13,7 @@ use super::fault;
 use super::query::{MAX_LIMIT, wrong};
 use super::view::{EventView, Opener};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::Known;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
 
@@ -53,15 +53,20 @@ pub(super) struct FoundPage {
 ), responses(
     (status = 200, description = "The newest events that fit.", body = FoundPage),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+    (status = 403, description = "`forbidden`: `address` and `ip` need the role admin, or the scope `events.read_personal`"),
     (status = 410, description = "`cursor_expired`: the log was restored"),
 ))]
 pub(super) async fn search_events(
     State(web): State<Arc<Web>>,
     context: RequestContext,
-    SignedIn(caller): SignedIn,
+    caller: Known,
     uri: Uri,
 ) -> Result<axum::Json<FoundPage>, Problem> {
     let asked = Asked::read(&web, &uri)?;
+    if asked.question.is_personal() && !caller.sees_personal() {
+        let need = "Searching by what is personal needs the role admin, or an API key with the scope events.read_personal.";
+        return Err(Problem::new(Code::Forbidden).detail(need));
+    }
     let head = *web.log.head().borrow();
     let below = match asked.before {
         Some(cursor) => cursor.place(head)?,

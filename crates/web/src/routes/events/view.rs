@@ -107,7 +107,7 @@ impl EventView {
 }
 
 /// Opens what is sealed. Keeps the keys of one answer: events of one person come together.
-pub(super) struct Opener<'a> {
+pub(in crate::routes) struct Opener<'a> {
     vault: &'a dyn Vault,
     catalogue: &'a Catalogue,
     /// `None`: destroyed.
@@ -115,7 +115,7 @@ pub(super) struct Opener<'a> {
 }
 
 impl<'a> Opener<'a> {
-    pub(super) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
+    pub(in crate::routes) fn new(vault: &'a dyn Vault, catalogue: &'a Catalogue) -> Self {
         Self {
             vault,
             catalogue,
@@ -123,7 +123,7 @@ impl<'a> Opener<'a> {
         }
     }
 
-    pub(super) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+    pub(in crate::routes) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
         let context = match &event.context {
             Some(sealed) => self.context(event.envelope.workflow_id, sealed).await?,
             None => Context::default(),

@@ -8,6 +8,7 @@ use super::super::terms::{Input, key_of};
 use super::super::verdict::Verdict;
 use super::super::window::State;
 use super::world::{Pending, RETRY, World};
+use crate::engine::decisions::Declined;
 use crate::envelope::Stored;
 use crate::subscriber::{LaneState, Order};
 
@@ -28,6 +29,14 @@ impl World {
         );
         let applied = self.database.applied[usize::try_from(position).unwrap() - 1];
         assert!(!applied, "seed {seed}: {position} again after its commit");
+        assert!(
+            !known.discarded,
+            "seed {seed}: {position} after it was discarded"
+        );
+        let parked = self
+            .row(event)
+            .is_some_and(|row| row.state == LaneState::Parked && row.event_id == event.envelope.id);
+        assert!(!parked, "seed {seed}: {position} while it is parked");
         // One that a kill cut short is made again.
         assert!(
             attempt <= RETRY.max_attempts + self.kills,
@@ -56,7 +65,7 @@ impl World {
             {
                 let before = other.wanted && other.key == known.key;
                 assert!(
-                    !before || other.handled,
+                    !before || other.handled || other.discarded,
                     "seed {seed}: {position} before {}",
                     earlier + 1
                 );
@@ -232,12 +241,48 @@ impl World {
         }
     }
 
+    /// Dead letters go on in the commit that tells how many do.
+    pub(super) fn check_decided(&self, save: &Save, redriven: u32, discarded: u32) {
+        let seed = self.seed;
+        let mut told = (0, 0);
+        for alert in &save.alerts {
+            match alert {
+                Alert::Redriven { count, .. } => told.0 += count,
+                Alert::Discarded { count, .. } => told.1 += count,
+                Alert::Opened(_) | Alert::Closed | Alert::Paused(_) | Alert::Resumed => {}
+            }
+        }
+        assert_eq!(told, (redriven, discarded), "seed {seed}: {save:?}");
+        for key in &save.drop {
+            let row = self.database.lanes[self.keys[key]].as_ref();
+            let parked = row.is_some_and(|row| row.state == LaneState::Parked);
+            assert!(!parked, "seed {seed}: a dead letter is dropped: {row:?}");
+        }
+    }
+
+    pub(super) fn check_answer(&mut self, order: u64, answer: Result<u64, Declined>) {
+        let waited = self.unanswered.remove(&order);
+        assert!(waited, "seed {}: {answer:?} for nobody", self.seed);
+    }
+
+    /// Nothing fails any more, so no dead letter is left but what ends the process.
+    pub(super) fn check_redriven(&self) {
+        let seed = self.seed;
+        assert!(self.unanswered.is_empty(), "seed {seed}: no answer");
+        for row in self.database.lanes.iter().flatten() {
+            assert_eq!(row.position, self.deadly, "seed {seed}: {row:?} is left");
+        }
+    }
+
     /// What opens is told once, and what closes was told to be open.
-    pub(super) fn check_told(&mut self, alert: Alert) {
+    pub(super) fn check_told(&mut self, alert: &Alert) {
         let open = match alert {
             Alert::Opened(_) => true,
             Alert::Closed => false,
-            Alert::Paused(_) | Alert::Resumed => return,
+            Alert::Paused(_)
+            | Alert::Resumed
+            | Alert::Redriven { .. }
+            | Alert::Discarded { .. } => return,
         };
         assert_ne!(open, self.told_open, "seed {}: {alert:?}", self.seed);
         self.told_open = open;
@@ -250,13 +295,14 @@ impl World {
             let position = event.position;
             let row = self.database.lanes[known.key].as_ref();
             let skipped = row.is_some_and(|row| position <= row.done);
+            let handled = known.handled || known.discarded;
             assert!(
-                known.handled || !skipped,
+                handled || !skipped,
                 "seed {seed}: a restart takes {position} for done"
             );
             let found = row.is_some_and(|row| position > row.done && !row.event_id.is_nil());
             assert!(
-                known.handled || found || position > cursor,
+                handled || found || position > cursor,
                 "seed {seed}: a restart loses {position} at {cursor} with {row:?}"
             );
             let again = position > cursor || found;
@@ -320,8 +366,11 @@ impl World {
             let parked = self
                 .row(event)
                 .is_some_and(|row| row.state == LaneState::Parked && event.position > row.done);
+            let applied = self.database.applied[usize::try_from(event.position).unwrap() - 1];
+            let both = applied && known.discarded;
+            assert!(!both, "seed {seed}: {} has two ends", event.position);
             assert!(
-                !known.wanted || known.handled || parked,
+                !known.wanted || known.handled || known.discarded || parked,
                 "seed {seed}: {} is lost",
                 event.position
             );

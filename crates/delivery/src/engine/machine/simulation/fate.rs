@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::ledger::Save;
 use super::super::starting;
 use super::super::step::Machine;
 use super::super::terms::Input;
 use super::super::verdict::{Verdict, later};
 use super::world::{Commit, Pending, SLOW_DOWN, World, found};
 use crate::envelope::Stored;
-use crate::subscriber::Effects;
+use crate::subscriber::{Effects, LaneState};
 
 impl World {
     /// One thing under way goes on.
@@ -133,6 +134,7 @@ impl World {
                 self.check_save(&save);
                 self.database.cursor = save.cursor.unwrap_or(self.database.cursor);
                 self.database.condition = save.condition.unwrap_or(self.database.condition);
+                self.decided(&save);
                 for key in save.drop {
                     self.database.lanes[self.keys[&key]] = None;
                 }
@@ -140,7 +142,7 @@ impl World {
                     let key = self.keys[&row.key];
                     self.database.lanes[key] = Some(row);
                 }
-                for alert in save.alerts {
+                for alert in &save.alerts {
                     self.check_told(alert);
                 }
                 Input::Saved { committed: true }
@@ -148,6 +150,33 @@ impl World {
         };
         self.check_restart();
         answer
+    }
+
+    /// Notes what a save decides about dead letters, of which the rows alone tell.
+    fn decided(&mut self, save: &Save) {
+        let (mut redriven, mut discarded) = (0, 0);
+        for row in &save.lanes {
+            let old = &self.database.lanes[self.keys[&row.key]];
+            let letter = old.as_ref().filter(|old| old.state == LaneState::Parked);
+            let Some(old) = letter.filter(|_| row.state != LaneState::Parked) else {
+                continue;
+            };
+            let index = usize::try_from(old.position).unwrap() - 1;
+            self.database.letters[index] = false;
+            if old.position == self.deadly {
+                self.deaths = 0;
+            }
+            if row.done == old.position {
+                self.known[index].discarded = true;
+                discarded += 1;
+            } else {
+                // An operator need not wait for what a handler asked for.
+                self.known[index].not_before = None;
+                assert_eq!(row.done, old.done, "seed {}: {row:?}", self.seed);
+                redriven += 1;
+            }
+        }
+        self.check_decided(save, redriven, discarded);
     }
 
     pub(super) fn kill(&mut self) {
@@ -175,6 +204,7 @@ impl World {
         self.database.condition = starting(found.condition);
         self.machine = Machine::new(rules, found, lanes, head, self.now);
         (self.stopping, self.told_open) = (false, false);
+        self.unanswered.clear();
     }
 
     /// A process that has nothing left to do after the stop signal is gone.

@@ -37,8 +37,7 @@ impl Display for Told<'_, Input> {
                     .map(|(events, known)| (positions(events), known));
                 write!(f, "backlog of {}: {read:?}", key.as_str())
             }
-            Input::Pause => f.write_str("pause"),
-            Input::Resume => f.write_str("resume"),
+            Input::Order(order) => write!(f, "{order:?}"),
             Input::Tick => f.write_str("tick"),
             Input::Stop => f.write_str("stop"),
         }
@@ -73,6 +72,7 @@ impl Display for Told<'_, Effect> {
                     save.cursor, save.lanes, save.drop, save.alerts, save.condition
                 )
             }
+            Effect::Answer { order, answer } => write!(f, "order {order}: {answer:?}"),
             Effect::Backlog { key, after, upto } => {
                 write!(
                     f,

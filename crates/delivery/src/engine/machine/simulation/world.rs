@@ -1,12 +1,14 @@
 //! One process after another on one database, as a seed says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::super::decisions::{Fate, Letters, Order, Wish};
 use super::super::ledger::Save;
 use super::super::starting;
 use super::super::step::Machine;
@@ -14,9 +16,12 @@ use super::super::terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions}
 use super::super::verdict::Rng;
 use super::trace::Told;
 use crate::Time;
+use crate::engine::decisions::Decider;
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
-use crate::subscriber::{Batch, Condition, Order, Retry, StoredLane, StoredSubscription};
+use crate::subscriber::{
+    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, StoredLane, StoredSubscription,
+};
 
 /// Few keys meet each other often; of many, enough are tried for the breaker to judge the target.
 const KEYS: [u64; 2] = [5, 60];
@@ -71,7 +76,9 @@ pub(super) struct Known {
     pub(super) wanted: bool,
     /// Handled with success, in any life of the process.
     pub(super) handled: bool,
-    /// The same, in this life.
+    /// An operator had it passed over.
+    pub(super) discarded: bool,
+    /// Handled, in this life.
     pub(super) handled_now: bool,
     /// It is not to be tried before this.
     pub(super) not_before: Option<Time>,
@@ -85,7 +92,7 @@ pub(super) struct Known {
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) rng: Rng,
-    pub(super) order: Order,
+    pub(super) order: Sequence,
     pub(super) batch: Option<Batch>,
     pub(super) log: Vec<Arc<Stored>>,
     pub(super) known: Vec<Known>,
@@ -102,12 +109,15 @@ pub(super) struct World {
     /// What the log says of the breaker in this life.
     pub(super) told_open: bool,
     /// This event ends the process.
-    deadly: u64,
+    pub(super) deadly: u64,
     pub(super) kills: u32,
     /// How often the clock was set back.
     pub(super) jumps: u32,
     /// How often it has with its mark in the database, since nothing fails any more.
-    deaths: u32,
+    pub(super) deaths: u32,
+    /// Orders of operators, and those of this life that are not answered.
+    orders: u64,
+    pub(super) unanswered: HashSet<u64>,
     /// This delivery does not end before all that can be done without it is done.
     pub(super) stuck: Option<u64>,
     /// Every step, where somebody wants to read it.
@@ -119,7 +129,18 @@ pub(super) fn found(database: &Database) -> StoredSubscription {
         name: "simulated".to_owned(),
         position: database.cursor,
         condition: database.condition,
+        generation: 1,
     }
+}
+
+fn letters(choice: Choice, fate: Fate) -> Wish {
+    let by = Decider {
+        by: Uuid::nil(),
+        workflow_id: Uuid::nil(),
+        correlation_id: Uuid::nil(),
+        causation_id: None,
+    };
+    Wish::Letters(Box::new(Letters { choice, fate, by }))
 }
 
 impl World {
@@ -130,9 +151,9 @@ impl World {
             wall: Time::from_second(1_767_225_600).unwrap(),
         };
         let order = if seed % 3 == 2 {
-            Order::None
+            Sequence::None
         } else {
-            Order::Key
+            Sequence::Key
         };
         let batch = (seed % 4 == 1).then(|| Batch {
             max: usize::try_from(2 + rng.up_to(3)).unwrap(),
@@ -170,13 +191,16 @@ impl World {
             kills: 0,
             jumps: 0,
             deaths: 0,
+            orders: 0,
+            unanswered: HashSet::new(),
             stuck: None,
             trace: None,
         }
     }
 
-    pub(super) fn rules(seed: u64, order: Order, batch: Option<Batch>, rng: &mut Rng) -> Rules {
+    pub(super) fn rules(seed: u64, order: Sequence, batch: Option<Batch>, rng: &mut Rng) -> Rules {
         Rules {
+            upto: None,
             selection: Selection {
                 kinds: Some(Kinds {
                     known: ["wanted"].into(),
@@ -292,6 +316,7 @@ impl World {
                     self.pending.push(Pending::Effects { event, row });
                 }
                 Effect::Save(save) => self.pending.push(Pending::Submitted(Commit::Save(save))),
+                Effect::Answer { order, answer } => self.check_answer(order, answer),
                 Effect::Backlog { key, after, upto } => {
                     let answer = self.backlog(key, after, upto);
                     self.pending.push(Pending::Answer(answer));
@@ -366,13 +391,14 @@ impl World {
                 0..150 => self.append(),
                 150..350 => self.feed(),
                 350..850 => self.proceed(),
-                850..960 => {
+                850..940 => {
                     self.pass_time();
                     self.step(Input::Tick);
                 }
+                940..960 => self.decide(),
                 960..970 => self.outage = !self.outage,
-                970..974 => self.step(Input::Pause),
-                974..986 => self.step(Input::Resume),
+                970..974 => self.order(Wish::Pause),
+                974..986 => self.order(Wish::Resume),
                 986..990 if !self.stopping => {
                     self.stopping = true;
                     self.step(Input::Stop);
@@ -392,6 +418,51 @@ impl World {
                 && !world.machine.is_paused()
         });
         self.check_end(ended);
+        self.order(letters(Choice::default(), Fate::Redrive(None)));
+        let ended = self.go_on_until(|world| {
+            world.machine.is_at_rest()
+                && world.pending.is_empty()
+                && world.machine.lanes_retrying() == 0
+        });
+        self.check_end(ended);
+        self.check_redriven();
+    }
+
+    /// An operator decides about some dead letters, or about none.
+    fn decide(&mut self) {
+        let choice = match self.rng.up_to(4) {
+            0 if !self.log.is_empty() => {
+                let one = self.rng.up_to(self.log.len() as u64 - 1);
+                let event = &self.log[usize::try_from(one).unwrap()];
+                let key = super::super::terms::key_of(self.order, event).into_owned();
+                Choice {
+                    key: Some(key),
+                    ..Choice::default()
+                }
+            }
+            1 => Choice {
+                error_class: Some(ErrorClass::Permanent),
+                ..Choice::default()
+            },
+            2 => Choice {
+                until: Some(self.now.wall),
+                ..Choice::default()
+            },
+            _ => Choice::default(),
+        };
+        let fate = match self.rng.up_to(2) {
+            0 => Fate::Discard("no use".to_owned()),
+            1 => Fate::Redrive(NonZeroU32::new(1)),
+            _ => Fate::Redrive(None),
+        };
+        self.order(letters(choice, fate));
+    }
+
+    fn order(&mut self, wish: Wish) {
+        self.orders += 1;
+        let number = self.orders;
+        self.unanswered.insert(number);
+        self.step(Input::Order(Order { number, wish }));
     }
 
     /// One delivery hangs; nothing but its key waits for it.
@@ -417,7 +488,7 @@ impl World {
                 return true;
             }
             if self.machine.is_paused() {
-                self.step(Input::Resume);
+                self.order(Wish::Resume);
             }
             self.feed();
             self.proceed();

@@ -1,0 +1,108 @@
+//! The delivery engine of a [`World`]: it delivers nothing, and knows who is paused and how much is parked.
+
+use std::num::NonZeroU32;
+
+use quivive_delivery::BoxFuture;
+use quivive_delivery::engine::{Behind, Decider, Declined};
+use quivive_delivery::subscriber::{Choice, StoredLane};
+
+use super::{State, World};
+use crate::ports::Deliveries;
+
+/// A subscription, as far as operators change it.
+#[derive(Debug, Clone, Default)]
+pub struct FakeSubscription {
+    pub paused: bool,
+    pub parked: u64,
+}
+
+impl World {
+    fn decide<T: Send + 'static>(
+        &self,
+        subscription: &str,
+        change: impl FnOnce(&mut FakeSubscription) -> Result<T, Declined>,
+    ) -> BoxFuture<'static, Result<T, Declined>> {
+        let decided = self.change(
+            |s: &mut State| match s.subscriptions.get_mut(subscription) {
+                Some(found) => change(found),
+                None => Err(Declined::NotFound),
+            },
+        );
+        Box::pin(std::future::ready(decided))
+    }
+
+    /// All that is parked, whatever is chosen.
+    fn empty(&self, subscription: &str, by: Decider) -> BoxFuture<'static, Result<u64, Declined>> {
+        self.change(|s| s.decided.push(by));
+        self.decide(subscription, |found| {
+            match std::mem::take(&mut found.parked) {
+                0 => Err(Declined::WrongState),
+                parked => Ok(parked),
+            }
+        })
+    }
+
+    fn set_paused(
+        &self,
+        subscription: &str,
+        paused: bool,
+    ) -> BoxFuture<'static, Result<(), Declined>> {
+        self.decide(subscription, |found| {
+            if std::mem::replace(&mut found.paused, paused) == paused {
+                return Err(Declined::WrongState);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Deliveries for World {
+    fn pause<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>> {
+        self.set_paused(subscription, true)
+    }
+
+    fn resume<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), Declined>> {
+        self.set_paused(subscription, false)
+    }
+
+    fn count<'a>(
+        &'a self,
+        subscription: &'a str,
+        _: &'a Choice,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        self.decide(subscription, |found| Ok(found.parked))
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        subscription: &'a str,
+        _: Choice,
+        _: Option<NonZeroU32>,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        self.empty(subscription, by)
+    }
+
+    fn discard<'a>(
+        &'a self,
+        subscription: &'a str,
+        _: Choice,
+        _: String,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        self.empty(subscription, by)
+    }
+
+    fn behind<'a>(
+        &'a self,
+        subscription: &'a str,
+        _: &'a StoredLane,
+    ) -> BoxFuture<'a, Result<Option<Behind>, Declined>> {
+        self.decide(subscription, |_| {
+            Ok(Some(Behind {
+                count: 3,
+                more: false,
+            }))
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! Change a subscription: an operator pauses or resumes it, or decides about its dead letters.
+//!
+//! The delivery engine does it, in commits of its own: it holds the state and goes on while they are written. A decision
+//! about dead letters is told there too, by `DeadLettersRedriven` or `DeadLettersDiscarded`, as a fact of this workflow.
+//! Should the process end between that commit and the outcome, the fact stands and the outcome is `interrupted`.
+
+use std::num::NonZeroU32;
+
+use quivive_delivery::engine::Declined;
+use quivive_delivery::subscriber::Choice;
+
+use crate::kernel::Actor;
+use crate::workflows::prelude::*;
+
+pub struct ChangeSubscription {
+    pub subscription: String,
+    pub change: Change,
+}
+
+/// What is to be changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Pause,
+    Resume,
+    /// Dead letters are delivered again, so many in a second at most.
+    Redrive {
+        choice: Choice,
+        per_second: Option<NonZeroU32>,
+    },
+    /// Dead letters are passed over, for good.
+    Discard {
+        choice: Choice,
+        reason: String,
+    },
+}
+
+impl Change {
+    fn action(&self) -> Reason {
+        Reason::new(match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Redrive { .. } => "redrive",
+            Self::Discard { .. } => "discard",
+        })
+    }
+}
+
+#[derive(Event)]
+#[event(
+    type = "delivery.subscription_change.attempted",
+    version = 1,
+    name = "SubscriptionChangeAttempted",
+    audit = "SUBSCRIPTION_CHANGE_ATTEMPTED"
+)]
+pub struct Attempted {
+    pub subscription: String,
+    pub action: Reason,
+}
+
+#[derive(Event)]
+#[event(
+    type = "delivery.subscription_change.succeeded",
+    version = 1,
+    name = "SubscriptionChangeSucceeded",
+    audit = "SUBSCRIPTION_CHANGE_SUCCEEDED"
+)]
+pub struct Succeeded {
+    pub subscription: String,
+    pub action: Reason,
+}
+
+#[derive(Event)]
+#[event(
+    type = "delivery.subscription_change.failed",
+    version = 1,
+    name = "SubscriptionChangeFailed",
+    audit = "SUBSCRIPTION_CHANGE_FAILED"
+)]
+pub struct Failed {
+    pub subscription: String,
+    pub action: Reason,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    NotFound,
+    /// It is paused already, or not paused; no dead letter is meant.
+    WrongState,
+    Forbidden,
+}
+
+pub struct Reply {
+    /// How many dead letters are meant.
+    pub count: u64,
+}
+
+impl Workflow for ChangeSubscription {
+    const NAME: &'static str = "subscription_change";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = Reply;
+
+    async fn subject(&self, _: &Cx) -> Result<Subject, Fault> {
+        Ok(Subject::System)
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted {
+            subscription: self.subscription.clone(),
+            action: self.change.action(),
+        }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            subscription: attempted.subscription.clone(),
+            action: attempted.action.clone(),
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        match cx.request.actor {
+            Actor::Admin(_) | Actor::System => {}
+            Actor::User(_) | Actor::Service(_) | Actor::Anonymous => {
+                return refuse(Refusal::Forbidden);
+            }
+        }
+        let (name, engine) = (&self.subscription, &cx.deliveries);
+        let done = match self.change.clone() {
+            Change::Pause => engine.pause(name).await.map(|()| 0),
+            Change::Resume => engine.resume(name).await.map(|()| 0),
+            Change::Redrive { choice, per_second } => {
+                engine.redrive(name, choice, per_second, cx.decider()).await
+            }
+            Change::Discard { choice, reason } => {
+                engine.discard(name, choice, reason, cx.decider()).await
+            }
+        };
+        match done {
+            Ok(count) => succeed(
+                Commit::default(),
+                Succeeded {
+                    subscription: self.subscription.clone(),
+                    action: self.change.action(),
+                },
+                Reply { count },
+            ),
+            Err(Declined::NotFound) => refuse(Refusal::NotFound),
+            Err(Declined::WrongState) => refuse(Refusal::WrongState),
+            Err(Declined::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeSubscription, Scene, nobody};
+
+    /// The subscription `email` with two dead letters, and an administrator.
+    fn scene() -> Scene {
+        let mut scene = nobody();
+        let email = FakeSubscription {
+            parked: 2,
+            ..FakeSubscription::default()
+        };
+        scene
+            .world
+            .change(|s| s.subscriptions.insert("email".to_owned(), email));
+        scene.request.actor = Actor::Admin(scene.user);
+        scene
+    }
+
+    fn change(subscription: &str, change: Change) -> ChangeSubscription {
+        ChangeSubscription {
+            subscription: subscription.to_owned(),
+            change,
+        }
+    }
+
+    fn redrive() -> Change {
+        Change::Redrive {
+            choice: Choice::default(),
+            per_second: None,
+        }
+    }
+
+    fn discard() -> Change {
+        Change::Discard {
+            choice: Choice::default(),
+            reason: "no use".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_change_reaches_the_engine_once_and_says_what_it_was() {
+        let scene = scene();
+        for (wanted, action, count) in [
+            (Change::Pause, "pause", 0),
+            (Change::Resume, "resume", 0),
+            (redrive(), "redrive", 2),
+        ] {
+            let told = scene.when(change("email", wanted)).await.succeeded();
+            assert_eq!(
+                told.open("delivery.subscription_change.succeeded"),
+                serde_json::json!({"subscription": "email", "action": action})
+            );
+            assert_eq!(told.reply().count, count);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_about_dead_letters_is_told_as_a_fact_of_this_workflow() {
+        for wanted in [redrive(), discard()] {
+            let scene = scene();
+            let told = scene.when(change("email", wanted)).await.succeeded();
+            let attempted = told.events[0].envelope.clone();
+            let decided = scene.world.see(|s| s.decided.clone());
+            assert_eq!(decided.len(), 1);
+            assert_eq!(Some(decided[0].by), attempted.actor.id);
+            assert_eq!(decided[0].workflow_id, attempted.workflow_id);
+            assert_eq!(decided[0].correlation_id, attempted.correlation_id);
+            assert_eq!(decided[0].causation_id, Some(attempted.id));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        for wanted in [Change::Pause, Change::Resume, redrive(), discard()] {
+            scene()
+                .when(change("emial", wanted))
+                .await
+                .refused(Refusal::NotFound)
+                .raised(&[]);
+        }
+        let scene = scene();
+        for wanted in [Change::Resume, redrive()] {
+            if matches!(wanted, Change::Redrive { .. }) {
+                scene.when(change("email", discard())).await.succeeded();
+            }
+            scene
+                .when(change("email", wanted))
+                .await
+                .refused(Refusal::WrongState)
+                .raised(&[]);
+        }
+        for actor in [Actor::Anonymous, Actor::User(scene.user)] {
+            let mut scene = scene.clone();
+            scene.request.actor = actor;
+            scene
+                .when(change("email", Change::Pause))
+                .await
+                .refused(Refusal::Forbidden)
+                .raised(&[]);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Replays: a subscription gets events again, as a generation of its own beside the deliveries that go on.
+//!
+//! **Cast.** A replay is a second runner with the same handler: a cursor and lanes of its own under a name of its own,
+//! `statistics@2`, so order, retries and a restart are those of any subscription. A task sees each one through.
+//!
+//! **Flow.** The row of the replay and its cursor are written in one commit. Its runner delivers from the first position to
+//! the last and, when nothing of it waits or is in trouble, is taken away again, with a `SubscriptionReplayed` in the commit.
+//! Of a [`ReadModel`](crate::subscriber::ReadModel) it begins with the first event and has no last: when it is as far as the
+//! subscription itself, both stop, and one commit puts its cursor, its lanes and its generation in the subscription's place.
+//! From there the subscription goes on. What is left of other generations is then deleted, a slice at a time.
+//!
+//! **Guarantees.** The deliveries of the subscription go on meanwhile and are not changed by it. Readers of a read model see
+//! one generation at any moment, whole. Killed anywhere, it goes on where it was.
+//!
+//! **Not guaranteed.** Order between what is replayed and what is delivered for the first time. That a replay ends while one
+//! of its keys is parked: it waits for the decision, for a read model with a hole may not take the place of one without.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::running::Running;
+use super::start::StartError;
+use crate::commit::Transaction;
+use crate::events::SubscriptionReplayed;
+use crate::fault::Fault;
+use crate::log::CommitError;
+use crate::subscriber::{Condition, ReadModel, Replay, StoredReplay, Subscription};
+
+/// How often it looks whether it is done, besides whenever a cursor has moved; and what failed is tried again after as long.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two slices of old rows, so that other commits have their turn.
+const SLICE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a replay does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("there is no subscription {0:?}")]
+    NotFound(String),
+    #[error("the handler of {0:?} says that no event may reach it twice")]
+    Denied(String),
+    #[error("{0:?} is being replayed already")]
+    UnderWay(String),
+    #[error("{0:?} keeps a read model, which is rebuilt as a whole: give no range")]
+    Whole(String),
+    #[error("there is nothing from position {from} to {to}")]
+    Empty { from: u64, to: u64 },
+    #[error("what there is of it cannot be read: {0}")]
+    Fault(#[from] Fault),
+    #[error("it cannot be written down: {0}")]
+    Commit(#[from] CommitError),
+}
+
+impl Running {
+    /// Delivers events to a subscription again, from one position to another; up to the head of the log when no end is
+    /// given. Of a read model all of them, and without a range. Answers when it has begun.
+    pub async fn replay(
+        &self,
+        name: &str,
+        from: Option<u64>,
+        to: Option<u64>,
+        by: Uuid,
+    ) -> Result<StoredReplay, ReplayError> {
+        let _turn = self.roster.changing.lock().await;
+        let live = self.roster.find(name).filter(|live| live.replay.is_none());
+        let live = live.ok_or_else(|| ReplayError::NotFound(name.to_owned()))?;
+        let registered = live.registered();
+        if registered.replay == Replay::Deny {
+            return Err(ReplayError::Denied(name.to_owned()));
+        }
+        let subscriptions = &self.tools.subscriptions;
+        let under_way = subscriptions.replays().await?;
+        if under_way.iter().any(|replay| replay.subscription == name) {
+            return Err(ReplayError::UnderWay(name.to_owned()));
+        }
+        let (from, to) = if registered.read_model.is_some() {
+            if from.is_some_and(|from| from > 1) || to.is_some() {
+                return Err(ReplayError::Whole(name.to_owned()));
+            }
+            (1, None)
+        } else {
+            let (from, head) = (from.unwrap_or(1).max(1), self.head());
+            let to = to.map_or(head, |to| to.min(head));
+            if from > to {
+                return Err(ReplayError::Empty { from, to });
+            }
+            (from, Some(to))
+        };
+        let generation = live.target().generation() + 1;
+        let replay = StoredReplay {
+            name: format!("{name}@{generation}"),
+            subscription: name.to_owned(),
+            generation,
+            from,
+            to,
+            by,
+        };
+        let transaction = Transaction {
+            writes: vec![
+                subscriptions.put_replay(&replay),
+                subscriptions.create(&replay.name, from - 1),
+            ],
+            records: Vec::new(),
+        };
+        self.tools.log.commit(transaction).await?;
+        self.begin(registered, replay.clone());
+        Ok(replay)
+    }
+
+    /// After a start: replays that were under way go on, and what an ended one left of other generations goes.
+    pub(super) fn go_on(&self, replays: Vec<StoredReplay>) {
+        for live in self.roster.all() {
+            let registered = live.registered();
+            let own = replays
+                .iter()
+                .find(|replay| replay.subscription == *live.name);
+            match (own, &registered.read_model) {
+                (Some(replay), _) => self.begin(registered, replay.clone()),
+                (None, Some(model)) => {
+                    let (running, model) = (self.clone(), Arc::clone(model));
+                    let generation = live.target().generation();
+                    self.spawn(async move { running.clean(&*model, generation).await });
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn begin(&self, registered: Subscription, replay: StoredReplay) {
+        let running = self.clone();
+        self.spawn(async move { running.see_through(registered, replay).await });
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.roster.stopping.clone();
+        let work = async move { stopping.run_until_cancelled_owned(work).await };
+        drop(self.roster.tasks.spawn(work));
+    }
+
+    async fn see_through(&self, registered: Subscription, replay: StoredReplay) {
+        let name = &replay.name;
+        tracing::info!(
+            replay = name,
+            from = replay.from,
+            to = replay.to,
+            "a replay runs"
+        );
+        while let Err(error) = self.enter(&registered, &replay).await {
+            tracing::warn!(replay = name, %error, "a replay cannot begin; trying again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let done = self.until_done(&replay).await;
+        let turn = self.roster.changing.lock().await;
+        if !done {
+            return self.forget(&replay).await;
+        }
+        while let Err(error) = self.end(&registered, &replay).await {
+            tracing::warn!(replay = name, %error, "a replay cannot end; trying again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.go_over(&registered, &replay).await;
+        drop(turn);
+        tracing::info!(replay = name, "a replay is done");
+        if let Some(model) = &registered.read_model {
+            self.clean(&**model, replay.generation).await;
+        }
+    }
+
+    /// Gives the replay its runner.
+    async fn enter(
+        &self,
+        registered: &Subscription,
+        replay: &StoredReplay,
+    ) -> Result<(), StartError> {
+        let subscriptions = &self.tools.subscriptions;
+        if let Some(model) = &registered.read_model {
+            let loaded = subscriptions.load().await?;
+            let cursor = loaded.iter().find(|stored| stored.name == replay.name);
+            let untouched = cursor.is_some_and(|stored| stored.position < replay.from)
+                && subscriptions.lanes(&replay.name).await?.is_empty();
+            // So no row of its generation is its own: what is there, another left behind.
+            if untouched {
+                self.clean(&**model, replay.generation - 1).await;
+            }
+        }
+        let _turn = self.roster.changing.lock().await;
+        let mut own = registered.clone();
+        own.name = replay.name.as_str().into();
+        own.alias = None;
+        self.admit(own, Some(replay.clone())).await
+    }
+
+    /// Waits until nothing of it is left to deliver. `false`: it, or what it replays, was removed.
+    async fn until_done(&self, replay: &StoredReplay) -> bool {
+        let mut moved = self.tools.moved.subscribe();
+        loop {
+            let (Some(own), Some(live)) = (
+                self.roster.find(&replay.name),
+                self.roster.find(&replay.subscription),
+            ) else {
+                return false;
+            };
+            let tail = &self.tools.tail;
+            let upto = replay.to.unwrap_or_else(|| live.position(tail));
+            if own.position(tail) >= upto && own.machine().is_free_of_trouble() {
+                return true;
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, moved.changed()).await;
+        }
+    }
+
+    /// Takes the replay away, or puts it in the place of the subscription. Asked again after an error, it goes on.
+    async fn end(
+        &self,
+        registered: &Subscription,
+        replay: &StoredReplay,
+    ) -> Result<(), CommitError> {
+        let subscriptions = &self.tools.subscriptions;
+        let name = &*replay.subscription;
+        let mut transaction = Transaction::default();
+        let writes = &mut transaction.writes;
+        let (own, live) = (self.roster.find(&replay.name), self.roster.find(name));
+        for ending in own
+            .iter()
+            .chain(live.iter().filter(|_| registered.read_model.is_some()))
+        {
+            // Nothing of it is submitted after the commit that ends it.
+            ending.leave().await;
+            self.tools.tail.leave(&ending.reader);
+        }
+        if registered.read_model.is_some() {
+            let paused = live.is_some_and(|live| live.machine().is_paused());
+            writes.extend(subscriptions.remove(name));
+            writes.push(subscriptions.rename(&replay.name, name));
+            let condition = Condition {
+                paused,
+                ..Condition::default()
+            };
+            writes.push(subscriptions.put_condition(name, &condition));
+        } else {
+            writes.extend(subscriptions.remove(&replay.name));
+        }
+        writes.push(subscriptions.end_replay(&replay.name));
+        writes.push(subscriptions.set_generation(name, replay.generation));
+        let told = SubscriptionReplayed {
+            subscription: name.to_owned(),
+            from: replay.from,
+            to: replay.to,
+            by: replay.by,
+        };
+        transaction.records.push(self.tools.scribe.of_itself(&told));
+        self.tools.log.commit(transaction).await.map(|_| ())
+    }
+
+    /// Brings the roster in line with what [`Running::end`] has committed.
+    async fn go_over(&self, registered: &Subscription, replay: &StoredReplay) {
+        self.roster.take(&replay.name);
+        if registered.read_model.is_none() {
+            if let Some(live) = self.roster.find(&replay.subscription) {
+                live.target().set_generation(replay.generation);
+            }
+        } else {
+            self.roster.take(&replay.subscription);
+            while let Err(error) = self.admit(registered.clone(), None).await {
+                tracing::warn!(subscription = replay.subscription, %error, "it cannot go on; trying again");
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        self.tools.moved.send_replace(());
+    }
+
+    /// It was removed, or what it replays was: forgets what is left of it.
+    async fn forget(&self, replay: &StoredReplay) {
+        if let Some(own) = self.roster.take(&replay.name) {
+            own.leave().await;
+            self.tools.tail.leave(&own.reader);
+        }
+        let subscriptions = &self.tools.subscriptions;
+        let mut writes = subscriptions.remove(&replay.name);
+        writes.push(subscriptions.end_replay(&replay.name));
+        let transaction = Transaction {
+            writes,
+            records: Vec::new(),
+        };
+        if let Err(error) = self.tools.log.commit(transaction).await {
+            tracing::warn!(replay = replay.name, %error, "a replay that was removed is not forgotten yet");
+        }
+    }
+
+    /// Deletes what a read model has of other generations, slice by slice.
+    async fn clean(&self, model: &dyn ReadModel, generation: u32) {
+        let _turn = self.roster.cleaning.lock().await;
+        loop {
+            match model.has_others(generation).await {
+                Ok(false) => return,
+                Ok(true) => {
+                    let transaction = Transaction {
+                        writes: vec![model.delete_others(generation)],
+                        records: Vec::new(),
+                    };
+                    if let Err(error) = self.tools.log.commit(transaction).await {
+                        tracing::warn!(%error, "old rows of a read model are not deleted; trying again");
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    tokio::time::sleep(SLICE_PAUSE).await;
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "old rows of a read model are not found; trying again");
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+}

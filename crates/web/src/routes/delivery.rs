@@ -1,0 +1,127 @@
+//! Deliveries, for administrators: how each subscription is doing, and what it could not deliver.
+
+mod chosen;
+mod dead_letters;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use quivive_app::workflows::delivery::change_subscription::{Change, ChangeSubscription, Refusal};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub use dead_letters::DeadLetterView;
+
+use super::{Authority, Routes};
+use crate::Web;
+use crate::auth::SignedIn;
+use crate::limits::Family;
+use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
+
+/// Of a subscription's name, in bytes. It comes into an event, so what was not looked up is bounded.
+const MAX_NAME_BYTES: usize = 128;
+
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .counted(Authority::Admin, Family::Read, routes!(list))
+        .counted(Authority::Admin, Family::Write, routes!(pause))
+        .counted(Authority::Admin, Family::Write, routes!(resume))
+        .merge(dead_letters::router())
+}
+
+/// All subscriptions.
+#[derive(Serialize, ToSchema)]
+struct SubscriptionList {
+    /// In the order of their registration.
+    #[schema(value_type = Vec<Object>)]
+    data: Vec<serde_json::Value>,
+}
+
+/// How each subscription is doing.
+///
+/// Each is an object {name, position, lag, lag_seconds, state, stuck, oldest_waiting_seconds, in_flight, lanes_retrying,
+/// lanes_parked, held, paused, broken, types, priority}. `lag` counts the events between it and the head of the log, wanted
+/// or not; a lane is a key in trouble, a parked one a dead letter. It takes the `types` (null: all) of at least the
+/// `priority`. `held`: before an event that only a newer program can read. `broken`: its target does not answer.
+#[utoipa::path(get, path = "/api/v1/admin/subscriptions", tag = "delivery", responses(
+    (status = 200, description = "As of now.", body = SubscriptionList),
+))]
+async fn list(State(web): State<Arc<Web>>, _admin: SignedIn) -> axum::Json<SubscriptionList> {
+    let data = web.operation.subscriptions();
+    axum::Json(SubscriptionList { data })
+}
+
+/// Pause a subscription.
+///
+/// Nothing of it is delivered until it is resumed, also after a restart. Events wait in the log.
+#[utoipa::path(post, path = "/api/v1/admin/subscriptions/{name}/pause", tag = "delivery", params(
+    ("name" = String, Path, description = "As in the list."),
+), responses(
+    (status = 204, description = "It is paused."),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`wrong_state`: it is paused already"),
+))]
+async fn pause(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    caller: SignedIn,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    change(&web, &context, caller, name, Change::Pause).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Resume a subscription.
+///
+/// Whoever paused it: an operator, or the engine because too many keys failed at once.
+#[utoipa::path(post, path = "/api/v1/admin/subscriptions/{name}/resume", tag = "delivery", params(
+    ("name" = String, Path, description = "As in the list."),
+), responses(
+    (status = 204, description = "It goes on."),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`wrong_state`: it is not paused"),
+))]
+async fn resume(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    caller: SignedIn,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    change(&web, &context, caller, name, Change::Resume).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs the workflow; answers with how many dead letters are meant.
+async fn change(
+    web: &Web,
+    context: &RequestContext,
+    SignedIn(caller): SignedIn,
+    subscription: String,
+    change: Change,
+) -> Result<u64, Problem> {
+    if subscription.len() > MAX_NAME_BYTES {
+        return Err(no_subscription());
+    }
+    let command = ChangeSubscription {
+        subscription,
+        change,
+    };
+    let done = web.kernel.execute(command, context.request(caller.actor()));
+    let reply = done.await.map_err(|failure| {
+        Problem::of_failure(failure, |refusal| match refusal {
+            Refusal::NotFound => no_subscription(),
+            Refusal::WrongState => Problem::new(Code::WrongState),
+            Refusal::Forbidden => Problem::new(Code::Forbidden),
+        })
+    })?;
+    Ok(reply.count)
+}
+
+fn no_subscription() -> Problem {
+    Problem::with_detail(Code::NotFound, "There is no subscription of this name.")
+}
