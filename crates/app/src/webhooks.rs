@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quivive_delivery::cloudevents::Origin;
-use quivive_delivery::engine::Running;
+use quivive_delivery::engine::{Declined, Running};
 use quivive_delivery::subscriber::{Begin, Order, Retry};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Fault, Log, Subscription};
@@ -165,12 +165,18 @@ impl Endpoints {
         if !replaced.map_err(Fault::internal)? {
             running.add(subscription).await.map_err(Fault::internal)?;
         }
-        if !enabled {
-            running.pause(&name);
+        let done = if !enabled {
+            running.pause(&name).await
         } else if action == "enable" {
-            running.resume(&name);
+            running.resume(&name).await
+        } else {
+            Ok(())
+        };
+        match done {
+            // It is so already.
+            Ok(()) | Err(Declined::WrongState) => Ok(()),
+            Err(declined) => Err(Fault::internal(declined)),
         }
-        Ok(())
     }
 
     /// Posts a message that is no event to an endpoint, now. `None` when there is no such endpoint.

@@ -174,8 +174,8 @@ impl Receiver {
             Act::Pour => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
                 stream.write_all(head.as_bytes()).await.ok()?;
-                for _ in 0..1_000_000_000 / 65_536 {
-                    stream.write_all(&[b'x'; 65_536]).await.ok()?;
+                for _ in 0..1_000_000_000 / 8_192 {
+                    stream.write_all(&[b'x'; 8_192]).await.ok()?;
                 }
                 return None;
             }

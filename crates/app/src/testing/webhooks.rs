@@ -58,7 +58,9 @@ impl Outlet for World {
 
 fn sha(parts: [&[u8]; 3]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     hash.finalize().into()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quivive_delivery::cloudevents::Origin;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Log as _, Stored, Subscription};
+use quivive_delivery::{Context, Log as _, Stored, Subscription};
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{OVERLAP, Order, Target};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Bed {
 
     async fn deliver_to(&self, subscription: &Subscription, event: Stored) -> Outcome {
         let name = Arc::from(name_of(self.id));
-        let event = Received::new(Arc::new(event), None, Default::default(), name);
+        let event = Received::new(Arc::new(event), None, Context::default(), name);
         subscription.react(&event).await
     }
 
@@ -245,7 +245,9 @@ async fn who_only_fails_for_five_days_is_disabled() {
     bed.deliver_to(&subscription, event).await;
     bed.scene.world.pass(day);
     assert_eq!(fail().await, r#"Retry("answered 500")"#);
-    bed.scene.world.pass(5 * day - Duration::from_secs(1));
+    bed.scene
+        .world
+        .pass(Duration::from_secs(5 * 24 * 3_600 - 1));
     assert_eq!(fail().await, r#"Retry("answered 500")"#);
     bed.scene.world.pass(Duration::from_secs(1));
     assert_eq!(fail().await, r#"Pause("disabled: failing")"#);
