@@ -65,7 +65,7 @@ pub(super) async fn search_events(
     let asked = Asked::read(&web, &uri)?;
     if asked.question.is_personal() && !caller.sees_personal() {
         let need = "Searching by what is personal needs the role admin, or an API key with the scope events.read_personal.";
-        return Err(Problem::new(Code::Forbidden).detail(need));
+        return Err(Problem::with_detail(Code::Forbidden, need));
     }
     let head = *web.log.head().borrow();
     let below = match asked.before {
