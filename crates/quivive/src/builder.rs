@@ -21,6 +21,7 @@ use quivive_delivery::catalogue::Duplicate;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
+use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
@@ -48,6 +49,7 @@ pub struct Builder {
     pub(crate) retry: Retry,
     /// `None`: the log is kept for ever.
     pub(crate) retention: Option<Terms>,
+    pub(crate) webhooks: Reach,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
@@ -85,6 +87,7 @@ impl Builder {
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
             retention: None,
+            webhooks: Reach::default(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             rate_limits: true,
@@ -103,6 +106,7 @@ impl Builder {
             hashing: plan.hashing,
             retry: plan.retry,
             retention: Some(plan.retention),
+            webhooks: plan.webhooks.clone(),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
@@ -204,6 +208,13 @@ impl Builder {
     #[must_use]
     pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
         self.trusted_proxies = networks;
+        self
+    }
+
+    /// What webhooks may reach besides the public Internet.
+    #[must_use]
+    pub fn webhooks(mut self, reach: Reach) -> Self {
+        self.webhooks = reach;
         self
     }
 

@@ -25,6 +25,7 @@ mod server;
 mod show;
 mod sources;
 mod storage;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ struct Sections {
     hashing: passwords::HashingCost,
     delivery: delivery::Delivery,
     retention: retention::Retention,
+    webhooks: webhooks::Webhooks,
     log: log::LogSection,
     #[serde(default)]
     admin: admin::Admin,

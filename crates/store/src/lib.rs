@@ -44,6 +44,7 @@ mod search;
 mod sessions;
 mod statistics;
 mod subscriptions;
+mod webhooks;
 
 pub use executor::{Executor, Row};
 pub use schema::{Migration, SQLITE_MIGRATIONS};
@@ -131,6 +132,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("sessions", sessions::STATEMENTS),
         ("statistics", statistics::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
+        ("webhooks", webhooks::STATEMENTS),
     ];
     files
         .into_iter()

@@ -17,6 +17,7 @@ mod search;
 mod sessions;
 mod statistics;
 mod subscriptions;
+mod webhooks;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -148,6 +149,14 @@ checks! {
         a_backlog_is_one_key_within_its_bounds
         dead_letters_are_told_by_what_they_have_in_common
         dead_letters_are_counted_by_kind
+    }
+    webhooks {
+        what_is_inserted_is_read_back
+        no_more_endpoints_than_the_limit
+        a_change_that_was_decided_on_an_older_state_misses
+        a_rotation_leaves_the_newest_and_the_one_before
+        the_newest_attempts_are_kept
+        an_endpoint_goes_with_all_it_has
     }
 }
 

@@ -25,7 +25,12 @@ const OURS: &[&str] = &[
 ];
 
 /// Reasons of our own, likewise.
-const OUR_REASONS: &[(&str, &str)] = &[("operator.bootstrap.failed", "invalid_email")];
+const OUR_REASONS: &[(&str, &str)] = &[
+    ("operator.bootstrap.failed", "invalid_email"),
+    ("webhook.endpoint_change.failed", "unresolved"),
+    ("webhook.endpoint_change.failed", "not_found"),
+    ("webhook.endpoint_change.failed", "too_many"),
+];
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use quivive_app::Settings;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::Retry;
+use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use super::report::Report;
@@ -39,6 +40,7 @@ pub struct Plan {
     pub hashing: Hashing,
     pub retry: Retry,
     pub retention: Terms,
+    pub webhooks: Reach,
     pub log: Log,
     pub admin: Option<FirstAdmin>,
     /// The file that was read.
@@ -56,6 +58,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     let hashing = sections.hashing.check(report);
     let retry = sections.delivery.check(report);
     let retention = sections.retention.check(report);
+    let webhooks = sections.webhooks.check(report);
     let log = sections.log.check(report);
     let admin = sections.admin.check(report);
     let public_url = server.as_ref().map_or("", |server| &server.public_url);
@@ -78,6 +81,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         hashing,
         retry,
         retention,
+        webhooks,
         log: log?,
         admin,
         config_file: loaded.file.clone(),

@@ -25,3 +25,4 @@ mod smtp;
 mod support;
 mod tokens;
 mod tour;
+mod webhooks;
