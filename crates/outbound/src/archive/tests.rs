@@ -144,7 +144,7 @@ fn plain_tools_read_it() {
     assert_eq!(lines[1]["context"]["sealed"], "AQID");
     assert_eq!(lines[3]["events"], 2);
     // What is signed can be made again from the text alone.
-    let signed = &text[..text.trim_end().rfind('\n').expect("lines") + 1];
+    let signed = &text[..=text.trim_end().rfind('\n').expect("lines")];
     assert_eq!(lines[3]["sha256"], hex(&sha256(signed.as_bytes())));
 }
 
@@ -167,7 +167,7 @@ fn whatever_is_changed_is_found() {
     filed(&scratch);
     let signed_anew = changed(&scratch, &whole, |lines| {
         one_bit(lines);
-        let text: String = lines[..3].iter().map(|line| format!("{line}\n")).collect();
+        let text = lines[..3].join("\n") + "\n";
         let digest = hex(&sha256(text.as_bytes()));
         let mut tail: Value = serde_json::from_str(&lines[3]).expect("JSON");
         tail["sha256"] = digest.into();

@@ -12,6 +12,7 @@ mod catalogue;
 mod cli;
 mod dashboard;
 mod dead_letters;
+mod embedded;
 mod experiments;
 mod faults;
 mod feed;
