@@ -81,6 +81,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "an account has ten open sessions at most",
     ),
     (
+        "subscriptions::DEAD_LETTER_GROUPS",
+        "SCAN lane",
+        "a row for each key in trouble, when an operator looks",
+    ),
+    (
+        "subscriptions::DEAD_LETTER_GROUPS",
+        "USE TEMP B-TREE FOR GROUP BY",
+        "a group for each subscriber, class and type",
+    ),
+    (
         "subscriptions::LOAD",
         "SCAN subscription",
         "a row for each subscriber of the program",
@@ -117,6 +127,8 @@ async fn sqlite_finds_its_rows_by_keys() {
             let fine = ALLOWED
                 .iter()
                 .any(|(which, what, _)| *which == name && step.contains(what));
+            // That of a `SELECT EXISTS`, which is no table's.
+            let step = step.replace("SCAN CONSTANT ROW", "");
             let searches = !step.starts_with("SCAN") && !step.contains("TEMP B-TREE");
             assert!(fine || searches, "{name}: {step}");
         }
