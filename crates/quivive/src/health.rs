@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_app::processes::account_provisioning;
+use quivive_app::webhooks;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
@@ -40,6 +41,7 @@ impl Health {
         let running = Engine::new(opened.engine.clone(), subscriptions)
             // There while somebody is to be told of new accounts.
             .family(account_provisioning::FAMILY)
+            .family(webhooks::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
@@ -136,6 +138,10 @@ fn subscription(status: &SubscriptionStatus, pace: Pace, wanted: Option<&Wanted>
         "held": status.held,
         "paused": status.paused,
         "broken": status.broken,
+        "generation": status.generation,
+        "replays": status.replay.as_ref().map(|replay| {
+            json!({"subscription": replay.subscription, "from": replay.from, "to": replay.to})
+        }),
         "types": wanted.map(|wanted| &wanted.types),
         "priority": wanted.map(|wanted| wanted.priority),
     })

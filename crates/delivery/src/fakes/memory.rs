@@ -404,29 +404,7 @@ impl State {
                 self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
-            PUT_REPLAY => {
-                let replay = StoredReplay {
-                    name: text(0),
-                    subscription: text(1),
-                    generation: u32::try_from(number(2)).expect("generations are few"),
-                    from: position(3),
-                    to: match write.params[4] {
-                        Value::Null => None,
-                        _ => Some(position(4)),
-                    },
-                    by: match &write.params[5] {
-                        Value::Id(id) => *id,
-                        other => panic!("who asked is {other:?}"),
-                    },
-                };
-                self.replays.insert(text(0), replay).is_none()
-            }
-            END_REPLAY => self.replays.remove(&text(0)).is_some(),
-            SET_GENERATION => {
-                let generation = u32::try_from(number(1)).expect("generations are few");
-                let before = self.generations.insert(text(0), generation).unwrap_or(1);
-                before < generation && self.cursors.contains_key(&text(0))
-            }
+            PUT_REPLAY | END_REPLAY | SET_GENERATION => self.move_replay(write),
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
             _ => return None,
         };

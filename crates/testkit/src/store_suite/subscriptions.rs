@@ -16,7 +16,7 @@ async fn stored(f: &Fixture) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn lane(f: &Fixture, key: &str) -> StoredLane {
+pub(super) fn lane(f: &Fixture, key: &str) -> StoredLane {
     StoredLane {
         key: Key::new("account", key),
         done: 5,
