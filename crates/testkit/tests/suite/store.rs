@@ -87,6 +87,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "an account has ten open sessions at most",
     ),
     (
+        "subscriptions::DEAD_LETTER_GROUPS",
+        "SCAN lane",
+        "a row for each key in trouble, when an operator looks",
+    ),
+    (
+        "subscriptions::DEAD_LETTER_GROUPS",
+        "USE TEMP B-TREE FOR GROUP BY",
+        "a group for each subscriber, class and type",
+    ),
+    (
         "subscriptions::LOAD",
         "SCAN subscription",
         "a row for each subscriber of the program",
