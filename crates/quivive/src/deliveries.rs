@@ -87,13 +87,11 @@ impl ports::Deliveries for Deliveries {
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
-            match self.running() {
-                Some(running) => running.redrive(subscription, choice, per_second, by).await,
-                None => {
-                    let at_rest = &self.at_rest;
-                    at_rest.redrive(subscription, &choice, per_second, by).await
-                }
+            if let Some(running) = self.running() {
+                return running.redrive(subscription, choice, per_second, by).await;
             }
+            let at_rest = &self.at_rest;
+            at_rest.redrive(subscription, &choice, per_second, by).await
         })
     }
 
@@ -105,13 +103,11 @@ impl ports::Deliveries for Deliveries {
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
-            match self.running() {
-                Some(running) => running.discard(subscription, choice, reason, by).await,
-                None => {
-                    let at_rest = &self.at_rest;
-                    at_rest.discard(subscription, &choice, reason, by).await
-                }
+            if let Some(running) = self.running() {
+                return running.discard(subscription, choice, reason, by).await;
             }
+            let at_rest = &self.at_rest;
+            at_rest.discard(subscription, &choice, reason, by).await
         })
     }
 

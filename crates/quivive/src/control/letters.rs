@@ -21,22 +21,21 @@ const PAGE: usize = 250;
 impl Desk {
     /// As a running server tells them; without one, as the database has them.
     pub(super) async fn subscriptions(&self, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
-        let all = match &self.operation {
-            Some(operation) => operation.subscriptions(),
-            None => {
-                let head = self.database.head().borrow().position;
-                let stored = self.database.load().await.map_err(fault)?;
-                let one = |stored: quivive_delivery::subscriber::StoredSubscription| {
-                    json!({
-                        "name": stored.name,
-                        "position": stored.position,
-                        "lag": head.saturating_sub(stored.position),
-                        "state": if stored.condition.paused { "paused" } else { "stopped" },
-                        "paused": stored.condition.paused,
-                    })
-                };
-                stored.into_iter().map(one).collect()
-            }
+        let all = if let Some(operation) = &self.operation {
+            operation.subscriptions()
+        } else {
+            let head = self.database.head().borrow().position;
+            let stored = self.database.load().await.map_err(fault)?;
+            let one = |stored: quivive_delivery::subscriber::StoredSubscription| {
+                json!({
+                    "name": stored.name,
+                    "position": stored.position,
+                    "lag": head.saturating_sub(stored.position),
+                    "state": if stored.condition.paused { "paused" } else { "stopped" },
+                    "paused": stored.condition.paused,
+                })
+            };
+            stored.into_iter().map(one).collect()
         };
         for one in all {
             if items.send(one).await.is_err() {
