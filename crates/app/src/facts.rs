@@ -2,7 +2,7 @@
 
 use quivive_delivery::{Code, Event, Time};
 use quivive_domain::session::{InvalidatedBy, TerminatedBy};
-use quivive_domain::{DeviceId, FamilyId, SessionId, TokenId, UserId};
+use quivive_domain::{DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 #[derive(Event)]
@@ -191,4 +191,18 @@ pub struct AuditLogCreated {
     pub actor_id: Option<UserId>,
     /// Whom it was about.
     pub user_id: Option<UserId>,
+}
+
+/// Nothing is sent to it any more, until somebody enables it.
+#[derive(Event)]
+#[event(
+    type = "webhook.endpoint_disabled",
+    version = 1,
+    name = "WebhookEndpointDisabled",
+    audit = "WEBHOOK_ENDPOINT_DISABLED"
+)]
+pub struct WebhookEndpointDisabled {
+    pub endpoint_id: EndpointId,
+    /// `operator`, `gone` (it answered 410), `failing` (for days it did nothing else).
+    pub reason: Code,
 }

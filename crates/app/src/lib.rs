@@ -22,6 +22,7 @@ pub mod subscribers;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod webhooks;
 pub mod workflows;
 
 pub use kernel::{Failure, Kernel, Request};

@@ -3,6 +3,8 @@
 //!
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 
+mod webhooks;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,10 @@ use quivive_domain::{
     SessionId, TokenId, UserId,
 };
 use uuid::Uuid;
+
+pub use webhooks::{
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, Signer, StoredSecret, Webhooks,
+};
 
 /// A read of state.
 pub type Read<'a, T> = BoxFuture<'a, Result<T, Fault>>;

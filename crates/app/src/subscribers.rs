@@ -4,3 +4,4 @@ pub mod email;
 pub mod log;
 pub mod sessions;
 pub mod statistics;
+pub mod webhooks;

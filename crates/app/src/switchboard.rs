@@ -10,7 +10,8 @@ use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
-use crate::workflows::{accounts, api_keys, delivery, operators, passwords, sessions};
+use crate::webhooks::Endpoints;
+use crate::workflows::{accounts, api_keys, delivery, operators, passwords, sessions, webhooks};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -30,6 +31,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
         .workflow::<api_keys::create_api_key::CreateApiKey>()?
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
+        .workflow::<webhooks::change_endpoint::ChangeEndpoint>()?
         // What happens by itself.
         .part_of::<accounts::lock_user::Attempted>("user_lock")?
         .part_of::<accounts::lock_user::Succeeded>("user_lock")?
@@ -50,12 +52,15 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<facts::AuditLogCreated>()?
+        .fact::<facts::WebhookEndpointDisabled>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::DeadLettersRedriven>()?
         .fact::<quivive_delivery::events::DeadLettersDiscarded>()?
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::SubscriptionExpired>()?
+        .fact::<quivive_delivery::events::AuditCheckpointSealed>()?
         .fact::<quivive_delivery::events::SubscriptionReplayed>()?
         .fact::<quivive_delivery::events::StepDone>()?
         .fact::<quivive_delivery::events::StepUndone>()
@@ -67,11 +72,13 @@ pub fn subscribers(
     access: &Arc<Access>,
     mailer: Arc<dyn Mailer>,
     letters: Letters,
+    endpoints: &Arc<Endpoints>,
 ) -> Vec<Subscription> {
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),
     ]
 }

@@ -22,6 +22,7 @@ mod ports;
 mod scene;
 mod services;
 mod statistics;
+mod webhooks;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,13 +41,14 @@ use quivive_domain::guess::Guesses as GuessCounters;
 use quivive_domain::one_time::OneTimeToken;
 use quivive_domain::refresh::GlobalVersion;
 use quivive_domain::session::Session;
-use quivive_domain::{Account, ApiKeyId, PasswordHash, SessionId, TokenId, UserId};
+use quivive_domain::{Account, ApiKeyId, EndpointId, PasswordHash, SessionId, TokenId, UserId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::kernel::{Families, Kernel, Parts};
 use crate::ports::{
-    EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt, Read, Receipt,
+    Attempt, Endpoint, EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt,
+    Read, Receipt, StoredSecret,
 };
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
@@ -101,6 +103,9 @@ pub struct State {
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
+    pub endpoints: BTreeMap<EndpointId, Endpoint>,
+    pub secrets: Vec<StoredSecret>,
+    pub messages: Vec<Attempt>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
     pub subscriptions: BTreeMap<String, FakeSubscription>,
@@ -137,6 +142,7 @@ struct Inside {
     sent: Vec<(Letter, String)>,
     mail_error: Option<MailError>,
     vault: HashSet<String>,
+    outlet: webhooks::Outside,
 }
 
 struct Shared {
@@ -189,6 +195,9 @@ impl World {
                     event_schemas: Vec::new(),
                     receipts: BTreeMap::new(),
                     attempts: BTreeMap::new(),
+                    endpoints: BTreeMap::new(),
+                    secrets: Vec::new(),
+                    messages: Vec::new(),
                     index: Vec::new(),
                     subscriptions: BTreeMap::new(),
                     decided: Vec::new(),
@@ -202,6 +211,7 @@ impl World {
                 sent: Vec::new(),
                 mail_error: None,
                 vault: HashSet::new(),
+                outlet: webhooks::Outside::default(),
             }),
             head: watch::Sender::new(head),
             serial: AtomicU64::new(0),
@@ -426,6 +436,9 @@ impl World {
             statistics: Arc::new(self.clone()),
             event_schemas: Arc::new(self.clone()),
             receipts: Arc::new(self.clone()),
+            webhooks: Arc::new(self.clone()),
+            outlet: Arc::new(self.clone()),
+            signer: Arc::new(self.clone()),
             keys: Arc::new(self.clone()),
             access_tokens: Arc::new(self.clone()),
             hasher: Arc::new(self.clone()),

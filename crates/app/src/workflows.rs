@@ -36,6 +36,10 @@ pub mod sessions {
     pub mod revoke_device;
 }
 
+pub mod webhooks {
+    pub mod change_endpoint;
+}
+
 /// What every workflow file needs.
 pub(crate) mod prelude {
     pub(crate) use quivive_delivery::{Event, Fault, Reason as Reasons};

@@ -176,6 +176,39 @@ impl Catalogue {
         Ok((if known { spec.version } else { stored }, fields))
     }
 
+    /// As [`Catalogue::shown`], in a version of its type that somebody was promised. `None` where it was stored with a newer
+    /// one, of which an older cannot be made.
+    pub fn shown_as(
+        &self,
+        event: &Stored,
+        version: u32,
+    ) -> Result<Option<Map<String, Value>>, serde_json::Error> {
+        let Some(spec) = self.spec(&event.envelope.kind) else {
+            return Ok(None);
+        };
+        let mut fields: Map<String, Value> = serde_json::from_slice(&event.body)?;
+        let stored = event.envelope.version;
+        let schema = spec.schema_of(version);
+        let Some(properties) = schema.as_ref().and_then(|s| s["properties"].as_object()) else {
+            return Ok(None);
+        };
+        if !event::upcast_to(spec.past, stored, version as usize, &mut fields) {
+            return Ok(None);
+        }
+        // What is personal by now is told to nobody, also where it was not then.
+        let now = |name: &str| {
+            spec.fields
+                .iter()
+                .any(|field| field.personal && field.name == name)
+        };
+        for (name, field) in properties {
+            if field["x-personal"] == true || now(name) {
+                fields.insert(name.clone(), Value::Null);
+            }
+        }
+        Ok(Some(fields))
+    }
+
     /// Whether a schema that was published for a version of a type still stands, so that what is stored with it can be read
     /// and whoever was told of it understands what is raised now.
     pub fn keeps(&self, kind: &str, version: u32, published: &Value) -> Result<(), Incompatible> {

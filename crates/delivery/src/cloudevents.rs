@@ -30,8 +30,29 @@ pub fn message(
     catalogue: &Catalogue,
     origin: &Origin,
 ) -> Result<Value, serde_json::Error> {
-    let envelope = &event.envelope;
     let (version, data) = catalogue.shown(event)?;
+    Ok(compose(event, catalogue, origin, version, &data))
+}
+
+/// The same for who was promised a version of the data. `None` where the event cannot be told in it any more.
+pub fn message_as(
+    event: &Stored,
+    catalogue: &Catalogue,
+    origin: &Origin,
+    version: u32,
+) -> Result<Option<Value>, serde_json::Error> {
+    let data = catalogue.shown_as(event, version)?;
+    Ok(data.map(|data| compose(event, catalogue, origin, version, &data)))
+}
+
+fn compose(
+    event: &Stored,
+    catalogue: &Catalogue,
+    origin: &Origin,
+    version: u32,
+    data: &Map<String, Value>,
+) -> Value {
+    let envelope = &event.envelope;
     let spec = catalogue.spec(&envelope.kind);
     let schema = spec
         .filter(|spec| spec.versions().any(|known| known == version))
@@ -61,7 +82,7 @@ pub fn message(
         "dataversion": version,
         "data": data,
     });
-    Ok(without_nulls(message))
+    without_nulls(message)
 }
 
 /// An attribute that has no value is left out.
@@ -231,6 +252,18 @@ mod tests {
             assert_eq!(message["data"]["lines"], 3);
             assert_eq!(message["dataversion"], event.envelope.version);
         }
+    }
+
+    #[test]
+    fn a_message_in_a_version_that_was_promised() {
+        let origin = Origin {
+            source: "https://shop.example".to_owned(),
+            schemas: "https://shop.example/schemas".to_owned(),
+        };
+        let event = stored("order.placed", 1);
+        let told_as = |version| message_as(&event, &catalogue(), &origin, version).unwrap();
+        assert_eq!(told_as(1), Some(told(&event)));
+        assert_eq!(told_as(2), None);
     }
 
     #[test]

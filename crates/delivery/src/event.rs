@@ -108,8 +108,18 @@ pub struct Past {
 
 /// Makes the fields of a version those of the current one; false when there is no such version.
 pub(crate) fn upcast(past: &[Past], version: u32, fields: &mut Map<String, Value>) -> bool {
-    let index = (version as usize).checked_sub(1);
-    let Some(steps) = index.and_then(|index| past.get(index..)) else {
+    upcast_to(past, version, past.len() + 1, fields)
+}
+
+/// Makes the fields of a version those of another; false where that would be going back, or one of them never was.
+pub(crate) fn upcast_to(
+    past: &[Past],
+    version: u32,
+    to: usize,
+    fields: &mut Map<String, Value>,
+) -> bool {
+    let (from, to) = ((version as usize).checked_sub(1), to.checked_sub(1));
+    let Some(steps) = from.zip(to).and_then(|(from, to)| past.get(from..to)) else {
         return false;
     };
     for step in steps {

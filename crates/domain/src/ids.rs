@@ -36,6 +36,8 @@ id! {
     TokenId
     /// A browser or an app that signed in. It proves nothing; the device token does.
     DeviceId
+    /// A webhook endpoint.
+    EndpointId
     /// What a service signs its requests with: names it, opens nothing.
     ApiKeyId
 }

@@ -12,11 +12,12 @@ pub mod one_time;
 pub mod password;
 pub mod refresh;
 pub mod session;
+pub mod webhook;
 
 pub use account::{Account, AccountState, PasswordHash, Role};
 pub use address::Address;
 pub use email::Email;
-pub use ids::{ApiKeyId, DeviceId, FamilyId, SessionId, TokenId, UserId};
+pub use ids::{ApiKeyId, DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordPolicy};
 
 /// A moment in UTC, in whole microseconds.

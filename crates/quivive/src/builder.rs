@@ -18,8 +18,10 @@ use quivive_app::Settings;
 use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
+use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
@@ -28,7 +30,7 @@ use crate::start::StartError;
 pub use opened::create_keys;
 pub use server::Server;
 
-pub(crate) use opened::{Opened, has_keys};
+pub(crate) use opened::{KEYS, Opened, has_keys};
 
 /// What to build. The defaults are those of the configuration reference.
 pub struct Builder {
@@ -45,6 +47,9 @@ pub struct Builder {
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
+    /// `None`: the log is kept for ever.
+    pub(crate) retention: Option<Terms>,
+    pub(crate) webhooks: Reach,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
@@ -81,6 +86,8 @@ impl Builder {
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
+            retention: None,
+            webhooks: Reach::default(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             rate_limits: true,
@@ -98,6 +105,8 @@ impl Builder {
             templates: plan.templates.clone(),
             hashing: plan.hashing,
             retry: plan.retry,
+            retention: Some(plan.retention),
+            webhooks: plan.webhooks.clone(),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
@@ -112,6 +121,7 @@ impl Builder {
         let directory = directory.into();
         self.directories = Some(Directories {
             database: directory.clone(),
+            archive: directory.join("archive"),
             data: directory,
         });
         self
@@ -179,6 +189,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the log, and archives of it, for so long; without this nothing is ever cut.
+    #[must_use]
+    pub fn retention(mut self, terms: Terms) -> Self {
+        self.retention = Some(terms);
+        self
+    }
+
     /// Gives everybody who verifies an address a profile, and tells the customer relations of them, as one process that is
     /// undone when these give up. Without it neither happens.
     #[must_use]
@@ -191,6 +208,13 @@ impl Builder {
     #[must_use]
     pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
         self.trusted_proxies = networks;
+        self
+    }
+
+    /// What webhooks may reach besides the public Internet.
+    #[must_use]
+    pub fn webhooks(mut self, reach: Reach) -> Self {
+        self.webhooks = reach;
         self
     }
 

@@ -19,11 +19,13 @@ mod plan;
 mod problem;
 mod reference;
 mod report;
+mod retention;
 mod secret;
 mod server;
 mod show;
 mod sources;
 mod storage;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,8 @@ struct Sections {
     letters: lifetimes::Letters,
     hashing: passwords::HashingCost,
     delivery: delivery::Delivery,
+    retention: retention::Retention,
+    webhooks: webhooks::Webhooks,
     log: log::LogSection,
     #[serde(default)]
     admin: admin::Admin,
@@ -193,4 +197,6 @@ pub struct Directories {
     pub data: PathBuf,
     /// The database and its lock.
     pub database: PathBuf,
+    /// Archives of what was cut from the log.
+    pub archive: PathBuf,
 }

@@ -87,11 +87,14 @@ impl ports::Deliveries for Deliveries {
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
-            if let Some(running) = self.running() {
-                return running.redrive(subscription, choice, per_second, by).await;
+            match self.running() {
+                Some(running) => running.redrive(subscription, choice, per_second, by).await,
+                None => {
+                    self.at_rest
+                        .redrive(subscription, &choice, per_second, by)
+                        .await
+                }
             }
-            let at_rest = &self.at_rest;
-            at_rest.redrive(subscription, &choice, per_second, by).await
         })
     }
 
@@ -103,11 +106,14 @@ impl ports::Deliveries for Deliveries {
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
-            if let Some(running) = self.running() {
-                return running.discard(subscription, choice, reason, by).await;
+            match self.running() {
+                Some(running) => running.discard(subscription, choice, reason, by).await,
+                None => {
+                    self.at_rest
+                        .discard(subscription, &choice, reason, by)
+                        .await
+                }
             }
-            let at_rest = &self.at_rest;
-            at_rest.discard(subscription, &choice, reason, by).await
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use quivive_app::processes::account_provisioning;
+use quivive_app::webhooks;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
@@ -40,6 +41,7 @@ impl Health {
         let running = Engine::new(opened.engine.clone(), subscriptions)
             // There while somebody is to be told of new accounts.
             .family(account_provisioning::FAMILY)
+            .family(webhooks::FAMILY)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;

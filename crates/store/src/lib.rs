@@ -37,12 +37,14 @@ mod meta;
 mod one_time;
 mod processes;
 mod profiles;
+mod retention;
 mod rows;
 pub mod schema;
 mod search;
 mod sessions;
 mod statistics;
 mod subscriptions;
+mod webhooks;
 
 pub use executor::{Executor, Row};
 pub use schema::{Migration, SQLITE_MIGRATIONS};
@@ -125,10 +127,12 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("one_time", one_time::STATEMENTS),
         ("processes", processes::STATEMENTS),
         ("profiles", profiles::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("statistics", statistics::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
+        ("webhooks", webhooks::STATEMENTS),
     ];
     files
         .into_iter()

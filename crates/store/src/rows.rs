@@ -1,7 +1,7 @@
 //! Typed access to the columns of a row, moved out in the order of the statement.
 
 use quivive_delivery::{Fault, Time, Value};
-use quivive_domain::{ApiKeyId, DeviceId, FamilyId, SessionId, TokenId, UserId};
+use quivive_domain::{ApiKeyId, DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
 use crate::executor::Row;
@@ -175,7 +175,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { UserId SessionId FamilyId TokenId DeviceId ApiKeyId }
+ids! { UserId SessionId FamilyId TokenId DeviceId EndpointId ApiKeyId }
 
 #[cfg(test)]
 mod tests {

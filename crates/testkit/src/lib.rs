@@ -13,11 +13,13 @@
 
 pub mod client;
 pub mod experiments;
+pub mod receiver;
 pub mod server;
 pub mod store_suite;
 pub mod stream;
 
 pub use client::{Client, Reply};
+pub use receiver::{Act, Message, Receiver};
 pub use server::{Options, Server};
 pub use stream::Stream;
 

@@ -12,10 +12,12 @@ mod guesses;
 mod log;
 mod one_time;
 mod processes;
+mod retention;
 mod search;
 mod sessions;
 mod statistics;
 mod subscriptions;
+mod webhooks;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -119,6 +121,13 @@ checks! {
         those_past_their_deadline_are_found_the_oldest_first
         a_profile_is_removed_by_the_process_that_made_it
     }
+    retention {
+        a_cut_moves_the_anchor_and_takes_log_and_index_along
+        nothing_is_cut_that_somebody_needs
+        the_floor_is_that_of_the_slowest
+        a_log_with_a_gap_is_not_cut
+        archives_are_listed_oldest_first
+    }
     search {
         the_index_finds_what_it_reaches_newest_first
         the_index_is_filled_where_it_ends
@@ -139,6 +148,15 @@ checks! {
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
         dead_letters_are_told_by_what_they_have_in_common
+        dead_letters_are_counted_by_kind
+    }
+    webhooks {
+        what_is_inserted_is_read_back
+        no_more_endpoints_than_the_limit
+        a_change_that_was_decided_on_an_older_state_misses
+        a_rotation_leaves_the_newest_and_the_one_before
+        the_newest_attempts_are_kept
+        an_endpoint_goes_with_all_it_has
     }
 }
 

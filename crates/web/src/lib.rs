@@ -36,6 +36,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use quivive_app::access::Access;
 use quivive_app::ports::EventIndex;
+use quivive_app::webhooks::Endpoints;
 use quivive_app::{Kernel, Settings};
 use quivive_delivery::Log;
 use quivive_delivery::seal::Vault;
@@ -93,6 +94,7 @@ pub struct Web {
     pub operation: Arc<dyn Operation>,
     pub streams: Arc<Streams>,
     pub setup: Arc<dyn Setup>,
+    pub endpoints: Arc<Endpoints>,
 }
 
 /// Letters kept in development.

@@ -94,6 +94,10 @@ codes! {
         "What was asked for is so already, or nothing is left that it could be done to. Nothing was changed.";
     CursorExpired, GONE, "cursor_expired", "The feed does not go on from there",
         "The log was restored from a backup since, or it holds what comes after the cursor no more. The detail says which, and where to begin again.";
+    TooManyEndpoints, CONFLICT, "too_many_endpoints", "There are enough webhook endpoints",
+        "A server has a thousand at most. Remove one that is not needed.";
+    RecoveryRunning, CONFLICT, "recovery_running", "A recovery is under way",
+        "The endpoint is being sent earlier events already. Wait until that is done.";
     PayloadTooLarge, PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large",
         "At most 64 KiB are read.";
     UnsupportedMediaType, UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type",
@@ -110,6 +114,12 @@ codes! {
         "The `id` of an event, or the `Idempotency-Key` of the request, was used within seven days for something else.";
     UnknownScope, UNPROCESSABLE_ENTITY, "unknown_scope", "There is no such scope",
         "An API key can be given the scopes that the errors name, and no others.";
+    InvalidUrl, UNPROCESSABLE_ENTITY, "invalid_url", "This URL will not be called",
+        "It must be https, to a host and a port that may be called, without a user, a password or a fragment. The error says which it is.";
+    PrivateAddress, UNPROCESSABLE_ENTITY, "private_address", "The host is not on the public Internet",
+        "One of its addresses is of a private, local or special network. The configuration can allow networks by name, `webhooks.allow_networks`.";
+    UnresolvedHost, UNPROCESSABLE_ENTITY, "unresolved_host", "The host has no address",
+        "Its name does not resolve now, so that nobody can say whether it may be called. Check it, and try again.";
     InvalidEmail, UNPROCESSABLE_ENTITY, "invalid_email", "This is no e-mail address",
         "It should look like name@example.org, in letters that cannot be mistaken for others.";
     WeakPassword, UNPROCESSABLE_ENTITY, "weak_password", "The password is too weak",

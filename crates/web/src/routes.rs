@@ -13,6 +13,7 @@ mod passwords;
 mod schemas;
 mod sessions;
 mod statistics;
+mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 
@@ -152,6 +153,7 @@ pub(crate) fn api() -> Routes {
         .merge(statistics::router())
         .merge(api_keys::router())
         .merge(schemas::router())
+        .merge(webhooks::router())
         .merge(delivery::router())
         .merge(discovery::router())
         .merge(docs::router())

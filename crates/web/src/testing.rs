@@ -13,9 +13,12 @@ use quivive_app::Settings;
 use quivive_app::access::Access;
 use quivive_app::one_time;
 use quivive_app::testing::{PASSWORD, Scene, World};
+use quivive_app::webhooks::Endpoints;
+use quivive_delivery::cloudevents::Origin;
 use quivive_delivery::subscriber::{
     Choice, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneState, StoredLane,
 };
+use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, Fault, Key, Stored};
 use quivive_domain::one_time::Purpose;
 use serde_json::{Value, json};
@@ -162,6 +165,7 @@ impl Server {
             operation: Arc::new(Well),
             streams: Arc::default(),
             setup: Arc::new(Closed),
+            endpoints: Arc::new(endpoints(scene)),
         };
         change(&mut web);
         Arc::new(web)
@@ -220,6 +224,16 @@ impl Server {
         });
         one_time::derive(self.scene.kernel.families(), &row.unwrap()).unwrap()
     }
+}
+
+/// Without an engine: what they are told to do is done, and no event is posted.
+pub(crate) fn endpoints(scene: &Scene) -> Endpoints {
+    let origin = Origin {
+        source: URL.to_owned(),
+        schemas: format!("{URL}/api/v1/events/schemas"),
+    };
+    let (kernel, log) = (Arc::clone(&scene.kernel), Arc::new(scene.world.clone()));
+    Endpoints::new(kernel, log, Tasks::new(), origin)
 }
 
 /// The log's first event is parked for `email`.

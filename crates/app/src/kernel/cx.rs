@@ -15,7 +15,7 @@ use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    PasswordHasher, Receipts, Sessions, SignInStatistics,
+    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -29,6 +29,9 @@ pub struct Families {
     pub statistics: Arc<dyn SignInStatistics>,
     pub event_schemas: Arc<dyn EventSchemas>,
     pub receipts: Arc<dyn Receipts>,
+    pub webhooks: Arc<dyn Webhooks>,
+    pub outlet: Arc<dyn Outlet>,
+    pub signer: Arc<dyn Signer>,
     pub keys: Arc<dyn KeyRing>,
     pub access_tokens: Arc<dyn AccessTokens>,
     pub hasher: Arc<dyn PasswordHasher>,

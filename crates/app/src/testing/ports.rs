@@ -27,7 +27,7 @@ fn row<T>(row: Option<&mut T>, fits: impl FnOnce(&T) -> bool, change: impl FnOnc
     }
 }
 
-fn any(write: Write) -> Write {
+pub(super) fn any(write: Write) -> Write {
     Write {
         expect: Expect::Any,
         ..write

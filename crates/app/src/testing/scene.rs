@@ -196,6 +196,14 @@ impl Scene {
         scene
     }
 
+    /// The same, asked by the person, who is an administrator.
+    #[must_use]
+    pub fn by_administrator(&self) -> Self {
+        let mut scene = self.clone();
+        scene.request.actor = Actor::Admin(self.user);
+        scene
+    }
+
     /// The same, asked by the person.
     #[must_use]
     pub fn by_owner(&self) -> Self {

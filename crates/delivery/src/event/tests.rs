@@ -190,6 +190,31 @@ fn the_catalogue_knows_every_version() {
         "as it is"
     );
 
+    let show_as = |kind, stored_with, wanted, open: Value| {
+        let stored = stored(kind, stored_with, &open, false);
+        let shown = catalogue.shown_as(&stored, wanted).unwrap();
+        shown.map(Value::from)
+    };
+    let v1 = || json!({"amount": "7", "payer": "Ada"});
+    let shown = show_as("toy.paid", 1, 1, v1());
+    assert_eq!(shown, Some(json!({"amount": "7", "payer": null})));
+    let shown = show_as("toy.paid", 1, 2, v1()).unwrap();
+    assert_eq!(
+        (&shown["cents"], &shown["method"]),
+        (&json!(700), &Value::Null)
+    );
+    assert_eq!(shown["payer"], Value::Null, "it is personal by now");
+    let shown = show_as("toy.paid", 2, 3, json!({"cents": 5})).unwrap();
+    assert_eq!(shown, json!({"cents": 5, "method": "cash", "payer": null}));
+    for (kind, stored_with, wanted) in [
+        ("toy.paid", 3, 2),
+        ("toy.paid", 4, 4),
+        ("toy.paid", 1, 0),
+        ("toy.gone", 1, 1),
+    ] {
+        assert_eq!(show_as(kind, stored_with, wanted, v1()), None, "{kind}");
+    }
+
     let v1: Value = serde_json::from_str(V1.schema).unwrap();
     assert!(catalogue.keeps("toy.paid", 1, &v1).is_ok());
     let said = |kind, version, schema: &Value| {

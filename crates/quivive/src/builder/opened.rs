@@ -11,7 +11,9 @@ use quivive_delivery::log::Appender;
 use quivive_delivery::seal::Vault;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Ids, Log};
-use quivive_outbound::{Argon2Pool, FileVault, JwtTokens, KeyStore, SystemClock, SystemIds};
+use quivive_outbound::{
+    Argon2Pool, FileVault, HttpOutlet, JwtTokens, KeyStore, LcSigner, SystemClock, SystemIds,
+};
 use quivive_store::{Database, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
@@ -23,7 +25,7 @@ use crate::start::StartError;
 use crate::{fingerprints, private};
 
 /// The directory of the keys in the data directory.
-const KEYS: &str = "keys";
+pub(crate) const KEYS: &str = "keys";
 
 /// The list of keys; it is written last, so that where it is, all of them are.
 const KEY_LIST: &str = "keyring.json";
@@ -87,6 +89,9 @@ impl Opened {
             statistics: Arc::clone(&shared) as _,
             event_schemas: Arc::clone(&shared) as _,
             receipts: Arc::clone(&shared) as _,
+            webhooks: Arc::clone(&shared) as _,
+            outlet: Arc::new(HttpOutlet::new(builder.webhooks.clone())),
+            signer: Arc::new(LcSigner),
             keys: Arc::clone(&keys) as _,
             access_tokens: Arc::new(JwtTokens::new(&keys, &settings.issuer, &settings.audience)),
             hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),

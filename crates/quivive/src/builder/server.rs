@@ -10,7 +10,9 @@ use quivive_app::ports::{Crm, Mailer, Profiles};
 use quivive_app::processes::account_provisioning;
 use quivive_app::search::Indexer;
 use quivive_app::switchboard;
+use quivive_app::webhooks::Endpoints;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
+use quivive_delivery::cloudevents::Origin;
 use quivive_delivery::engine::Running;
 use quivive_delivery::log::Appender;
 use quivive_delivery::process::{Deadlines, Processes};
@@ -27,6 +29,7 @@ use super::{Builder, Mail};
 use crate::config::Mode;
 use crate::control::{Desk, first_administrator, tags};
 use crate::health::{Health, Kept};
+use crate::retention;
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
 
@@ -76,19 +79,26 @@ impl Server {
         let post = Post::of(builder, opened, mode)?;
         let access = Arc::new(Access::new(Arc::clone(&opened.families)));
         let letters = Letters::new(builder.templates.as_deref())?;
+        let endpoints = Arc::new(endpoints(builder, opened));
         let mut subscriptions =
-            switchboard::subscribers(&opened.families, &access, post.mailer, letters);
+            switchboard::subscribers(&opened.families, &access, post.mailer, letters, &endpoints);
         subscriptions.append(&mut builder.subscriptions);
         if let Some(crm) = builder.crm.take() {
             subscriptions.extend(provisioning(opened, crm));
         }
+        subscriptions.append(&mut endpoints.subscriptions().await?);
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
+        endpoints.run(health.running().clone());
         opened.kernel.sweep();
         let index = Arc::new(opened.database.clone());
         let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
         let stopping = opened.tasks.stopping();
         opened.tasks.spawn(indexer.run(stopping));
+        if let Some(terms) = builder.retention {
+            let directory = &opened.directories.archive;
+            retention::start(opened, health.running().clone(), terms, directory)?;
+        }
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),
@@ -109,6 +119,7 @@ impl Server {
             operation: Arc::clone(&health) as Arc<dyn Operation>,
             streams: Arc::clone(streams),
             setup: Arc::clone(&setup) as _,
+            endpoints,
         };
         Ok((quivive_web::router(Arc::new(web)), setup, health, post.key))
     }
@@ -226,6 +237,16 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
         opened.ids.as_ref(),
         clock,
     ))
+}
+
+fn endpoints(builder: &Builder, opened: &Opened) -> Endpoints {
+    let source = builder.settings.issuer.clone();
+    let origin = Origin {
+        schemas: format!("{source}/api/v1/events/schemas"),
+        source,
+    };
+    let (kernel, tasks) = (Arc::clone(&opened.kernel), opened.tasks.clone());
+    Endpoints::new(kernel, Arc::new(opened.database.clone()), tasks, origin)
 }
 
 /// Where letters go, and where they can be read if that is here.

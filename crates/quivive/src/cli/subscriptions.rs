@@ -1,5 +1,7 @@
 //! `quivive subscriptions list|pause|resume|replay`
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 use quivive::control::{Call, Operator};
 use serde_json::Value;
@@ -124,7 +126,7 @@ fn line(one: &Value) -> String {
     );
     for (name, word) in [("lanes_retrying", "retrying"), ("lanes_parked", "parked")] {
         if number(name) > 0 {
-            line += &format!("  {word} {}", number(name));
+            let _ = write!(line, "  {word} {}", number(name));
         }
     }
     line

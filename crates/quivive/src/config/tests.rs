@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use quivive_domain::webhook::Reach;
 use quivive_outbound::smtp::SmtpTls;
 use secrecy::ExposeSecret as _;
 
@@ -152,6 +153,18 @@ fn numbers_lists_and_yes_are_read_from_text() {
     );
     assert_eq!(plan.settings.passwords.min_chars, 15);
     assert_eq!(plan.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn webhooks_reach_what_is_named_and_nothing_is_by_default() {
+    assert_eq!(plan("").unwrap().webhooks, Reach::default());
+    let text = "[webhooks]\nallow_networks = [\"10.1.0.0/16\", \"127.0.0.1\"]\nports = [9443]\n";
+    let reach = plan(text).unwrap().webhooks;
+    let networks: Vec<_> = reach.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.1.0.0/16", "127.0.0.1/32"]);
+    assert_eq!(reach.ports, [9443]);
+    let said = refused("[webhooks]\nallow_networks = [\"example.org\"]\n");
+    assert!(said.contains("webhooks.allow_networks"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -37,6 +37,14 @@ const ELSEWHERE: [(&str, &str); 10] = [
     (
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
+    ),
+    (
+        "delivery.subscription_expired",
+        "quivive_delivery: expiry::a_parked_lane_loses_what_goes_and_goes_on_after_it",
+    ),
+    (
+        "audit.checkpoint_sealed",
+        "retention::a_log_under_load_is_cut_archived_and_still_proved",
     ),
     (
         "delivery.replayed",
@@ -68,7 +76,9 @@ async fn catalogue(server: &Server) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_type_is_raised_and_whole() {
-    let options = Options::unlimited().env("QUIVIVE__SESSIONS__MAX_PER_USER", "2");
+    let options = Options::unlimited()
+        .env("QUIVIVE__SESSIONS__MAX_PER_USER", "2")
+        .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.1");
     let server = Server::start(BINARY, options).await;
     let admin = server.administrator().await;
     let catalogue = catalogue(&server).await;
@@ -198,6 +208,7 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
+    webhooks(server, admin).await;
     for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
         let path = format!("/admin/subscriptions/sessions/{action}");
         let answer = server.api("POST", &path, None, Some(admin)).await;
@@ -215,6 +226,27 @@ async fn drive(server: &Server, admin: &str) {
         .api("GET", asked, None, Some(admin))
         .await
         .expect(200);
+}
+
+async fn webhooks(server: &Server, admin: &str) {
+    let refused = json!({"url": "https://10.0.0.1/"});
+    let register = async |body| {
+        let path = "/admin/webhooks";
+        server.api("POST", path, Some(body), Some(admin)).await
+    };
+    register(refused).await.expect(422);
+    let nobody = json!({"url": "http://127.0.0.1:9/", "events": ["WebhookEndpointDisabled"]});
+    let made = register(nobody).await.expect(201).json();
+    let path = format!("/admin/webhooks/{}", made["id"].as_str().unwrap());
+    let disable = format!("{path}/disable");
+    server
+        .api("POST", &disable, None, Some(admin))
+        .await
+        .expect(200);
+    server
+        .api("DELETE", &path, None, Some(admin))
+        .await
+        .expect(204);
 }
 
 async fn sessions(server: &Server, email: &str) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{BINARY, events_until, post};
+use crate::support::{BINARY, events_until, post, python_with};
 
 /// Keeps each letter in a file; refuses every recipient whose address begins with `refused`.
 const SERVER: &str = r#"
@@ -52,7 +52,7 @@ struct MailServer {
 impl MailServer {
     /// `None` when there is no Python with aiosmtpd: said aloud, and a failure where it is required.
     async fn start(folder: &Path) -> Option<Self> {
-        let python = python_with_aiosmtpd().await?;
+        let python = python_with("aiosmtpd", "a real mail server").await?;
         std::fs::create_dir_all(folder).unwrap();
         let (child, port) = spawn(&python, folder, free_port()).await;
         Some(Self {
@@ -145,25 +145,6 @@ async fn spawn(python: &str, folder: &Path, port: u16) -> (Child, u16) {
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-async fn python_with_aiosmtpd() -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how CI names the interpreter that has the packages"
-    )]
-    let named = std::env::var("QUIVIVE_TEST_PYTHON").ok();
-    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
-    let output = Command::new(&python)
-        .args(["-c", "import aiosmtpd"])
-        .output()
-        .await;
-    if output.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(named.is_none(), "QUIVIVE_TEST_PYTHON has no aiosmtpd");
-    println!("skipped: a real mail server (pip install aiosmtpd)");
-    None
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::Value;
+use tokio::process::Command;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
 
@@ -44,4 +45,25 @@ pub(crate) async fn events_until(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A Python that can import these, with a comma between them. `None` when there is none: said aloud, and a failure where
+/// `QUIVIVE_TEST_PYTHON` names one that must.
+pub(crate) async fn python_with(modules: &str, what: &str) -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how CI names the interpreter that has the packages"
+    )]
+    let named = std::env::var("QUIVIVE_TEST_PYTHON").ok();
+    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
+    let output = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .output()
+        .await;
+    if output.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(named.is_none(), "QUIVIVE_TEST_PYTHON has no {modules}");
+    println!("skipped: {what} (pip install {modules})");
+    None
 }

@@ -168,3 +168,46 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 -- For forgetting the oldest.
 CREATE INDEX receipt_age ON receipt (created_at);
+
+-- Webhook endpoints: few, read whole at a start. `events` holds patterns with a space between them, `versions` a JSON
+-- object from types to versions.
+CREATE TABLE webhook_endpoint (
+    id            BLOB    NOT NULL PRIMARY KEY,
+    url           TEXT    NOT NULL,
+    description   TEXT    NOT NULL,
+    events        TEXT    NOT NULL,
+    sending_order TEXT    NOT NULL,
+    disabled      TEXT,
+    failing_since INTEGER,
+    versions      TEXT    NOT NULL,
+    created_by    BLOB,
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL,
+    revision      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Sealed under a key that is not in the database. An endpoint has one that does not expire, and for a day after a rotation
+-- the one before.
+CREATE TABLE webhook_secret (
+    endpoint   BLOB    NOT NULL,
+    id         BLOB    NOT NULL,
+    sealed     BLOB    NOT NULL,
+    public_key BLOB    NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (endpoint, id)
+) STRICT, WITHOUT ROWID;
+
+-- The newest attempts of each endpoint, written some at a time.
+CREATE TABLE webhook_attempt (
+    endpoint   BLOB    NOT NULL,
+    id         BLOB    NOT NULL,
+    event_id   BLOB    NOT NULL,
+    event_type TEXT    NOT NULL,
+    number     INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    latency_ms INTEGER NOT NULL,
+    status     INTEGER,
+    error      TEXT,
+    PRIMARY KEY (endpoint, id)
+) STRICT, WITHOUT ROWID;

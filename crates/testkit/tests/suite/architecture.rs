@@ -53,11 +53,12 @@ const EDGES: [(&str, &[&str]); 9] = [
 const NOT_IN_THE_PRODUCT: [&str; 2] = ["quivive-testkit", "bench"];
 
 /// Drivers, each under the crates that may use it.
-const DRIVERS: [(&str, &[&str]); 6] = [
+const DRIVERS: [(&str, &[&str]); 7] = [
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),
     ("jsonwebtoken", &["quivive-outbound"]),
     ("lettre", &["quivive-outbound"]),
+    ("tokio-rustls", &["quivive-outbound"]),
     ("zxcvbn", &["quivive-domain"]),
     ("clap", &["quivive"]),
 ];

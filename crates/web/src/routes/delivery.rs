@@ -48,11 +48,11 @@ struct SubscriptionList {
 
 /// How each subscription is doing.
 ///
-/// Each is an object `{name, position, lag, lag_seconds, state, stuck, oldest_waiting_seconds, in_flight, lanes_retrying,
-/// lanes_parked, held, paused, broken, generation, replays, types, priority}`. One that `replays` another, as
-/// `{subscription, from, to}`, is gone when it has come to the end. `lag` counts the events between it and the head of the log, wanted
-/// or not; a lane is a key in trouble, a parked one a dead letter. It takes the `types` (null: all) of at least the
-/// `priority`. `held`: before an event that only a newer program can read. `broken`: its target does not answer.
+/// Each is an object {name, position, lag, `lag_seconds`, state, stuck, `oldest_waiting_seconds`, `in_flight`,
+/// `lanes_retrying`, `lanes_parked`, held, paused, broken, generation, replays, types, priority}. One that `replays` another,
+/// as {subscription, from, to}, is gone when it has come to the end. `lag` counts the events between it and the head of the
+/// log, wanted or not; a lane is a key in trouble, a parked one a dead letter. It takes the `types` (null: all) of at least
+/// the `priority`. `held`: before an event that only a newer program can read. `broken`: its target does not answer.
 #[utoipa::path(get, path = "/api/v1/admin/subscriptions", tag = "delivery", responses(
     (status = 200, description = "As of now.", body = SubscriptionList),
 ))]

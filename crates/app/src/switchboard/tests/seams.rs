@@ -107,6 +107,20 @@ fn events_are_appended_by_the_kernel_and_the_engine_alone() {
     );
 }
 
+/// What strangers choose is called by one place, which looks at every address first. The other asks this machine how it is.
+#[test]
+fn one_place_calls_out_over_http() {
+    only_in(
+        &[
+            "client::conn",
+            "TcpStream::connect",
+            "lookup_host",
+            "reqwest",
+        ],
+        &["outbound/src/http", "quivive/src/cli/healthcheck.rs"],
+    );
+}
+
 #[test]
 fn sessions_are_minted_in_one_place() {
     only_in(

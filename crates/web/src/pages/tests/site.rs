@@ -84,6 +84,7 @@ impl Site {
             operation: Arc::new(Nothing),
             streams: Arc::default(),
             setup: Arc::clone(&setup) as Arc<dyn Setup>,
+            endpoints: Arc::new(crate::testing::endpoints(&scene)),
         };
         change(&mut web);
         let router = crate::router(Arc::new(web));

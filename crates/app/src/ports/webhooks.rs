@@ -1,0 +1,152 @@
+//! What webhooks need from outside: their state, a way out over HTTP, signatures.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quivive_delivery::{BoxFuture, Time, Write};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, Target};
+use quivive_domain::{EndpointId, UserId};
+use uuid::Uuid;
+
+use super::Read;
+
+/// Where events are posted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub id: EndpointId,
+    pub target: Target,
+    /// For people.
+    pub description: String,
+    /// Of the events it wants; none means all.
+    pub events: Vec<Pattern>,
+    pub order: Order,
+    /// `None`: messages are sent to it.
+    pub disabled: Option<Disabled>,
+    /// Since when every message has failed, as of a second ago.
+    pub failing_since: Option<Time>,
+    /// By type, the version of its schema that the receiver reads: what was current when it was registered. A type that came
+    /// later is sent as it is.
+    pub versions: BTreeMap<String, u32>,
+    pub created_by: Option<UserId>,
+    pub created_at: Time,
+    pub updated_at: Time,
+    /// Raised by each change: what a change is guarded by.
+    pub revision: u32,
+}
+
+/// The secrets of an endpoint that belong together, sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    pub id: Uuid,
+    pub endpoint: EndpointId,
+    /// Under the endpoint's key of the vault, bound to `id`.
+    pub sealed: Vec<u8>,
+    /// Of the Ed25519 key; no secret.
+    pub public_key: [u8; 32],
+    pub created_at: Time,
+    /// `None` for the newest.
+    pub expires_at: Option<Time>,
+}
+
+/// One try to post one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    pub id: Uuid,
+    pub endpoint: EndpointId,
+    pub event_id: Uuid,
+    pub event_type: String,
+    /// From 1; 0 where it was sent apart from its turn, by a test or a recovery.
+    pub number: u32,
+    pub at: Time,
+    pub latency_ms: u32,
+    /// What it answered, if it did.
+    pub status: Option<u32>,
+    /// Why it failed; nothing of what the receiver said.
+    pub error: Option<String>,
+}
+
+/// Webhook endpoints.
+pub trait Webhooks: Send + Sync {
+    /// All, in the order of their registration.
+    fn endpoints(&self) -> Read<'_, Vec<Endpoint>>;
+
+    fn endpoint(&self, id: EndpointId) -> Read<'_, Option<Endpoint>>;
+
+    /// Newest first.
+    fn secrets(&self, id: EndpointId) -> Read<'_, Vec<StoredSecret>>;
+
+    /// Newest first.
+    fn attempts(&self, id: EndpointId) -> Read<'_, Vec<Attempt>>;
+
+    /// Misses when there are `max` of them.
+    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write;
+
+    /// Writes what may be changed, and raises the revision. Misses when it was changed since `endpoint.revision`.
+    fn update_endpoint(&self, endpoint: &Endpoint) -> Write;
+
+    /// With its secrets and attempts. Misses when it is gone.
+    fn delete_endpoint(&self, id: EndpointId) -> Vec<Write>;
+
+    fn insert_secret(&self, secret: &StoredSecret) -> Write;
+
+    /// Lets the newest secret serve until then, and the one before it go.
+    fn retire_secrets(&self, id: EndpointId, until: Time) -> Vec<Write>;
+
+    /// Notes since when it only fails; an endpoint that is gone stays so.
+    fn note_failing(&self, id: EndpointId, since: Option<Time>) -> Write;
+
+    fn insert_attempt(&self, attempt: &Attempt) -> Write;
+
+    /// Keeps the newest.
+    fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write;
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub struct Post {
+    pub target: Target,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+/// What came back. Nothing of the body: nobody here wants to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<String>,
+}
+
+/// Why there is no answer. The texts are for operators and hold nothing of URL or answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("not called: {0}")]
+    Refused(#[from] Refused),
+    #[error("its name does not resolve")]
+    Unresolved,
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error("it broke off: {0}")]
+    Broken(String),
+    #[error("too many calls are under way")]
+    Busy,
+}
+
+/// The one way out over HTTP. It resolves names itself, calls no address that the rules do not admit, and goes where a
+/// target says and nowhere else: no redirect is followed, no proxy asked.
+pub trait Outlet: Send + Sync {
+    /// Whether a target would be called now, by the addresses it has now.
+    fn admits<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<(), CallError>>;
+
+    fn post(&self, post: Post) -> BoxFuture<'_, Result<Answer, CallError>>;
+}
+
+/// Signs what is sent.
+pub trait Signer: Send + Sync {
+    fn hmac_sha256(&self, key: &[u8], content: &[u8]) -> [u8; 32];
+
+    fn ed25519(&self, seed: &[u8; 32], content: &[u8]) -> [u8; 64];
+
+    fn ed25519_public_key(&self, seed: &[u8; 32]) -> [u8; 32];
+}

@@ -1,0 +1,192 @@
+//! Webhooks in a [`World`]: their state, and an outside that answers as it is told.
+
+use std::collections::{HashMap, VecDeque};
+
+use quivive_delivery::{BoxFuture, Time, Write};
+use quivive_domain::EndpointId;
+use quivive_domain::webhook::Target;
+use sha2::{Digest as _, Sha256};
+
+use super::World;
+use crate::ports::{
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, Read, Signer, StoredSecret, Webhooks,
+};
+
+/// What is behind the way out.
+#[derive(Default)]
+pub(super) struct Outside {
+    posted: Vec<Post>,
+    /// For the next messages; then all is well.
+    answers: VecDeque<Result<Answer, CallError>>,
+    refused: HashMap<String, CallError>,
+}
+
+impl World {
+    /// What was posted so far.
+    pub fn posted(&self) -> Vec<Post> {
+        self.inside().outlet.posted.clone()
+    }
+
+    /// What the next message is answered with; after those that were told before.
+    pub fn answers(&self, answer: Result<Answer, CallError>) {
+        self.inside().outlet.answers.push_back(answer);
+    }
+
+    /// A host may not be called.
+    pub fn refuses(&self, host: &str, error: CallError) {
+        self.inside().outlet.refused.insert(host.to_owned(), error);
+    }
+}
+
+impl Outlet for World {
+    fn admits<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<(), CallError>> {
+        let refused = self.inside().outlet.refused.get(target.host()).cloned();
+        Box::pin(std::future::ready(refused.map_or(Ok(()), Err)))
+    }
+
+    fn post(&self, post: Post) -> BoxFuture<'_, Result<Answer, CallError>> {
+        let mut inside = self.inside();
+        inside.outlet.posted.push(post);
+        let well = Ok(Answer {
+            status: 204,
+            retry_after: None,
+        });
+        let answer = inside.outlet.answers.pop_front().unwrap_or(well);
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+fn sha(parts: [&[u8]; 3]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl Signer for World {
+    fn hmac_sha256(&self, key: &[u8], content: &[u8]) -> [u8; 32] {
+        sha([b"hmac", key, content])
+    }
+
+    fn ed25519(&self, seed: &[u8; 32], content: &[u8]) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&sha([b"ed25519", seed, content]));
+        bytes
+    }
+
+    fn ed25519_public_key(&self, seed: &[u8; 32]) -> [u8; 32] {
+        sha([b"public", seed, b""])
+    }
+}
+
+impl Webhooks for World {
+    fn endpoints(&self) -> Read<'_, Vec<Endpoint>> {
+        self.read(|s| s.endpoints.values().cloned().collect())
+    }
+
+    fn endpoint(&self, id: EndpointId) -> Read<'_, Option<Endpoint>> {
+        self.read(|s| s.endpoints.get(&id).cloned())
+    }
+
+    fn secrets(&self, id: EndpointId) -> Read<'_, Vec<StoredSecret>> {
+        self.read(|s| {
+            let of_it = s.secrets.iter().filter(|secret| secret.endpoint == id);
+            of_it.rev().cloned().collect()
+        })
+    }
+
+    fn attempts(&self, id: EndpointId) -> Read<'_, Vec<Attempt>> {
+        self.read(|s| {
+            let of_it = s.messages.iter().filter(|attempt| attempt.endpoint == id);
+            of_it.rev().cloned().collect()
+        })
+    }
+
+    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
+        let new = endpoint.clone();
+        self.write("webhook_endpoint insert", &[new.id.0], move |s| {
+            if s.endpoints.len() >= max as usize || s.endpoints.contains_key(&new.id) {
+                return 0;
+            }
+            s.endpoints.insert(new.id, new.clone());
+            1
+        })
+    }
+
+    fn update_endpoint(&self, endpoint: &Endpoint) -> Write {
+        let new = endpoint.clone();
+        self.write("webhook_endpoint update", &[new.id.0], move |s| {
+            let Some(known) = s.endpoints.get_mut(&new.id) else {
+                return 0;
+            };
+            if known.revision != new.revision {
+                return 0;
+            }
+            *known = Endpoint {
+                revision: new.revision + 1,
+                failing_since: known.failing_since,
+                ..new.clone()
+            };
+            1
+        })
+    }
+
+    fn delete_endpoint(&self, id: EndpointId) -> Vec<Write> {
+        vec![self.write("webhook_endpoint delete", &[id.0], move |s| {
+            s.secrets.retain(|secret| secret.endpoint != id);
+            s.messages.retain(|attempt| attempt.endpoint != id);
+            u64::from(s.endpoints.remove(&id).is_some())
+        })]
+    }
+
+    fn insert_secret(&self, secret: &StoredSecret) -> Write {
+        let secret = secret.clone();
+        self.write("webhook_secret insert", &[secret.id], move |s| {
+            s.secrets.push(secret.clone());
+            1
+        })
+    }
+
+    fn retire_secrets(&self, id: EndpointId, until: Time) -> Vec<Write> {
+        vec![self.write("webhook_secret retire", &[id.0], move |s| {
+            s.secrets
+                .retain(|secret| secret.endpoint != id || secret.expires_at.is_none());
+            let of_it = s.secrets.iter_mut().filter(|secret| secret.endpoint == id);
+            of_it.map(|secret| secret.expires_at = Some(until)).count() as u64
+        })]
+    }
+
+    fn note_failing(&self, id: EndpointId, since: Option<Time>) -> Write {
+        super::ports::any(self.write("webhook_endpoint failing", &[id.0], move |s| {
+            let known = s.endpoints.get_mut(&id);
+            known
+                .map(|known| known.failing_since = since)
+                .is_some()
+                .into()
+        }))
+    }
+
+    fn insert_attempt(&self, attempt: &Attempt) -> Write {
+        let attempt = attempt.clone();
+        super::ports::any(
+            self.write("webhook_attempt insert", &[attempt.id], move |s| {
+                s.messages.push(attempt.clone());
+                1
+            }),
+        )
+    }
+
+    fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {
+        super::ports::any(self.write("webhook_attempt trim", &[id.0], move |s| {
+            let of_it = s.messages.iter().filter(|attempt| attempt.endpoint == id);
+            let mut surplus = of_it.count().saturating_sub(keep as usize);
+            s.messages.retain(|attempt| {
+                let goes = attempt.endpoint == id && surplus > 0;
+                surplus -= usize::from(goes);
+                !goes
+            });
+            1
+        }))
+    }
+}

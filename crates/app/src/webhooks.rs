@@ -1,0 +1,254 @@
+//! Webhooks: events posted to endpoints, signed after Standard Webhooks.
+//!
+//! **Cast.** An endpoint is a row ([`crate::ports::Endpoint`]) and a durable subscription of the engine, `webhook:<id>`,
+//! whose handler is a `Delivery`: it makes a message of an event, lets a `Sender` sign and post it, and says what that
+//! means. [`Endpoints`] keeps rows and subscriptions together. `Notes` writes down, some at a time, what became of the last
+//! messages and since when an endpoint only fails.
+//!
+//! **Flow.** An administrator's change is a workflow (`webhook_endpoint_change`); its Succeeded reaches the `webhooks`
+//! subscriber, which calls [`Endpoints::follow`]. A start reads all rows.
+//!
+//! **Guarantees.** An endpoint gets every event it wants from its registration on, at least once, each under one
+//! `webhook-id` however often it is tried; in order by key where it asks for that. One that is disabled keeps its place and
+//! goes on from there. Nothing personal is sent.
+//!
+//! **Not guaranteed.** The log of attempts: what was not written down yet goes with the process. A recovery that is under
+//! way ends with it too.
+
+mod delivery;
+mod message;
+mod notes;
+mod recovery;
+mod secrets;
+mod sender;
+mod wanted;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use quivive_delivery::cloudevents::Origin;
+use quivive_delivery::engine::{Declined, Running};
+use quivive_delivery::subscriber::{Begin, Order, Retry};
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{Fault, Log, Subscription};
+use quivive_domain::EndpointId;
+use quivive_domain::webhook;
+
+use crate::kernel::{Failure, Families, Kernel, Request};
+use crate::ports::{Attempt, Endpoint};
+use crate::workflows::webhooks::change_endpoint::{ChangeEndpoint, Refusal, Reply};
+use delivery::Delivery;
+use message::Message;
+use notes::Notes;
+use recovery::Recoveries;
+use sender::Sender;
+
+pub use recovery::{Recovery, RecoveryState, Since};
+pub(crate) use secrets::fresh as fresh_secret;
+pub use wanted::{Unknown, Wanted};
+
+/// What the names of all their subscriptions begin with.
+pub const FAMILY: &str = "webhook:";
+
+/// Messages under way to one endpoint, and as many again of those in trouble.
+const CONCURRENCY: usize = 4;
+
+/// More than the way out takes at most.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The name of an endpoint's subscription.
+pub fn name_of(id: EndpointId) -> String {
+    format!("{FAMILY}{id}")
+}
+
+/// What all who send share.
+struct Tools {
+    kernel: Arc<Kernel>,
+    log: Arc<dyn Log>,
+    origin: Origin,
+    notes: Notes,
+}
+
+impl Tools {
+    fn families(&self) -> &Families {
+        self.kernel.families()
+    }
+}
+
+/// The endpoints of a server, with their subscriptions.
+pub struct Endpoints {
+    tools: Arc<Tools>,
+    tasks: Tasks,
+    running: OnceLock<Running>,
+    /// Held while a subscription is brought in line.
+    following: tokio::sync::Mutex<()>,
+    recoveries: Arc<Recoveries>,
+}
+
+impl Endpoints {
+    /// `origin` is what messages say of the server.
+    pub fn new(kernel: Arc<Kernel>, log: Arc<dyn Log>, tasks: Tasks, origin: Origin) -> Self {
+        Self {
+            tools: Arc::new(Tools {
+                kernel,
+                log,
+                origin,
+                notes: Notes::default(),
+            }),
+            tasks,
+            running: OnceLock::new(),
+            following: tokio::sync::Mutex::default(),
+            recoveries: Arc::default(),
+        }
+    }
+
+    /// The subscriptions of all endpoints, for the start of the engine.
+    pub async fn subscriptions(&self) -> Result<Vec<Subscription>, Fault> {
+        let endpoints = self.tools.families().webhooks.endpoints().await?;
+        let mut subscriptions = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            self.tools.notes.begin(endpoint.id, endpoint.failing_since);
+            subscriptions.push(self.subscription(endpoint).await?);
+        }
+        Ok(subscriptions)
+    }
+
+    /// From now on subscriptions come and go with their endpoints, and what became of messages is written down.
+    pub fn run(&self, running: Running) {
+        let _ = self.running.set(running);
+        let (tools, stopping) = (Arc::clone(&self.tools), self.tasks.stopping());
+        self.tasks.spawn(async move {
+            let log = Arc::clone(&tools.log);
+            while stopping
+                .run_until_cancelled(tokio::time::sleep(notes::PAUSE))
+                .await
+                .is_some()
+            {
+                tools.notes.write(&tools.families().webhooks, &log).await;
+            }
+            tools.notes.write(&tools.families().webhooks, &log).await;
+        });
+    }
+
+    /// Changes an endpoint, and its subscription with it.
+    pub async fn change(
+        &self,
+        command: ChangeEndpoint,
+        request: Request,
+    ) -> Result<Reply, Failure<Refusal>> {
+        let (id, action) = (command.endpoint, command.change.action());
+        let reply = self.tools.kernel.execute(command, request).await?;
+        // An event that comes right after the answer is to find it. Where this fails, the subscriber does it again.
+        if let Err(fault) = self.follow(id, action.as_str()).await {
+            tracing::warn!(endpoint = %id, %fault, "a webhook's subscription does not follow its change yet");
+        }
+        Ok(reply)
+    }
+
+    /// Brings the subscription of an endpoint in line with its row, after a change.
+    pub async fn follow(&self, id: EndpointId, action: &str) -> Result<(), Fault> {
+        let Some(running) = self.running.get() else {
+            // The start will find it as it is.
+            return Ok(());
+        };
+        let _turn = self.following.lock().await;
+        let name = name_of(id);
+        let Some(endpoint) = self.tools.families().webhooks.endpoint(id).await? else {
+            self.tools.notes.forget(id);
+            running.remove(&name).await.map_err(Fault::internal)?;
+            return Ok(());
+        };
+        self.tools.notes.begin(id, endpoint.failing_since);
+        let enabled = endpoint.disabled.is_none();
+        let subscription = self.subscription(endpoint).await?;
+        let replaced = running.replace(subscription.clone()).await;
+        if !replaced.map_err(Fault::internal)? {
+            running.add(subscription).await.map_err(Fault::internal)?;
+        }
+        let done = if !enabled {
+            running.pause(&name).await
+        } else if action == "enable" {
+            running.resume(&name).await
+        } else {
+            Ok(())
+        };
+        match done {
+            // It is so already.
+            Ok(()) | Err(Declined::WrongState) => Ok(()),
+            Err(declined) => Err(Fault::internal(declined)),
+        }
+    }
+
+    /// Posts a message that is no event to an endpoint, now. `None` when there is no such endpoint.
+    pub async fn test(&self, id: EndpointId) -> Result<Option<Attempt>, Fault> {
+        let Some(endpoint) = self.tools.families().webhooks.endpoint(id).await? else {
+            return Ok(None);
+        };
+        let sender = Sender::to(&self.tools, endpoint).await?;
+        let message = Message::test(&self.tools, id)?;
+        Ok(Some(sender.send(&message, 0).await.attempt))
+    }
+
+    /// Begins to send again what an endpoint was sent since then, in the background. `None` while an earlier one is under
+    /// way.
+    pub async fn recover(&self, id: EndpointId, since: Since) -> Result<Option<Recovery>, Fault> {
+        let upto = self.position(id);
+        let after = recovery::after(&*self.tools.log, since).await?;
+        let Some(progress) = self.recoveries.begin(id, after, upto) else {
+            return Ok(None);
+        };
+        let begun = progress.see();
+        let (tools, stopping) = (Arc::clone(&self.tools), self.tasks.stopping());
+        self.tasks
+            .spawn(async move { recovery::run(&tools, id, &progress, stopping).await });
+        Ok(Some(begun))
+    }
+
+    /// The last recovery since the start of this process.
+    pub fn recovery(&self, id: EndpointId) -> Option<Recovery> {
+        self.recoveries.see(id)
+    }
+
+    /// What became of the last messages, newest first.
+    pub async fn attempts(&self, id: EndpointId) -> Result<Vec<Attempt>, Fault> {
+        let webhooks = &self.tools.families().webhooks;
+        self.tools.notes.write(webhooks, &self.tools.log).await;
+        webhooks.attempts(id).await
+    }
+
+    /// Whether the engine holds the endpoint back: it was disabled, or its messages failed in numbers.
+    pub fn is_paused(&self, id: EndpointId) -> bool {
+        let name = name_of(id);
+        let status = self.running.get().map(Running::status).unwrap_or_default();
+        status
+            .iter()
+            .any(|known| *known.name == *name && known.paused)
+    }
+
+    /// Up to where its events are done or left to a lane.
+    fn position(&self, id: EndpointId) -> u64 {
+        let name = name_of(id);
+        let status = self.running.get().map(Running::status).unwrap_or_default();
+        let known = status.iter().find(|known| *known.name == *name);
+        known.map_or(0, |known| known.position)
+    }
+
+    async fn subscription(&self, endpoint: Endpoint) -> Result<Subscription, Fault> {
+        let catalogue = self.tools.kernel.catalogue();
+        let filter = wanted::Filter::of(catalogue, &endpoint.events);
+        let entries = filter.subscription();
+        let order = match endpoint.order {
+            webhook::Order::Key => Order::Key,
+            webhook::Order::None => Order::None,
+        };
+        let name = name_of(endpoint.id);
+        let sender = Sender::to(&self.tools, endpoint).await?;
+        let delivery = Delivery::new(sender, filter);
+        Ok(Subscription::durable(name, entries, Arc::new(delivery))
+            .order(order)
+            .concurrency(CONCURRENCY)
+            .timeout(TIMEOUT)
+            .retry(Retry::WEBHOOK)
+            .begin(Begin::Head))
+    }
+}

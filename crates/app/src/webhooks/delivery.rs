@@ -1,0 +1,107 @@
+//! One delivery to an endpoint, and what its answer means.
+
+use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received};
+use quivive_domain::webhook::{Disabled, MAX_FAILING, retry_after};
+
+use super::message::{Message, is_about_endpoints};
+use super::sender::{Sender, Sent};
+use super::wanted::Filter;
+use crate::kernel::{Failure, Request};
+use crate::ports::Answer;
+use crate::workflows::webhooks::change_endpoint::{Change, ChangeEndpoint, Refusal};
+
+/// The handler of an endpoint's subscription.
+pub(super) struct Delivery {
+    sender: Sender,
+    filter: Filter,
+}
+
+impl Delivery {
+    pub(super) fn new(sender: Sender, filter: Filter) -> Self {
+        Self { sender, filter }
+    }
+
+    async fn deliver(&self, event: &Received, attempt: u32) -> Outcome {
+        let Sender {
+            tools, endpoint, ..
+        } = &self.sender;
+        if !self.filter.admits(&event.envelope().kind) {
+            return Outcome::Done;
+        }
+        if let Some(reason) = endpoint.disabled {
+            return Outcome::Pause(format!("disabled: {}", reason.as_str()));
+        }
+        if is_about_endpoints(&event.stored) {
+            return Outcome::Done;
+        }
+        let message = match Message::of(tools, endpoint, &event.stored) {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                return Outcome::GiveUp(
+                    "the endpoint reads an older version of this type: let it take the current ones, then send it again"
+                        .to_owned(),
+                );
+            }
+            Err(error) => return Outcome::Poison(error.to_string()),
+        };
+        let sent = self.sender.send(&message, attempt).await;
+        self.judge(sent).await
+    }
+
+    async fn judge(&self, Sent { answer, attempt }: Sent) -> Outcome {
+        let (tools, id) = (&self.sender.tools, self.sender.endpoint.id);
+        let Some(why) = attempt.error else {
+            tools.notes.well(id);
+            return Outcome::Done;
+        };
+        let status = attempt.status.unwrap_or_default();
+        if status == 410 {
+            return self.disable(Disabled::Gone).await;
+        }
+        let now = tools.families().clock.now();
+        let since = tools.notes.failing(id, now);
+        if now >= since + MAX_FAILING {
+            return self.disable(Disabled::Failing).await;
+        }
+        let wait = match answer {
+            Ok(Answer {
+                status: 429 | 503,
+                retry_after: Some(header),
+            }) => retry_after(&header, now),
+            Ok(_) | Err(_) => None,
+        };
+        match wait {
+            Some(wait) => Outcome::RetryAfter(wait, why),
+            None => Outcome::Retry(why),
+        }
+    }
+
+    /// Stops what is sent to it, in the log for all to see. The event at hand waits with the others.
+    async fn disable(&self, reason: Disabled) -> Outcome {
+        let Sender {
+            tools, endpoint, ..
+        } = &self.sender;
+        let change = ChangeEndpoint {
+            endpoint: endpoint.id,
+            change: Change::Disable(reason),
+        };
+        match tools.kernel.execute(change, Request::system()).await {
+            Ok(_) => {
+                let reason = reason.as_str();
+                tracing::warn!(endpoint = %endpoint.id, reason, "a webhook endpoint was disabled");
+                Outcome::Pause(format!("disabled: {reason}"))
+            }
+            Err(Failure::Refused(Refusal::NotFound)) => Outcome::Pause("it was removed".to_owned()),
+            Err(_) => Outcome::Retry("it could not be disabled".to_owned()),
+        }
+    }
+}
+
+impl Handler for Delivery {
+    fn handle<'a>(&'a self, event: &'a Received, cx: &'a mut Cx) -> BoxFuture<'a, Outcome> {
+        Box::pin(self.deliver(event, cx.attempt()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What became of messages, in memory until it is written down: a delivery that goes well costs no commit of its own.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quivive_delivery::{Log, Time, Transaction};
+use quivive_domain::EndpointId;
+
+use crate::ports::{Attempt, Webhooks};
+
+/// Between two times of writing.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// Attempts of an endpoint that are kept, here and in the database.
+const KEPT: usize = 100;
+
+/// Endpoints in one commit, so that none holds up the others' for long.
+const MAX_TOGETHER: usize = 8;
+
+#[derive(Default)]
+pub(super) struct Notes {
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    attempts: HashMap<EndpointId, VecDeque<Attempt>>,
+    /// Since when an endpoint only fails.
+    failing: HashMap<EndpointId, Time>,
+    /// Of which that is not in the database yet.
+    changed: HashSet<EndpointId>,
+}
+
+impl Notes {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the database says of an endpoint.
+    pub(super) fn begin(&self, id: EndpointId, failing_since: Option<Time>) {
+        let mut inside = self.inside();
+        inside.changed.remove(&id);
+        match failing_since {
+            Some(since) => inside.failing.insert(id, since),
+            None => inside.failing.remove(&id),
+        };
+    }
+
+    pub(super) fn forget(&self, id: EndpointId) {
+        self.begin(id, None);
+        self.inside().attempts.remove(&id);
+    }
+
+    pub(super) fn attempt(&self, attempt: Attempt) {
+        let mut inside = self.inside();
+        let kept = inside.attempts.entry(attempt.endpoint).or_default();
+        if kept.len() >= KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(attempt);
+    }
+
+    /// It took a message.
+    pub(super) fn well(&self, id: EndpointId) {
+        let mut inside = self.inside();
+        if inside.failing.remove(&id).is_some() {
+            inside.changed.insert(id);
+        }
+    }
+
+    /// It did not. Since when that is so.
+    pub(super) fn failing(&self, id: EndpointId, now: Time) -> Time {
+        let mut inside = self.inside();
+        if !inside.failing.contains_key(&id) {
+            inside.changed.insert(id);
+        }
+        *inside.failing.entry(id).or_insert(now)
+    }
+
+    /// Writes down what is new. What cannot be written is let go: it says how things went, and nothing hangs on it.
+    pub(super) async fn write(&self, webhooks: &Arc<dyn Webhooks>, log: &Arc<dyn Log>) {
+        loop {
+            let writes = self.take(webhooks);
+            if writes.is_empty() {
+                return;
+            }
+            let transaction = Transaction {
+                writes,
+                records: Vec::new(),
+            };
+            if let Err(error) = log.commit(transaction).await {
+                tracing::warn!(%error, "what became of webhooks could not be written down");
+                return;
+            }
+        }
+    }
+
+    fn take(&self, webhooks: &Arc<dyn Webhooks>) -> Vec<quivive_delivery::Write> {
+        let mut inside = self.inside();
+        let mut writes = Vec::new();
+        for id in std::mem::take(&mut inside.changed) {
+            let since = inside.failing.get(&id).copied();
+            writes.push(webhooks.note_failing(id, since));
+        }
+        let some: Vec<_> = inside.attempts.keys().take(MAX_TOGETHER).copied().collect();
+        for id in some {
+            let attempts = inside.attempts.remove(&id).unwrap_or_default();
+            writes.extend(
+                attempts
+                    .iter()
+                    .map(|attempt| webhooks.insert_attempt(attempt)),
+            );
+            writes.push(webhooks.trim_attempts(id, u32::try_from(KEPT).unwrap_or(u32::MAX)));
+        }
+        writes
+    }
+}

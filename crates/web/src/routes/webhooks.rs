@@ -1,0 +1,475 @@
+//! Webhook endpoints, for administrators.
+
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use quivive_app::Failure;
+use quivive_app::ports::Endpoint;
+use quivive_app::webhooks::{Since, Unknown, Wanted};
+use quivive_app::workflows::webhooks::change_endpoint::{
+    Change, ChangeEndpoint, Draft, Edit, Refusal, Reply,
+};
+use quivive_delivery::{Fault, Time};
+use quivive_domain::EndpointId;
+use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, SigningKeys, Target};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Authority, Routes};
+use crate::Web;
+use crate::auth::SignedIn;
+use crate::json::Shaped;
+use crate::limits::Family;
+use crate::problem::{Code, FieldError, Problem};
+use crate::request::RequestContext;
+use view::{
+    AttemptView, AttemptViews, EndpointDetail, EndpointView, EndpointViews, NewEndpoint, NewSecret,
+    RecoveryView,
+};
+
+/// Of a description, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 200;
+
+pub(super) fn router() -> Routes {
+    const ADMIN: Authority = Authority::Admin;
+    Routes::new()
+        .counted(ADMIN, Family::Write, routes!(create_endpoint))
+        .counted(ADMIN, Family::Read, routes!(list_endpoints))
+        .counted(ADMIN, Family::Read, routes!(read_endpoint))
+        .counted(ADMIN, Family::Write, routes!(update_endpoint))
+        .counted(ADMIN, Family::Write, routes!(delete_endpoint))
+        .counted(ADMIN, Family::Write, routes!(enable_endpoint))
+        .counted(ADMIN, Family::Write, routes!(disable_endpoint))
+        .counted(ADMIN, Family::Write, routes!(rotate_secret))
+        .counted(ADMIN, Family::Write, routes!(test_endpoint))
+        .counted(ADMIN, Family::Write, routes!(recover_endpoint))
+        .counted(ADMIN, Family::Read, routes!(list_attempts))
+}
+
+/// An endpoint to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EndpointDraft {
+    /// Where messages are posted to: https.
+    #[schema(format = "uri", example = "https://hooks.example.org/quivive")]
+    url: String,
+    /// For people: up to 200 characters.
+    #[serde(default)]
+    description: String,
+    /// Types, any other names they have, or families: `user.*`, `*.failed`. None: all.
+    #[serde(default)]
+    #[schema(max_items = 64, example = json!(["user.*"]))]
+    events: Vec<String>,
+    /// `none` (the default), or `key`: messages about the same account come one after the other, in order.
+    #[schema(example = "none")]
+    order: Option<String>,
+}
+
+/// What becomes different. What is not named stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EndpointEdit {
+    #[schema(format = "uri")]
+    url: Option<String>,
+    description: Option<String>,
+    /// Also sets the versions of their data to the current ones.
+    #[schema(max_items = 64)]
+    events: Option<Vec<String>>,
+    /// `current`: from now on data come in the versions that are current now.
+    #[schema(example = "current")]
+    schema_versions: Option<String>,
+}
+
+/// From when on events are sent again; one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RecoverySince {
+    /// What was recorded then or later.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    since: Option<Time>,
+    /// What lies after this position of the log.
+    after: Option<u64>,
+}
+
+/// Register an endpoint.
+///
+/// It is sent what happens from now on, signed after Standard Webhooks. The secret is told here and never again.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks", tag = "webhooks", request_body = EndpointDraft, responses(
+    (status = 201, description = "Registered.", body = NewEndpoint),
+    (status = 409, description = "`too_many_endpoints`"),
+    (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
+))]
+async fn create_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Shaped(body): Shaped<EndpointDraft>,
+) -> Result<(StatusCode, axum::Json<NewEndpoint>), Problem> {
+    described(&body.description)?;
+    let order = match body.order.as_deref() {
+        None => Order::default(),
+        Some(word) => Order::parse(word)
+            .ok_or_else(|| invalid("/order", "unknown_value", "`none` or `key`."))?,
+    };
+    let url = body.url.clone();
+    let draft = Draft {
+        wanted: wanted(&web, &body.events)?,
+        url: body.url,
+        description: body.description,
+        order,
+    };
+    let id = EndpointId(web.kernel.families().ids.next());
+    let request = context.request(caller.actor());
+    let reply = change(&web, id, Change::Create(draft), request, Some(&url)).await?;
+    let (Some(endpoint), Some(shown)) = (reply.endpoint, reply.shown) else {
+        return Err(Problem::new(Code::Internal));
+    };
+    let new = NewEndpoint::new(endpoint.into(), shown);
+    Ok((StatusCode::CREATED, axum::Json(new)))
+}
+
+/// The endpoints.
+#[utoipa::path(get, path = "/api/v1/admin/webhooks", tag = "webhooks", responses(
+    (status = 200, description = "In the order of their registration.", body = EndpointViews),
+))]
+async fn list_endpoints(
+    State(web): State<Arc<Web>>,
+    _admin: SignedIn,
+) -> Result<axum::Json<EndpointViews>, Problem> {
+    let all = web.kernel.families().webhooks.endpoints().await;
+    let data = all.map_err(|fault| Problem::of_fault(&fault))?;
+    let data = data.into_iter().map(EndpointView::from).collect();
+    Ok(axum::Json(EndpointViews { data }))
+}
+
+/// One endpoint, with how it is doing.
+#[utoipa::path(get, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 200, description = "The endpoint.", body = EndpointDetail),
+    (status = 404, description = "`not_found`"),
+))]
+async fn read_endpoint(
+    State(web): State<Arc<Web>>,
+    _admin: SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<EndpointDetail>, Problem> {
+    let endpoint = known(&web, &id).await?;
+    detail(&web, endpoint).await.map(axum::Json)
+}
+
+/// Change an endpoint.
+///
+/// Messages that wait go to where it is then.
+#[utoipa::path(patch, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), request_body = EndpointEdit, responses(
+    (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 404, description = "`not_found`"),
+    (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
+))]
+async fn update_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+    Shaped(body): Shaped<EndpointEdit>,
+) -> Result<axum::Json<EndpointDetail>, Problem> {
+    described(body.description.as_deref().unwrap_or_default())?;
+    let endpoint = known(&web, &id).await?;
+    let wanted = match (&body.events, body.schema_versions.as_deref()) {
+        (Some(events), None | Some("current")) => Some(wanted(&web, events)?),
+        (None, Some("current")) => Some(Wanted::now(web.kernel.catalogue(), endpoint.events)),
+        (None, None) => None,
+        (_, Some(_)) => return Err(invalid("/schema_versions", "unknown_value", "`current`.")),
+    };
+    let url = body.url.clone();
+    let edit = Edit {
+        url: body.url,
+        description: body.description,
+        wanted,
+    };
+    let request = context.request(caller.actor());
+    let change = change(
+        &web,
+        endpoint.id,
+        Change::Update(edit),
+        request,
+        url.as_deref(),
+    );
+    answer(&web, change.await?).await
+}
+
+/// Remove an endpoint.
+///
+/// With its secrets, its place in the log and what waits for it.
+#[utoipa::path(delete, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 204, description = "It is gone."),
+    (status = 404, description = "`not_found`"),
+))]
+async fn delete_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let request = context.request(caller.actor());
+    change(&web, read(&id)?, Change::Delete, request, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Send messages to an endpoint again.
+///
+/// It goes on with the first event that it did not take.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/enable", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 404, description = "`not_found`"),
+))]
+async fn enable_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<EndpointDetail>, Problem> {
+    let request = context.request(caller.actor());
+    let reply = change(&web, read(&id)?, Change::Enable, request, None).await?;
+    answer(&web, reply).await
+}
+
+/// Send no messages to an endpoint until it is enabled.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/disable", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 404, description = "`not_found`"),
+))]
+async fn disable_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<EndpointDetail>, Problem> {
+    let request = context.request(caller.actor());
+    let disable = Change::Disable(Disabled::Operator);
+    let reply = change(&web, read(&id)?, disable, request, None).await?;
+    answer(&web, reply).await
+}
+
+/// Give an endpoint a new secret.
+///
+/// It is told here and never again. For a day messages are signed with the one before, too.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/secret-rotations", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 201, description = "The new secret.", body = NewSecret),
+    (status = 404, description = "`not_found`"),
+))]
+async fn rotate_secret(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, axum::Json<NewSecret>), Problem> {
+    let request = context.request(caller.actor());
+    let reply = change(&web, read(&id)?, Change::RotateSecret, request, None).await?;
+    let shown = reply.shown.ok_or_else(|| Problem::new(Code::Internal))?;
+    Ok((StatusCode::CREATED, axum::Json(shown.into())))
+}
+
+/// Post a test message to an endpoint, and wait for what it answers.
+///
+/// Its type is `webhook.test`; it is signed like any other, and sent also to an endpoint that is disabled.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/test", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 200, description = "What became of it, well or not.", body = AttemptView),
+    (status = 404, description = "`not_found`"),
+))]
+async fn test_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<AttemptView>, Problem> {
+    let id = read(&id)?;
+    let request = context.request(caller.actor());
+    change(&web, id, Change::Test, request, None).await?;
+    let sent = web.endpoints.test(id).await.map_err(fault)?;
+    sent.map(|attempt| axum::Json(attempt.into()))
+        .ok_or_else(absent)
+}
+
+/// Send an endpoint again what it was sent since some moment.
+///
+/// In the background, one message after the other, under the ids they had; `recovery` of the endpoint says how far it is.
+/// What lies after the endpoint's place in the log comes in its turn.
+#[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/recoveries", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), request_body = RecoverySince, responses(
+    (status = 202, description = "It began.", body = RecoveryView),
+    (status = 404, description = "`not_found`"),
+    (status = 409, description = "`recovery_running`"),
+))]
+async fn recover_endpoint(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Path(id): Path<String>,
+    Shaped(body): Shaped<RecoverySince>,
+) -> Result<(StatusCode, axum::Json<RecoveryView>), Problem> {
+    let since = match (body.since, body.after) {
+        (Some(time), None) => Since::Time(time),
+        (None, Some(position)) => Since::Position(position),
+        _ => {
+            return Err(invalid(
+                "/since",
+                "missing_field",
+                "`since` or `after`, one of them.",
+            ));
+        }
+    };
+    let id = read(&id)?;
+    let request = context.request(caller.actor());
+    change(&web, id, Change::Recover, request, None).await?;
+    let begun = web.endpoints.recover(id, since).await.map_err(fault)?;
+    let begun = begun.ok_or_else(|| Problem::new(Code::RecoveryRunning))?;
+    Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
+}
+
+/// What became of the last messages to an endpoint.
+#[utoipa::path(get, path = "/api/v1/admin/webhooks/{id}/attempts", tag = "webhooks", params(
+    ("id" = String, Path, description = "The endpoint's id, a UUID."),
+), responses(
+    (status = 200, description = "Newest first, the last hundred.", body = AttemptViews),
+    (status = 404, description = "`not_found`"),
+))]
+async fn list_attempts(
+    State(web): State<Arc<Web>>,
+    _admin: SignedIn,
+    Path(id): Path<String>,
+) -> Result<axum::Json<AttemptViews>, Problem> {
+    let endpoint = known(&web, &id).await?;
+    let attempts = web.endpoints.attempts(endpoint.id).await.map_err(fault)?;
+    let data = attempts.into_iter().map(AttemptView::from).collect();
+    Ok(axum::Json(AttemptViews { data }))
+}
+
+/// `url` is the one that the change brings.
+async fn change(
+    web: &Web,
+    endpoint: EndpointId,
+    change: Change,
+    request: quivive_app::Request,
+    url: Option<&str>,
+) -> Result<Reply, Problem> {
+    let command = ChangeEndpoint { endpoint, change };
+    let changed = web.endpoints.change(command, request).await;
+    changed.map_err(|failure| refused(failure, url))
+}
+
+fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
+    let of_url = |code: Code, message: &str| {
+        let error = FieldError {
+            pointer: "/url".to_owned(),
+            code: code.meaning().code,
+            message: message.to_owned(),
+        };
+        Problem::of_field(code, error)
+    };
+    Problem::of_failure(failure, |refusal| match refusal {
+        Refusal::InvalidUrl => match url.map(Target::parse) {
+            Some(Err(unfit)) => of_url(Code::InvalidUrl, &format!("It is not called: {unfit}.")),
+            _ => of_url(
+                Code::InvalidUrl,
+                "https, to port 443, 8443 or 80, or what `webhooks.ports` of the configuration adds.",
+            ),
+        },
+        Refusal::PrivateAddress => {
+            of_url(Code::PrivateAddress, Code::PrivateAddress.meaning().about)
+        }
+        Refusal::Unresolved => of_url(Code::UnresolvedHost, Code::UnresolvedHost.meaning().about),
+        Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::NotFound => absent(),
+        Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
+    })
+}
+
+async fn answer(web: &Web, reply: Reply) -> Result<axum::Json<EndpointDetail>, Problem> {
+    let endpoint = reply.endpoint.ok_or_else(absent)?;
+    detail(web, endpoint).await.map(axum::Json)
+}
+
+async fn detail(web: &Web, endpoint: Endpoint) -> Result<EndpointDetail, Problem> {
+    let id = endpoint.id;
+    let secrets = web.kernel.families().webhooks.secrets(id).await;
+    let now = web.kernel.families().clock.now();
+    let live = secrets.map_err(fault)?.into_iter();
+    let live = live.filter(|secret| secret.expires_at.is_none_or(|until| now < until));
+    Ok(EndpointDetail {
+        endpoint: endpoint.into(),
+        paused: web.endpoints.is_paused(id),
+        public_keys: live
+            .map(|secret| SigningKeys::public_key(&secret.public_key))
+            .collect(),
+        recovery: web.endpoints.recovery(id).map(RecoveryView::from),
+    })
+}
+
+async fn known(web: &Web, id: &str) -> Result<Endpoint, Problem> {
+    let endpoint = web.kernel.families().webhooks.endpoint(read(id)?).await;
+    endpoint.map_err(fault)?.ok_or_else(absent)
+}
+
+fn read(id: &str) -> Result<EndpointId, Problem> {
+    Uuid::try_parse(id).map(EndpointId).map_err(|_| absent())
+}
+
+fn absent() -> Problem {
+    Problem::with_detail(Code::NotFound, "There is no endpoint with this id.")
+}
+
+fn wanted(web: &Web, events: &[String]) -> Result<Wanted, Problem> {
+    if events.len() > MAX_PATTERNS {
+        let message = format!("At most {MAX_PATTERNS}: `user.*` says as much as all of its types.");
+        return Err(invalid("/events", "too_many", &message));
+    }
+    Wanted::parse(web.kernel.catalogue(), events).map_err(|Unknown(index)| {
+        let message = "No type in the catalogue has this name or is of this family.";
+        invalid(&format!("/events/{index}"), "unknown_event", message)
+    })
+}
+
+fn described(text: &str) -> Result<(), Problem> {
+    if text.chars().count() <= MAX_DESCRIPTION_CHARS && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message =
+        format!("At most {MAX_DESCRIPTION_CHARS} characters, none of them a control character.");
+    Err(invalid("/description", "too_long", &message))
+}
+
+fn invalid(pointer: &str, code: &'static str, message: &str) -> Problem {
+    let error = FieldError {
+        pointer: pointer.to_owned(),
+        code,
+        message: message.to_owned(),
+    };
+    Problem::of_field(Code::InvalidFields, error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn fault(fault: Fault) -> Problem {
+    Problem::of_fault(&fault)
+}
+
+#[cfg(test)]
+mod tests;
