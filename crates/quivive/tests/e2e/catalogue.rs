@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
