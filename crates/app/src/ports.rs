@@ -368,6 +368,13 @@ pub trait OpenAttempts: Send + Sync {
     fn wait(&self, workflow_id: Uuid, until: Time) -> Write;
 }
 
+/// From which position to which, both included; `None`: as far as there is something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Positions {
+    pub from: Option<u64>,
+    pub to: Option<u64>,
+}
+
 /// What an operator may change of the delivery engine: of the one that runs or, where none does, of what it goes on from.
 pub trait Deliveries: Send + Sync {
     /// Nothing of it is delivered until it is resumed.
@@ -397,6 +404,21 @@ pub trait Deliveries: Send + Sync {
         subscription: &'a str,
         choice: Choice,
         reason: String,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// How many positions a replay would go through.
+    fn would_replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        range: Positions,
+    ) -> BoxFuture<'a, Result<u64, Declined>>;
+
+    /// Delivers events again, beside those that go on. Answers with how many positions there are to go through.
+    fn replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        range: Positions,
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>>;
 

@@ -59,6 +59,8 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<quivive_delivery::events::CircuitOpened>()?
         .fact::<quivive_delivery::events::CircuitClosed>()?
         .fact::<quivive_delivery::events::UndoRequested>()?
+        .fact::<quivive_delivery::events::SubscriptionExpired>()?
+        .fact::<quivive_delivery::events::AuditCheckpointSealed>()?
         .fact::<quivive_delivery::events::SubscriptionReplayed>()?
         .fact::<quivive_delivery::events::StepDone>()?
         .fact::<quivive_delivery::events::StepUndone>()

@@ -102,6 +102,53 @@ pub struct UndoRequested {
     pub reason: Code,
 }
 
+/// A subscription was so far behind that events went which it had not come to. What it lost is in the archive at best.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "delivery.subscription_expired",
+    version = 1,
+    name = "SubscriptionExpired",
+    audit = "SUBSCRIPTION_EXPIRED"
+)]
+pub struct SubscriptionExpired {
+    pub subscription: String,
+    /// Where it, or its key that was furthest behind, had come to.
+    pub from: u64,
+    /// Where it goes on.
+    pub to: u64,
+    /// Events that it wanted and never got.
+    pub lost: u64,
+}
+
+/// The log up to a position is as the signed statement of a key says: the beginning of what retention leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Event)]
+#[event(
+    type = "audit.checkpoint_sealed",
+    version = 1,
+    name = "AuditCheckpointSealed",
+    audit = "AUDIT_CHECKPOINT_SEALED"
+)]
+pub struct AuditCheckpointSealed {
+    pub position: u64,
+    /// The chain there.
+    pub head: Digest,
+    pub key_id: String,
+}
+
+/// 32 bytes, in hexadecimal digits.
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "digest"))]
+pub struct Digest(String);
+
+impl Digest {
+    pub fn of(bytes: &[u8; 32]) -> Self {
+        Self(crate::retention::hex(bytes))
+    }
+}
+
 /// A subscription got events again, all of them: from this position to that, or from the first to where it was itself. Told
 /// at the end, in the commit that makes it so.
 #[derive(Debug, Clone, PartialEq, Eq, Event)]
@@ -157,6 +204,8 @@ pub fn register(catalogue: &mut Catalogue) -> Result<(), Duplicate> {
     catalogue.add::<CircuitOpened>(None, &[])?;
     catalogue.add::<CircuitClosed>(None, &[])?;
     catalogue.add::<UndoRequested>(None, &[])?;
+    catalogue.add::<SubscriptionExpired>(None, &[])?;
+    catalogue.add::<AuditCheckpointSealed>(None, &[])?;
     catalogue.add::<SubscriptionReplayed>(None, &[])?;
     catalogue.add::<StepDone>(None, &[])?;
     catalogue.add::<StepUndone>(None, &[])

@@ -32,6 +32,7 @@ pub mod fakes;
 pub mod fault;
 pub mod log;
 pub mod process;
+pub mod retention;
 pub mod schema;
 pub mod seal;
 pub mod subscriber;

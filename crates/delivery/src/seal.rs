@@ -50,6 +50,9 @@ pub trait Vault: Send + Sync {
 
     /// The key of that name, or `None` when it was destroyed or never made.
     fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>>;
+
+    /// Destroys the key of that name, for good: what it sealed is gone. False when there is none (any more).
+    fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>>;
 }
 
 /// The personal fields of an event, as JSON: bound to the event itself. `None` when there are none or their key is gone.

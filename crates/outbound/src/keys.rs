@@ -5,6 +5,7 @@
 //! | `master.key` | 32 random bytes: wraps the subject keys, makes keyed digests. Never rotates |
 //! | `tokens-<kid>.key` | 32 random bytes: from it comes a key for each purpose of a one-time or refresh token |
 //! | `signing-<kid>.key` | Ed25519, PKCS#8 (RFC 8410): signs access tokens |
+//! | `audit-<kid>.key` | Ed25519, PKCS#8: signs archives and where the log begins |
 //! | `subject-keys.dat` | see [`crate::vault`] |
 //! | `keyring.json` | which key is current, which serves on, which is revoked |
 //!
@@ -73,7 +74,7 @@ pub enum KeyState {
     Revoked,
 }
 
-/// A key that signs, or signed, access tokens.
+/// A key that signs, or signed: access tokens, or what is to be proved later.
 #[derive(Clone)]
 pub struct SigningKey {
     pub kid: String,
@@ -116,6 +117,7 @@ pub struct KeyStore {
     master: Secret,
     tokens: Vec<TokenKey>,
     signing: Vec<SigningKey>,
+    audit: Vec<SigningKey>,
     /// Keys for one purpose, by the id of what they come from. Both come from the code and the key ring, so they are few.
     subkeys: RwLock<HashMap<(String, &'static str), hmac::Key>>,
 }
@@ -139,6 +141,7 @@ impl KeyStore {
             master: found.master,
             tokens: found.tokens,
             signing: found.signing,
+            audit: found.audit,
             subkeys: RwLock::default(),
         })
     }
@@ -158,17 +161,29 @@ impl KeyStore {
         &self.signing
     }
 
+    /// The keys of archives and anchors, the current one first; none is revoked.
+    pub fn audit_keys(&self) -> &[SigningKey] {
+        &self.audit
+    }
+
+    /// The ids and public halves of those in a directory, for who only verifies; none where there are no keys.
+    pub fn audit_public_keys(directory: &Path) -> Result<Vec<(String, [u8; 32])>, KeyError> {
+        let keys = files::existing_audit_keys(directory)?;
+        Ok(keys.into_iter().map(|key| (key.kid, key.public)).collect())
+    }
+
     /// The name of each key in use with a digest that tells it from others and reveals nothing of it, safe to keep in the
     /// database: nodes compare them at start.
     pub fn fingerprints(&self) -> Vec<(String, String)> {
         let of_root = |root| hex(&derive(root, "fingerprint", "")[..16]);
         let tokens = self.tokens.iter();
-        let signing = self.signing.iter();
+        let signing = self.signing.iter().map(|key| ("signing", key));
+        let audit = self.audit.iter().map(|key| ("audit", key));
         std::iter::once(("master".to_owned(), of_root(&self.master)))
             .chain(tokens.map(|key| (format!("tokens-{}", key.kid), of_root(&key.root))))
-            .chain(signing.map(|key| {
+            .chain(signing.chain(audit).map(|(usage, key)| {
                 let digest = sha256(&key.public);
-                (format!("signing-{}", key.kid), hex(&digest[..16]))
+                (format!("{usage}-{}", key.kid), hex(&digest[..16]))
             }))
             .collect()
     }

@@ -7,12 +7,14 @@
 //! | [`argon2`] | `PasswordHasher`: Argon2id on threads and memory of its own |
 //! | [`keys`] | `KeyRing`: the server's keys, in files of their own |
 //! | [`vault`] | `Vault`: a key per person, wrapped, in a file of its own |
+//! | [`archive`] | `Archive`: signed files of what retention cut |
 //! | [`jwt`] | `AccessTokens`: signed with Ed25519 |
 //! | [`smtp`], [`mailbox`] | `Mailer`: to a mail server, or kept in memory for development |
 //! | [`http`] | `Outlet`: the one way out over HTTP, for webhooks |
 //! | [`signer`] | `Signer`: signatures of webhooks |
 //! | [`clock`] | `Clock` and `Ids`: the machine's |
 
+pub mod archive;
 pub mod argon2;
 pub mod clock;
 mod derivation;
@@ -27,6 +29,7 @@ pub mod signer;
 pub mod smtp;
 pub mod vault;
 
+pub use archive::{FileArchive, Verifier};
 pub use argon2::{Argon2Pool, Hashing};
 pub use clock::{SystemClock, SystemIds};
 pub use http::HttpOutlet;

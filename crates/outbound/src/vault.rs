@@ -5,7 +5,7 @@
 //!
 //! **Guarantees.** A key that was handed out is on the disk, and many that are asked for at once share one sync. A crash
 //! leaves whole records; what it cut short is cut off at the next start, and damage anywhere else refuses to open. A
-//! destroyed key is overwritten where it lay, and synced, before [`FileVault::destroy`] answers; nobody gets it afterwards.
+//! destroyed key is overwritten where it lay, and synced, before [`Vault::destroy`] answers; nobody gets it afterwards.
 //!
 //! **Not guaranteed.** That the disk itself keeps no copy (a solid-state drive moves what is overwritten, a snapshot
 //! keeps it): such a copy is useless without `master.key`. That a task which holds a key already loses it. That damage to
@@ -82,19 +82,6 @@ impl FileVault {
         })
     }
 
-    /// Overwrites the key of that name, for good. False when there is none (any more).
-    ///
-    /// Asked for by [`Vault::key`] again, the name gets a new key, which opens nothing of before.
-    pub fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
-        let (answer, answered) = oneshot::channel();
-        let name = Arc::from(name);
-        let asked = self.ask(Request::Destroy { name, answer });
-        Box::pin(async move {
-            asked?;
-            answered.await.map_err(|_| gone())?
-        })
-    }
-
     fn ask(&self, request: Request) -> Result<(), Fault> {
         let requests = self.requests.as_ref().ok_or_else(gone)?;
         requests.try_send(request).map_err(|error| match error {
@@ -146,6 +133,17 @@ impl Vault for FileVault {
 
     fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>> {
         self.lookup(name, |name, answer| Request::Find { name, answer })
+    }
+
+    /// Overwrites the key of that name, for good. Asked for by [`Vault::key`] again, the name gets a new key, which opens nothing of before.
+    fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
+        let (answer, answered) = oneshot::channel();
+        let name = Arc::from(name);
+        let asked = self.ask(Request::Destroy { name, answer });
+        Box::pin(async move {
+            asked?;
+            answered.await.map_err(|_| gone())?
+        })
     }
 }
 

@@ -1,17 +1,24 @@
-//! Proving that the log is whole: its chain, recomputed from the first event to the head.
+//! Proving that the log is whole: its chain, recomputed from where it begins to the head; and that where it begins is where
+//! retention left it.
+
+mod archives;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quivive_delivery::chain::{GENESIS, Walk};
+use quivive_delivery::chain::Walk;
+use quivive_delivery::retention::{Anchor, Shelf as _};
 use quivive_delivery::{Fault, Head, Log, Stored};
+use quivive_outbound::Verifier;
 use quivive_store::{Database, Executor as _};
 use quivive_store_sqlite::{OpenError, Sqlite};
 use serde::Serialize;
 
+use crate::builder::KEYS;
 use crate::config::Directories;
 use crate::failure::{Failure, chain, class_of};
-use crate::start::{class_of_database, class_of_fault};
+use crate::start::{StartError, class_of_database, class_of_fault};
+use archives::Past;
 
 /// The database's file in its directory.
 pub(crate) const DATABASE: &str = "quivive.db";
@@ -26,23 +33,36 @@ const BATCH: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     pub ok: bool,
-    /// How many events are linked to each other without a flaw, from the first on.
+    /// How many events are linked to each other without a flaw, from the first that the log has on.
     pub events: u64,
     /// The first position that was changed, removed or put in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_bad_position: Option<u64>,
+    /// Up to here the log was cut by retention; 0: never.
+    pub cut: u64,
+    /// Archives of what was cut, each whole, signed and where the one before it ends.
+    pub archives: u64,
+    /// What is wrong with what was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
     /// The records in `checkpoints.ndjson`. Counted, not yet compared with.
     pub checkpoints: u64,
 }
 
-/// Recomputes the chain up to the head of now. Changes nothing, and takes no lock: a server may run beside it.
+/// Recomputes the chain up to the head of now, and checks the archives of what was cut. Changes nothing, and takes no lock: a server may run beside it.
 pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
     let path = existing(directories)?;
     let checkpoints = checkpoints(&directories.data.join(CHECKPOINTS))?;
     let store = match Sqlite::open_read_only(&path) {
         Ok(store) => Arc::new(store),
         Err(OpenError::Head { position }) => {
-            return Ok(verdict(position - 1, Err(position), checkpoints));
+            return Ok(verdict(
+                position - 1,
+                Err(position),
+                0,
+                Past::default(),
+                checkpoints,
+            ));
         }
         Err(error) => {
             let remedy = "look at the disk; verify a copy, or a backup";
@@ -53,14 +73,42 @@ pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
             ));
         }
     };
-    let mut walked = Walked::new(Database::new(Arc::clone(&store) as _));
-    let result = walked.whole(*store.head().borrow(), &path).await;
+    let verifier = Verifier::of(&directories.data.join(KEYS)).map_err(StartError::from)?;
+    let database = Database::new(Arc::clone(&store) as _);
+    let head = *store.head().borrow();
+    let proved = prove(&database, head, &path, &verifier, &directories.archive).await;
     store.close();
-    let result = result.map_err(|fault| {
+    let (walked, result, past) = proved.map_err(|fault| {
         let remedy = "look at the disk; verify a copy, or a backup";
         Failure::new(class_of_fault(&fault), fault.to_string(), remedy)
     })?;
-    Ok(verdict(walked.events, result, checkpoints))
+    Ok(verdict(
+        walked.events,
+        result,
+        walked.anchor,
+        past,
+        checkpoints,
+    ))
+}
+
+/// Walks the log from its anchor, and looks at what was before it. Once more when a server cut it meanwhile.
+async fn prove(
+    database: &Database,
+    head: Head,
+    path: &Path,
+    verifier: &Verifier,
+    archive: &Path,
+) -> Result<(Walked, Result<(), u64>, Past), Fault> {
+    loop {
+        let anchor = database.anchor().await?;
+        let mut walked = Walked::new(database.clone(), &anchor);
+        let result = walked.whole(head, path).await?;
+        let past = archives::check(database, verifier, archive, &anchor).await?;
+        let fine = result.is_ok() && past.flaw.is_none();
+        if fine || database.anchor().await? == anchor {
+            return Ok((walked, result, past));
+        }
+    }
 }
 
 /// The database's file, where there is one.
@@ -77,11 +125,20 @@ pub(crate) fn existing(directories: &Directories) -> Result<PathBuf, Failure> {
     }
 }
 
-fn verdict(events: u64, result: Result<(), u64>, checkpoints: u64) -> Verdict {
+fn verdict(
+    events: u64,
+    result: Result<(), u64>,
+    cut: u64,
+    past: Past,
+    checkpoints: u64,
+) -> Verdict {
     Verdict {
-        ok: result.is_ok(),
+        ok: result.is_ok() && past.flaw.is_none(),
         events,
         first_bad_position: result.err(),
+        cut,
+        archives: past.archives,
+        flaw: past.flaw,
         checkpoints,
     }
 }
@@ -89,14 +146,17 @@ fn verdict(events: u64, result: Result<(), u64>, checkpoints: u64) -> Verdict {
 struct Walked {
     log: Database,
     walk: Walk,
+    /// Where the log begins.
+    anchor: u64,
     events: u64,
 }
 
 impl Walked {
-    fn new(log: Database) -> Self {
+    fn new(log: Database, anchor: &Anchor) -> Self {
         Self {
             log,
-            walk: Walk::from(0, GENESIS),
+            walk: Walk::from(anchor.position, anchor.chain),
+            anchor: anchor.position,
             events: 0,
         }
     }
@@ -131,6 +191,7 @@ impl Walked {
     async fn to(&mut self, head: u64) -> Result<Result<(), u64>, Fault> {
         // A clone shares the database, and lets the next batch be read while this one is hashed.
         let log = self.log.clone();
+        // From the very start: what lies before the anchor must not be there.
         let mut next = log.read(0, BATCH);
         loop {
             let batch = match next.await {
@@ -155,8 +216,8 @@ impl Walked {
     }
 
     async fn one_by_one(&mut self, head: u64) -> Result<Result<(), u64>, Fault> {
-        while self.events < head {
-            let after = self.events;
+        while self.anchor + self.events < head {
+            let after = self.anchor + self.events;
             match self.log.read(after, 1).await {
                 Ok(batch) => {
                     let Some(event) = batch.first() else {

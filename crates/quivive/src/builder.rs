@@ -18,6 +18,7 @@ use quivive_app::Settings;
 use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
 use quivive_domain::webhook::Reach;
@@ -29,7 +30,7 @@ use crate::start::StartError;
 pub use opened::create_keys;
 pub use server::Server;
 
-pub(crate) use opened::{Opened, has_keys};
+pub(crate) use opened::{KEYS, Opened, has_keys};
 
 /// What to build. The defaults are those of the configuration reference.
 pub struct Builder {
@@ -46,6 +47,8 @@ pub struct Builder {
     pub(crate) templates: Option<PathBuf>,
     pub(crate) hashing: Hashing,
     pub(crate) retry: Retry,
+    /// `None`: the log is kept for ever.
+    pub(crate) retention: Option<Terms>,
     pub(crate) webhooks: Reach,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) cors_origins: Vec<String>,
@@ -83,6 +86,7 @@ impl Builder {
             templates: None,
             hashing: Hashing::default(),
             retry: Retry::DEFAULT,
+            retention: None,
             webhooks: Reach::default(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
@@ -101,6 +105,7 @@ impl Builder {
             templates: plan.templates.clone(),
             hashing: plan.hashing,
             retry: plan.retry,
+            retention: Some(plan.retention),
             webhooks: plan.webhooks.clone(),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
@@ -116,6 +121,7 @@ impl Builder {
         let directory = directory.into();
         self.directories = Some(Directories {
             database: directory.clone(),
+            archive: directory.join("archive"),
             data: directory,
         });
         self
@@ -180,6 +186,13 @@ impl Builder {
     #[must_use]
     pub fn mailer(mut self, mailer: Arc<dyn Mailer>) -> Self {
         self.mail = Mail::Own(mailer);
+        self
+    }
+
+    /// Keeps the log, and archives of it, for so long; without this nothing is ever cut.
+    #[must_use]
+    pub fn retention(mut self, terms: Terms) -> Self {
+        self.retention = Some(terms);
         self
     }
 

@@ -19,6 +19,7 @@ mod plan;
 mod problem;
 mod reference;
 mod report;
+mod retention;
 mod secret;
 mod server;
 mod show;
@@ -70,6 +71,7 @@ struct Sections {
     letters: lifetimes::Letters,
     hashing: passwords::HashingCost,
     delivery: delivery::Delivery,
+    retention: retention::Retention,
     webhooks: webhooks::Webhooks,
     log: log::LogSection,
     #[serde(default)]
@@ -195,4 +197,6 @@ pub struct Directories {
     pub data: PathBuf,
     /// The database and its lock.
     pub database: PathBuf,
+    /// Archives of what was cut from the log.
+    pub archive: PathBuf,
 }

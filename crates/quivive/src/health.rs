@@ -138,6 +138,10 @@ fn subscription(status: &SubscriptionStatus, pace: Pace, wanted: Option<&Wanted>
         "held": status.held,
         "paused": status.paused,
         "broken": status.broken,
+        "generation": status.generation,
+        "replays": status.replay.as_ref().map(|replay| {
+            json!({"subscription": replay.subscription, "from": replay.from, "to": replay.to})
+        }),
         "types": wanted.map(|wanted| &wanted.types),
         "priority": wanted.map(|wanted| wanted.priority),
     })

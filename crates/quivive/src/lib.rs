@@ -14,6 +14,7 @@ mod fingerprints;
 mod health;
 pub mod logging;
 mod private;
+mod retention;
 mod secrets;
 pub mod serve;
 mod start;

@@ -37,6 +37,7 @@ mod meta;
 mod one_time;
 mod processes;
 mod profiles;
+mod retention;
 mod rows;
 pub mod schema;
 mod search;
@@ -126,6 +127,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("one_time", one_time::STATEMENTS),
         ("processes", processes::STATEMENTS),
         ("profiles", profiles::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("statistics", statistics::STATEMENTS),

@@ -12,6 +12,7 @@ mod guesses;
 mod log;
 mod one_time;
 mod processes;
+mod retention;
 mod search;
 mod sessions;
 mod statistics;
@@ -120,6 +121,13 @@ checks! {
         those_past_their_deadline_are_found_the_oldest_first
         a_profile_is_removed_by_the_process_that_made_it
     }
+    retention {
+        a_cut_moves_the_anchor_and_takes_log_and_index_along
+        nothing_is_cut_that_somebody_needs
+        the_floor_is_that_of_the_slowest
+        a_log_with_a_gap_is_not_cut
+        archives_are_listed_oldest_first
+    }
     search {
         the_index_finds_what_it_reaches_newest_first
         the_index_is_filled_where_it_ends
@@ -140,6 +148,7 @@ checks! {
         a_removed_subscription_takes_its_lanes_with_it
         a_backlog_is_one_key_within_its_bounds
         dead_letters_are_told_by_what_they_have_in_common
+        dead_letters_are_counted_by_kind
     }
     webhooks {
         what_is_inserted_is_read_back

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quivive_delivery::seal::{self, SealKey, Vault};
 use quivive_delivery::{Catalogue, Clock, Fault, Log, Stored, Time};
@@ -94,6 +95,20 @@ impl Tags {
         Ok(tags)
     }
 
+    /// Destroys the keys of months of which the log holds no event any more. Says how many.
+    pub async fn forget(&self) -> Result<u32, Fault> {
+        let oldest = self.log.read(0, 1).await?.pop();
+        let oldest = oldest.map_or_else(|| self.clock.now(), |event| event.recorded_at);
+        let kept = tag_key(oldest);
+        let (mut at, mut destroyed) = (oldest, 0);
+        for _ in 0..LOOK_BACK {
+            at = at.checked_sub(SHORTEST_MONTH).unwrap_or(Time::MIN);
+            let name = tag_key(at);
+            destroyed += u32::from(name != kept && self.vault.destroy(&name).await?);
+        }
+        Ok(destroyed)
+    }
+
     /// From the month of the oldest event to that of now, or of the newest event where the clock was set back.
     async fn key_names(&self) -> Result<Vec<String>, Fault> {
         let Some(oldest) = self.log.read(0, 1).await?.pop() else {
@@ -106,8 +121,8 @@ impl Tags {
         let mut names = vec![tag_key(oldest.recorded_at)];
         let mut at = oldest.recorded_at;
         while names.last().is_some_and(|last| *last < end) {
-            at += DAY;
-            let name = tag_key(at);
+            at += SHORTEST_MONTH;
+            let name = tag_key(at).min(end.clone());
             if names.last() != Some(&name) {
                 names.push(name);
             }
@@ -116,5 +131,7 @@ impl Tags {
     }
 }
 
-/// No month is shorter, so that none is stepped over.
-const DAY: std::time::Duration = std::time::Duration::from_hours(24);
+/// A step that meets each month.
+const SHORTEST_MONTH: Duration = Duration::from_hours(28 * 24);
+/// Ten years of them and more: also where the log was once kept for longer than it is now.
+const LOOK_BACK: u32 = 140;

@@ -128,6 +128,19 @@ async fn a_destroyed_key_takes_its_month_out_of_the_search() {
 }
 
 #[tokio::test]
+async fn keys_of_months_that_the_log_still_has_are_kept() {
+    let scene = two_months().await;
+    let all = found(&scene, "address", "ada@example.org").await;
+    // Those of the four months before are destroyed, and no other.
+    for month in ["2026-10", "2026-09", "2026-01", "2018-02"] {
+        tags(&scene).vault.key(&format!("t:{month}")).await.unwrap();
+    }
+    assert_eq!(tags(&scene).forget().await.unwrap(), 4);
+    assert_eq!(tags(&scene).forget().await.unwrap(), 0);
+    assert_eq!(found(&scene, "address", "ada@example.org").await, all);
+}
+
+#[tokio::test]
 async fn what_is_personal_is_asked_for_on_record_and_nothing_else_is() {
     let scene = two_months().await;
     let events = scene.world.log().len();

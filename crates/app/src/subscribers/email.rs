@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quivive_delivery::subscriber::{Effects, Fact};
+use quivive_delivery::subscriber::{Effects, Fact, Replay};
 use quivive_delivery::{Code, Cx, Fault, Outcome, Received, Subscription, Time, subscriber};
 use quivive_domain::one_time::Redeemable;
 use quivive_domain::{Account, TokenId, UserId};
@@ -33,7 +33,8 @@ pub fn subscription(
         mailer,
         letters,
     };
-    email(post)
+    // What was told once is not told again because an operator repeats something.
+    email(post).replay(Replay::Deny)
 }
 
 #[subscriber(name = "email", personal, on = [

@@ -15,6 +15,8 @@ use super::workflows;
 /// What is our own and the specification need not know: a workflow by its `NAME`, any other event by its type.
 const OURS: &[&str] = &[
     "delivery.undo_requested",
+    // A reader older than retention is expired with an event, it says there, and names none.
+    "delivery.subscription_expired",
     // Types come by registration, and an operator's change has its audit.
     "event_schema_registration",
     // A process of several steps says how far it is, so that the next step begins.

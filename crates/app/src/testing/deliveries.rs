@@ -7,7 +7,7 @@ use quivive_delivery::engine::{Behind, Decider, Declined};
 use quivive_delivery::subscriber::{Choice, StoredLane};
 
 use super::{State, World};
-use crate::ports::Deliveries;
+use crate::ports::{Deliveries, Positions};
 
 /// A subscription, as far as operators change it.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +91,28 @@ impl Deliveries for World {
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         self.empty(subscription, by)
+    }
+
+    fn would_replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        range: Positions,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        let (from, to) = (range.from.unwrap_or(1), range.to.unwrap_or(9));
+        self.decide(subscription, |_| {
+            let count = (to + 1).checked_sub(from);
+            count.filter(|count| *count > 0).ok_or(Declined::WrongState)
+        })
+    }
+
+    fn replay<'a>(
+        &'a self,
+        subscription: &'a str,
+        range: Positions,
+        by: Decider,
+    ) -> BoxFuture<'a, Result<u64, Declined>> {
+        self.change(|s| s.decided.push(by));
+        self.would_replay(subscription, range)
     }
 
     fn behind<'a>(

@@ -182,4 +182,9 @@ impl Vault for World {
         let key = there.then(|| Arc::new(FakeKey(name.to_owned())) as Arc<dyn SealKey>);
         Box::pin(std::future::ready(Ok(key)))
     }
+
+    fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
+        let there = self.inside().vault.remove(name);
+        Box::pin(std::future::ready(Ok(there)))
+    }
 }

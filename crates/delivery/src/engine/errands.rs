@@ -15,12 +15,12 @@ use crate::log::Log;
 use crate::subscriber::{Effects, Order, StoredLane, Subscriptions};
 
 /// What all runners of an engine work with.
-pub(super) struct Tools {
-    pub(super) log: Arc<dyn Log>,
+pub(crate) struct Tools {
+    pub(crate) log: Arc<dyn Log>,
     pub(super) subscriptions: Arc<dyn Subscriptions>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(super) versions: Versions,
-    pub(super) scribe: Scribe,
+    pub(crate) scribe: Scribe,
     pub(super) tail: Tail,
     pub(super) began: Instant,
     /// Tells that some subscription has moved or come to rest.

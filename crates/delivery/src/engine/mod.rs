@@ -36,7 +36,7 @@ mod replay;
 mod roster;
 mod runner;
 mod running;
-mod scribe;
+pub(crate) mod scribe;
 mod selection;
 mod start;
 mod tail;

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::decisions::Declined;
 use super::running::Running;
 use super::start::StartError;
 use crate::commit::Transaction;
@@ -52,6 +53,22 @@ pub enum ReplayError {
     Commit(#[from] CommitError),
 }
 
+impl From<ReplayError> for Declined {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::NotFound(_) => Self::NotFound,
+            ReplayError::Fault(fault) | ReplayError::Commit(CommitError::Fault(fault)) => {
+                Self::Fault(fault)
+            }
+            ReplayError::Commit(missed) => Self::Fault(Fault::internal(missed)),
+            refused => {
+                tracing::info!(%refused, "a replay was refused");
+                Self::WrongState
+            }
+        }
+    }
+}
+
 impl Running {
     /// Delivers events to a subscription again, from one position to another; up to the head of the log when no end is
     /// given. Of a read model all of them, and without a range. Answers when it has begun.
@@ -63,14 +80,47 @@ impl Running {
         by: Uuid,
     ) -> Result<StoredReplay, ReplayError> {
         let _turn = self.roster.changing.lock().await;
+        let (registered, replay) = self.plan(name, from, to, by).await?;
+        let subscriptions = &self.tools.subscriptions;
+        let transaction = Transaction {
+            writes: vec![
+                subscriptions.put_replay(&replay),
+                subscriptions.create(&replay.name, replay.from - 1),
+            ],
+            records: Vec::new(),
+        };
+        self.tools.log.commit(transaction).await?;
+        self.begin(registered, replay.clone());
+        Ok(replay)
+    }
+
+    /// How many positions a replay would go through, wanted or not, if it began now.
+    pub async fn would_replay(
+        &self,
+        name: &str,
+        from: Option<u64>,
+        to: Option<u64>,
+    ) -> Result<u64, ReplayError> {
+        let (_, replay) = self.plan(name, from, to, Uuid::nil()).await?;
+        let to = replay.to.unwrap_or_else(|| self.head());
+        Ok((to + 1).saturating_sub(replay.from))
+    }
+
+    /// What would be replayed, and as what.
+    async fn plan(
+        &self,
+        name: &str,
+        from: Option<u64>,
+        to: Option<u64>,
+        by: Uuid,
+    ) -> Result<(Subscription, StoredReplay), ReplayError> {
         let live = self.roster.find(name).filter(|live| live.replay.is_none());
         let live = live.ok_or_else(|| ReplayError::NotFound(name.to_owned()))?;
         let registered = live.registered();
         if registered.replay == Replay::Deny {
             return Err(ReplayError::Denied(name.to_owned()));
         }
-        let subscriptions = &self.tools.subscriptions;
-        let under_way = subscriptions.replays().await?;
+        let under_way = self.tools.subscriptions.replays().await?;
         if under_way.iter().any(|replay| replay.subscription == name) {
             return Err(ReplayError::UnderWay(name.to_owned()));
         }
@@ -96,20 +146,11 @@ impl Running {
             to,
             by,
         };
-        let transaction = Transaction {
-            writes: vec![
-                subscriptions.put_replay(&replay),
-                subscriptions.create(&replay.name, from - 1),
-            ],
-            records: Vec::new(),
-        };
-        self.tools.log.commit(transaction).await?;
-        self.begin(registered, replay.clone());
-        Ok(replay)
+        Ok((registered, replay))
     }
 
     /// After a start: replays that were under way go on, and what an ended one left of other generations goes.
-    pub(super) fn go_on(&self, replays: Vec<StoredReplay>) {
+    pub(super) fn go_on(&self, replays: &[StoredReplay]) {
         for live in self.roster.all() {
             let registered = live.registered();
             let own = replays

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
-use super::machine::DeliveryState;
+use super::machine::{DeliveryState, Wish};
 use super::roster::Roster;
+use super::tail::BATCH_EVENTS;
 use crate::envelope::{Priority, Stored};
+use crate::fault::Fault;
 use crate::subscriber::StoredReplay;
 
 /// One subscription at a moment.
@@ -59,7 +61,7 @@ pub struct DeliveryStatus {
 /// An engine that delivers. It ends with the tasks it was started on; this handle only looks at it.
 #[derive(Clone)]
 pub struct Running {
-    pub(super) tools: Arc<Tools>,
+    pub(crate) tools: Arc<Tools>,
     pub(super) roster: Arc<Roster>,
     pub(super) after: Arc<AfterCommit>,
     /// The head of the log at the start.
@@ -110,6 +112,49 @@ impl Running {
                 }
             })
             .collect()
+    }
+
+    /// Wakes every subscription that has not come to `upto`: one that sleeps says how far there is nothing that it wants.
+    pub(crate) fn wake(&self, upto: u64) {
+        for shared in self.roster.all() {
+            if shared.machine().lowest() < upto {
+                shared.reader.ring();
+            }
+        }
+    }
+
+    /// Moves every subscription that is further behind on to `upto`, for what lies before is about to go; each says how many
+    /// events it lost. `after` is where the log begins.
+    pub(crate) async fn expire(&self, after: u64, upto: u64) -> Result<(), Fault> {
+        let mut behind = self.roster.all();
+        behind.retain(|shared| shared.machine().lowest() < upto);
+        let mut lost = vec![0_u64; behind.len()];
+        let mut at = after;
+        while at < upto && !behind.is_empty() {
+            let events = self.tools.log.read(at, BATCH_EVENTS).await?;
+            let Some(end) = events.last() else {
+                break;
+            };
+            at = end.position;
+            for (shared, lost) in behind.iter().zip(&mut lost) {
+                let machine = shared.machine();
+                let owed = |event: &&Stored| event.position <= upto && machine.owes(event);
+                *lost += events.iter().filter(owed).count() as u64;
+            }
+        }
+        for (shared, lost) in behind.iter().zip(lost) {
+            if lost > 0 {
+                tracing::error!(
+                    subscription = &*shared.name,
+                    upto,
+                    lost,
+                    "a subscription is older than the log is kept: it loses events and goes on after them"
+                );
+            }
+            // Its answer comes with the commit, which the database is asked about.
+            drop(shared.ask(Wish::Expire { upto, lost }));
+        }
+        Ok(())
     }
 
     /// Which events it takes now.

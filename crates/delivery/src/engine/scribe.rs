@@ -10,7 +10,8 @@ use crate::code::Code;
 use crate::envelope::{Actor, Envelope, Key, Stored};
 use crate::event::{Event, EventMeta};
 use crate::events::{
-    CircuitClosed, CircuitOpened, DeadLettersDiscarded, DeadLettersRedriven, EventDeadLettered,
+    AuditCheckpointSealed, CircuitClosed, CircuitOpened, DeadLettersDiscarded, DeadLettersRedriven,
+    Digest, EventDeadLettered, SubscriptionExpired,
 };
 use crate::fault::Fault;
 use crate::log::{Appender, Record};
@@ -20,9 +21,9 @@ use crate::subscriber::Fact;
 /// The target of an alert that concerns all that a subscription calls.
 const EVERYTHING: &str = "*";
 
-pub(super) struct Scribe {
+pub(crate) struct Scribe {
     pub(super) appender: Arc<Appender>,
-    pub(super) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
     pub(super) vault: Arc<dyn Vault>,
@@ -82,6 +83,12 @@ impl Scribe {
             Alert::Paused(lanes) => self.opened(subscription, EVERYTHING, *lanes),
             Alert::Closed => self.closed(subscription, calls),
             Alert::Resumed => self.closed(subscription, EVERYTHING),
+            Alert::Expired { from, to, lost } => self.of_itself(&SubscriptionExpired {
+                subscription: subscription.to_owned(),
+                from: *from,
+                to: *to,
+                lost: *lost,
+            }),
             Alert::Redriven { count, by } => {
                 let event = DeadLettersRedriven {
                     subscription: subscription.to_owned(),
@@ -112,6 +119,15 @@ impl Scribe {
         };
         let body = event.encode().expect("strings and numbers are always JSON");
         self.appender.record(envelope, body, None, None)
+    }
+
+    /// The record of a position that a key vouches for.
+    pub(crate) fn checkpoint(&self, position: u64, head: &[u8; 32], key_id: &str) -> Record {
+        self.of_itself(&AuditCheckpointSealed {
+            position,
+            head: Digest::of(head),
+            key_id: key_id.to_owned(),
+        })
     }
 
     fn opened(&self, subscription: &str, target: &str, failures: u32) -> Record {

@@ -182,7 +182,7 @@ impl Engine {
             roster.enter(runner);
         }
         let running = Running::new(tools, roster, after, head);
-        running.go_on(replays);
+        running.go_on(&replays);
         Ok(running)
     }
 }

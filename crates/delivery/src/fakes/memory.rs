@@ -306,19 +306,57 @@ fn is_engines(write: &Write) -> bool {
     engines.contains(&write.sql) || of_processes.contains(&write.sql)
 }
 
+fn text(write: &Write, index: usize) -> String {
+    match write.params.get(index) {
+        Some(Value::Text(text)) => text.to_string(),
+        other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
+    }
+}
+
+fn number(write: &Write, index: usize) -> i64 {
+    match write.params.get(index) {
+        Some(Value::Int(number)) => *number,
+        other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
+    }
+}
+
+fn position(write: &Write, index: usize) -> u64 {
+    u64::try_from(number(write, index)).expect("a position is not negative")
+}
+
+fn lane(write: &Write) -> StoredLane {
+    let time = |index| Time::from_microsecond(number(write, index)).expect("a stored time");
+    StoredLane {
+        key: Key::stored(text(write, 1)),
+        done: position(write, 2),
+        state: if number(write, 3) == 0 {
+            LaneState::Retrying
+        } else {
+            LaneState::Parked
+        },
+        attempts: u32::try_from(number(write, 4)).expect("attempts are few"),
+        due: time(5),
+        since: time(6),
+        event_id: match &write.params[7] {
+            Value::Id(id) => *id,
+            other => panic!("an event's id is {other:?}"),
+        },
+        position: position(write, 8),
+        event_type: text(write, 9),
+        error_class: match &write.params[10] {
+            Value::Null => None,
+            _ => ErrorClass::of_code(&text(write, 10)),
+        },
+        error: text(write, 11),
+    }
+}
+
 impl State {
     /// How many rows a write of the engine's touches.
     fn execute(&mut self, write: &Write) -> Option<u64> {
-        let text = |index: usize| match write.params.get(index) {
-            Some(Value::Text(text)) => text.to_string(),
-            other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
-        };
-        let number = |index: usize| match write.params.get(index) {
-            Some(Value::Int(number)) => *number,
-            other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
-        };
-        let position =
-            |index: usize| u64::try_from(number(index)).expect("a position is not negative");
+        let text = |index| text(write, index);
+        let number = |index| number(write, index);
+        let position = |index| position(write, index);
         let touched = match write.sql {
             CREATE => self.cursors.insert(text(0), position(1)).is_none(),
             ADVANCE => match self.cursors.get_mut(&text(0)) {
@@ -356,31 +394,7 @@ impl State {
                 self.cursors.contains_key(&text(0))
             }
             PUT_LANE => {
-                let time = |index| Time::from_microsecond(number(index)).expect("a stored time");
-                let lane = StoredLane {
-                    key: Key::stored(text(1)),
-                    done: position(2),
-                    state: if number(3) == 0 {
-                        LaneState::Retrying
-                    } else {
-                        LaneState::Parked
-                    },
-                    attempts: u32::try_from(number(4)).expect("attempts are few"),
-                    due: time(5),
-                    since: time(6),
-                    event_id: match &write.params[7] {
-                        Value::Id(id) => *id,
-                        other => panic!("an event's id is {other:?}"),
-                    },
-                    position: position(8),
-                    event_type: text(9),
-                    error_class: match &write.params[10] {
-                        Value::Null => None,
-                        _ => ErrorClass::of_code(&text(10)),
-                    },
-                    error: text(11),
-                };
-                self.lanes.insert((text(0), text(1)), lane);
+                self.lanes.insert((text(0), text(1)), lane(write));
                 true
             }
             REMOVE => {
@@ -390,29 +404,7 @@ impl State {
                 self.cursors.remove(&text(0)).is_some()
             }
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
-            PUT_REPLAY => {
-                let replay = StoredReplay {
-                    name: text(0),
-                    subscription: text(1),
-                    generation: u32::try_from(number(2)).expect("generations are few"),
-                    from: position(3),
-                    to: match write.params[4] {
-                        Value::Null => None,
-                        _ => Some(position(4)),
-                    },
-                    by: match &write.params[5] {
-                        Value::Id(id) => *id,
-                        other => panic!("who asked is {other:?}"),
-                    },
-                };
-                self.replays.insert(text(0), replay).is_none()
-            }
-            END_REPLAY => self.replays.remove(&text(0)).is_some(),
-            SET_GENERATION => {
-                let generation = u32::try_from(number(1)).expect("generations are few");
-                let before = self.generations.insert(text(0), generation).unwrap_or(1);
-                before < generation && self.cursors.contains_key(&text(0))
-            }
+            PUT_REPLAY | END_REPLAY | SET_GENERATION => self.move_replay(write),
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
             _ => return None,
         };

@@ -10,6 +10,7 @@ mod connection;
 mod memory;
 mod ports;
 mod processes;
+mod replays;
 
 use std::sync::Arc;
 

@@ -97,6 +97,11 @@ impl Vault for TestVault {
             key.map(|key| key as Arc<dyn SealKey>)
         )))
     }
+
+    fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
+        let there = self.keys().remove(name).is_some();
+        Box::pin(std::future::ready(Ok(there)))
+    }
 }
 
 /// A key of a [`TestVault`].

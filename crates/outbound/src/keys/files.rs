@@ -30,15 +30,17 @@ const KID_BYTES: usize = 6;
 enum Use {
     Tokens,
     Signing,
+    Audit,
 }
 
 impl Use {
-    const ALL: [Self; 2] = [Self::Tokens, Self::Signing];
+    const ALL: [Self; 3] = [Self::Tokens, Self::Signing, Self::Audit];
 
     fn word(self) -> &'static str {
         match self {
             Self::Tokens => "tokens",
             Self::Signing => "signing",
+            Self::Audit => "audit",
         }
     }
 }
@@ -75,6 +77,8 @@ pub(super) struct Found {
     pub(super) tokens: Vec<TokenKey>,
     /// The same.
     pub(super) signing: Vec<SigningKey>,
+    /// The same.
+    pub(super) audit: Vec<SigningKey>,
 }
 
 pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, KeyError> {
@@ -91,6 +95,7 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
         master,
         tokens: Vec::new(),
         signing: Vec::new(),
+        audit: Vec::new(),
     };
     for entry in by_service(&list.keys) {
         read_key(directory, entry, &mut found)?;
@@ -98,6 +103,7 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
     let complete = |current: Option<KeyState>| current == Some(KeyState::Current);
     if complete(found.tokens.first().map(|key| key.state))
         && complete(found.signing.first().map(|key| key.state))
+        && complete(found.audit.first().map(|key| key.state))
     {
         Ok(found)
     } else {
@@ -106,6 +112,20 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
             "it names no current key for each use",
         ))
     }
+}
+
+/// Those of the list that is there; nothing is made.
+pub(super) fn existing_audit_keys(directory: &Path) -> Result<Vec<SigningKey>, KeyError> {
+    let path = directory.join(LIST);
+    let Some(bytes) = private_file::read(&path)? else {
+        return Ok(Vec::new());
+    };
+    let list = parse(&path, &bytes)?;
+    let audit = by_service(&list.keys).into_iter();
+    audit
+        .filter(|entry| entry.usage == Use::Audit)
+        .map(|entry| read_signing_key(directory, entry))
+        .collect()
 }
 
 /// Current keys first, then the newest; revoked ones not at all.
@@ -130,14 +150,18 @@ fn read_key(directory: &Path, entry: &Entry, found: &mut Found) -> Result<(), Ke
             state: entry.state,
             root: read_secret(&path)?.ok_or_else(missing)?,
         }),
-        Use::Signing => {
-            let pkcs8 = private_file::read(&path)?.ok_or_else(missing)?;
-            let key = SigningKey::read(&entry.kid, entry.state, pkcs8)
-                .ok_or_else(|| KeyError::malformed(&path, "it is not an Ed25519 key in PKCS#8"))?;
-            found.signing.push(key);
-        }
+        Use::Signing => found.signing.push(read_signing_key(directory, entry)?),
+        Use::Audit => found.audit.push(read_signing_key(directory, entry)?),
     }
     Ok(())
+}
+
+fn read_signing_key(directory: &Path, entry: &Entry) -> Result<SigningKey, KeyError> {
+    let path = entry.path(directory);
+    let missing = || KeyError::Missing { path: path.clone() };
+    let pkcs8 = private_file::read(&path)?.ok_or_else(missing)?;
+    SigningKey::read(&entry.kid, entry.state, pkcs8)
+        .ok_or_else(|| KeyError::malformed(&path, "it is not an Ed25519 key in PKCS#8"))
 }
 
 fn read_secret(path: &Path) -> Result<Option<Secret>, KeyError> {
@@ -266,7 +290,7 @@ fn make_key(directory: &Path, usage: Use, ids: &dyn Ids, now: Time) -> Result<En
     let secret = random_secret(ids);
     match usage {
         Use::Tokens => private_file::write(&path, secret.as_slice())?,
-        Use::Signing => {
+        Use::Signing | Use::Audit => {
             let pkcs8 = Ed25519KeyPair::from_seed_unchecked(secret.as_slice())
                 .map_err(|error| KeyError::malformed(&path, error.to_string()))?
                 .to_pkcs8v1()

@@ -41,6 +41,7 @@ fn the_first_start_makes_everything_for_its_owner_alone() {
         "master.key",
         "tokens-",
         "signing-",
+        "audit-",
         "keyring.json",
         "subject-keys.dat",
     ] {
@@ -48,7 +49,7 @@ fn the_first_start_makes_everything_for_its_owner_alone() {
     }
     assert_eq!(
         fs::read_dir(&directory).expect("the directory").count(),
-        5,
+        6,
         "nothing is left over"
     );
 }
@@ -75,7 +76,7 @@ fn what_is_made_stays_the_same_over_starts() {
     );
     assert_ne!(mac(&first, "device"), first.digest("device", b"message"));
     assert_eq!(first.fingerprints(), second.fingerprints());
-    assert_eq!(first.fingerprints().len(), 3);
+    assert_eq!(first.fingerprints().len(), 4);
     assert_ne!(first.fingerprints(), made(&Scratch::new()).fingerprints());
 }
 

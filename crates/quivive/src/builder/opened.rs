@@ -25,7 +25,7 @@ use crate::start::StartError;
 use crate::{fingerprints, private};
 
 /// The directory of the keys in the data directory.
-const KEYS: &str = "keys";
+pub(crate) const KEYS: &str = "keys";
 
 /// The list of keys; it is written last, so that where it is, all of them are.
 const KEY_LIST: &str = "keyring.json";
@@ -147,6 +147,7 @@ impl Opened {
     /// Ends every task, then closes the database.
     pub(crate) async fn close(self) {
         self.tasks.shut_down().await;
+        self.deliveries.ended();
         close_store(self.store).await;
     }
 }

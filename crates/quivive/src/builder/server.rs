@@ -29,6 +29,7 @@ use super::{Builder, Mail};
 use crate::config::Mode;
 use crate::control::{Desk, first_administrator, tags};
 use crate::health::{Health, Kept};
+use crate::retention;
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
 
@@ -94,6 +95,10 @@ impl Server {
         let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
         let stopping = opened.tasks.stopping();
         opened.tasks.spawn(indexer.run(stopping));
+        if let Some(terms) = builder.retention {
+            let directory = &opened.directories.archive;
+            retention::start(opened, health.running().clone(), terms, directory)?;
+        }
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),

@@ -1,4 +1,6 @@
-//! `quivive subscriptions list|pause|resume`
+//! `quivive subscriptions list|pause|resume|replay`
+
+use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 use quivive::control::{Call, Operator};
@@ -16,6 +18,8 @@ pub(super) enum Subscriptions {
     Pause(One),
     /// Go on with a subscription, whoever paused it
     Resume(One),
+    /// Deliver events to a subscription again, beside those that go on
+    Replay(Range),
 }
 
 #[derive(Debug, Args)]
@@ -24,12 +28,28 @@ pub(super) struct One {
     name: String,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Range {
+    /// As in the list
+    name: String,
+    /// The first position; of a read model all are replayed
+    #[arg(long, value_name = "POSITION")]
+    from: Option<u64>,
+    /// The last position
+    #[arg(long, value_name = "POSITION")]
+    to: Option<u64>,
+    /// Only count
+    #[arg(long)]
+    dry_run: bool,
+}
+
 impl Subscriptions {
     pub(super) fn run(self, everywhere: &Everywhere) -> Result<Exit, Failure> {
         let (name, paused) = match self {
             Self::List => return list(everywhere),
             Self::Pause(one) => (one.name, true),
             Self::Resume(one) => (one.name, false),
+            Self::Replay(range) => return replay(range, everywhere),
         };
         let loaded = everywhere.load()?;
         let call = Call::SetPaused {
@@ -46,6 +66,34 @@ impl Subscriptions {
         })?;
         Ok(Exit::Done)
     }
+}
+
+fn replay(range: Range, everywhere: &Everywhere) -> Result<Exit, Failure> {
+    let Range {
+        name,
+        from,
+        to,
+        dry_run,
+    } = range;
+    let loaded = everywhere.load()?;
+    let call = Call::Replay {
+        subscription: name.clone(),
+        from,
+        to,
+        dry_run,
+    };
+    block_on(async {
+        let mut operator = Operator::open_existing(&loaded).await?;
+        let answered = operator.call(call).await;
+        operator.close().await;
+        let answer = answered?;
+        let count = answer["count"].as_u64().unwrap_or_default();
+        let verb = if dry_run { "would be" } else { "is being" };
+        output::value(everywhere.output, &answer, || {
+            format!("{name} {verb} replayed: {count} positions to go through")
+        })
+    })?;
+    Ok(Exit::Done)
 }
 
 fn list(everywhere: &Everywhere) -> Result<Exit, Failure> {
@@ -78,7 +126,7 @@ fn line(one: &Value) -> String {
     );
     for (name, word) in [("lanes_retrying", "retrying"), ("lanes_parked", "parked")] {
         if number(name) > 0 {
-            line += &format!("  {word} {}", number(name));
+            let _ = write!(line, "  {word} {}", number(name));
         }
     }
     line

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use quivive_app::Settings;
+use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::Retry;
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{Hashing, SmtpConfig};
 
 use super::report::Report;
 use super::{Directories, FirstAdmin, Loaded, Log, Mode, Sections, lifetimes};
+
+/// Where archives are, in the data directory, unless they are elsewhere.
+const ARCHIVE: &str = "archive";
 
 /// A server to be built.
 #[derive(Debug, Clone)]
@@ -35,6 +39,7 @@ pub struct Plan {
     pub templates: Option<PathBuf>,
     pub hashing: Hashing,
     pub retry: Retry,
+    pub retention: Terms,
     pub webhooks: Reach,
     pub log: Log,
     pub admin: Option<FirstAdmin>,
@@ -52,6 +57,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     let cors_origins = sections.cors.check(report);
     let hashing = sections.hashing.check(report);
     let retry = sections.delivery.check(report);
+    let retention = sections.retention.check(report);
     let webhooks = sections.webhooks.check(report);
     let log = sections.log.check(report);
     let admin = sections.admin.check(report);
@@ -74,6 +80,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         templates: sections.letters.templates.clone(),
         hashing,
         retry,
+        retention,
         webhooks,
         log: log?,
         admin,
@@ -102,6 +109,11 @@ pub(super) fn directories(
     };
     Some(Directories {
         database: sections.database.check(data, report)?,
+        archive: sections
+            .retention
+            .archive_dir
+            .clone()
+            .unwrap_or_else(|| data.join(ARCHIVE)),
         data: data.clone(),
     })
 }

@@ -29,6 +29,13 @@ pub enum Call {
     Subscriptions,
     /// Pauses a subscription, or resumes it.
     SetPaused { subscription: String, paused: bool },
+    /// Answers {`count`, `dry_run`}.
+    Replay {
+        subscription: String,
+        from: Option<u64>,
+        to: Option<u64>,
+        dry_run: bool,
+    },
     /// Answers with one item for each dead letter.
     DeadLetters(Chosen),
     /// Answers with the dead letter, its `event` and what is `behind` it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quivive_app::kernel::{Failure as Outcome, Kernel};
+use quivive_app::ports::Positions;
 use quivive_app::search::{self as app, Indexer, Question, Tags};
 use quivive_app::settings::Links;
 use quivive_app::workflows::operators::bootstrap_administrator::{
@@ -60,6 +61,15 @@ impl Desk {
                 subscription,
                 paused,
             } => self.set_paused(subscription, paused).await?,
+            Call::Replay {
+                subscription,
+                from,
+                to,
+                dry_run,
+            } => {
+                let range = Positions { from, to };
+                self.replay(subscription, range, dry_run).await?
+            }
             Call::DeadLetters(chosen) => return self.dead_letters(&chosen, &items).await,
             Call::DeadLetter {
                 subscription,

@@ -1,6 +1,7 @@
 //! Answers about subscriptions and dead letters, beside a server or without one.
 
 use quivive_app::Request;
+use quivive_app::ports::Positions;
 use quivive_app::workflows::delivery::change_subscription::{Change, ChangeSubscription, Refusal};
 use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::{Choice, DeadLetters as _, ErrorClass, Subscriptions as _};
@@ -20,22 +21,21 @@ const PAGE: usize = 250;
 impl Desk {
     /// As a running server tells them; without one, as the database has them.
     pub(super) async fn subscriptions(&self, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
-        let all = match &self.operation {
-            Some(operation) => operation.subscriptions(),
-            None => {
-                let head = self.database.head().borrow().position;
-                let stored = self.database.load().await.map_err(fault)?;
-                let one = |stored: quivive_delivery::subscriber::StoredSubscription| {
-                    json!({
-                        "name": stored.name,
-                        "position": stored.position,
-                        "lag": head.saturating_sub(stored.position),
-                        "state": if stored.condition.paused { "paused" } else { "stopped" },
-                        "paused": stored.condition.paused,
-                    })
-                };
-                stored.into_iter().map(one).collect()
-            }
+        let all = if let Some(operation) = &self.operation {
+            operation.subscriptions()
+        } else {
+            let head = self.database.head().borrow().position;
+            let stored = self.database.load().await.map_err(fault)?;
+            let one = |stored: quivive_delivery::subscriber::StoredSubscription| {
+                json!({
+                    "name": stored.name,
+                    "position": stored.position,
+                    "lag": head.saturating_sub(stored.position),
+                    "state": if stored.condition.paused { "paused" } else { "stopped" },
+                    "paused": stored.condition.paused,
+                })
+            };
+            stored.into_iter().map(one).collect()
         };
         for one in all {
             if items.send(one).await.is_err() {
@@ -57,6 +57,27 @@ impl Desk {
         };
         self.change(subscription.clone(), change).await?;
         Ok(json!({"name": subscription, "paused": paused}))
+    }
+
+    /// What handlers allow, only a running server knows.
+    pub(super) async fn replay(
+        &self,
+        subscription: String,
+        range: Positions,
+        dry_run: bool,
+    ) -> Result<Value, Failure> {
+        if self.operation.is_none() {
+            let remedy = "start it, then ask again";
+            return Err(refused("a replay needs a running server", remedy));
+        }
+        let count = if dry_run {
+            let deliveries = &self.kernel.families().deliveries;
+            let would = deliveries.would_replay(&subscription, range).await;
+            would.map_err(declined)?
+        } else {
+            self.change(subscription, Change::Replay(range)).await?
+        };
+        Ok(json!({"count": count, "dry_run": dry_run}))
     }
 
     pub(super) async fn dead_letters(
@@ -195,7 +216,7 @@ fn declined(declined: Declined) -> Failure {
             "see `quivive subscriptions list`",
         ),
         Declined::WrongState => refused(
-            "there is nothing to do: it is so already, or no dead letter is meant",
+            "there is nothing to do: it is so already, no dead letter is meant, or it may not be replayed so",
             "see `quivive subscriptions list` and `quivive dead-letters list`",
         ),
         Declined::Fault(error) => fault(error),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -37,6 +37,14 @@ const ELSEWHERE: [(&str, &str); 10] = [
     (
         "delivery.undo_requested",
         "quivive_delivery: trouble::undoing_is_told_in_the_commit_that_ends_the_event",
+    ),
+    (
+        "delivery.subscription_expired",
+        "quivive_delivery: expiry::a_parked_lane_loses_what_goes_and_goes_on_after_it",
+    ),
+    (
+        "audit.checkpoint_sealed",
+        "retention::a_log_under_load_is_cut_archived_and_still_proved",
     ),
     (
         "delivery.replayed",

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use quivive_delivery::tasks::Tasks;
 use quivive_testkit::experiments::check;
 use quivive_testkit::{Options, PASSWORD, Server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::support::{BINARY, events_until, post};
 
@@ -19,13 +21,13 @@ struct Mail(Arc<Mutex<Vec<String>>>);
 impl Mail {
     async fn serve(&self, port: u16) {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        let mail = self.clone();
-        tokio::spawn(async move {
+        let (mail, tasks) = (self.clone(), Tasks::new());
+        drop(tasks.clone().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let mail = mail.clone();
-                tokio::spawn(async move { mail.talk(stream).await });
+                drop(tasks.spawn(async move { mail.talk(stream).await }));
             }
-        });
+        }));
     }
 
     async fn talk(&self, stream: TcpStream) -> std::io::Result<()> {
@@ -106,8 +108,10 @@ async fn parked(server: &Server, admin: &str, count: usize) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = port.local_addr().unwrap().port();
+    // Let go of at once: nobody listens there until the test does.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let options = Options::unlimited()
         .env("QUIVIVE__MAIL__HOST", "127.0.0.1")
         .env("QUIVIVE__MAIL__PORT", &port.to_string())
@@ -122,42 +126,7 @@ async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
     let letters = parked(&server, &admin, 2).await;
     let [first, second] = [&letters[0]["id"], &letters[1]["id"]].map(|id| id.as_str().unwrap());
 
-    // Seen, by API and command line alike.
-    let get = async |path: &str| {
-        server
-            .api("GET", path, None, Some(&admin))
-            .await
-            .expect(200)
-            .json()
-    };
-    let page = get("/admin/dead-letters?subscription=email&error_class=transient&limit=1").await;
-    assert_eq!(page["has_more"], true);
-    assert_eq!(page["groups"][0]["count"], 2, "{page}");
-    let after = page["next_cursor"].as_str().unwrap();
-    let next = get(&format!("/admin/dead-letters?limit=1&after={after}")).await;
-    assert_eq!(next["has_more"], false);
-    let ids = |letters: &[Value]| -> BTreeSet<String> {
-        let id = |letter: &Value| letter["event_id"].as_str().unwrap().to_owned();
-        letters.iter().map(id).collect()
-    };
-    let seen = [page["data"][0].clone(), next["data"][0].clone()];
-    assert_eq!(
-        ids(&seen),
-        ids(&told(&server, &["dead-letters", "list"]).await)
-    );
-    let one = get(&format!("/admin/dead-letters/email/{first}")).await;
-    assert_eq!((&one["attempts"], &one["behind"]), (&json!(3), &json!(0)));
-    assert_eq!(one["event"]["data"]["email"], Value::Null, "masked");
-    let shown = told(&server, &["dead-letters", "show", "email", first]).await;
-    assert_eq!(shown[0]["event"]["id"], one["event"]["id"]);
-    let state = get(&format!("/events/{first}")).await;
-    let email = |state: &Value| {
-        let all = state["deliveries"].as_array().unwrap().clone();
-        all.into_iter()
-            .find(|one| one["subscription"] == "email")
-            .unwrap()
-    };
-    assert_eq!(email(&state)["state"], "parked");
+    seen(&server, &admin, first).await;
 
     // Fifty operators have the first one sent at once, and it comes once.
     let mail = Mail::default();
@@ -168,18 +137,16 @@ async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
         json!({"count": 2, "dry_run": true})
     );
     let body = json!({"subscription": "email", "choice": {"event_id": first}});
-    let asked = (0..50).map(|_| {
+    let mut asked = JoinSet::new();
+    for _ in 0..50 {
         let (mut client, body, admin) = (server.client(), body.clone(), admin.clone());
-        tokio::spawn(async move {
+        asked.spawn(async move {
             let path = "/admin/dead-letters/redrive";
             let answer = client.api("POST", path, Some(body), Some(&admin)).await;
             answer.unwrap().status
-        })
-    });
-    let mut answers = Vec::new();
-    for asked in asked.collect::<Vec<_>>() {
-        answers.push(asked.await.unwrap());
+        });
     }
+    let mut answers = asked.join_all().await;
     answers.sort_unstable();
     assert_eq!((answers[0], &answers[1..]), (200, &[409; 49][..]));
     mail.arrives("first@example.org").await;
@@ -208,12 +175,56 @@ async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
         (1, 0)
     );
     assert!(told(&server, &["dead-letters", "list"]).await.is_empty());
-    let state = get(&format!("/events/{first}")).await;
+    let state = get(&server, &admin, &format!("/events/{first}")).await;
     assert_eq!(email(&state)["state"], "done", "{state}");
     assert!(email(&state)["latency_seconds"].as_f64().unwrap() > 0.0);
 
-    // All of it is in the log, as facts of the workflows that did it.
-    let events = server.events(&admin).await;
+    told_in_the_log(&server, &admin).await;
+    without_a_server(&mut server, &admin).await;
+}
+
+async fn get(server: &Server, admin: &str, path: &str) -> Value {
+    let answer = server.api("GET", path, None, Some(admin)).await;
+    answer.expect(200).json()
+}
+
+/// Its delivery to the mail.
+fn email(event: &Value) -> Value {
+    let all = event["deliveries"].as_array().unwrap();
+    let email = all.iter().find(|one| one["subscription"] == "email");
+    email.unwrap().clone()
+}
+
+/// The API and the command line show the same.
+async fn seen(server: &Server, admin: &str, first: &str) {
+    let get = async |path: &str| get(server, admin, path).await;
+    let page = get("/admin/dead-letters?subscription=email&error_class=transient&limit=1").await;
+    assert_eq!(page["has_more"], true);
+    assert_eq!(page["groups"][0]["count"], 2, "{page}");
+    let after = page["next_cursor"].as_str().unwrap();
+    let next = get(&format!("/admin/dead-letters?limit=1&after={after}")).await;
+    assert_eq!(next["has_more"], false);
+    let ids = |letters: &[Value]| -> BTreeSet<String> {
+        let id = |letter: &Value| letter["event_id"].as_str().unwrap().to_owned();
+        letters.iter().map(id).collect()
+    };
+    let seen = [page["data"][0].clone(), next["data"][0].clone()];
+    assert_eq!(
+        ids(&seen),
+        ids(&told(server, &["dead-letters", "list"]).await)
+    );
+    let one = get(&format!("/admin/dead-letters/email/{first}")).await;
+    assert_eq!((&one["attempts"], &one["behind"]), (&json!(3), &json!(0)));
+    assert_eq!(one["event"]["data"]["email"], Value::Null, "masked");
+    let shown = told(server, &["dead-letters", "show", "email", first]).await;
+    assert_eq!(shown[0]["event"]["id"], one["event"]["id"]);
+    let state = get(&format!("/events/{first}")).await;
+    assert_eq!(email(&state)["state"], "parked");
+}
+
+/// All of it is in the log, as facts of the workflows that did it.
+async fn told_in_the_log(server: &Server, admin: &str) {
+    let events = server.events(admin).await;
     check::whole(&events);
     let of = |kind: &str| {
         events
@@ -233,7 +244,12 @@ async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
     assert_eq!(redriven[0]["data"]["by"], changes[0]["actor"]["id"]);
     assert_eq!(discarded[0]["data"]["reason"], "a test");
     assert_eq!(redriven[0]["workflow_id"], changes[0]["workflow_id"]);
-    let tree = get(&format!("/events/{}", redriven[0]["id"].as_str().unwrap())).await;
+    let tree = get(
+        server,
+        admin,
+        &format!("/events/{}", redriven[0]["id"].as_str().unwrap()),
+    )
+    .await;
     let root = &tree["tree"][0];
     assert_eq!(root["type"], "delivery.subscription_change.attempted");
     let effects: BTreeSet<_> = root["effects"]
@@ -247,8 +263,6 @@ async fn a_letter_that_could_not_be_sent_arrives_when_it_is_redriven() {
         "delivery.subscription_change.succeeded",
     ];
     assert_eq!(effects, BTreeSet::from(both), "{tree}");
-
-    without_a_server(&mut server, &admin).await;
 }
 
 /// What is decided while no server runs is so when it runs again.

@@ -62,6 +62,28 @@ CREATE TABLE search_head (
 ) STRICT;
 INSERT INTO search_head (one, pos) VALUES (1, 0);
 
+-- Where the log begins: what lay up to here was cut by retention, and `chain` was the chain there. Signed by a key that the
+-- database does not hold, so that nobody cuts by hand and calls it retention.
+CREATE TABLE anchor (
+    one       INTEGER PRIMARY KEY CHECK (one = 1),
+    pos       INTEGER NOT NULL,
+    chain     BLOB    NOT NULL,
+    key_id    TEXT,
+    signature BLOB
+) STRICT;
+INSERT INTO anchor (one, pos, chain) VALUES (1, 0, zeroblob(32));
+
+-- What of the log was archived before it was cut, a file for each segment.
+CREATE TABLE archive (
+    from_pos       INTEGER PRIMARY KEY,
+    to_pos         INTEGER NOT NULL,
+    chain          BLOB    NOT NULL,
+    recorded_until INTEGER NOT NULL,
+    file           TEXT    NOT NULL,
+    digest         BLOB    NOT NULL,
+    events         INTEGER NOT NULL
+) STRICT;
+
 -- Durable readers of the log. The number is for the lanes, so that renaming a subscription is one row. How a subscription is
 -- as a whole, `Condition` of the delivery engine says.
 CREATE TABLE subscription (

@@ -83,7 +83,7 @@ fn restore(database: &Path, bytes: &[u8]) {
 }
 
 /// Edits a database as a stranger would: with Python's sqlite3, which every test machine has.
-fn edit(database: &Path, script: &str) {
+pub fn edit(database: &Path, script: &str) {
     let code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit(); c.execute('PRAGMA wal_checkpoint(TRUNCATE)')";
     let status = python()
         .args(["-c", code])

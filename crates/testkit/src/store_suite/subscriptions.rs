@@ -16,7 +16,7 @@ async fn stored(f: &Fixture) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn lane(f: &Fixture, key: &str) -> StoredLane {
+pub(super) fn lane(f: &Fixture, key: &str) -> StoredLane {
     StoredLane {
         key: Key::new("account", key),
         done: 5,
@@ -239,7 +239,8 @@ pub(super) async fn a_replay_is_written_once_and_a_generation_only_rises(f: Fixt
     assert_eq!(stored[0].generation, 2);
 }
 
-pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture) {
+/// Two dead letters of `mail` and two of `alerts`, of which the first is like the second of `mail`.
+async fn letters(f: &Fixture) -> [StoredLane; 3] {
     f.must([f.db.create("mail", 7), f.db.create("alerts", 7)])
         .await;
     let parked = |key: &str, kind: &str, class, secs| StoredLane {
@@ -248,7 +249,7 @@ pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture
         position: 6,
         event_type: kind.to_owned(),
         error_class: Some(class),
-        ..lane(&f, key)
+        ..lane(f, key)
     };
     let (one, two, three) = (
         parked("1", "a.b", ErrorClass::Poison, 5),
@@ -258,11 +259,17 @@ pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture
     f.must([
         f.db.put_lane("mail", &one),
         f.db.put_lane("mail", &two),
-        f.db.put_lane("mail", &lane(&f, "4")),
+        f.db.put_lane("mail", &lane(f, "4")),
         f.db.put_lane("alerts", &two),
         f.db.put_lane("alerts", &three),
     ])
     .await;
+    [one, two, three]
+}
+
+pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture) {
+    let [one, two, three] = letters(&f).await;
+    let any = Choice::default;
     let found = async |name: Option<&str>, choice: Choice| -> Vec<(String, Key)> {
         let found = f.db.dead_letters(name, &choice, None, 10).await;
         let found = found.expect("a read").into_iter();
@@ -277,7 +284,6 @@ pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture
         place("mail", &one),
         place("mail", &two),
     ];
-    let any = Choice::default;
     assert_eq!(found(None, any()).await, all);
     assert_eq!(found(Some("mail"), any()).await, all[2..]);
     assert_eq!(found(Some("nobody"), any()).await, []);
@@ -324,8 +330,12 @@ pub(super) async fn dead_letters_are_told_by_what_they_have_in_common(f: Fixture
     let page = f.db.dead_letters(None, &any(), Some(&all[1]), 1).await;
     let page = page.expect("a read");
     assert_eq!((page.len(), &page[0].lane), (1, &one));
+}
 
-    let groups = f.db.dead_letter_groups(None, &any()).await.expect("a read");
+pub(super) async fn dead_letters_are_counted_by_kind(f: Fixture) {
+    letters(&f).await;
+    let any = Choice::default();
+    let groups = f.db.dead_letter_groups(None, &any).await.expect("a read");
     let groups: Vec<_> = groups
         .iter()
         .map(|g| {

@@ -2,4 +2,5 @@
 
 mod architecture;
 mod deliveries;
+mod retention;
 mod store;

@@ -1,4 +1,4 @@
-//! Change a subscription: an operator pauses or resumes it, or decides about its dead letters.
+//! Change a subscription: an operator pauses or resumes it, replays it, or decides about its dead letters.
 //!
 //! The delivery engine does it, in commits of its own: it holds the state and goes on while they are written. A decision
 //! about dead letters is told there too, by `DeadLettersRedriven` or `DeadLettersDiscarded`, as a fact of this workflow.
@@ -10,6 +10,7 @@ use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::Choice;
 
 use crate::kernel::Actor;
+use crate::ports::Positions;
 use crate::workflows::prelude::*;
 
 pub struct ChangeSubscription {
@@ -27,6 +28,8 @@ pub enum Change {
         choice: Choice,
         per_second: Option<NonZeroU32>,
     },
+    /// Events are delivered again.
+    Replay(Positions),
     /// Dead letters are passed over, for good.
     Discard {
         choice: Choice,
@@ -40,6 +43,7 @@ impl Change {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Redrive { .. } => "redrive",
+            Self::Replay(_) => "replay",
             Self::Discard { .. } => "discard",
         })
     }
@@ -85,13 +89,13 @@ pub struct Failed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
 pub enum Refusal {
     NotFound,
-    /// It is paused already, or not paused; no dead letter is meant.
+    /// It is paused already, or not paused; no dead letter is meant; it may not be replayed, or is being so.
     WrongState,
     Forbidden,
 }
 
 pub struct Reply {
-    /// How many dead letters are meant.
+    /// How many dead letters are meant, or positions to go through.
     pub count: u64,
 }
 
@@ -136,6 +140,7 @@ impl Workflow for ChangeSubscription {
             Change::Redrive { choice, per_second } => {
                 engine.redrive(name, choice, per_second, cx.decider()).await
             }
+            Change::Replay(range) => engine.replay(name, range, cx.decider()).await,
             Change::Discard { choice, reason } => {
                 engine.discard(name, choice, reason, cx.decider()).await
             }
@@ -189,6 +194,13 @@ mod tests {
         }
     }
 
+    fn replay() -> Change {
+        Change::Replay(Positions {
+            from: Some(2),
+            to: Some(7),
+        })
+    }
+
     fn discard() -> Change {
         Change::Discard {
             choice: Choice::default(),
@@ -203,6 +215,7 @@ mod tests {
             (Change::Pause, "pause", 0),
             (Change::Resume, "resume", 0),
             (redrive(), "redrive", 2),
+            (replay(), "replay", 6),
         ] {
             let told = scene.when(change("email", wanted)).await.succeeded();
             assert_eq!(
@@ -230,7 +243,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        for wanted in [Change::Pause, Change::Resume, redrive(), discard()] {
+        for wanted in [
+            Change::Pause,
+            Change::Resume,
+            redrive(),
+            replay(),
+            discard(),
+        ] {
             scene()
                 .when(change("emial", wanted))
                 .await

@@ -36,6 +36,12 @@ pub(in crate::engine) enum Wish {
     Pause,
     Resume,
     Letters(Box<Letters>),
+    /// By retention. Events up to `upto` are about to go: what is not under way of them is passed over. `lost` of them were
+    /// wanted.
+    Expire {
+        upto: u64,
+        lost: u64,
+    },
 }
 
 /// Which dead letters, what becomes of them, and who says so.
@@ -79,6 +85,10 @@ impl Machine {
             Wish::Resume => {
                 self.resume();
                 Ok(0)
+            }
+            Wish::Expire { upto, lost } => {
+                self.expire(upto, lost, now);
+                Ok(lost)
             }
             Wish::Letters(letters) => self.decide_letters(*letters, now),
         };

@@ -183,6 +183,18 @@ impl Lane {
         usize::from(front)
     }
 
+    /// Notes that everything up to a position is gone. Says by how much its queue shrank.
+    pub(super) fn expire(&mut self, upto: u64, now: Now) -> usize {
+        self.done = self.done.max(upto);
+        self.known = self.known.max(self.done);
+        self.left = self.left.max(self.done);
+        self.letter = None;
+        self.renew(self.event_id, now);
+        let before = self.queue.len();
+        self.queue.retain(|event| event.position > upto);
+        before - self.queue.len()
+    }
+
     /// Forgets what was tried on the event at the front.
     pub(super) fn renew(&mut self, event_id: Uuid, now: Now) {
         self.event_id = event_id;

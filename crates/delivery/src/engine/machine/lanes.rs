@@ -366,6 +366,32 @@ impl Lanes {
             .fold(cursor, |limit, lane| limit.min(lane.done))
     }
 
+    /// How far the lane is done that is furthest behind.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        self.all.values().map(|lane| lane.done).min()
+    }
+
+    /// Passes over the events of all lanes up to a position, but in those where one is under way.
+    pub(super) fn expire(&mut self, upto: u64, now: Now) {
+        let behind = |(_, lane): &(&Key, &Lane)| {
+            lane.done < upto && matches!(lane.phase, Phase::Due | Phase::Parked)
+        };
+        let keys = self.all.iter().filter(behind);
+        let keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(lane) = self.all.get_mut(&key) else {
+                continue;
+            };
+            if lane.phase == Phase::Parked {
+                lane.phase = Phase::Due;
+                self.parked -= 1;
+            }
+            self.buffered -= lane.expire(upto, now);
+            self.touch(&key);
+            self.go_on(&key, now);
+        }
+    }
+
     pub(super) fn dirty(&self) -> usize {
         self.dirty.len()
     }

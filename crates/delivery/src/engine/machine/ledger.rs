@@ -40,6 +40,12 @@ pub(in crate::engine) enum Alert {
     /// So many keys got lanes that the subscription is paused.
     Paused(u32),
     Resumed,
+    /// It lost so many events, for they were older than the log is kept.
+    Expired {
+        from: u64,
+        to: u64,
+        lost: u64,
+    },
     /// So many dead letters go on.
     Redriven {
         count: u32,

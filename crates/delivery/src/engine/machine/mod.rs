@@ -33,6 +33,7 @@ mod breaker;
 mod careful;
 mod caution;
 mod decisions;
+mod expiry;
 mod lane;
 mod lanes;
 mod ledger;

@@ -78,7 +78,12 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         match input {
-            Input::Read(events) => events.into_iter().for_each(|event| self.admit(event)),
+            Input::Read(events) => {
+                // Some may have been passed over while they were read.
+                let read = self.window.read();
+                let next = events.into_iter().filter(|event| event.position > read);
+                next.for_each(|event| self.admit(event));
+            }
             Input::Unwanted(upto) => {
                 if self.held.is_none() && upto > self.window.read() {
                     self.window.pass(upto);
@@ -183,6 +188,10 @@ impl Machine {
     /// The event at which it stands still until there is a newer program; nothing after it is read.
     pub(in crate::engine) fn held(&self) -> Option<&Arc<Stored>> {
         self.held.as_ref()
+    }
+
+    pub(super) fn let_go_of_held(&mut self) {
+        self.held = None;
     }
 
     pub(in crate::engine) fn lanes_retrying(&self) -> usize {

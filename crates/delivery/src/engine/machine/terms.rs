@@ -35,7 +35,7 @@ impl Selection {
     /// Names and patterns, in alphabetical order; `None`: all.
     pub(in crate::engine) fn types(&self) -> Option<Vec<String>> {
         let Kinds { known, registered } = self.kinds.as_ref()?;
-        let registered = registered.iter().map(|pattern| pattern.to_string());
+        let registered = registered.iter().map(ToString::to_string);
         let known = known.iter().map(|kind| (*kind).to_owned());
         let mut types: Vec<_> = known.chain(registered).collect();
         types.sort_unstable();

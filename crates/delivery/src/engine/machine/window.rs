@@ -201,6 +201,17 @@ impl Window {
         });
     }
 
+    /// Passes over everything up to a position but what is under way, and what waits behind that.
+    pub(super) fn expire(&mut self, upto: u64) {
+        let idle = |slot: &&Slot| {
+            slot.position <= upto && matches!(slot.state, State::Ready | State::Pausing)
+        };
+        while let Some(position) = self.slots.iter().find(idle).map(|slot| slot.position) {
+            self.done(position);
+        }
+        self.read = self.read.max(upto);
+    }
+
     /// Notes when something became ready, for a batch that waits for more.
     pub(super) fn settle(&mut self, tick: Duration) {
         let since = self.ready_since.unwrap_or(tick);

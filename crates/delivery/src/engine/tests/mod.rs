@@ -3,6 +3,7 @@
 mod batches;
 mod crashes;
 mod decisions;
+mod expiry;
 mod facts;
 mod keys;
 mod lanes;

@@ -63,6 +63,49 @@ async fn a_subscription_is_paused_and_resumed_once() {
 }
 
 #[tokio::test]
+async fn a_replay_is_counted_or_begun_by_a_workflow() {
+    let (server, token) = server().await;
+    let path = |name: &str| format!("/api/v1/admin/subscriptions/{name}/replay");
+    for (body, status, want) in [
+        (
+            json!({"from": 2, "to": 7, "dry_run": true}),
+            202,
+            json!({"count": 6, "dry_run": true}),
+        ),
+        (
+            json!({"from": 2, "to": 7}),
+            202,
+            json!({"count": 6, "dry_run": false}),
+        ),
+        (json!({}), 202, json!({"count": 9, "dry_run": false})),
+    ] {
+        let answer = server.send(post(&path("email"), &body).token(&token)).await;
+        assert_eq!((answer.status, answer.json()), (status, want), "{body}");
+    }
+    for (name, body, problem) in [
+        ("email", json!({"from": 7, "to": 2}), (409, "wrong_state")),
+        (
+            "email",
+            json!({"from": 7, "to": 2, "dry_run": true}),
+            (409, "wrong_state"),
+        ),
+        ("emial", json!({}), (404, "not_found")),
+        ("emial", json!({"dry_run": true}), (404, "not_found")),
+        ("email", json!({"form": 7}), (422, "invalid_fields")),
+    ] {
+        let answer = server.send(post(&path(name), &body).token(&token)).await;
+        assert_eq!(
+            answer.problem(),
+            (problem.0, problem.1.to_owned()),
+            "{body}"
+        );
+    }
+    let attempted = "delivery.subscription_change.attempted";
+    let all = kinds(&server);
+    assert_eq!(all.iter().filter(|kind| *kind == attempted).count(), 4);
+}
+
+#[tokio::test]
 async fn a_dry_run_counts_and_changes_nothing() {
     let (server, token) = server().await;
     for (path, more) in [

@@ -17,6 +17,9 @@ use crate::auth::Known;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
 
+/// As the feed's pages.
+const DEFAULT_LIMIT: u32 = 50;
+
 /// A page of what was found.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FoundEvents)]
@@ -132,7 +135,7 @@ impl Asked {
         Ok(Self {
             question: question.ok_or_else(nothing_to_search_by)?,
             before,
-            limit: limit.unwrap_or(50),
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
         })
     }
 }

@@ -14,7 +14,7 @@ const MAX_EVENTS: u32 = 200;
 /// What belongs together by its correlation id, as far as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tree {
-    /// The chain of causes that the event belongs to: each node {id, type, position, time, workflow_id, effects}, the
+    /// The chain of causes that the event belongs to: each node {id, type, position, time, `workflow_id`, effects}, the
     /// effects being nodes too. What has no cause in the chain is a root. The oldest 200 events of it.
     #[schema(value_type = Vec<Object>)]
     tree: Vec<Node>,

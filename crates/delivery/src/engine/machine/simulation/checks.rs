@@ -249,7 +249,11 @@ impl World {
             match alert {
                 Alert::Redriven { count, .. } => told.0 += count,
                 Alert::Discarded { count, .. } => told.1 += count,
-                Alert::Opened(_) | Alert::Closed | Alert::Paused(_) | Alert::Resumed => {}
+                Alert::Opened(_)
+                | Alert::Closed
+                | Alert::Paused(_)
+                | Alert::Resumed
+                | Alert::Expired { .. } => {}
             }
         }
         assert_eq!(told, (redriven, discarded), "seed {seed}: {save:?}");
@@ -260,7 +264,7 @@ impl World {
         }
     }
 
-    pub(super) fn check_answer(&mut self, order: u64, answer: Result<u64, Declined>) {
+    pub(super) fn check_answer(&mut self, order: u64, answer: &Result<u64, Declined>) {
         let waited = self.unanswered.remove(&order);
         assert!(waited, "seed {}: {answer:?} for nobody", self.seed);
     }
@@ -281,6 +285,7 @@ impl World {
             Alert::Closed => false,
             Alert::Paused(_)
             | Alert::Resumed
+            | Alert::Expired { .. }
             | Alert::Redriven { .. }
             | Alert::Discarded { .. } => return,
         };

@@ -316,7 +316,7 @@ impl World {
                     self.pending.push(Pending::Effects { event, row });
                 }
                 Effect::Save(save) => self.pending.push(Pending::Submitted(Commit::Save(save))),
-                Effect::Answer { order, answer } => self.check_answer(order, answer),
+                Effect::Answer { order, answer } => self.check_answer(order, &answer),
                 Effect::Backlog { key, after, upto } => {
                     let answer = self.backlog(key, after, upto);
                     self.pending.push(Pending::Answer(answer));

@@ -1,0 +1,111 @@
+//! What is due, and how it goes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Anchor, Retention, before, rest};
+use crate::clock::Time;
+use crate::commit::Transaction;
+use crate::event::Event as _;
+use crate::events::AuditCheckpointSealed;
+use crate::fault::Fault;
+use crate::log::CommitError;
+
+/// Events that one archive is of, at most: it is written in one go.
+const SEGMENT: u64 = 20_000;
+
+/// Events that one commit cuts: some milliseconds of the writer, which everybody waits for.
+const SLICE: u64 = 500;
+
+/// What is due is cut a whole period at once, so that archives are few.
+const PERIOD: Duration = Duration::from_hours(24);
+
+/// So few events are looked at before they are cut: they may be nothing but old checkpoints.
+const FEW: usize = 64;
+
+impl Retention {
+    /// The position up to which the log may be cut now, if there is anything to cut.
+    pub(super) async fn due(&self, anchor: &Anchor) -> Result<Option<u64>, Fault> {
+        let old = self.old(anchor, self.terms.keep).await?;
+        if old <= anchor.position {
+            return Ok(None);
+        }
+        let readers = self.readers(anchor, old).await?;
+        let upto = readers.min(anchor.position + SEGMENT);
+        if upto <= anchor.position || self.only_checkpoints(anchor, upto).await? {
+            return Ok(None);
+        }
+        Ok(Some(upto))
+    }
+
+    /// The last position whose event is older than `age`, in whole periods.
+    pub(super) async fn old(&self, anchor: &Anchor, age: Duration) -> Result<u64, Fault> {
+        let period = i64::try_from(PERIOD.min(self.terms.keep).as_micros()).unwrap_or(i64::MAX);
+        let limit = before(self.now(), age).as_microsecond();
+        let limit = limit - limit.rem_euclid(period.max(1));
+        let (mut low, mut high) = (anchor.position, self.log().head().borrow().position);
+        // Events are in the order of the time at which they were recorded, but for clocks that were set back.
+        while low < high {
+            let middle = high - (high - low) / 2;
+            let recorded = self.recorded_at(middle).await?;
+            if recorded.is_some_and(|at| at.as_microsecond() >= limit) {
+                high = middle - 1;
+            } else {
+                low = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    async fn recorded_at(&self, position: u64) -> Result<Option<Time>, Fault> {
+        let found = self.log().read(position - 1, 1).await?;
+        Ok(found.first().map(|event| event.recorded_at))
+    }
+
+    /// Whether cutting would only replace what earlier cuts left by what this one leaves.
+    async fn only_checkpoints(&self, anchor: &Anchor, upto: u64) -> Result<bool, Fault> {
+        if upto - anchor.position > FEW as u64 {
+            return Ok(false);
+        }
+        let events = self.log().read(anchor.position, FEW).await?;
+        let mut old = events.iter().filter(|event| event.position <= upto);
+        Ok(old.all(|event| event.envelope.kind == AuditCheckpointSealed::META.kind))
+    }
+
+    /// Cuts in slices, and says how far it came: less where somebody turned out to need what was to go.
+    pub(super) async fn cut(&self, anchor: &Anchor, upto: u64) -> Result<u64, Fault> {
+        let mut from = anchor.position;
+        while from < upto {
+            let began = Instant::now();
+            let to = upto.min(from + SLICE);
+            let last = self.log().read(to - 1, 1).await?.pop();
+            let last = last.filter(|event| event.position == to).ok_or_else(|| {
+                Fault::Internal(format!(
+                    "the log has no event at position {to}, which is to be cut"
+                ))
+            })?;
+            let mut anchor = Anchor {
+                position: to,
+                chain: last.chain,
+                signature: None,
+            };
+            anchor.signature = Some(self.archive.sign(&anchor.statement()));
+            let transaction = Transaction {
+                writes: self.shelf.cut(from, &anchor),
+                records: Vec::new(),
+            };
+            match self.log().commit(transaction).await {
+                Ok(_) => from = to,
+                Err(CommitError::Missed(0)) => break,
+                Err(CommitError::Missed(_)) => {
+                    let what = format!("the log is not dense between positions {from} and {to}");
+                    return Err(Fault::Internal(what));
+                }
+                Err(CommitError::Fault(fault)) => return Err(fault),
+            }
+            rest(began.elapsed()).await;
+        }
+        Ok(from)
+    }
+}

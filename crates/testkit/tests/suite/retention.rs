@@ -1,0 +1,394 @@
+//! Retention over a real database, the engine and files: cut off at every step, and held by who still reads.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quivive_app::ports::{EventIndex as _, IndexEntry};
+use quivive_app::switchboard;
+use quivive_delivery::chain::Walk;
+use quivive_delivery::engine::{Engine, Parts, Running};
+use quivive_delivery::log::Appender;
+use quivive_delivery::retention::{Archive as _, Filed, Report, Retention, Shelf as _, Terms};
+use quivive_delivery::subscriber::{Cx, Handler, Subscription};
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{
+    Actor, Body, BoxFuture, Catalogue, Clock, CommitError, Committed, Envelope, Fault, Head, Ids,
+    Key, Log, Outcome, Priority, Received, Stored, Time, Transaction,
+};
+use quivive_outbound::{FileArchive, FileVault, KeyStore, SystemClock, SystemIds, Verifier};
+use quivive_store::{Database, SQLITE_MIGRATIONS};
+use quivive_store_sqlite::{Sqlite, SqliteOptions};
+use tokio::sync::watch;
+
+const DAY: i64 = 24 * 3600;
+
+const TERMS: Terms = Terms {
+    keep: Duration::from_hours(10 * 24),
+    grace: Duration::from_hours(5 * 24),
+    archive: Duration::from_hours(100 * 24),
+    archived: &["security", "compliance"],
+};
+
+/// Two of each three are archived.
+const KINDS: [&str; 3] = ["user.login.failed", "email.delivered", "token.issued"];
+
+/// A clock that is set, in days.
+struct Days(AtomicI64);
+
+impl Clock for Days {
+    fn now(&self) -> Time {
+        let seconds = 1_800_000_000 / DAY * DAY + self.0.load(Ordering::Relaxed) * DAY;
+        Time::from_second(seconds).unwrap()
+    }
+}
+
+/// The log, which stops answering at a commit: before it is applied, or after.
+struct Cut {
+    log: Database,
+    left: AtomicUsize,
+    applied: bool,
+    reached: watch::Sender<bool>,
+}
+
+impl Log for Cut {
+    fn commit(
+        &self,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) > 1 {
+            return self.log.commit(transaction);
+        }
+        let applied = self.applied.then(|| self.log.commit(transaction));
+        let reached = self.reached.clone();
+        Box::pin(async move {
+            if let Some(applied) = applied {
+                applied.await?;
+            }
+            reached.send_replace(true);
+            std::future::pending().await
+        })
+    }
+
+    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        self.log.read(after, limit)
+    }
+
+    fn head(&self) -> watch::Receiver<Head> {
+        self.log.head()
+    }
+}
+
+struct Bed {
+    directory: PathBuf,
+    clock: Arc<Days>,
+    ids: Arc<dyn Ids>,
+    keys: KeyStore,
+    vault: Arc<FileVault>,
+    store: Arc<Sqlite>,
+    database: Database,
+    catalogue: Arc<Catalogue>,
+    tasks: Tasks,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::new(SystemClock)));
+        let directory = std::env::temp_dir().join(format!("quivive-retention-{}", ids.next()));
+        let clock = Arc::new(Days(AtomicI64::new(0)));
+        let options = SqliteOptions::new(directory.join("db"), clock.clone());
+        let store = Arc::new(Sqlite::open(options, SQLITE_MIGRATIONS).unwrap());
+        let keys = KeyStore::open(&directory.join("keys"), &*ids, clock.now()).unwrap();
+        Self {
+            vault: Arc::new(FileVault::open(&keys, ids.clone()).unwrap()),
+            database: Database::new(store.clone()),
+            catalogue: Arc::new(switchboard::workflows().unwrap().catalogue().clone()),
+            tasks: Tasks::new(),
+            directory,
+            clock,
+            ids,
+            keys,
+            store,
+        }
+    }
+
+    fn day(&self, day: i64) {
+        self.clock.0.store(day, Ordering::Relaxed);
+    }
+
+    /// Events of one key, and the index with them.
+    async fn append(&self, count: usize, key: &str) {
+        let records = (0..count).map(|n| {
+            let id = self.ids.next();
+            let envelope = Envelope {
+                id,
+                kind: KINDS[n % 3].to_owned(),
+                version: 1,
+                key: Key::new("account", key),
+                priority: Priority::Normal,
+                time: self.clock.now(),
+                workflow_id: id,
+                correlation_id: id,
+                causation_id: None,
+                subject: None,
+                actor: Actor {
+                    kind: "system".into(),
+                    id: None,
+                },
+                request_id: None,
+                traceparent: None,
+            };
+            let body = Body {
+                open: b"{}".to_vec(),
+                personal: None,
+            };
+            Appender::new().record(envelope, body, None, None)
+        });
+        let transaction = Transaction {
+            writes: Vec::new(),
+            records: records.collect(),
+        };
+        self.database.commit(transaction).await.unwrap();
+        self.index().await;
+    }
+
+    /// Brings the index up to the head.
+    async fn index(&self) {
+        let after = self.database.reaches().await.unwrap();
+        let events = self.database.read(after, 100_000).await.unwrap();
+        let entry = |event| IndexEntry {
+            event,
+            address: None,
+            ip: None,
+        };
+        let entries: Vec<_> = events.iter().map(entry).collect();
+        let transaction = Transaction {
+            writes: self.database.fill(after, &entries),
+            records: Vec::new(),
+        };
+        self.database.commit(transaction).await.unwrap();
+    }
+
+    async fn engine(&self, log: Arc<dyn Log>, subscriptions: Vec<Subscription>) -> Running {
+        let parts = Parts {
+            log,
+            subscriptions: Arc::new(self.database.clone()),
+            vault: self.vault.clone(),
+            appender: Arc::new(Appender::new()),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            catalogue: self.catalogue.clone(),
+            tasks: self.tasks.clone(),
+        };
+        Engine::new(parts, subscriptions).start().await.unwrap()
+    }
+
+    fn archive(&self) -> Arc<FileArchive> {
+        Arc::new(FileArchive::new(&self.directory.join("archive"), &self.keys).unwrap())
+    }
+
+    fn retention(&self, running: Running) -> Retention {
+        Retention::new(
+            running,
+            Arc::new(self.database.clone()),
+            self.archive(),
+            TERMS,
+        )
+    }
+
+    /// What is left is whole, and what went is in archives that meet it. Answers with them.
+    async fn proved(&self) -> Vec<Filed> {
+        let verifier = Verifier::of(&self.directory.join("keys")).unwrap();
+        let anchor = self.database.anchor().await.unwrap();
+        assert!(verifier.anchor(&anchor), "{anchor:?}");
+        let mut walk = Walk::from(anchor.position, anchor.chain);
+        for event in self.database.read(0, 100_000).await.unwrap() {
+            walk.step(&event).unwrap();
+        }
+        let head = *self.database.head().borrow();
+        walk.finish(head.position, &head.chain).unwrap();
+        let archives = self.database.archives(0, 1_000).await.unwrap();
+        let (mut at, mut chain) = (0, [0; 32]);
+        for filed in &archives {
+            let before = verifier
+                .archive(&self.directory.join("archive"), filed)
+                .unwrap();
+            assert_eq!((filed.from, before), (at + 1, chain));
+            (at, chain) = (filed.to, filed.chain);
+        }
+        assert!(at >= anchor.position, "{at} {anchor:?}");
+        archives
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.store.close();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// 1,300 events that are due, and 10 that are not.
+async fn due() -> Bed {
+    let bed = Bed::new();
+    bed.append(1_300, "1").await;
+    bed.day(5);
+    bed.append(10, "1").await;
+    bed.day(11);
+    bed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_goes_and_what_must_be_kept_is_archived() {
+    let bed = due().await;
+    let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
+    let retention = bed.retention(running);
+    let report = retention.run().await.unwrap();
+    let want = Report {
+        cut: 1_300,
+        archived: 867,
+        removed: 0,
+    };
+    assert_eq!(report, want);
+    let archives = bed.proved().await;
+    assert_eq!(
+        (archives.len(), archives[0].to, archives[0].events),
+        (1, 1_300, 867)
+    );
+    let left = bed.database.read(0, 100).await.unwrap();
+    // The ten, and the checkpoint.
+    assert_eq!((left.len(), left[0].position), (11, 1_301));
+    assert_eq!(left[10].envelope.kind, "audit.checkpoint_sealed");
+    let checkpoint: serde_json::Value = serde_json::from_slice(&left[10].body).unwrap();
+    assert_eq!(checkpoint["position"], 1_300);
+    assert_eq!(checkpoint["key_id"], bed.archive().key_id());
+    // Once more there is nothing to do, also when only checkpoints have become old.
+    assert_eq!(retention.run().await.unwrap(), Report::default());
+    bed.index().await;
+    bed.day(30);
+    assert_eq!(retention.run().await.unwrap().cut, 11);
+    bed.index().await;
+    bed.day(60);
+    assert_eq!(retention.run().await.unwrap(), Report::default());
+    assert_eq!(bed.database.head().borrow().position, 1_312);
+    bed.proved().await;
+    // Archives go, too, but for the newest.
+    bed.day(200);
+    assert_eq!(retention.run().await.unwrap().removed, 1);
+    let left = bed.database.archives(0, 10).await.unwrap();
+    assert_eq!((left.len(), left[0].from), (1, 1_301));
+    assert_eq!(
+        std::fs::read_dir(bed.directory.join("archive"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+/// The commits of a run are: the archive's row with the checkpoint, and three slices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cut_off_anywhere_is_taken_up() {
+    for commit in 1..=4 {
+        for applied in [false, true] {
+            let bed = due().await;
+            let (reached, mut stopped) = watch::channel(false);
+            let log = Arc::new(Cut {
+                log: bed.database.clone(),
+                left: AtomicUsize::new(commit),
+                applied,
+                reached,
+            });
+            let retention = bed.retention(bed.engine(log, Vec::new()).await);
+            tokio::select! {
+                report = retention.run() => panic!("it was to be cut off: {report:?}"),
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+            }
+            // What is there now is one state or the other.
+            bed.proved().await;
+            let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
+            bed.retention(running).run().await.unwrap();
+            let archives = bed.proved().await;
+            let what = format!("commit {commit}, applied: {applied}");
+            assert_eq!(archives.len(), 1, "{what}");
+            assert_eq!(archives[0].events, 867, "{what}");
+            let left = bed.database.read(0, 100).await.unwrap();
+            assert_eq!((left.len(), left[0].position), (11, 1_301), "{what}");
+            let files = std::fs::read_dir(bed.directory.join("archive")).unwrap();
+            assert_eq!(files.count(), 1, "{what}");
+        }
+    }
+}
+
+/// Gives up on one event, and notes what it has seen.
+struct Picky {
+    refused: u64,
+    seen: Mutex<Vec<u64>>,
+}
+
+impl Handler for Picky {
+    fn handle<'a>(&'a self, event: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
+        let position = event.stored.position;
+        self.seen.lock().unwrap().push(position);
+        let outcome = if position == self.refused {
+            Outcome::GiveUp("not this one".to_owned())
+        } else {
+            Outcome::Done
+        };
+        Box::pin(std::future::ready(outcome))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_lane_holds_the_log_until_its_grace_ends() {
+    let bed = Bed::new();
+    let picky = Arc::new(Picky {
+        refused: 100,
+        seen: Mutex::default(),
+    });
+    let subscription = Subscription::with("picky", picky.clone());
+    let log = Arc::new(bed.database.clone());
+    let running = bed.engine(log, vec![subscription]).await;
+    bed.append(99, "1").await;
+    bed.append(2, "bad").await;
+    bed.append(99, "1").await;
+    running.drain().await;
+    bed.index().await;
+    let retention = bed.retention(running.clone());
+    // Old enough to go, and held by the lane but for what lies before it.
+    bed.day(11);
+    settled(&bed, 99).await;
+    assert_eq!(retention.run().await.unwrap().cut, 99);
+    assert_eq!(retention.run().await.unwrap().cut, 0);
+    let parked = running.status()[0].lanes_parked;
+    assert_eq!(parked, 1);
+    assert!(!picky.seen.lock().unwrap().contains(&101), "its key waits");
+    bed.proved().await;
+    // Its grace is over. With the two of its key and all others goes the event that it was parked.
+    bed.day(16);
+    assert_eq!(retention.run().await.unwrap().cut, 102);
+    running.drain().await;
+    assert_eq!(running.status()[0].lanes_parked, 0);
+    let events = bed.database.read(200, 100).await.unwrap();
+    let expired = events
+        .iter()
+        .find(|event| event.envelope.kind == "delivery.subscription_expired");
+    let told: serde_json::Value = serde_json::from_slice(&expired.unwrap().body).unwrap();
+    assert_eq!(
+        (&told["subscription"], &told["lost"]),
+        (&"picky".into(), &2.into())
+    );
+    bed.proved().await;
+}
+
+/// Waits until the database says that nobody needs what lies at or below a position.
+async fn settled(bed: &Bed, position: u64) {
+    while bed.database.floor().await.unwrap() < position {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
