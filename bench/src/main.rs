@@ -22,6 +22,7 @@ mod process;
 mod refreshes;
 mod store;
 mod subscriptions;
+mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 16] = [
+const NAMES: [(&str, &str); 18] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -66,6 +67,8 @@ const NAMES: [(&str, &str); 16] = [
     ("stuck-keys", "stuck-keys"),
     ("fan-out", "fan-out"),
     ("append-with-subscribers", "append-with-subscribers"),
+    ("idle-endpoints", "idle-endpoints"),
+    ("redrive", "redrive"),
     ("growth", "growth"),
     ("start", "process"),
     ("idle-memory", "process"),
@@ -116,6 +119,12 @@ async fn main() -> std::process::ExitCode {
     }
     if group("append-with-subscribers") {
         measures.push(subscriptions::append_with_subscribers().await);
+    }
+    if group("idle-endpoints") {
+        measures.push(trouble::idle_endpoints().await);
+    }
+    if group("redrive") {
+        measures.push(trouble::redrive().await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

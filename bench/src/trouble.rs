@@ -1,0 +1,143 @@
+//! What hundreds of subscribers cost that want nothing, and how fast what was parked is delivered again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use quivive_delivery::engine::{Decider, Running};
+use quivive_delivery::subscriber::{Begin, Choice, Filter, Handler, Subscription};
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{BoxFuture, Cx, Key, Outcome, Received};
+
+use crate::Measure;
+use crate::delivery::{KEYS, append, engine};
+use crate::store::{Bed, commits};
+
+/// Endpoints, each a subscription of its own.
+const ENDPOINTS: usize = 500;
+
+/// Events that wait behind dead letters.
+const PARKED: u64 = 100_000;
+
+/// Gives up on every event, until it is told not to; then it notes whether each key's come in order.
+#[derive(Default)]
+struct Target {
+    well: AtomicBool,
+    done: AtomicU64,
+    last: Mutex<HashMap<Key, u64>>,
+    disordered: AtomicU64,
+}
+
+impl Target {
+    async fn until(&self, count: u64) {
+        while self.done.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Handler for Target {
+    fn handle<'a>(&'a self, event: &'a Received, _: &'a mut Cx) -> BoxFuture<'a, Outcome> {
+        let outcome = if self.well.load(Ordering::Relaxed) {
+            let mut last = self.last.lock().unwrap();
+            let before = last.insert(event.envelope().key.clone(), event.stored.position);
+            let disordered = before.is_some_and(|before| before >= event.stored.position);
+            self.disordered
+                .fetch_add(u64::from(disordered), Ordering::Relaxed);
+            self.done.fetch_add(1, Ordering::Relaxed);
+            Outcome::Done
+        } else {
+            Outcome::GiveUp("not yet".to_owned())
+        };
+        Box::pin(std::future::ready(outcome))
+    }
+}
+
+/// Commits with their events a second: with five hundred subscriptions that want none of them, against with none.
+pub(crate) async fn idle_endpoints() -> Measure {
+    let bed = Arc::new(Bed::make("idle-endpoints"));
+    let before = commits(&bed, true).await;
+    let tasks = Tasks::new();
+    let target = Arc::new(Target::default());
+    let idle = (0..ENDPOINTS).map(|number| {
+        let filter = Filter::matching(["delivery.circuit_opened"]);
+        Subscription::durable(
+            format!("webhook:{number}"),
+            filter,
+            Arc::clone(&target) as _,
+        )
+        .begin(Begin::Head)
+    });
+    let running = engine(&bed, &tasks, idle.collect()).await;
+    let with = commits(&bed, true).await;
+    running.drain().await;
+    tasks.shut_down().await;
+    let after = commits(&bed, true).await;
+    Measure::rate(
+        "idle-endpoints",
+        with,
+        "commits/s",
+        f64::midpoint(before, after),
+    )
+}
+
+/// Events a second from dead letters and what waits behind them, in order, against the same events without trouble.
+pub(crate) async fn redrive() -> Measure {
+    let bed = Bed::make("redrive");
+    append(&bed, PARKED).await;
+    let plain = Arc::new(Target::default());
+    plain.well.store(true, Ordering::Relaxed);
+    let tasks = Tasks::new();
+    let began = Instant::now();
+    engine(&bed, &tasks, vec![of(&plain, "plain")]).await;
+    plain.until(PARKED).await;
+    let limit = PARKED as f64 / began.elapsed().as_secs_f64();
+    tasks.shut_down().await;
+
+    let (tasks, target) = (Tasks::new(), Arc::new(Target::default()));
+    let running = engine(
+        &bed,
+        &tasks,
+        vec![of(&plain, "plain"), of(&target, "parked")],
+    )
+    .await;
+    parked(&running).await;
+    target.well.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    let workflow_id = bed.ids.next();
+    let by = Decider {
+        by: uuid::Uuid::nil(),
+        workflow_id,
+        correlation_id: workflow_id,
+        causation_id: None,
+    };
+    let letters = running
+        .redrive("parked", Choice::default(), None, by)
+        .await
+        .expect("it is there");
+    target.until(PARKED).await;
+    let rate = PARKED as f64 / began.elapsed().as_secs_f64();
+    eprintln!("redrive: {letters} dead letters, {PARKED} events in all");
+    assert_eq!(target.disordered.load(Ordering::Relaxed), 0, "out of order");
+    tasks.shut_down().await;
+    Measure::rate("redrive", rate, "events/s", limit)
+}
+
+fn of(target: &Arc<Target>, name: &'static str) -> Subscription {
+    Subscription::durable(name, Filter::All, Arc::clone(target) as _)
+        .matching(["token.refresh.*"])
+        .breaker(false)
+}
+
+/// Until every key has a dead letter.
+async fn parked(running: &Running) {
+    loop {
+        let status = running.status();
+        let parked = status.iter().find(|status| &*status.name == "parked");
+        if parked.is_some_and(|status| status.lanes_parked as u64 == KEYS && status.lag == 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
