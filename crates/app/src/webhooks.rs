@@ -23,7 +23,7 @@ mod secrets;
 mod sender;
 mod wanted;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quivive_delivery::cloudevents::Origin;
@@ -79,7 +79,8 @@ impl Tools {
 pub struct Endpoints {
     tools: Arc<Tools>,
     tasks: Tasks,
-    running: OnceLock<Running>,
+    /// Given up when the server stops: the engine holds handlers that hold this.
+    running: Mutex<Option<Running>>,
     /// Held while a subscription is brought in line.
     following: tokio::sync::Mutex<()>,
     recoveries: Arc<Recoveries>,
@@ -96,7 +97,7 @@ impl Endpoints {
                 notes: Notes::default(),
             }),
             tasks,
-            running: OnceLock::new(),
+            running: Mutex::default(),
             following: tokio::sync::Mutex::default(),
             recoveries: Arc::default(),
         }
@@ -113,21 +114,31 @@ impl Endpoints {
         Ok(subscriptions)
     }
 
-    /// From now on subscriptions come and go with their endpoints, and what became of messages is written down.
-    pub fn run(&self, running: Running) {
-        let _ = self.running.set(running);
-        let (tools, stopping) = (Arc::clone(&self.tools), self.tasks.stopping());
+    /// From now on, until the server stops, subscriptions come and go with their endpoints, and what became of messages is
+    /// written down.
+    pub fn run(self: &Arc<Self>, running: Running) {
+        self.set_running(Some(running));
+        let (endpoints, stopping) = (Arc::clone(self), self.tasks.stopping());
         self.tasks.spawn(async move {
-            let log = Arc::clone(&tools.log);
-            while stopping
-                .run_until_cancelled(tokio::time::sleep(notes::PAUSE))
-                .await
-                .is_some()
-            {
-                tools.notes.write(&tools.families().webhooks, &log).await;
+            let tools = &endpoints.tools;
+            let pause = || tokio::time::sleep(notes::PAUSE);
+            while stopping.run_until_cancelled(pause()).await.is_some() {
+                let webhooks = &tools.families().webhooks;
+                tools.notes.write(webhooks, &tools.log).await;
             }
-            tools.notes.write(&tools.families().webhooks, &log).await;
+            let webhooks = &tools.families().webhooks;
+            tools.notes.write(webhooks, &tools.log).await;
+            endpoints.set_running(None);
         });
+    }
+
+    fn set_running(&self, running: Option<Running>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
+    fn running(&self) -> Option<Running> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.clone()
     }
 
     /// Changes an endpoint, and its subscription with it.
@@ -147,8 +158,8 @@ impl Endpoints {
 
     /// Brings the subscription of an endpoint in line with its row, after a change.
     pub async fn follow(&self, id: EndpointId, action: &str) -> Result<(), Fault> {
-        let Some(running) = self.running.get() else {
-            // The start will find it as it is.
+        let Some(running) = self.running() else {
+            // The next start will find it as it is.
             return Ok(());
         };
         let _turn = self.following.lock().await;
@@ -219,7 +230,8 @@ impl Endpoints {
     /// Whether the engine holds the endpoint back: it was disabled, or its messages failed in numbers.
     pub fn is_paused(&self, id: EndpointId) -> bool {
         let name = name_of(id);
-        let status = self.running.get().map(Running::status).unwrap_or_default();
+        let status = self.running().map(|running| running.status());
+        let status = status.unwrap_or_default();
         status
             .iter()
             .any(|known| *known.name == *name && known.paused)
@@ -228,7 +240,8 @@ impl Endpoints {
     /// Up to where its events are done or left to a lane.
     fn position(&self, id: EndpointId) -> u64 {
         let name = name_of(id);
-        let status = self.running.get().map(Running::status).unwrap_or_default();
+        let status = self.running().map(|running| running.status());
+        let status = status.unwrap_or_default();
         let known = status.iter().find(|known| *known.name == *name);
         known.map_or(0, |known| known.position)
     }
