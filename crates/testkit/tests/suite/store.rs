@@ -102,6 +102,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a row for each subscriber of the program",
     ),
     (
+        "subscriptions::REPLAYS",
+        "SCAN replay",
+        "a row for each replay under way, at the start",
+    ),
+    (
         "subscriptions::OLDEST",
         "SCAN lane",
         "a row for each key in trouble; asked every few seconds, while there are any",
