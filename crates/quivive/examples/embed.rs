@@ -50,10 +50,10 @@ async fn main() -> Result<(), Error> {
         )
         // Before the commit and with a say in it: who is refused was never registered.
         .in_commit("guests", |new: &register_user::Succeeded, _| {
-            match new.email.as_str().ends_with(".invalid") {
-                true => Err(Code::new("no_such_place")),
-                false => Ok(()),
+            if new.email.as_str().ends_with(".invalid") {
+                return Err(Code::new("no_such_place"));
             }
+            Ok(())
         })
         .build()
         .await?;
