@@ -152,10 +152,10 @@ impl Builder {
     ///
     /// # fn builder() -> quivive::Builder {
     /// quivive::Builder::new().in_commit("guests", |new: &register_user::Succeeded, _| {
-    ///     match new.email.as_str().ends_with("@example.org") {
-    ///         true => Ok(()),
-    ///         false => Err(Code::new("not_one_of_us")),
+    ///     if new.email.as_str().ends_with("@example.org") {
+    ///         return Ok(());
     ///     }
+    ///     Err(Code::new("not_one_of_us"))
     /// })
     /// # }
     /// # builder();

@@ -1,5 +1,10 @@
 //! The library inside another program: what has a say in commits, and account provisioning over a real database.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
