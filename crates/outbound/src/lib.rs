@@ -10,13 +10,15 @@
 //! | [`archive`] | `Archive`: signed files of what retention cut |
 //! | [`jwt`] | `AccessTokens`: signed with Ed25519 |
 //! | [`smtp`], [`mailbox`] | `Mailer`: to a mail server, or kept in memory for development |
-//! | [`http`] | `Outlet`: the one way out over HTTP, for webhooks |
+//! | [`crm`] | `Crm`: the operator's customer relations, over HTTP |
+//! | [`http`] | `Outlet`: the one way out over HTTP |
 //! | [`signer`] | `Signer`: signatures of webhooks |
 //! | [`clock`] | `Clock` and `Ids`: the machine's |
 
 pub mod archive;
 pub mod argon2;
 pub mod clock;
+pub mod crm;
 mod derivation;
 pub mod http;
 pub mod jwt;
@@ -32,6 +34,7 @@ pub mod vault;
 pub use archive::{FileArchive, Verifier};
 pub use argon2::{Argon2Pool, Hashing};
 pub use clock::{SystemClock, SystemIds};
+pub use crm::{CrmConfig, HttpCrm};
 pub use http::HttpOutlet;
 pub use jwt::JwtTokens;
 pub use keys::{KeyError, KeyStore};

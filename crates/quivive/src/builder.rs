@@ -22,7 +22,7 @@ use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
 use quivive_delivery::{Code, Event};
 use quivive_domain::webhook::Reach;
-use quivive_outbound::{Hashing, SmtpConfig};
+use quivive_outbound::{CrmConfig, Hashing, HttpCrm, HttpOutlet, SmtpConfig, SystemClock};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
 use crate::start::StartError;
@@ -107,6 +107,7 @@ impl Builder {
             retry: plan.retry,
             retention: Some(plan.retention),
             webhooks: plan.webhooks.clone(),
+            crm: plan.crm.clone().map(crm),
             trusted_proxies: plan.trusted_proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
@@ -242,4 +243,10 @@ impl Builder {
             Mode::Development
         }
     }
+}
+
+/// The customer relations of the configuration: where they are, the operator says, so every address may be called.
+fn crm(config: CrmConfig) -> Arc<dyn Crm> {
+    let outlet = Arc::new(HttpOutlet::new(Reach::anywhere()));
+    Arc::new(HttpCrm::new(config, outlet, Arc::new(SystemClock)))
 }

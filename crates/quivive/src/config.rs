@@ -17,6 +17,7 @@ mod nearest;
 mod passwords;
 mod plan;
 mod problem;
+mod provisioning;
 mod reference;
 mod report;
 mod retention;
@@ -73,6 +74,8 @@ struct Sections {
     delivery: delivery::Delivery,
     retention: retention::Retention,
     webhooks: webhooks::Webhooks,
+    #[serde(default)]
+    provisioning: provisioning::Provisioning,
     log: log::LogSection,
     #[serde(default)]
     admin: admin::Admin,

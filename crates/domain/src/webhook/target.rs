@@ -57,6 +57,16 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// Everything, for what the operator alone decides on.
+    pub fn anywhere() -> Self {
+        let all = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        let networks = all.into_iter().filter_map(|ip| IpNet::new(ip, 0).ok());
+        Self {
+            networks: networks.collect(),
+            ports: Vec::new(),
+        }
+    }
+
     /// Whether this address may be connected to for a target.
     pub fn admits(&self, target: &Target, ip: IpAddr) -> Result<(), Refused> {
         if self.networks.iter().any(|network| network.contains(&ip)) {

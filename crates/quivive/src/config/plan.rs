@@ -9,7 +9,7 @@ use quivive_app::Settings;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::Retry;
 use quivive_domain::webhook::Reach;
-use quivive_outbound::{Hashing, SmtpConfig};
+use quivive_outbound::{CrmConfig, Hashing, SmtpConfig};
 
 use super::report::Report;
 use super::{Directories, FirstAdmin, Loaded, Log, Mode, Sections, lifetimes};
@@ -41,6 +41,8 @@ pub struct Plan {
     pub retry: Retry,
     pub retention: Terms,
     pub webhooks: Reach,
+    /// `None`: nobody is told of new accounts.
+    pub crm: Option<CrmConfig>,
     pub log: Log,
     pub admin: Option<FirstAdmin>,
     /// The file that was read.
@@ -59,6 +61,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     let retry = sections.delivery.check(report);
     let retention = sections.retention.check(report);
     let webhooks = sections.webhooks.check(report);
+    let crm = sections.provisioning.check(report);
     let log = sections.log.check(report);
     let admin = sections.admin.check(report);
     let public_url = server.as_ref().map_or("", |server| &server.public_url);
@@ -82,6 +85,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         retry,
         retention,
         webhooks,
+        crm,
         log: log?,
         admin,
         config_file: loaded.file.clone(),

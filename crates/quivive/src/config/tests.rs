@@ -168,6 +168,29 @@ fn webhooks_reach_what_is_named_and_nothing_is_by_default() {
 }
 
 #[test]
+fn customer_relations_are_told_over_https_or_nearby() {
+    assert!(plan("").unwrap().crm.is_none());
+    for url in [
+        "https://crm.example.org/in",
+        "http://127.0.0.1:9000/in",
+        "http://localhost/",
+    ] {
+        let text = format!("[provisioning]\ncrm_url = \"{url}\"\n");
+        assert_eq!(plan(&text).unwrap().crm.unwrap().target.as_str(), url);
+    }
+    for section in [
+        "crm_url = \"http://crm.example.org/\"",
+        "crm_url = \"crm.example.org\"",
+        "crm_url = \"http://8.8.8.8/\"",
+        "crm_token = \"sesame\"",
+    ] {
+        let said = refused(&format!("[provisioning]\n{section}\n"));
+        assert!(said.contains("provisioning.crm_url"), "{said}");
+        assert!(!said.contains("sesame"), "{said}");
+    }
+}
+
+#[test]
 fn a_secret_comes_from_a_file_and_is_never_shown() {
     let dir = Dir::new();
     let secret = dir.file("password", "0123\n");

@@ -17,6 +17,7 @@ mod experiments;
 mod faults;
 mod feed;
 mod guessing;
+mod provisioning;
 mod recovery;
 mod replays;
 mod retention;
