@@ -23,6 +23,7 @@ mod refreshes;
 mod store;
 mod subscriptions;
 mod trouble;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,7 +56,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 18] = [
+const NAMES: [(&str, &str); 19] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -69,6 +70,7 @@ const NAMES: [(&str, &str); 18] = [
     ("append-with-subscribers", "append-with-subscribers"),
     ("idle-endpoints", "idle-endpoints"),
     ("redrive", "redrive"),
+    ("webhooks", "webhooks"),
     ("growth", "growth"),
     ("start", "process"),
     ("idle-memory", "process"),
@@ -125,6 +127,9 @@ async fn main() -> std::process::ExitCode {
     }
     if group("redrive") {
         measures.push(trouble::redrive().await);
+    }
+    if group("webhooks") {
+        measures.push(webhooks::measure(&binary).await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");
