@@ -139,7 +139,7 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         "undelivered" => deliveries::undelivered(&mut server, size(50_000, 1_000_000) as u64).await,
         "delivery-kills" => {
             let program = std::env::current_exe().expect("this program has a path");
-            deliveries::run(&program, DELIVER, size(5, 200) as u64, 7).await
+            deliveries::run(&program, DELIVER, size(2, 200) as u64, 7).await
         }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;
