@@ -23,6 +23,8 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<sessions::log_in::LogIn>()?
         .workflow::<sessions::refresh_tokens::RefreshTokens>()?
         .workflow::<sessions::log_out::LogOut>()?
+        .workflow::<sessions::revoke_session::RevokeSession>()?
+        .workflow::<sessions::revoke_all_sessions::RevokeAllSessions>()?
         .workflow::<passwords::change_password::ChangePassword>()?
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
@@ -42,9 +44,11 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         // What belongs to no workflow.
         .fact::<facts::SessionCreated>()?
         .fact::<facts::SessionTerminated>()?
+        .fact::<facts::SessionExpired>()?
         .fact::<facts::SessionInvalidated>()?
         .fact::<facts::SessionEvicted>()?
         .fact::<facts::TokenIssued>()?
+        .fact::<facts::TokenRevoked>()?
         .fact::<facts::TokenFamilyRevoked>()?
         .fact::<facts::TokenReuseDetected>()?
         .fact::<facts::TokenRejectedDueToRotation>()?

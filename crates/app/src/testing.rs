@@ -25,6 +25,7 @@ mod statistics;
 mod webhooks;
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub struct State {
     pub letters: BTreeMap<(UserId, &'static str), (i64, u32)>,
     pub devices: Vec<DeviceRow>,
     pub sessions: BTreeMap<SessionId, Session>,
+    /// Where each was last used from.
+    pub session_ips: BTreeMap<SessionId, IpAddr>,
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     pub global: GlobalVersion,
     /// With the digest of its secret.
@@ -185,6 +188,7 @@ impl World {
                     letters: BTreeMap::new(),
                     devices: Vec::new(),
                     sessions: BTreeMap::new(),
+                    session_ips: BTreeMap::new(),
                     refresh: BTreeMap::new(),
                     global: GlobalVersion {
                         current: 1,

@@ -33,7 +33,9 @@ pub mod sessions {
     pub mod log_in;
     pub mod log_out;
     pub mod refresh_tokens;
+    pub mod revoke_all_sessions;
     pub mod revoke_device;
+    pub mod revoke_session;
 }
 
 pub mod webhooks {

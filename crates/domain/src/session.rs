@@ -76,8 +76,33 @@ pub struct Session {
 
 impl Session {
     pub fn is_live(&self, now: Time) -> bool {
-        self.ended_at.is_none() && now < self.idle_until && now < self.expires_at
+        self.ended_at.is_none() && self.expired(now).is_none()
     }
+
+    /// Which of its times is over, the earlier one first.
+    pub fn expired(&self, now: Time) -> Option<ExpiredBy> {
+        let (over, by) = if self.idle_until < self.expires_at {
+            (self.idle_until, ExpiredBy::Idle)
+        } else {
+            (self.expires_at, ExpiredBy::Absolute)
+        };
+        (over <= now).then_some(by)
+    }
+
+    /// When it is over, if it is not used before.
+    pub fn over_at(&self) -> Time {
+        self.idle_until.min(self.expires_at)
+    }
+}
+
+/// Which of a session's times is over: the reason in `SessionExpired`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredBy {
+    // It was not used for too long.
+    Idle,
+    // However often it was used.
+    Absolute,
 }
 
 /// Why a session was ended as a security consequence: the reason in `SessionInvalidated`.
@@ -104,4 +129,6 @@ impl InvalidatedBy {
 #[serde(rename_all = "snake_case")]
 pub enum TerminatedBy {
     Logout,
+    // From a list of sessions: by the person, or by an administrator.
+    Revocation,
 }

@@ -98,6 +98,8 @@ checks! {
         of_parallel_sessions_no_more_than_the_limit_are_open
         a_guard_says_whether_a_session_is_open
         open_sessions_come_oldest_first
+        listed_sessions_come_with_device_and_address
+        what_is_over_is_due_and_expires_once
         families_are_counted
         a_device_is_found_by_its_token_within_its_account
         of_parallel_devices_no_more_than_the_limit_are_remembered

@@ -13,6 +13,7 @@ mod passwords;
 mod schemas;
 mod sessions;
 mod statistics;
+mod users;
 mod webhooks;
 
 use std::sync::{Arc, LazyLock};
@@ -151,6 +152,7 @@ pub(crate) fn api() -> Routes {
         .merge(passwords::router())
         .merge(events::router())
         .merge(statistics::router())
+        .merge(users::router())
         .merge(api_keys::router())
         .merge(schemas::router())
         .merge(webhooks::router())

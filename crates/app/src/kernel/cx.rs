@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address};
+use quivive_domain::{Account, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -211,6 +211,18 @@ impl Cx {
                 Ok(subject)
             }
             None => self.digest("address", address.canonical().as_bytes()).await,
+        }
+    }
+
+    /// An account by its id, which is kept for [`Cx::account_of_subject`], else a digest of the id: what is not there, or not
+    /// there any more, gets no key.
+    pub async fn subject_of_user(&self, id: UserId) -> Result<Subject, Fault> {
+        match self.accounts.by_id(id).await? {
+            Some(account) => {
+                self.keep(account);
+                Ok(Subject::Account(id))
+            }
+            None => self.digest("user", id.0.as_bytes()).await,
         }
     }
 

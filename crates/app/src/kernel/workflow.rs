@@ -207,6 +207,15 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// Whether it may do to a person's account what its owner may.
+    pub fn acts_for(self, user: UserId) -> bool {
+        match self {
+            Self::User(id) => id == user,
+            Self::Admin(_) | Self::System => true,
+            Self::Anonymous | Self::Service(_) => false,
+        }
+    }
+
     pub(crate) fn envelope(self) -> quivive_delivery::Actor {
         let (kind, id) = match self {
             Self::Anonymous => ("anonymous", None),

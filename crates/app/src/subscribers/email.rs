@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use crate::facts::{DeviceRegistered, EmailDelivered, EmailDeliveryFailed, TokenReuseDetected};
 use crate::kernel::Families;
-use crate::letters::{Letters, Locale, Slots, Template};
+use crate::letters::{By, Letters, Locale, Slots, Template};
 use crate::one_time;
 use crate::ports::{Letter, MailError, Mailer};
 use crate::settings::Links;
-use crate::workflows::{accounts, passwords};
+use crate::workflows::{accounts, passwords, sessions};
 
 /// "You already have an account": at most one an hour, however often somebody tries.
 const ALREADY_REGISTERED_AN_HOUR: u32 = 1;
@@ -46,6 +46,7 @@ pub fn subscription(
     passwords::confirm_password_reset::Succeeded,
     passwords::change_password::Succeeded,
     accounts::lock_user::Succeeded,
+    sessions::revoke_all_sessions::Succeeded,
     TokenReuseDetected,
     DeviceRegistered,
 ])]
@@ -174,6 +175,12 @@ impl Email {
                 ..Draft::of(Template::AccountLocked)
             }));
         }
+        if let Ok(ended) = event.decode::<sessions::revoke_all_sessions::Succeeded>() {
+            return Ok((ended.session_count > 0).then(|| Draft {
+                link: Some(links.forgot.clone()),
+                ..Draft::of(Template::SessionsEnded)
+            }));
+        }
         if event.is::<DeviceRegistered>() {
             // The first device is the one that registered: nothing new to its owner. After a new password none is the first.
             let devices = self.families.sessions.devices(account.id).await?;
@@ -246,6 +253,7 @@ impl Email {
             link: draft.link.clone(),
             link_minutes: draft.link_minutes,
             lock_minutes: draft.lock_minutes,
+            by: by(event, account),
             display_name: account.display_name.clone(),
             ip: event.context.ip.clone(),
             agent: event.context.agent.clone(),
@@ -269,6 +277,16 @@ impl Email {
     }
 }
 
+/// Who did it, as the owner is told.
+fn by(event: &Received, account: &Account) -> By {
+    let actor = &event.envelope().actor;
+    match actor.kind.as_ref() {
+        "admin" if actor.id != Some(account.id.0) => By::Administrator,
+        "system" => By::System,
+        _ => By::Person,
+    }
+}
+
 /// Rounded up, so that a letter never promises less than there is.
 fn minutes_until(until: Time, from: Time) -> u32 {
     let seconds = (until.as_second() - from.as_second()).max(0);
@@ -283,7 +301,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::kernel::Workflow;
+    use crate::kernel::{Actor, Workflow};
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, nobody, password};
     use crate::workflows::accounts::register_user::RegisterUser;
     use crate::workflows::accounts::request_email_verification::RequestEmailVerification;
@@ -292,6 +310,7 @@ mod tests {
     use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
     use crate::workflows::sessions::log_in::LogIn;
     use crate::workflows::sessions::refresh_tokens::RefreshTokens;
+    use crate::workflows::sessions::revoke_all_sessions::RevokeAllSessions;
 
     const ADA: &str = "ada@example.org";
 
@@ -409,6 +428,26 @@ mod tests {
         let _ = scene.when(again()).await;
         asked(&scene.from([198, 51, 100, 9], "curl/8"), again()).await;
         assert_eq!(templates(&scene), ["token_reuse"]);
+    }
+
+    #[tokio::test]
+    async fn who_ended_all_sessions_is_told() {
+        let scene = given(account().verified().with_sessions(2));
+        let revoke = || RevokeAllSessions {
+            user: scene.user,
+            except: None,
+        };
+        asked(&scene.by_owner(), revoke()).await;
+        assert_eq!(templates(&scene), ["sessions_ended"]);
+        assert!(scene.world.sent()[0].0.text.contains("As you asked"));
+        asked(&scene.by_owner(), revoke()).await;
+        assert_eq!(templates(&scene).len(), 2, "the first, again: none ended");
+
+        let mut scene = given(account().verified().with_sessions(2));
+        scene.request.actor = Actor::Admin(UserId(Uuid::nil()));
+        let user = scene.user;
+        asked(&scene, RevokeAllSessions { user, except: None }).await;
+        assert!(scene.world.sent()[0].0.text.contains("An administrator"));
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! The ports of a [`World`] that a database would serve. Each guard is the one that the port's documentation states.
 
+use std::net::IpAddr;
+
 use quivive_delivery::{Expect, Time, Write};
 use quivive_domain::guess::{Admission, AfterWrong, GuessPolicy, Guesses as GuessCounters};
 use quivive_domain::one_time::{OneTimeToken, Purpose};
@@ -12,8 +14,8 @@ use uuid::Uuid;
 
 use super::{DeviceRow, RefreshRow, State, World};
 use crate::ports::{
-    Accounts, Device, Guesses, NewDevice, NewRefreshToken, OneTimeTokens, OpenAttempt,
-    OpenAttempts, Path, Read, SessionView, Sessions,
+    Accounts, Device, Guesses, ListedSession, NewDevice, NewRefreshToken, OneTimeTokens,
+    OpenAttempt, OpenAttempts, Path, Read, SessionView, Sessions,
 };
 
 /// A guard on one row: touched when it is there and fits.
@@ -438,6 +440,30 @@ impl Sessions for World {
         })
     }
 
+    fn list(&self, account: UserId) -> Read<'_, Vec<ListedSession>> {
+        self.read(|s| {
+            let open = s.sessions.values().filter(|x| is_open_of(x, account));
+            let listed = open.map(|session| ListedSession {
+                session: session.clone(),
+                device: devices_of(s, account)
+                    .find(|row| Some(row.new.id) == session.device)
+                    .map(|row| row.new.name.clone()),
+                ip: s.session_ips.get(&session.id).copied(),
+            });
+            let mut listed: Vec<_> = listed.collect();
+            listed.sort_by_key(|entry| (entry.session.created_at, entry.session.id));
+            listed
+        })
+    }
+
+    fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>> {
+        self.read(|s| {
+            let due = |x: &&Session| x.ended_at.is_none() && x.over_at() <= now;
+            let due = s.sessions.values().filter(due);
+            due.take(limit as usize).cloned().collect()
+        })
+    }
+
     fn family_size(&self, token: TokenId) -> Read<'_, u32> {
         self.read(|s| {
             let family = s.refresh.get(&token).map(|row| row.token.family);
@@ -503,13 +529,14 @@ impl Sessions for World {
         }))
     }
 
-    fn insert_session(&self, session: &Session, max: u32) -> Write {
+    fn insert_session(&self, session: &Session, ip: Option<IpAddr>, max: u32) -> Write {
         let session = session.clone();
         self.write("session insert", &[session.id.0], move |s| {
             let open = |x: &&Session| is_open_of(x, session.account);
             if s.sessions.values().filter(open).count() >= max as usize {
                 return 0;
             }
+            s.session_ips.extend(ip.map(|ip| (session.id, ip)));
             u64::from(s.sessions.insert(session.id, session.clone()).is_none())
         })
     }
@@ -542,8 +569,9 @@ impl Sessions for World {
         })
     }
 
-    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write {
+    fn touch(&self, session: SessionId, ip: Option<IpAddr>, idle_until: Time, now: Time) -> Write {
         self.write("session touch", &[session.0], move |s| {
+            s.session_ips.extend(ip.map(|ip| (session, ip)));
             row(
                 s.sessions.get_mut(&session),
                 |x| x.ended_at.is_none(),
@@ -562,6 +590,21 @@ impl Sessions for World {
                 |x| x.ended_at = Some(now),
             )
         })
+    }
+
+    fn expire(&self, session: SessionId, now: Time) -> Write {
+        self.write("session expire", &[session.0], move |s| {
+            row(
+                s.sessions.get_mut(&session),
+                |x| x.ended_at.is_none() && x.over_at() <= now,
+                |x| x.ended_at = Some(now),
+            )
+        })
+    }
+
+    /// It always looks when the time is over.
+    fn look_again(&self, _: SessionId) -> Write {
+        any(self.write("session look_again", &[], |_| 0))
     }
 
     fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write {

@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
+    (
+        "session.expired",
+        "sessions::a_session_that_is_not_used_ends_by_itself",
+    ),
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -206,6 +210,7 @@ async fn drive(server: &Server, admin: &str) {
     .await
     .expect(202);
     sessions(server, email).await;
+    ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
     webhooks(server, admin).await;
@@ -331,6 +336,22 @@ async fn sessions(server: &Server, email: &str) {
         .api("DELETE", "/sessions/current", Some(body), None)
         .await
         .expect(204);
+}
+
+async fn ended_sessions(server: &Server, admin: &str, email: &str) {
+    let other = server.login(email, &format!("{PASSWORD} changed")).await;
+    let tokens = server.login(email, &format!("{PASSWORD} changed")).await;
+    let end = async |path: &str, token: Option<&str>, status| {
+        let answer = server.api("DELETE", path, None, token).await;
+        answer.expect(status);
+    };
+    let token = tokens["access_token"].as_str();
+    let path = format!("/sessions/{}", other["session_id"].as_str().unwrap());
+    end(&path, token, 204).await;
+    end(&path, token, 404).await;
+    end("/sessions?keep_current=false", token, 200).await;
+    let nobody = format!("/admin/users/{}/sessions", uuid::Uuid::nil());
+    end(&nobody, Some(admin), 404).await;
 }
 
 async fn lock_and_reset(server: &Server, email: &str) {

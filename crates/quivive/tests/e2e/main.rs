@@ -23,6 +23,7 @@ mod replays;
 mod retention;
 mod search;
 mod services;
+mod sessions;
 mod smtp;
 mod support;
 mod tokens;

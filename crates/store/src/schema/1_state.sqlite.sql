@@ -62,10 +62,15 @@ CREATE TABLE session (
     idle_until       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
     authenticated_at INTEGER NOT NULL,
-    ended_at         INTEGER
+    ended_at         INTEGER,
+    ip               TEXT,
+    look_at          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- For listing, counting and ending the open sessions of an account. Partial: what has ended is out of it.
 CREATE INDEX session_open ON session (account) WHERE ended_at IS NULL;
+-- For ending those whose time is over. `look_at` is no later than that time; it stays where it is while the session is used,
+-- so that a refresh does not pay for the index: whoever looks then moves it.
+CREATE INDEX session_due ON session (look_at) WHERE ended_at IS NULL;
 
 -- A use is all of it or nothing: a token that was used and does not say how could not be judged.
 CREATE TABLE refresh_token (

@@ -101,7 +101,7 @@ impl Fixture {
             authenticated_at: at(created_s),
             ended_at: None,
         };
-        self.must([self.db.insert_session(&session, u32::MAX)])
+        self.must([self.db.insert_session(&session, None, u32::MAX)])
             .await;
         session
     }

@@ -9,7 +9,7 @@ use quivive_domain::session::{InvalidatedBy, Session};
 
 use crate::passwords::{self, Accepted, accept};
 use crate::ports::Path;
-use crate::sessions::{Tokens, first_tokens};
+use crate::sessions::{Tokens, first_tokens, touch};
 use crate::workflows::prelude::*;
 use crate::{devices, guesses};
 
@@ -128,7 +128,7 @@ impl Workflow for ChangePassword {
         let sessions_ended =
             passwords::replace(&mut commit, cx, &account, &hash, kept, reason).await?;
         // The caller's session goes on; the guard sees that nobody ended it meanwhile.
-        commit.write(cx.sessions.touch(session.id, session.idle_until, cx.now()));
+        commit.write(touch(cx, &session, session.idle_until));
         let renewed = Account {
             token_version: account.token_version + 1,
             ..account

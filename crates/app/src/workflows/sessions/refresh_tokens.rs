@@ -13,10 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq as _;
 
 use crate::devices;
-use crate::facts::{
-    SessionInvalidated, TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected,
-};
-use crate::sessions::{Tokens, holder, replay, rotate, secret_hash};
+use crate::facts::{TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected};
+use crate::sessions::{Ending, Tokens, end, holder, replay, rotate, secret_hash, touch};
 use crate::workflows::prelude::*;
 
 pub struct RefreshTokens {
@@ -200,10 +198,7 @@ async fn again(
         return refuse(Refusal::TokenExpired);
     };
     let mut commit = Commit::default();
-    commit.write(
-        cx.sessions
-            .touch(token.session.id, token.session.idle_until, cx.now()),
-    );
+    commit.write(touch(cx, &token.session, token.session.idle_until));
     commit.acted_by(token.account.id);
     succeed(commit, succeeded(token, used.successor, true), tokens)
 }
@@ -211,7 +206,6 @@ async fn again(
 async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
     let (user_id, family_id) = (token.account.id, token.family);
     let mut commit = Commit::default();
-    commit.write(cx.sessions.end(token.session.id, cx.now()));
     commit.fact(&TokenReuseDetected {
         family_id,
         user_id,
@@ -224,11 +218,8 @@ async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
         revocation_reason: Code::new("token_reuse"),
         member_count: cx.sessions.family_size(token.id).await?,
     });
-    commit.fact(&SessionInvalidated {
-        session_id: token.session.id,
-        user_id,
-        reason: InvalidatedBy::TokenReuse,
-    });
+    let how = Ending::Invalidated(InvalidatedBy::TokenReuse);
+    end(&mut commit, cx, (token.session.id, user_id), how);
     refuse_with(Refusal::TokenReused, commit)
 }
 
