@@ -53,6 +53,10 @@ pub enum Template {
     NewDevice,
     /// Signing in is closed: for a while after wrong passwords, or by an administrator.
     AccountLocked,
+    /// An administrator deactivated the account.
+    AccountDeactivated,
+    /// An administrator reactivated it.
+    AccountReactivated,
     /// A refresh token was used twice, so its session was ended.
     TokenReuse,
     /// All sessions were ended.
@@ -69,6 +73,8 @@ impl Template {
         Template::PasswordChanged,
         Template::NewDevice,
         Template::AccountLocked,
+        Template::AccountDeactivated,
+        Template::AccountReactivated,
         Template::TokenReuse,
         Template::SessionsEnded,
     ];
@@ -83,6 +89,8 @@ impl Template {
             Template::PasswordChanged => "password_changed",
             Template::NewDevice => "new_device",
             Template::AccountLocked => "account_locked",
+            Template::AccountDeactivated => "account_deactivated",
+            Template::AccountReactivated => "account_reactivated",
             Template::TokenReuse => "token_reuse",
             Template::SessionsEnded => "sessions_ended",
         }
@@ -96,6 +104,8 @@ impl Template {
             | Template::PasswordChanged
             | Template::NewDevice
             | Template::AccountLocked
+            | Template::AccountDeactivated
+            | Template::AccountReactivated
             | Template::TokenReuse
             | Template::SessionsEnded => false,
         }
@@ -161,6 +171,8 @@ const BUILT_IN: &[(&str, &str)] = built_in!(
     "password_changed",
     "new_device",
     "account_locked",
+    "account_deactivated",
+    "account_reactivated",
     "token_reuse",
     "sessions_ended",
 );

@@ -65,6 +65,21 @@ pub trait Accounts: Send + Sync {
     /// Marks the address as verified, whether or not it was.
     fn verify_address(&self, id: UserId, now: Time) -> Write;
 
+    /// Gives it another state, raises its security version and, when it is deactivated, its credential epoch. Misses when
+    /// anything has raised the security version since it was read.
+    fn set_state(&self, account: &Account, state: AccountState, now: Time) -> Write;
+
+    /// Changes nothing; misses when there is no active administrator but this one.
+    fn another_administrator(&self, but: UserId, now: Time) -> Write;
+
+    /// Accounts whose ids follow `after`, by id, at most `limit`; those in a state, where one is given.
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>>;
+
     /// Claims the place of the first administrator; misses when it was claimed or there is an administrator.
     fn claim_first_administrator(&self, now: Time) -> Write;
 

@@ -28,6 +28,10 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::change_password::ChangePassword>()?
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
+        .workflow::<accounts::lock_user::LockUser>()?
+        .workflow::<accounts::unlock_user::UnlockUser>()?
+        .workflow::<accounts::deactivate_user::DeactivateUser>()?
+        .workflow::<accounts::reactivate_user::ReactivateUser>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
@@ -35,10 +39,6 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
         .workflow::<webhooks::change_endpoint::ChangeEndpoint>()?
         // What happens by itself.
-        .part_of::<accounts::lock_user::Attempted>("user_lock")?
-        .part_of::<accounts::lock_user::Succeeded>("user_lock")?
-        .part_of::<accounts::unlock_user::Attempted>("user_unlock")?
-        .part_of::<accounts::unlock_user::Succeeded>("user_unlock")?
         .part_of::<sessions::revoke_device::Attempted>("device_revocation")?
         .part_of::<sessions::revoke_device::Succeeded>("device_revocation")?
         // What belongs to no workflow.

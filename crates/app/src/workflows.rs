@@ -2,7 +2,9 @@
 //! file's end or, where they are long, in a file beside it.
 
 pub mod accounts {
+    pub mod deactivate_user;
     pub mod lock_user;
+    pub mod reactivate_user;
     pub mod register_user;
     pub mod request_email_verification;
     pub mod unlock_user;

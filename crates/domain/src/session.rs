@@ -112,6 +112,8 @@ pub enum InvalidatedBy {
     PasswordChange,
     PasswordReset,
     TokenReuse,
+    Lock,
+    Deactivation,
 }
 
 impl InvalidatedBy {
@@ -120,6 +122,8 @@ impl InvalidatedBy {
             Self::PasswordChange => "password_change",
             Self::PasswordReset => "password_reset",
             Self::TokenReuse => "token_reuse",
+            Self::Lock => "lock",
+            Self::Deactivation => "deactivation",
         }
     }
 }

@@ -3,6 +3,7 @@
 use quivive_app::ports::{Accounts, Read};
 use quivive_delivery::{Fault, Time, Value, Write};
 use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, UserId};
+use uuid::Uuid;
 
 use crate::rows::Cells;
 use crate::{Database, guesses, int};
@@ -53,6 +54,30 @@ statements! {
 
     /// Keeps the first time.
     VERIFY = "UPDATE account SET verified_at = COALESCE(verified_at, $1) WHERE id = $2";
+
+    /// Guarded like a grant.
+    SET_STATE = "UPDATE account SET state = $1, security_version = security_version + 1, \
+        credential_epoch = credential_epoch + $2, touched = $3 WHERE id = $4 AND security_version = $5";
+
+    /// A guard: it touches the row of one that is left, so that whoever would take that one away meanwhile waits.
+    ANOTHER_ADMINISTRATOR = "UPDATE account SET touched = $1 WHERE id = (SELECT id FROM account \
+        WHERE roles <> 'user' AND state = 'active' AND ' ' || roles || ' ' LIKE '% admin %' AND id <> $2 LIMIT 1)";
+
+    PAGE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account WHERE account.id > $1 ORDER BY account.id LIMIT $2"
+    );
+
+    /// The first condition is the index's own.
+    PAGE_BY_STATE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account \
+         WHERE account.state <> 'active' AND account.state = $1 AND account.id > $2 ORDER BY account.id LIMIT $3"
+    );
+
+    /// Nearly all are.
+    PAGE_ACTIVE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account \
+         WHERE account.id > $1 AND account.state = 'active' ORDER BY account.id LIMIT $2"
+    );
 
     /// The claim is a note about the database, once for all: it stays when its account or its role goes.
     CLAIM_FIRST_ADMINISTRATOR = "INSERT INTO meta (name, value) SELECT 'first_administrator', $1 \
@@ -155,6 +180,42 @@ impl Accounts for Database {
 
     fn verify_address(&self, id: UserId, now: Time) -> Write {
         Write::one(VERIFY, vec![now.into(), id.0.into()])
+    }
+
+    fn set_state(&self, account: &Account, state: AccountState, now: Time) -> Write {
+        let params = vec![
+            state.as_str().into(),
+            u32::from(state == AccountState::Inactive).into(),
+            now.into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
+        Write::one(SET_STATE, params)
+    }
+
+    fn another_administrator(&self, but: UserId, now: Time) -> Write {
+        Write::one(ANOTHER_ADMINISTRATOR, vec![now.into(), but.0.into()])
+    }
+
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>> {
+        // No account has the nil id.
+        let mut params = vec![after.map_or(Uuid::nil(), |id| id.0).into(), limit.into()];
+        let sql = match state {
+            None => PAGE,
+            Some(AccountState::Active) => PAGE_ACTIVE,
+            Some(state) => {
+                params.insert(0, state.as_str().into());
+                PAGE_BY_STATE
+            }
+        };
+        self.all(sql, params, |cells| {
+            account(cells.take("account.id")?, cells)
+        })
     }
 
     fn claim_first_administrator(&self, now: Time) -> Write {

@@ -57,6 +57,9 @@ checks! {
         a_stale_password_change_or_rehash_misses
         an_address_is_verified_once
         administrators_are_counted_when_active
+        a_state_is_set_once_and_raises_versions
+        another_administrator_is_an_active_one
+        accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
     }

@@ -216,6 +216,14 @@ impl Actor {
         }
     }
 
+    /// Whether it may do to everybody's accounts what administrators may.
+    pub fn administers(self) -> bool {
+        match self {
+            Self::Admin(_) | Self::System => true,
+            Self::User(_) | Self::Anonymous | Self::Service(_) => false,
+        }
+    }
+
     pub(crate) fn envelope(self) -> quivive_delivery::Actor {
         let (kind, id) = match self {
             Self::Anonymous => ("anonymous", None),

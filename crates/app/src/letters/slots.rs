@@ -217,6 +217,8 @@ fn greets_by_name(template: Template) -> bool {
         | Template::PasswordChanged
         | Template::NewDevice
         | Template::AccountLocked
+        | Template::AccountDeactivated
+        | Template::AccountReactivated
         | Template::TokenReuse
         | Template::SessionsEnded => true,
     }

@@ -46,6 +46,8 @@ pub fn subscription(
     passwords::confirm_password_reset::Succeeded,
     passwords::change_password::Succeeded,
     accounts::lock_user::Succeeded,
+    accounts::deactivate_user::Succeeded,
+    accounts::reactivate_user::Succeeded,
     sessions::revoke_all_sessions::Succeeded,
     TokenReuseDetected,
     DeviceRegistered,
@@ -189,6 +191,10 @@ impl Email {
         }
         Ok(if event.is::<accounts::verify_email::Succeeded>() {
             Some(Draft::of(Template::Welcome))
+        } else if event.is::<accounts::deactivate_user::Succeeded>() {
+            Some(Draft::of(Template::AccountDeactivated))
+        } else if event.is::<accounts::reactivate_user::Succeeded>() {
+            Some(Draft::of(Template::AccountReactivated))
         } else if event.is::<TokenReuseDetected>() {
             Some(Draft::of(Template::TokenReuse))
         } else if event.is::<passwords::change_password::Succeeded>()
@@ -303,8 +309,12 @@ mod tests {
     use super::*;
     use crate::kernel::{Actor, Workflow};
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, nobody, password};
+    use crate::workflows::accounts::deactivate_user::DeactivateUser;
+    use crate::workflows::accounts::lock_user::LockUser;
+    use crate::workflows::accounts::reactivate_user::ReactivateUser;
     use crate::workflows::accounts::register_user::RegisterUser;
     use crate::workflows::accounts::request_email_verification::RequestEmailVerification;
+    use crate::workflows::accounts::unlock_user::UnlockUser;
     use crate::workflows::accounts::verify_email::VerifyEmail;
     use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
     use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
@@ -448,6 +458,38 @@ mod tests {
         let user = scene.user;
         asked(&scene, RevokeAllSessions { user, except: None }).await;
         assert!(scene.world.sent()[0].0.text.contains("An administrator"));
+    }
+
+    #[tokio::test]
+    async fn what_an_administrator_did_is_told() {
+        let mut scene = given(account().verified());
+        scene.request.actor = Actor::Admin(UserId(Uuid::nil()));
+        let user = scene.user;
+        let reason = || "a reason that is none of the letter's business".to_owned();
+        scene.when(LockUser { user }).await.succeeded();
+        scene.when(UnlockUser { user }).await.succeeded();
+        let reason_given = reason();
+        let deactivate = DeactivateUser {
+            user,
+            reason: reason_given,
+        };
+        scene.when(deactivate).await.succeeded();
+        let reactivate = ReactivateUser {
+            user,
+            reason: reason(),
+        };
+        scene.when(reactivate).await.succeeded();
+        delivered(&scene).await;
+        let expected = [
+            "account_locked",
+            "account_deactivated",
+            "account_reactivated",
+        ];
+        assert_eq!(templates(&scene), expected);
+        for (letter, _) in scene.world.sent() {
+            assert!(letter.text.contains("An administrator"), "{}", letter.text);
+            assert!(!letter.text.contains(&reason()));
+        }
     }
 
     #[tokio::test]

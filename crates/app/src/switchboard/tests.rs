@@ -27,6 +27,9 @@ const OURS: &[&str] = &[
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[
     ("operator.bootstrap.failed", "invalid_email"),
+    // A lock of the last administrator would lock everybody out; of a deactivated account it would be the lesser bar.
+    ("user.lock.failed", "last_administrator"),
+    ("user.lock.failed", "already_inactive"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),
     ("webhook.endpoint_change.failed", "too_many"),

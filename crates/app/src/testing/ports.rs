@@ -162,6 +162,35 @@ impl Accounts for World {
         })
     }
 
+    fn set_state(&self, account: &Account, state: AccountState, _: Time) -> Write {
+        self.seen("account set_state", account, move |a| {
+            a.state = state;
+            a.security_version += 1;
+            a.credential_epoch += u32::from(state == AccountState::Inactive);
+        })
+    }
+
+    fn another_administrator(&self, but: UserId, _: Time) -> Write {
+        self.write("account another_administrator", &[but.0], move |s| {
+            let others = s.accounts.values().filter(|a| a.id != but);
+            let mut active = others.filter(|a| a.is_admin() && a.state == AccountState::Active);
+            u64::from(active.next().is_some())
+        })
+    }
+
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>> {
+        self.read(|s| {
+            let follow = s.accounts.values().filter(|a| Some(a.id) > after);
+            let meant = follow.filter(|a| state.is_none_or(|state| a.state == state));
+            meant.take(limit as usize).cloned().collect()
+        })
+    }
+
     fn claim_first_administrator(&self, _: Time) -> Write {
         self.write("account claim_first_administrator", &[], |s| {
             let free = !s.first_administrator && administrators(s) == 0;

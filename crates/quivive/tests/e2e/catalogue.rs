@@ -352,6 +352,22 @@ async fn ended_sessions(server: &Server, admin: &str, email: &str) {
     end("/sessions?keep_current=false", token, 200).await;
     let nobody = format!("/admin/users/{}/sessions", uuid::Uuid::nil());
     end(&nobody, Some(admin), 404).await;
+    let me = server.api(
+        "GET",
+        "/me",
+        None,
+        server.login(email, &format!("{PASSWORD} changed")).await["access_token"].as_str(),
+    );
+    let me = me.await.expect(200).json();
+    let because = Some(json!({"reason": "driven"}));
+    for act in ["lock", "unlock", "deactivate", "reactivate"] {
+        let path = format!("/admin/users/{}/{act}", me["user_id"].as_str().unwrap());
+        let body = because.clone().filter(|_| act.ends_with("activate"));
+        for status in [204, 409] {
+            let answer = server.api("POST", &path, body.clone(), Some(admin));
+            answer.await.expect(status);
+        }
+    }
 }
 
 async fn lock_and_reset(server: &Server, email: &str) {

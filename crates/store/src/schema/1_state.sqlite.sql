@@ -18,6 +18,8 @@ CREATE TABLE account (
 ) STRICT, WITHOUT ROWID;
 -- For counting administrators. Partial: accounts with the default role, nearly all, are not in it and pay nothing.
 CREATE INDEX account_privileged ON account (roles, state) WHERE roles <> 'user';
+-- For listing those that were locked or deactivated.
+CREATE INDEX account_barred ON account (state) WHERE state <> 'active';
 
 -- Earlier password hashes, by the credential epoch in which each was replaced: unique and rising for an account.
 CREATE TABLE password_history (

@@ -1,9 +1,19 @@
-//! Lock an account. So far it happens by itself: enough wrong passwords close the password path for a while, in the commit
-//! of the failure that was one too many.
+//! Lock an account: an administrator keeps its owner out. Its sessions end; signing in with the right password is told so.
+//!
+//! It also happens by itself, in another way: enough wrong passwords close the password path for a while, in the commit of
+//! the failure that was one too many. That is no state of the account.
 
 use quivive_delivery::Time;
+use quivive_domain::AccountState;
+use quivive_domain::session::InvalidatedBy;
 
+use crate::accounts::{acted_on, into_state};
+use crate::sessions::{Ending, end_all};
 use crate::workflows::prelude::*;
+
+pub struct LockUser {
+    pub user: UserId,
+}
 
 #[derive(Event)]
 #[event(
@@ -31,6 +41,77 @@ pub struct Succeeded {
     pub failed_attempts: u32,
 }
 
+#[derive(Event)]
+#[event(
+    type = "user.lock.failed",
+    version = 1,
+    name = "UserLockFailed",
+    audit = "USER_LOCK_FAILED"
+)]
+pub struct Failed {
+    pub user_id: UserId,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    UserNotFound,
+    AlreadyLocked,
+    /// It is deactivated, which is more.
+    AlreadyInactive,
+    LastAdministrator,
+    Forbidden,
+}
+
+impl Workflow for LockUser {
+    const NAME: &'static str = "user_lock";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = ();
+
+    async fn subject(&self, cx: &Cx) -> Result<Subject, Fault> {
+        cx.subject_of_user(self.user).await
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted { user_id: self.user }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            user_id: attempted.user_id,
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        let account = match acted_on(cx, Refusal::UserNotFound, Refusal::Forbidden).await? {
+            Ok(account) => account,
+            Err(refusal) => return refuse(refusal),
+        };
+        match account.state {
+            AccountState::Active => {}
+            AccountState::Locked => return refuse(Refusal::AlreadyLocked),
+            AccountState::Inactive => return refuse(Refusal::AlreadyInactive),
+        }
+        let Some(mut commit) = into_state(cx, &account, AccountState::Locked).await? else {
+            return refuse(Refusal::LastAdministrator);
+        };
+        let how = Ending::Invalidated(InvalidatedBy::Lock);
+        end_all(&mut commit, cx, &account, None, how).await?;
+        let succeeded = Succeeded {
+            user_id: account.id,
+            locked_until: None,
+            reason: Reason::new("administrator"),
+            automatic: false,
+            failed_attempts: 0,
+        };
+        succeed(commit, succeeded, ())
+    }
+}
+
 /// Adds the triple of an automatic lock to the commit that causes it.
 pub fn automatically(commit: &mut Commit, user_id: UserId, until: Time, failed_attempts: u32) {
     commit.also(
@@ -47,8 +128,16 @@ pub fn automatically(commit: &mut Commit, user_id: UserId, until: Time, failed_a
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{account, given, password};
-    use crate::workflows::sessions::log_in::{LogIn, Refusal};
+    use futures_util::future::join_all;
+    use quivive_domain::Role;
+    use quivive_domain::refresh::Presented;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::kernel::Actor;
+    use crate::testing::{PASSWORD, account, account_of, given, password};
+    use crate::workflows::sessions::log_in::{self, LogIn};
+    use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
 
     #[tokio::test]
     async fn the_system_locks_in_the_commit_of_the_failure_that_caused_it() {
@@ -62,13 +151,13 @@ mod tests {
             scene
                 .when(wrong())
                 .await
-                .refused(Refusal::InvalidCredentials)
+                .refused(log_in::Refusal::InvalidCredentials)
                 .raised(&[]);
         }
         let told = scene
             .when(wrong())
             .await
-            .refused(Refusal::InvalidCredentials);
+            .refused(log_in::Refusal::InvalidCredentials);
         let [_, failed, attempted, locked] = told.events.as_slice() else {
             panic!("{:?}", told.kinds());
         };
@@ -81,5 +170,87 @@ mod tests {
             told.open("user.lock.succeeded")["reason"],
             "too_many_attempts"
         );
+    }
+
+    fn lock(user: UserId) -> LockUser {
+        LockUser { user }
+    }
+
+    #[tokio::test]
+    async fn an_administrator_keeps_the_owner_out() {
+        let scene = given(account_of("root@example.org").verified().role(Role::Admin));
+        let root = scene.user;
+        let mut scene = scene.and(account().verified().with_sessions(2));
+        scene.request.actor = Actor::Admin(root);
+        let tokens = scene.signed_in().await;
+        let told = scene.when(lock(scene.user)).await.succeeded();
+        let told = told.raised(&["session.invalidated"; 3]);
+        assert_eq!(told.open("session.invalidated")["reason"], "lock");
+        let said = told.open("user.lock.succeeded");
+        assert_eq!(
+            (&said["automatic"], &said["reason"]),
+            (&false.into(), &"administrator".into())
+        );
+        assert_eq!(told.events[1].envelope.actor.id, Some(root.0));
+        assert_eq!(scene.account().security_version, 2);
+        let sign_in = |text| LogIn {
+            email: "ada@example.org".to_owned(),
+            password: password(text),
+            device_token: None,
+        };
+        let told = scene.when(sign_in(PASSWORD)).await;
+        told.refused(log_in::Refusal::AccountLocked);
+        let told = scene.when(sign_in("wrong")).await;
+        told.refused(log_in::Refusal::InvalidCredentials);
+        let refresh = RefreshTokens {
+            token: Presented::parse(tokens.refresh_token.expose_secret()),
+            device_token: None,
+        };
+        let told = scene.when(refresh).await;
+        told.refused(refresh_tokens::Refusal::SessionEnded);
+    }
+
+    #[tokio::test]
+    async fn one_line_for_each_refusal() {
+        let nobody = UserId(uuid::Uuid::nil());
+        for (state, refusal) in [
+            (AccountState::Locked, Refusal::AlreadyLocked),
+            (AccountState::Inactive, Refusal::AlreadyInactive),
+        ] {
+            let mut scene = given(account().verified().state(state));
+            scene.request.actor = Actor::Admin(nobody);
+            scene.when(lock(scene.user)).await.refused(refusal);
+            let told = scene.when(lock(nobody)).await;
+            told.refused(Refusal::UserNotFound).raised(&[]);
+            let told = scene.by_owner().when(lock(scene.user)).await;
+            told.refused(Refusal::Forbidden).raised(&[]);
+        }
+        let last = given(account().verified().role(Role::Admin)).by_administrator();
+        let told = last.when(lock(last.user)).await;
+        told.refused(Refusal::LastAdministrator).raised(&[]);
+    }
+
+    /// Each of two administrators locks the other fifty times over: one is left, and nobody is locked twice.
+    #[tokio::test]
+    async fn of_two_administrators_at_each_other_one_survives() {
+        for first in [0, 1] {
+            let scene = given(account_of("root@example.org").verified().role(Role::Admin));
+            let root = scene.by_administrator();
+            let scene = scene.and(account().verified().role(Role::Admin));
+            let ada = scene.by_administrator();
+            let locks = (0..100).map(|n| {
+                if n % 2 == first {
+                    root.when(lock(ada.user))
+                } else {
+                    ada.when(lock(root.user))
+                }
+            });
+            let told = join_all(locks).await;
+            let won = told.iter().filter(|told| told.answer.is_ok()).count();
+            assert_eq!(won, 1);
+            let active = [root.account(), ada.account()];
+            let active = active.iter().filter(|a| a.state == AccountState::Active);
+            assert_eq!(active.count(), 1);
+        }
     }
 }
