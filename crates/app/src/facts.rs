@@ -178,6 +178,19 @@ pub struct DeviceRegistered {
 #[schemars(inline, extend("format" = "digest"))]
 pub struct Fingerprint(pub String);
 
+/// Somebody asked for another address, which is asked now whether it is theirs. The attempt names the address.
+#[derive(Event)]
+#[event(
+    type = "user.email_change_requested",
+    version = 1,
+    name = "EmailChangeRequested",
+    audit = "EMAIL_CHANGE_REQUESTED"
+)]
+pub struct EmailChangeRequested {
+    pub user_id: UserId,
+    pub token_id: TokenId,
+}
+
 #[derive(Event)]
 #[event(
     type = "email.delivered",

@@ -59,6 +59,10 @@ pub enum Template {
     AccountReactivated,
     /// A refresh token was used twice, so its session was ended.
     TokenReuse,
+    /// Confirm that an address which an account is to go by is yours. Needs a link.
+    EmailChangeConfirm,
+    /// The account goes by another address. To the old one, with a link that takes it back, and to the new one without.
+    EmailChanged,
     /// All sessions were ended.
     SessionsEnded,
 }
@@ -75,6 +79,8 @@ impl Template {
         Template::AccountLocked,
         Template::AccountDeactivated,
         Template::AccountReactivated,
+        Template::EmailChangeConfirm,
+        Template::EmailChanged,
         Template::TokenReuse,
         Template::SessionsEnded,
     ];
@@ -91,6 +97,8 @@ impl Template {
             Template::AccountLocked => "account_locked",
             Template::AccountDeactivated => "account_deactivated",
             Template::AccountReactivated => "account_reactivated",
+            Template::EmailChangeConfirm => "email_change_confirm",
+            Template::EmailChanged => "email_changed",
             Template::TokenReuse => "token_reuse",
             Template::SessionsEnded => "sessions_ended",
         }
@@ -99,12 +107,16 @@ impl Template {
     /// Whether the letter is pointless without [`Slots::link`].
     pub fn needs_link(self) -> bool {
         match self {
-            Template::VerifyEmail | Template::AlreadyRegistered | Template::ResetPassword => true,
+            Template::VerifyEmail
+            | Template::AlreadyRegistered
+            | Template::ResetPassword
+            | Template::EmailChangeConfirm => true,
             Template::Welcome
             | Template::PasswordChanged
             | Template::NewDevice
             | Template::AccountLocked
             | Template::AccountDeactivated
+            | Template::EmailChanged
             | Template::AccountReactivated
             | Template::TokenReuse
             | Template::SessionsEnded => false,
@@ -173,6 +185,8 @@ const BUILT_IN: &[(&str, &str)] = built_in!(
     "account_locked",
     "account_deactivated",
     "account_reactivated",
+    "email_change_confirm",
+    "email_changed",
     "token_reuse",
     "sessions_ended",
 );

@@ -31,6 +31,16 @@ pub use webhooks::{
 /// A read of state.
 pub type Read<'a, T> = BoxFuture<'a, Result<T, Fault>>;
 
+/// An address that an account is to go by, once a letter's token is presented.
+#[derive(Debug, Clone)]
+pub struct EmailChange {
+    pub token: TokenId,
+    pub account: UserId,
+    pub address: Address,
+    /// The change that waits for it; `None` where the token takes one back.
+    pub attempt: Option<Waiting>,
+}
+
 /// People's accounts.
 pub trait Accounts: Send + Sync {
     fn by_id(&self, id: UserId) -> Read<'_, Option<Account>>;
@@ -64,6 +74,20 @@ pub trait Accounts: Send + Sync {
 
     /// Marks the address as verified, whether or not it was.
     fn verify_address(&self, id: UserId, now: Time) -> Write;
+
+    /// Lets it go by another address, which is proved, and raises credential epoch and security version. Misses when
+    /// anything has raised the security version since it was read, or another account goes by that address.
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write;
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>>;
+
+    /// Those of an account that wait.
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>>;
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write;
+
+    /// Misses when it is gone.
+    fn end_email_change(&self, token: TokenId) -> Write;
 
     /// Gives it another state, raises its security version and, when it is deactivated, its credential epoch. Misses when
     /// anything has raised the security version since it was read.
@@ -164,6 +188,9 @@ pub trait OneTimeTokens: Send + Sync {
 
     /// Ends the account's open tokens of that purpose.
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write;
+
+    /// Ends the account's open tokens of that purpose that were made after this one.
+    fn end_newer(&self, than: TokenId, account: UserId, purpose: Purpose, now: Time) -> Write;
 
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write;
 
@@ -386,6 +413,13 @@ pub struct OpenAttempt {
     pub waiting: bool,
     /// Which run of which server opened it.
     pub node: Uuid,
+}
+
+/// An attempt that waits, as what will conclude it keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub workflow_id: Uuid,
+    pub attempted_id: Uuid,
 }
 
 /// The kernel's own table.

@@ -29,6 +29,8 @@ pub struct Links {
     pub verify: String,
     pub reset: String,
     pub forgot: String,
+    pub change_email: String,
+    pub revert_email: String,
 }
 
 impl Links {
@@ -39,6 +41,8 @@ impl Links {
             verify: format!("{base}/verify?token={{token}}"),
             reset: format!("{base}/reset?token={{token}}"),
             forgot: format!("{base}/forgot"),
+            change_email: format!("{base}/email-change?token={{token}}"),
+            revert_email: format!("{base}/email-revert?token={{token}}"),
         }
     }
 

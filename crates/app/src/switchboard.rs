@@ -28,6 +28,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<passwords::change_password::ChangePassword>()?
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
+        .workflow::<accounts::change_email::ChangeEmail>()?
+        .workflow::<accounts::confirm_email_change::ConfirmEmailChange>()?
+        .workflow::<accounts::revert_email_change::RevertEmailChange>()?
         .workflow::<accounts::lock_user::LockUser>()?
         .workflow::<accounts::unlock_user::UnlockUser>()?
         .workflow::<accounts::deactivate_user::DeactivateUser>()?
@@ -53,6 +56,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::TokenReuseDetected>()?
         .fact::<facts::TokenRejectedDueToRotation>()?
         .fact::<facts::DeviceRegistered>()?
+        .fact::<facts::EmailChangeRequested>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<facts::AuditLogCreated>()?

@@ -48,8 +48,8 @@ use uuid::Uuid;
 
 use crate::kernel::{Families, Kernel, Parts};
 use crate::ports::{
-    Attempt, Endpoint, EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt,
-    Read, Receipt, StoredSecret,
+    Attempt, EmailChange, Endpoint, EventSchema, Letter, MailError, NewDevice, NewRefreshToken,
+    OpenAttempt, Read, Receipt, StoredSecret,
 };
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
@@ -90,6 +90,7 @@ pub struct State {
     pub guesses: BTreeMap<Uuid, GuessCounters>,
     /// With the time of their issue.
     pub one_time: BTreeMap<TokenId, (OneTimeToken, Time)>,
+    pub email_changes: BTreeMap<TokenId, EmailChange>,
     /// The hour and how many letters of a kind it saw.
     pub letters: BTreeMap<(UserId, &'static str), (i64, u32)>,
     pub devices: Vec<DeviceRow>,
@@ -185,6 +186,7 @@ impl World {
                     first_administrator: false,
                     guesses: BTreeMap::new(),
                     one_time: BTreeMap::new(),
+                    email_changes: BTreeMap::new(),
                     letters: BTreeMap::new(),
                     devices: Vec::new(),
                     sessions: BTreeMap::new(),

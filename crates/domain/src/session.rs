@@ -25,6 +25,9 @@ pub struct Lifetimes {
     pub honest_retry: Duration,
     pub email_verification: Duration,
     pub password_reset: Duration,
+    pub email_change: Duration,
+    /// How long the old address can take a change back.
+    pub email_revert: Duration,
     /// Letters of a kind an hour for one address.
     pub letters_an_hour: u32,
 }
@@ -42,6 +45,8 @@ impl Default for Lifetimes {
             honest_retry: Duration::from_secs(10),
             email_verification: Duration::from_hours(24),
             password_reset: Duration::from_mins(15),
+            email_change: Duration::from_hours(1),
+            email_revert: days(7),
             letters_an_hour: 3,
         }
     }
@@ -53,6 +58,8 @@ impl Lifetimes {
         match purpose {
             Purpose::VerifyEmail => self.email_verification,
             Purpose::ResetPassword => self.password_reset,
+            Purpose::ChangeEmail => self.email_change,
+            Purpose::RevertEmail => self.email_revert,
         }
     }
 }
@@ -114,6 +121,7 @@ pub enum InvalidatedBy {
     TokenReuse,
     Lock,
     Deactivation,
+    EmailChange,
 }
 
 impl InvalidatedBy {
@@ -124,6 +132,7 @@ impl InvalidatedBy {
             Self::TokenReuse => "token_reuse",
             Self::Lock => "lock",
             Self::Deactivation => "deactivation",
+            Self::EmailChange => "email_change",
         }
     }
 }

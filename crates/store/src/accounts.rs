@@ -1,8 +1,8 @@
 //! People's accounts and their earlier passwords.
 
-use quivive_app::ports::{Accounts, Read};
+use quivive_app::ports::{Accounts, EmailChange, Read, Waiting};
 use quivive_delivery::{Fault, Time, Value, Write};
-use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, UserId};
+use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, TokenId, UserId};
 use uuid::Uuid;
 
 use crate::rows::Cells;
@@ -54,6 +54,23 @@ statements! {
 
     /// Keeps the first time.
     VERIFY = "UPDATE account SET verified_at = COALESCE(verified_at, $1) WHERE id = $2";
+
+    /// Guarded like a grant; that the address is free is a guard too, so that a taken one is a miss and no error.
+    SET_EMAIL = "UPDATE account SET email = $1, email_canonical = $2, credential_epoch = credential_epoch + 1, \
+        security_version = security_version + 1, verified_at = COALESCE(verified_at, $3), touched = $3 \
+        WHERE id = $4 AND security_version = $5 \
+        AND NOT EXISTS (SELECT 1 FROM account WHERE email_canonical = $2 AND id <> $4)";
+
+    EMAIL_CHANGE = "SELECT token, account, email, email_canonical, workflow, attempted \
+        FROM email_change WHERE token = $1";
+
+    OPEN_EMAIL_CHANGES = "SELECT token, account, email, email_canonical, workflow, attempted \
+        FROM email_change WHERE account = $1 AND workflow IS NOT NULL";
+
+    INSERT_EMAIL_CHANGE = "INSERT INTO email_change (token, account, email, email_canonical, workflow, attempted) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+    END_EMAIL_CHANGE = "DELETE FROM email_change WHERE token = $1";
 
     /// Guarded like a grant.
     SET_STATE = "UPDATE account SET state = $1, security_version = security_version + 1, \
@@ -182,6 +199,41 @@ impl Accounts for Database {
         Write::one(VERIFY, vec![now.into(), id.0.into()])
     }
 
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write {
+        let params = vec![
+            address.typed().to_owned().into(),
+            address.canonical().to_owned().into(),
+            now.into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
+        Write::one(SET_EMAIL, params)
+    }
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>> {
+        self.one(EMAIL_CHANGE, vec![token.0.into()], email_change)
+    }
+
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>> {
+        self.all(OPEN_EMAIL_CHANGES, vec![account.0.into()], email_change)
+    }
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write {
+        let params = vec![
+            change.token.0.into(),
+            change.account.0.into(),
+            change.address.typed().to_owned().into(),
+            change.address.canonical().to_owned().into(),
+            change.attempt.map(|attempt| attempt.workflow_id).into(),
+            change.attempt.map(|attempt| attempt.attempted_id).into(),
+        ];
+        Write::one(INSERT_EMAIL_CHANGE, params)
+    }
+
+    fn end_email_change(&self, token: TokenId) -> Write {
+        Write::one(END_EMAIL_CHANGE, vec![token.0.into()])
+    }
+
     fn set_state(&self, account: &Account, state: AccountState, now: Time) -> Write {
         let params = vec![
             state.as_str().into(),
@@ -235,10 +287,7 @@ impl Accounts for Database {
 
 /// Reads [`account_columns`].
 pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
-    let typed: String = cells.take("account.email")?;
-    let canonical: String = cells.take("account.email_canonical")?;
-    let email = Address::stored(typed, canonical)
-        .ok_or_else(|| Fault::Internal("account.email_canonical holds no address".to_owned()))?;
+    let email = address(cells)?;
     Ok(Account {
         id,
         email,
@@ -255,6 +304,35 @@ pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
         roles: roles(&word(cells, "account.roles")?),
         created_at: cells.take("account.created_at")?,
     })
+}
+
+fn email_change(cells: &mut Cells) -> Result<EmailChange, Fault> {
+    let (token, account) = (
+        cells.take("email_change.token")?,
+        cells.take("email_change.account")?,
+    );
+    let address = address(cells)?;
+    let workflow: Option<Uuid> = cells.take("email_change.workflow")?;
+    let attempted: Option<Uuid> = cells.take("email_change.attempted")?;
+    Ok(EmailChange {
+        token,
+        account,
+        address,
+        attempt: workflow
+            .zip(attempted)
+            .map(|(workflow_id, attempted_id)| Waiting {
+                workflow_id,
+                attempted_id,
+            }),
+    })
+}
+
+/// As typed and canonical.
+fn address(cells: &mut Cells) -> Result<Address, Fault> {
+    let typed: String = cells.take("email")?;
+    let canonical: String = cells.take("email_canonical")?;
+    Address::stored(typed, canonical)
+        .ok_or_else(|| Fault::Internal("email_canonical holds no address".to_owned()))
 }
 
 fn word(cells: &mut Cells, column: &'static str) -> Result<std::borrow::Cow<'static, str>, Fault> {

@@ -59,6 +59,8 @@ checks! {
         administrators_are_counted_when_active
         a_state_is_set_once_and_raises_versions
         another_administrator_is_an_active_one
+        an_address_is_changed_once_and_never_to_a_taken_one
+        an_email_change_is_kept_until_it_ends
         accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
@@ -89,6 +91,7 @@ checks! {
         of_fifty_parallel_uses_one_succeeds
         an_ended_token_is_not_redeemed
         a_newer_token_ends_the_open_ones_of_its_purpose
+        those_after_a_token_end_and_those_before_stay
         letters_are_counted_within_the_hour_up_to_the_limit
         of_two_hundred_parallel_letters_the_limit_is_counted
     }

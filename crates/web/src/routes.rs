@@ -6,6 +6,7 @@ mod api_keys;
 mod delivery;
 mod discovery;
 mod docs;
+mod email_changes;
 mod events;
 mod me;
 mod operation;
@@ -149,6 +150,7 @@ pub(crate) fn api() -> Routes {
         .merge(accounts::router())
         .merge(sessions::router())
         .merge(me::router())
+        .merge(email_changes::router())
         .merge(passwords::router())
         .merge(events::router())
         .merge(statistics::router())

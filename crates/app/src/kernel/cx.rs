@@ -15,7 +15,7 @@ use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
+    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -151,6 +151,15 @@ impl Cx {
             correlation_id: self.request.correlation_id.unwrap_or(self.workflow_id),
             causation_id: self.attempted_id,
         }
+    }
+
+    /// This attempt, for whoever is to conclude it after it waits.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let workflow_id = self.workflow_id;
+        self.attempted_id.map(|attempted_id| Waiting {
+            workflow_id,
+            attempted_id,
+        })
     }
 
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.

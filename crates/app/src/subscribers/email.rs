@@ -9,10 +9,12 @@ use std::sync::Arc;
 use quivive_delivery::subscriber::{Effects, Fact, Replay};
 use quivive_delivery::{Code, Cx, Fault, Outcome, Received, Subscription, Time, subscriber};
 use quivive_domain::one_time::Redeemable;
-use quivive_domain::{Account, TokenId, UserId};
+use quivive_domain::{Account, Address, TokenId, UserId};
 use uuid::Uuid;
 
-use crate::facts::{DeviceRegistered, EmailDelivered, EmailDeliveryFailed, TokenReuseDetected};
+use crate::facts::{
+    DeviceRegistered, EmailChangeRequested, EmailDelivered, EmailDeliveryFailed, TokenReuseDetected,
+};
 use crate::kernel::Families;
 use crate::letters::{By, Letters, Locale, Slots, Template};
 use crate::one_time;
@@ -48,7 +50,11 @@ pub fn subscription(
     accounts::lock_user::Succeeded,
     accounts::deactivate_user::Succeeded,
     accounts::reactivate_user::Succeeded,
+    accounts::change_email::Succeeded,
+    accounts::confirm_email_change::Succeeded,
+    accounts::revert_email_change::Succeeded,
     sessions::revoke_all_sessions::Succeeded,
+    EmailChangeRequested,
     TokenReuseDetected,
     DeviceRegistered,
 ])]
@@ -65,6 +71,8 @@ struct Email {
 /// A letter to be written.
 struct Draft {
     template: Template,
+    /// Elsewhere than to the account's address.
+    to: Option<Address>,
     link: Option<String>,
     link_minutes: Option<u32>,
     lock_minutes: Option<u32>,
@@ -76,6 +84,7 @@ impl Draft {
     fn of(template: Template) -> Self {
         Self {
             template,
+            to: None,
             link: None,
             link_minutes: None,
             lock_minutes: None,
@@ -162,6 +171,18 @@ impl Email {
                 .with_token(Template::ResetPassword, &links.reset, token, account)
                 .await;
         }
+        if let Ok(requested) = event.decode::<EmailChangeRequested>() {
+            let (link, token) = (&links.change_email, requested.token_id);
+            return self
+                .elsewhere(Template::EmailChangeConfirm, link, token, account)
+                .await;
+        }
+        if let Ok(confirmed) = event.decode::<accounts::confirm_email_change::Succeeded>() {
+            let (link, token) = (&links.revert_email, confirmed.revert_token_id);
+            return self
+                .elsewhere(Template::EmailChanged, link, token, account)
+                .await;
+        }
         if let Ok(failed) = event.decode::<accounts::register_user::Failed>() {
             return self
                 .already_registered(failed.reason.as_str(), account)
@@ -191,6 +212,10 @@ impl Email {
         }
         Ok(if event.is::<accounts::verify_email::Succeeded>() {
             Some(Draft::of(Template::Welcome))
+        } else if event.is::<accounts::change_email::Succeeded>()
+            || event.is::<accounts::revert_email_change::Succeeded>()
+        {
+            Some(Draft::of(Template::EmailChanged))
         } else if event.is::<accounts::deactivate_user::Succeeded>() {
             Some(Draft::of(Template::AccountDeactivated))
         } else if event.is::<accounts::reactivate_user::Succeeded>() {
@@ -228,6 +253,24 @@ impl Email {
             link: Some(Links::with_token(link, &secret)),
             link_minutes: Some(minutes_until(token.expires_at, now)),
             ..Draft::of(template)
+        }))
+    }
+
+    /// To the address that the token is about, not the account's.
+    async fn elsewhere(
+        &self,
+        template: Template,
+        link: &str,
+        id: TokenId,
+        account: &Account,
+    ) -> Result<Option<Draft>, Fault> {
+        let Some(change) = self.families.accounts.email_change(id).await? else {
+            return Ok(None);
+        };
+        let draft = self.with_token(template, link, id, account).await?;
+        Ok(draft.map(|draft| Draft {
+            to: Some(change.address),
+            ..draft
         }))
     }
 
@@ -274,7 +317,12 @@ impl Email {
             .render(draft.template, locale, &slots)
             .map_err(Fault::internal)?;
         Ok(Letter {
-            to: account.email.typed().to_owned(),
+            to: draft
+                .to
+                .as_ref()
+                .unwrap_or(&account.email)
+                .typed()
+                .to_owned(),
             template: draft.template.code(),
             subject: rendered.subject,
             text: rendered.text,
@@ -309,6 +357,8 @@ mod tests {
     use super::*;
     use crate::kernel::{Actor, Workflow};
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, nobody, password};
+    use crate::workflows::accounts::change_email::ChangeEmail;
+    use crate::workflows::accounts::confirm_email_change::ConfirmEmailChange;
     use crate::workflows::accounts::deactivate_user::DeactivateUser;
     use crate::workflows::accounts::lock_user::LockUser;
     use crate::workflows::accounts::reactivate_user::ReactivateUser;
@@ -458,6 +508,37 @@ mod tests {
         let user = scene.user;
         asked(&scene, RevokeAllSessions { user, except: None }).await;
         assert!(scene.world.sent()[0].0.text.contains("An administrator"));
+    }
+
+    #[tokio::test]
+    async fn both_addresses_are_told_of_a_change() {
+        let scene = given(account().verified()).by_owner();
+        let change = ChangeEmail {
+            user: scene.user,
+            new_email: Address::parse("ada@new.example").unwrap(),
+        };
+        asked(&scene, change).await;
+        let sent = |scene: &Scene| {
+            let sent = scene.world.sent().into_iter();
+            sent.map(|(letter, _)| (letter.template, letter.to))
+                .collect::<Vec<_>>()
+        };
+        let new = || "ada@new.example".to_owned();
+        assert_eq!(sent(&scene), [("email_change_confirm", new())]);
+        let confirm = ConfirmEmailChange {
+            token: scene.token(Purpose::ChangeEmail),
+            session: None,
+        };
+        asked(&scene, confirm).await;
+        let (outcome, mut rest) = (("email_changed", new()), sent(&scene));
+        rest.drain(..1);
+        assert_eq!(rest, [("email_changed", ADA.to_owned()), outcome]);
+        let old = &scene.world.sent()[1].0;
+        assert!(
+            old.text
+                .contains("https://id.example.org/email-revert?token=")
+        );
+        assert!(!scene.world.sent()[2].0.text.contains("email-revert"));
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
+use crate::workflows::accounts::{confirm_email_change, revert_email_change};
 use crate::workflows::operators::bootstrap_administrator;
 use crate::workflows::passwords::{change_password, confirm_password_reset};
 
@@ -24,6 +25,8 @@ pub fn subscription(access: Arc<Access>) -> Subscription {
     SessionEvicted,
     change_password::Succeeded,
     confirm_password_reset::Succeeded,
+    confirm_email_change::Succeeded,
+    revert_email_change::Succeeded,
     bootstrap_administrator::Succeeded,
 ])]
 async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) {

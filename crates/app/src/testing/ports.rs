@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::{DeviceRow, RefreshRow, State, World};
 use crate::ports::{
-    Accounts, Device, Guesses, ListedSession, NewDevice, NewRefreshToken, OneTimeTokens,
-    OpenAttempt, OpenAttempts, Path, Read, SessionView, Sessions,
+    Accounts, Device, EmailChange, Guesses, ListedSession, NewDevice, NewRefreshToken,
+    OneTimeTokens, OpenAttempt, OpenAttempts, Path, Read, SessionView, Sessions,
 };
 
 /// A guard on one row: touched when it is there and fits.
@@ -159,6 +159,52 @@ impl Accounts for World {
                 |_| true,
                 |a| a.verified_at = a.verified_at.or(Some(now)),
             )
+        })
+    }
+
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write {
+        let (id, version, address) = (account.id, account.security_version, address.clone());
+        self.write("account set_email", &[id.0], move |s| {
+            let mut others = s.accounts.values().filter(|a| a.id != id);
+            if others.any(|a| a.email.canonical() == address.canonical()) {
+                return 0;
+            }
+            row(
+                s.accounts.get_mut(&id),
+                |a| a.security_version == version,
+                |a| {
+                    a.email = address.clone();
+                    a.verified_at = a.verified_at.or(Some(now));
+                    a.credential_epoch += 1;
+                    a.security_version += 1;
+                },
+            )
+        })
+    }
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>> {
+        self.read(|s| s.email_changes.get(&token).cloned())
+    }
+
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>> {
+        let open = move |c: &&EmailChange| c.account == account && c.attempt.is_some();
+        self.read(|s| s.email_changes.values().filter(open).cloned().collect())
+    }
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write {
+        let change = change.clone();
+        self.write("email_change insert", &[change.token.0], move |s| {
+            u64::from(
+                s.email_changes
+                    .insert(change.token, change.clone())
+                    .is_none(),
+            )
+        })
+    }
+
+    fn end_email_change(&self, token: TokenId) -> Write {
+        self.write("email_change end", &[token.0], move |s| {
+            u64::from(s.email_changes.remove(&token).is_some())
         })
     }
 
@@ -357,6 +403,15 @@ impl OneTimeTokens for World {
                 open.map(|t| t.ended_at = t.ended_at.or(Some(now))).count() as u64
             }),
         )
+    }
+
+    fn end_newer(&self, than: TokenId, account: UserId, purpose: Purpose, now: Time) -> Write {
+        any(self.write("one_time_token end_newer", &[than.0], move |s| {
+            let tokens = s.one_time.values_mut().map(|(token, _)| token);
+            let mine = tokens.filter(|t| t.account == account && t.purpose == purpose);
+            let newer = mine.filter(|t| t.id > than && t.used_at.is_none());
+            newer.map(|t| t.ended_at = t.ended_at.or(Some(now))).count() as u64
+        }))
     }
 
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write {

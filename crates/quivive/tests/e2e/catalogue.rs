@@ -352,12 +352,9 @@ async fn ended_sessions(server: &Server, admin: &str, email: &str) {
     end("/sessions?keep_current=false", token, 200).await;
     let nobody = format!("/admin/users/{}/sessions", uuid::Uuid::nil());
     end(&nobody, Some(admin), 404).await;
-    let me = server.api(
-        "GET",
-        "/me",
-        None,
-        server.login(email, &format!("{PASSWORD} changed")).await["access_token"].as_str(),
-    );
+    let password = format!("{PASSWORD} changed");
+    let tokens = server.login(email, &password).await;
+    let me = server.api("GET", "/me", None, tokens["access_token"].as_str());
     let me = me.await.expect(200).json();
     let because = Some(json!({"reason": "driven"}));
     for act in ["lock", "unlock", "deactivate", "reactivate"] {
@@ -367,6 +364,29 @@ async fn ended_sessions(server: &Server, admin: &str, email: &str) {
             let answer = server.api("POST", &path, body.clone(), Some(admin));
             answer.await.expect(status);
         }
+    }
+    moved(server, email, &password).await;
+}
+
+/// To another address and back.
+async fn moved(server: &Server, email: &str, password: &str) {
+    let tokens = server.login(email, password).await;
+    for new_email in ["root@example.org", "moved@example.org"] {
+        let body = Some(json!({"new_email": new_email}));
+        let token = tokens["access_token"].as_str();
+        let asked = server.api("POST", "/me/email-changes", body, token);
+        asked.await.expect(202);
+    }
+    let confirm = server.token("moved@example.org", "email_change_confirm");
+    let confirm = json!({"token": confirm.await});
+    for status in [200, 400] {
+        let path = "/me/email-change-confirmations";
+        post(server, path, confirm.clone()).await.expect(status);
+    }
+    let revert = json!({"token": server.token(email, "email_changed").await});
+    for status in [200, 400] {
+        let path = "/me/email-change-reversals";
+        post(server, path, revert.clone()).await.expect(status);
     }
 }
 

@@ -117,6 +117,18 @@ CREATE TABLE one_time_token (
 -- For ending the older tokens of an account when a new one is made.
 CREATE INDEX one_time_token_account ON one_time_token (account, purpose, issued_at);
 
+-- Addresses that accounts are to go by, by the token that decides; with the attempt that waits, unless it takes one back.
+CREATE TABLE email_change (
+    token           BLOB NOT NULL PRIMARY KEY,
+    account         BLOB NOT NULL,
+    email           TEXT NOT NULL,
+    email_canonical TEXT NOT NULL,
+    workflow        BLOB,
+    attempted       BLOB,
+    CHECK ((workflow IS NULL) = (attempted IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX email_change_account ON email_change (account);
+
 -- Letters of a kind to an account, in the hour (since 1970) of the last one: one row, begun again each hour.
 CREATE TABLE letter_count (
     account BLOB    NOT NULL,

@@ -1,5 +1,5 @@
-use quivive_app::ports::{Accounts as _, Guesses as _, Path};
-use quivive_domain::{Account, AccountState, Address, Role, UserId};
+use quivive_app::ports::{Accounts as _, EmailChange, Guesses as _, Path, Waiting};
+use quivive_domain::{Account, AccountState, Address, Role, TokenId, UserId};
 
 use super::fixture::{Fixture, at, new_account, password};
 
@@ -216,6 +216,57 @@ pub(super) async fn another_administrator_is_an_active_one(f: Fixture) {
     }
     assert_eq!(done, 1, "one is left");
     assert_eq!(f.db.administrators().await.expect("a read"), 1);
+}
+
+pub(super) async fn an_address_is_changed_once_and_never_to_a_taken_one(f: Fixture) {
+    let seen = f.account("ada").await;
+    f.account("bob").await;
+    let to = |name: &str| Address::parse(&format!("{name}@example.org")).expect("an address");
+    f.misses(f.db.set_email(&seen, &to("Bob"), at(5))).await;
+    let changes = (0..20).map(|n| f.db.set_email(&seen, &to(&format!("Ada{n}")), at(5)));
+    assert_eq!(f.race(changes.collect()).await, 1);
+    let changed = f.reread(&seen).await;
+    assert!(changed.email.typed().starts_with("Ada"));
+    assert!(changed.email.canonical().starts_with("ada"));
+    assert_eq!(changed.verified_at, Some(at(5)));
+    assert_eq!(versions(&changed), (2, 2, 1));
+    // The same address in another spelling is their own.
+    f.must([f.db.set_email(&changed, &to("ADA"), at(6))]).await;
+    let again = f.reread(&seen).await;
+    assert_eq!(again.email.typed(), "ADA@example.org");
+    assert_eq!(again.verified_at, Some(at(5)));
+}
+
+pub(super) async fn an_email_change_is_kept_until_it_ends(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    let change = |account, waits: bool| EmailChange {
+        token: TokenId(f.id()),
+        account,
+        address: Address::parse("Ada@new.example").expect("an address"),
+        attempt: waits.then(|| Waiting {
+            workflow_id: f.id(),
+            attempted_id: f.id(),
+        }),
+    };
+    let (open, back) = (change(ada, true), change(ada, false));
+    for given in [&open, &back, &change(bob, true)] {
+        f.must([f.db.insert_email_change(given)]).await;
+    }
+    f.misses(f.db.insert_email_change(&open)).await;
+    let find = async |token| f.db.email_change(token).await.expect("a read");
+    for given in [&open, &back] {
+        let found = find(given.token).await.expect("stored");
+        assert_eq!((found.token, found.account), (given.token, ada));
+        assert_eq!(found.address.typed(), "Ada@new.example");
+        assert_eq!(found.attempt, given.attempt);
+    }
+    let of_ada = f.db.open_email_changes(ada).await.expect("a read");
+    let tokens: Vec<_> = of_ada.iter().map(|change| change.token).collect();
+    assert_eq!(tokens, [open.token]);
+    let ends = (0..20).map(|_| f.db.end_email_change(open.token)).collect();
+    assert_eq!(f.race(ends).await, 1);
+    assert!(find(open.token).await.is_none());
+    assert!(find(back.token).await.is_some());
 }
 
 pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {
