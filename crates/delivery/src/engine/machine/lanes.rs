@@ -275,6 +275,14 @@ impl Lanes {
         self.enlist(key);
     }
 
+    /// A new lane begins at `due`.
+    pub(super) fn defer(&mut self, key: &Key, due: Time) {
+        if let Some(lane) = self.all.get_mut(key) {
+            lane.due = due;
+            self.enlist(key);
+        }
+    }
+
     /// The event at the front waits for a decision, and with it the whole key.
     pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>, now: Now) {
         let Some(lane) = self.all.get_mut(key) else {

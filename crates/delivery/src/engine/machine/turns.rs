@@ -8,7 +8,7 @@ use super::mutant::{self, Mutant};
 use super::pulse::mark_of;
 use super::step::Machine;
 use super::terms::{Effect, Now};
-use super::verdict::Rng;
+use super::verdict::{Rng, later};
 use crate::envelope::Stored;
 use crate::subscriber::Batch;
 
@@ -33,6 +33,7 @@ impl Machine {
         }
         self.decide_on(now);
         self.begin(now, rng, effects);
+        self.unstall(now);
         self.read_for_lanes(now, effects);
         if self.stopping || self.is_paused() {
             self.unmark(now);
@@ -53,6 +54,20 @@ impl Machine {
             && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now)
         {
             effects.push(Effect::Save(save));
+        }
+    }
+
+    /// A full window does not wait for the quick attempts of a few: they go on in lanes.
+    fn unstall(&mut self, now: Now) {
+        while self.breaker.is_closed()
+            && let Some((position, until)) = self.window.stalling()
+            && let Some(taken) = self.window.take(position)
+        {
+            let key = self.open(&taken, now);
+            self.lanes
+                .defer(&key, later(now.wall, until.saturating_sub(now.tick)));
+            self.got_lane(&taken.event, now);
+            self.ledger.hurry();
         }
     }
 

@@ -216,6 +216,11 @@ impl World {
             batch,
             // Small, so that they are met.
             bounds: Bounds {
+                window: if seed % 2 == 1 {
+                    4096
+                } else {
+                    4 + rng.up_to(20)
+                },
                 lane: usize::try_from(1 + rng.up_to(4)).unwrap(),
                 lanes: usize::try_from(2 + rng.up_to(20)).unwrap(),
                 fronts: usize::try_from(1 + rng.up_to(3)).unwrap(),
