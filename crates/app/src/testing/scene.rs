@@ -11,8 +11,8 @@ use quivive_domain::session::Session;
 use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, TokenId, UserId};
 use serde_json::Value as Json;
 
+use super::guesses::open_counters;
 use super::machine::fake_hash;
-use super::ports::open_counters;
 use super::{EPOCH, World};
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
