@@ -89,10 +89,7 @@ pub(crate) async fn caller(
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, Problem> {
     match bearer(headers) {
-        Some(token) => access
-            .authenticate(token)
-            .await
-            .map_err(|fault| Problem::of_fault(&fault)),
+        Some(token) => Ok(access.authenticate(token).await?),
         None => Ok(None),
     }
 }
@@ -129,8 +126,7 @@ async fn judge(
             .await
             .map(|it| it.map(Known::Person)),
     };
-    let known = known.map_err(|fault| Problem::of_fault(&fault))?;
-    let known = known.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    let known = known?.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
     let enough = match (&known, authority) {
         (Known::Service(service), _) => scope.is_some_and(|scope| service.may(scope)),
         (Known::Person(caller), Authority::Admin | Authority::AdminOr(_)) => caller.is_admin(),

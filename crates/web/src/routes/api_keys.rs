@@ -148,7 +148,10 @@ async fn create_api_key(
                     let pointer = format!("/scopes/{}", unknown.unwrap_or_default());
                     let known = Scope::ALL.map(Scope::as_str).join(", ");
                     let message = format!("There is no such scope. There are: {known}.");
-                    Problem::of_field(Code::UnknownScope, error(pointer, "unknown_scope", message))
+                    Problem::of_field(
+                        Code::UnknownScope,
+                        FieldError::new(pointer, "unknown_scope", message),
+                    )
                 }
                 create_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
             })
@@ -162,12 +165,8 @@ async fn create_api_key(
 
 /// When it will end, if all of it can be.
 fn checked(body: &NewApiKey, now: Time) -> Result<Time, Problem> {
-    let wrong = |pointer: &str, code, message: String| {
-        Err(Problem::of_field(
-            Code::InvalidFields,
-            error(pointer.to_owned(), code, message),
-        ))
-    };
+    let wrong =
+        |pointer: &str, code, message: String| Err(Problem::of_invalid(pointer, code, message));
     let chars = body.name.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&chars) || body.name.chars().any(char::is_control) {
         let message =
@@ -200,14 +199,6 @@ fn checked(body: &NewApiKey, now: Time) -> Result<Time, Problem> {
     Ok(expires_at)
 }
 
-fn error(pointer: String, code: &'static str, message: String) -> FieldError {
-    FieldError {
-        pointer,
-        code,
-        message,
-    }
-}
-
 /// The keys of services.
 ///
 /// Those that are over are among them.
@@ -215,8 +206,7 @@ fn error(pointer: String, code: &'static str, message: String) -> FieldError {
     (status = 200, description = "Newest first.", body = ApiKeys),
 ))]
 async fn list_api_keys(State(web): State<Arc<Web>>) -> Result<axum::Json<ApiKeys>, Problem> {
-    let keys = web.kernel.families().api_keys.list(MAX_LISTED).await;
-    let keys = keys.map_err(|fault| Problem::of_fault(&fault))?;
+    let keys = web.kernel.families().api_keys.list(MAX_LISTED).await?;
     let data = keys.into_iter().map(ApiKeyView::from).collect();
     Ok(axum::Json(ApiKeys { data }))
 }

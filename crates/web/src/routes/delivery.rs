@@ -151,7 +151,7 @@ async fn replay(
         would.map_err(|declined| match declined {
             Declined::NotFound => no_subscription(),
             Declined::WrongState => Problem::new(Code::WrongState),
-            Declined::Fault(fault) => Problem::of_fault(&fault),
+            Declined::Fault(fault) => fault.into(),
         })?
     } else {
         change(&web, &context, caller, name, Change::Replay(range)).await?

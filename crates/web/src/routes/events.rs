@@ -109,12 +109,12 @@ async fn read_feed(
     )
     .await?;
     if batch::is_wanted(&headers) {
-        return batch::answer(&web, &uri, &page, head.epoch).map_err(fault);
+        return Ok(batch::answer(&web, &uri, &page, head.epoch)?);
     }
     let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
     let mut data = Vec::with_capacity(page.events.len());
     for event in page.events {
-        data.push(opener.view(event).await.map_err(fault)?);
+        data.push(opener.view(event).await?);
     }
     let page = EventPage {
         data,
@@ -159,13 +159,13 @@ async fn read_event(
 ) -> Result<axum::Json<EventDetail>, Problem> {
     let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
     let id = Uuid::try_parse(&id).map_err(|_| absent())?;
-    let position = web.index.position_of(id).await.map_err(fault)?;
+    let position = web.index.position_of(id).await?;
     let after = position.ok_or_else(absent)?.saturating_sub(1);
-    let found = web.log.read(after, 1).await.map_err(fault)?;
+    let found = web.log.read(after, 1).await?;
     // Retention may have cut it since.
     let event = found.into_iter().find(|event| event.envelope.id == id);
     let event = event.ok_or_else(absent)?;
-    let detail = detail(&web, event).await.map_err(fault)?;
+    let detail = detail(&web, event).await?;
     Ok(axum::Json(detail))
 }
 
@@ -199,13 +199,7 @@ async fn read_catalogue(
     let catalogue = web.kernel.catalogue();
     let all = catalogue.all().iter().chain(catalogue.registered());
     let all = serde_json::to_value(all.collect::<Vec<_>>());
-    all.map(axum::Json)
-        .map_err(|error| fault(Fault::internal(error)))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
+    Ok(axum::Json(all.map_err(Fault::internal)?))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use quivive_app::webhooks::{Since, Unknown, Wanted};
 use quivive_app::workflows::webhooks::change_endpoint::{
     Change, ChangeEndpoint, Draft, Edit, Refusal, Reply,
 };
-use quivive_delivery::{Fault, Time};
+use quivive_delivery::Time;
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, SigningKeys, Target};
 use serde::Deserialize;
@@ -303,7 +303,7 @@ async fn test_endpoint(
     let id = read(&id)?;
     let request = context.request(caller.actor());
     change(&web, id, Change::Test, request, None).await?;
-    let sent = web.endpoints.test(id).await.map_err(fault)?;
+    let sent = web.endpoints.test(id).await?;
     sent.map(|attempt| axum::Json(attempt.into()))
         .ok_or_else(absent)
 }
@@ -340,7 +340,7 @@ async fn recover_endpoint(
     let id = read(&id)?;
     let request = context.request(caller.actor());
     change(&web, id, Change::Recover, request, None).await?;
-    let begun = web.endpoints.recover(id, since).await.map_err(fault)?;
+    let begun = web.endpoints.recover(id, since).await?;
     let begun = begun.ok_or_else(|| Problem::new(Code::RecoveryRunning))?;
     Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
 }
@@ -358,7 +358,7 @@ async fn list_attempts(
     Path(id): Path<String>,
 ) -> Result<axum::Json<AttemptViews>, Problem> {
     let endpoint = known(&web, &id).await?;
-    let attempts = web.endpoints.attempts(endpoint.id).await.map_err(fault)?;
+    let attempts = web.endpoints.attempts(endpoint.id).await?;
     let data = attempts.into_iter().map(AttemptView::from).collect();
     Ok(axum::Json(AttemptViews { data }))
 }
@@ -412,7 +412,7 @@ async fn detail(web: &Web, endpoint: Endpoint) -> Result<EndpointDetail, Problem
     let id = endpoint.id;
     let secrets = web.kernel.families().webhooks.secrets(id).await;
     let now = web.kernel.families().clock.now();
-    let live = secrets.map_err(fault)?.into_iter();
+    let live = secrets?.into_iter();
     let live = live.filter(|secret| secret.expires_at.is_none_or(|until| now < until));
     Ok(EndpointDetail {
         endpoint: endpoint.into(),
@@ -426,7 +426,7 @@ async fn detail(web: &Web, endpoint: Endpoint) -> Result<EndpointDetail, Problem
 
 async fn known(web: &Web, id: &str) -> Result<Endpoint, Problem> {
     let endpoint = web.kernel.families().webhooks.endpoint(read(id)?).await;
-    endpoint.map_err(fault)?.ok_or_else(absent)
+    endpoint?.ok_or_else(absent)
 }
 
 fn read(id: &str) -> Result<EndpointId, Problem> {
@@ -464,11 +464,6 @@ fn invalid(pointer: &str, code: &'static str, message: &str) -> Problem {
         message: message.to_owned(),
     };
     Problem::of_field(Code::InvalidFields, error)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use quivive_app::workflows::delivery::change_subscription::Change;
+use quivive_delivery::Time;
 use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::{Choice, DeadLetter, DeadLetterGroup, ErrorClass};
-use quivive_delivery::{Fault, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -146,19 +146,13 @@ async fn list(
     let letters = web.dead_letters.as_ref();
     let mut found = letters
         .dead_letters(name, choice, asked.after.as_ref(), asked.limit + 1)
-        .await
-        .map_err(fault)?;
+        .await?;
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
     let next_cursor = last.map(|last| write_place(&last.subscription, &last.lane.key));
     let groups = match asked.after {
-        None => Some(
-            letters
-                .dead_letter_groups(name, choice)
-                .await
-                .map_err(fault)?,
-        ),
+        None => Some(letters.dead_letter_groups(name, choice).await?),
         Some(_) => None,
     };
     Ok(axum::Json(DeadLetterPage {
@@ -208,16 +202,16 @@ async fn show(
     let found = web
         .dead_letters
         .dead_letters(Some(&subscription), &choice, None, 1);
-    let letter = found.await.map_err(fault)?.pop().ok_or_else(absent)?;
+    let letter = found.await?.pop().ok_or_else(absent)?;
     let deliveries = &web.kernel.families().deliveries;
     let behind = deliveries.behind(&subscription, &letter.lane).await;
     let behind = behind.map_err(declined)?.unwrap_or_default();
     let at = letter.lane.position.saturating_sub(1);
-    let event = web.log.read(at, 1).await.map_err(fault)?.pop();
+    let event = web.log.read(at, 1).await?.pop();
     let event = match event.filter(|event| event.envelope.id == event_id) {
         Some(event) => {
             let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
-            Some(opener.view(event).await.map_err(fault)?)
+            Some(opener.view(event).await?)
         }
         None => None,
     };
@@ -352,11 +346,6 @@ fn declined(declined: Declined) -> Problem {
     match declined {
         Declined::NotFound => no_subscription(),
         Declined::WrongState => Problem::new(Code::WrongState),
-        Declined::Fault(error) => fault(error),
+        Declined::Fault(fault) => fault.into(),
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
 }

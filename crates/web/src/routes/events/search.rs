@@ -9,7 +9,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::cursor::{Cursor, number};
-use super::fault;
 use super::query::{MAX_LIMIT, wrong};
 use super::view::{EventView, Opener};
 use crate::Web;
@@ -85,13 +84,12 @@ pub(super) async fn search_events(
     let request = context.request(caller.actor());
     let found = search
         .find(&asked.question, below, asked.limit, request)
-        .await
-        .map_err(fault)?;
+        .await?;
     let last = found.events.last().map(|event| event.position);
     let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
     let mut data = Vec::with_capacity(found.events.len());
     for event in found.events {
-        data.push(opener.view(event).await.map_err(fault)?);
+        data.push(opener.view(event).await?);
     }
     Ok(axum::Json(FoundPage {
         data,
