@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use quivive_app::Request;
 use quivive_app::access::{Access, Caller, Service};
 use quivive_app::kernel::Actor;
 use quivive_delivery::Log;
@@ -11,6 +12,7 @@ use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
 use crate::routes::Authority;
 
 /// Of an access token, in bytes. Ours have about 600.
@@ -65,6 +67,19 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
             Known::Person(caller) => Ok(Self(caller)),
             Known::Service(_) => Err(Problem::new(Code::Internal)),
         }
+    }
+}
+
+/// What workflows are told of a request whose caller is a person.
+pub(crate) struct AsCaller(pub Request);
+
+impl<S: Sync> FromRequestParts<S> for AsCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
+        let context = RequestContext::from_request_parts(parts, state).await?;
+        Ok(Self(context.request(caller.actor())))
     }
 }
 

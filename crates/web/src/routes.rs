@@ -7,6 +7,7 @@ mod delivery;
 mod discovery;
 mod docs;
 mod events;
+mod id;
 mod me;
 mod operation;
 mod passwords;

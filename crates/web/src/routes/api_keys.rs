@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use quivive_app::workflows::api_keys::create_api_key::{self, CreateApiKey};
 use quivive_app::workflows::api_keys::revoke_api_key::{self, RevokeApiKey};
@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
+use super::id::{Id, absent};
 use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
@@ -224,15 +224,8 @@ async fn revoke_api_key(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(key): Id<ApiKeyId>,
 ) -> Result<StatusCode, Problem> {
-    let absent = || {
-        Problem::with_detail(
-            Code::NotFound,
-            "There is no such key, or it was revoked before.",
-        )
-    };
-    let key = ApiKeyId(Uuid::try_parse(&id).map_err(|_| absent())?);
     let command = RevokeApiKey {
         key,
         by: caller.user,
@@ -241,7 +234,7 @@ async fn revoke_api_key(
     let revoked = web.kernel.execute(command, request).await;
     revoked.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
-            revoke_api_key::Refusal::NotFound => absent(),
+            revoke_api_key::Refusal::NotFound => absent::<ApiKeyId>(),
             revoke_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
         })
     })?;

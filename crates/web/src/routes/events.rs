@@ -13,7 +13,7 @@ pub(in crate::routes) mod view;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use quivive_delivery::{Fault, Stored};
@@ -23,11 +23,12 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::id::{Id, Named, absent};
 use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
 use crate::limits::Family;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use query::Query;
 pub use tree::Tree;
 pub use view::EventView;
@@ -145,6 +146,16 @@ struct EventDetail {
     tree: Tree,
 }
 
+struct EventId(Uuid);
+
+impl Named for EventId {
+    const ABSENT: &'static str = "There is no event with this id.";
+
+    fn of(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 /// One event, with its delivery to each subscription, its cause and its effects.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", params(
     ("id" = String, Path, description = "The event's id, a UUID."),
@@ -155,10 +166,9 @@ struct EventDetail {
 async fn read_event(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
-    Path(id): Path<String>,
+    Id(EventId(id)): Id<EventId>,
 ) -> Result<axum::Json<EventDetail>, Problem> {
-    let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
-    let id = Uuid::try_parse(&id).map_err(|_| absent())?;
+    let absent = absent::<EventId>;
     let position = web.index.position_of(id).await?;
     let after = position.ok_or_else(absent)?.saturating_sub(1);
     let found = web.log.read(after, 1).await?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use quivive_app::Request;
 use quivive_app::workflows::delivery::change_subscription::Change;
 use quivive_delivery::Time;
-use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::{Choice, DeadLetter, DeadLetterGroup, ErrorClass};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,13 +15,12 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::chosen::{Asked, Chosen, write_place};
-use super::{change, no_subscription};
+use super::{change, declined};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::{AsCaller, SignedIn};
 use crate::json::Shaped;
 use crate::limits::Family;
-use crate::problem::{Code, FieldError, Problem};
-use crate::request::RequestContext;
+use crate::problem::{Code, Problem};
 use crate::routes::events::EventView;
 use crate::routes::events::view::Opener;
 use crate::routes::{Authority, Routes};
@@ -277,21 +276,19 @@ struct Decided {
 ))]
 async fn redrive(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Shaped(body): Shaped<Redrive>,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let choice = body.choice.into_choice(web.kernel.catalogue());
-    if body.dry_run {
-        return counted(&web, &body.subscription, &choice).await;
-    }
-    let wanted = Change::Redrive {
-        choice,
-        per_second: body.rate,
-    };
-    let count = change(&web, &context, caller, body.subscription, wanted).await?;
-    let dry_run = false;
-    Ok(axum::Json(Decided { count, dry_run }))
+    let (subscription, per_second) = (body.subscription, body.rate);
+    decide(
+        &web,
+        request,
+        subscription,
+        body.choice,
+        body.dry_run,
+        |choice| Change::Redrive { choice, per_second },
+    )
+    .await
 }
 
 /// Pass over dead letters.
@@ -306,46 +303,41 @@ async fn redrive(
 ))]
 async fn discard(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Shaped(body): Shaped<Discard>,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let reason = body.reason.trim();
+    let reason = body.reason.trim().to_owned();
     if !(1..=MAX_REASON_CHARS).contains(&reason.chars().count()) {
-        let error = FieldError {
-            pointer: "/reason".to_owned(),
-            code: "out_of_range",
-            message: "From 1 to 500 characters.".to_owned(),
-        };
-        return Err(Problem::of_field(Code::InvalidFields, error));
+        let message = format!("From 1 to {MAX_REASON_CHARS} characters.");
+        return Err(Problem::of_invalid("/reason", "out_of_range", message));
     }
-    let choice = body.choice.into_choice(web.kernel.catalogue());
-    if body.dry_run {
-        return counted(&web, &body.subscription, &choice).await;
-    }
-    let reason = reason.to_owned();
-    let wanted = Change::Discard { choice, reason };
-    let count = change(&web, &context, caller, body.subscription, wanted).await?;
-    let dry_run = false;
-    Ok(axum::Json(Decided { count, dry_run }))
+    decide(
+        &web,
+        request,
+        body.subscription,
+        body.choice,
+        body.dry_run,
+        |choice| Change::Discard { choice, reason },
+    )
+    .await
 }
 
-async fn counted(
+/// Decides about dead letters, or counts them.
+async fn decide(
     web: &Web,
-    subscription: &str,
-    choice: &Choice,
+    request: Request,
+    subscription: String,
+    choice: Chosen,
+    dry_run: bool,
+    decision: impl FnOnce(Choice) -> Change,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let deliveries = &web.kernel.families().deliveries;
-    let count = deliveries.count(subscription, choice).await;
-    let count = count.map_err(declined)?;
-    let dry_run = true;
+    let choice = choice.into_choice(web.kernel.catalogue());
+    let count = if dry_run {
+        let deliveries = &web.kernel.families().deliveries;
+        let count = deliveries.count(&subscription, &choice).await;
+        count.map_err(declined)?
+    } else {
+        change(web, request, subscription, decision(choice)).await?
+    };
     Ok(axum::Json(Decided { count, dry_run }))
-}
-
-fn declined(declined: Declined) -> Problem {
-    match declined {
-        Declined::NotFound => no_subscription(),
-        Declined::WrongState => Problem::new(Code::WrongState),
-        Declined::Fault(fault) => fault.into(),
-    }
 }
