@@ -42,17 +42,11 @@ impl Criteria {
     /// Sets one by the name that the envelope has for it. A criterion that nothing can meet is refused: it is a mistake,
     /// and whoever made it would wait for ever.
     pub fn set(&mut self, name: &str, value: &str, catalogue: &Catalogue) -> Result<(), Unfit> {
-        let uuid = || Uuid::try_parse(value).map_err(|_| Unfit::NoUuid);
         match name {
             "type" => self.kind = Some(Kind::read(value, catalogue).ok_or(Unfit::NoSuchType)?),
-            "workflow_id" => self.workflow_id = Some(uuid()?),
-            "correlation_id" => self.correlation_id = Some(uuid()?),
-            "subject" => {
-                if !(1..=MAX_SUBJECT_BYTES).contains(&value.len()) {
-                    return Err(Unfit::Length);
-                }
-                self.subject = Some(value.to_owned());
-            }
+            "workflow_id" => self.workflow_id = Some(uuid(value)?),
+            "correlation_id" => self.correlation_id = Some(uuid(value)?),
+            "subject" => self.subject = Some(subject(value)?),
             _ => return Err(Unfit::Unknown),
         }
         Ok(())
@@ -77,6 +71,17 @@ impl Criteria {
             && correlation_id.is_none_or(|id| id == envelope.correlation_id)
             && (subject.is_none() || *subject == envelope.subject)
     }
+}
+
+/// An id of an envelope.
+pub fn uuid(value: &str) -> Result<Uuid, Unfit> {
+    Uuid::try_parse(value).map_err(|_| Unfit::NoUuid)
+}
+
+/// The subject of an envelope.
+pub fn subject(value: &str) -> Result<String, Unfit> {
+    let fits = (1..=MAX_SUBJECT_BYTES).contains(&value.len());
+    fits.then(|| value.to_owned()).ok_or(Unfit::Length)
 }
 
 /// Whether registered types are of a family: types of `custom.*` may still come, but whoever names their last word means

@@ -11,6 +11,7 @@ mod id;
 mod me;
 mod operation;
 mod passwords;
+mod query;
 mod schemas;
 mod sessions;
 mod statistics;

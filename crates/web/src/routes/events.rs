@@ -4,7 +4,7 @@ mod append;
 mod batch;
 mod cursor;
 mod feed;
-pub(in crate::routes) mod query;
+mod query;
 mod schemas;
 mod search;
 mod stream;

@@ -24,11 +24,12 @@ use tokio::time::{Instant, sleep};
 
 use super::cursor::{Cursor, Unread, held};
 use super::feed;
-use super::query::{MAX_LIMIT, Query};
+use super::query::Query;
 use super::view::Opener;
 use crate::Web;
 use crate::auth::Pass;
 use crate::problem::{Code, Problem};
+use crate::routes::query::MAX_LIMIT;
 
 /// A reader that went away is noticed by writing to it; proxies end what is silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -185,7 +186,7 @@ impl Follower {
     async fn page(&mut self) -> Result<bool, Over> {
         let head = *self.head.borrow_and_update();
         let log = self.web.log.as_ref();
-        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT, head).await;
+        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT as usize, head).await;
         let page = page.map_err(|unread| over(&unread))?;
         let events = self
             .shown(page.events)
