@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Class;
     use crate::chain::GENESIS;
-    use crate::envelope::{Actor, Envelope, Key, Priority};
+    use crate::envelope::{Envelope, Key, Priority};
     use crate::events;
 
     fn catalogue() -> Catalogue {
@@ -142,22 +142,10 @@ mod tests {
             epoch: 1,
             recorded_at: time,
             envelope: Envelope {
-                id: Uuid::from_u128(1),
-                kind: kind.to_owned(),
-                version: 1,
-                key: Key::new("user", 7),
-                priority: Priority::Normal,
-                time,
                 workflow_id: Uuid::from_u128(2),
                 correlation_id: Uuid::from_u128(3),
-                causation_id: None,
                 subject: Some("ada".to_owned()),
-                actor: Actor {
-                    kind: "system".into(),
-                    id: None,
-                },
-                request_id: None,
-                traceparent: None,
+                ..Envelope::first(Uuid::from_u128(1), kind, Key::new("user", 7), time)
             },
             context: None,
             body: b"{}".to_vec(),
