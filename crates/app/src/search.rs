@@ -18,12 +18,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use quivive_delivery::{Catalogue, Code, Fault, Stored, Unfit, criteria};
+use quivive_delivery::{Catalogue, Fault, Stored, Unfit, criteria};
 use quivive_domain::Address;
 use uuid::Uuid;
 
-use crate::facts::AuditLogCreated;
-use crate::kernel::{Actor, Kernel, Request};
+use crate::audit::{self, Look};
+use crate::kernel::{Kernel, Request};
 use crate::ports::{Criterion, EventIndex};
 
 pub use indexer::Indexer;
@@ -160,23 +160,16 @@ impl Search {
 
     /// Says whom it was about where that is an account, and never the address that was asked for.
     async fn record(&self, question: &Question, request: Request) -> Result<(), Fault> {
-        let families = self.kernel.families();
+        let accounts = &self.kernel.families().accounts;
         let account = match question {
-            Question::Address(address) => families.accounts.by_address(address).await?,
+            Question::Address(address) => accounts.by_address(address).await?,
             _ => None,
         };
-        let fact = AuditLogCreated {
-            audit_id: families.ids.next(),
-            action: Code::new("events_searched"),
-            resource_type: Code::new("event"),
-            resource_id: None,
-            actor_id: match request.actor {
-                Actor::User(id) | Actor::Admin(id) => Some(id),
-                // Which service, the event itself says.
-                Actor::Anonymous | Actor::Service(_) | Actor::System => None,
-            },
-            user_id: account.map(|account| account.id),
+        let look = Look {
+            action: "events_searched",
+            which: None,
+            about: account.map(|account| account.id),
         };
-        self.kernel.note(&fact, request).await
+        audit::record(&self.kernel, look, request).await
     }
 }

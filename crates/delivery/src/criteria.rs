@@ -1,5 +1,7 @@
 //! Which events a reader of the log asks for: read and judged here for all who ask, over HTTP or at a terminal.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::catalogue::{CUSTOM, Catalogue};
@@ -52,6 +54,11 @@ impl Criteria {
         Ok(())
     }
 
+    /// Whom all of them are about, where that is asked for.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
     /// Whether every event is wanted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -70,6 +77,39 @@ impl Criteria {
             && workflow_id.is_none_or(|id| id == envelope.workflow_id)
             && correlation_id.is_none_or(|id| id == envelope.correlation_id)
             && (subject.is_none() || *subject == envelope.subject)
+    }
+}
+
+/// As they are set, joined as in a query string.
+impl fmt::Display for Criteria {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: [(&str, Option<&dyn fmt::Display>); 4] = [
+            ("type", self.kind.as_ref().map(|it| it as _)),
+            ("workflow_id", self.workflow_id.as_ref().map(|it| it as _)),
+            (
+                "correlation_id",
+                self.correlation_id.as_ref().map(|it| it as _),
+            ),
+            ("subject", self.subject.as_ref().map(|it| it as _)),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        for (at, (name, value)) in set.enumerate() {
+            let and = if at == 0 { "" } else { "&" };
+            write!(f, "{and}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(kind) => f.write_str(kind),
+            Self::Begins(head) => write!(f, "{head}*"),
+            Self::Ends(tail) => write!(f, "*{tail}"),
+        }
     }
 }
 
@@ -249,6 +289,30 @@ mod tests {
             ..event("x")
         };
         assert!(!only("subject", "ada").unwrap().admit(&nobody));
+    }
+
+    #[test]
+    fn criteria_are_written_as_they_are_set() {
+        let id = Uuid::from_u128(7).to_string();
+        let set = [
+            ("type", "delivery.*"),
+            ("workflow_id", &id),
+            ("correlation_id", &id),
+            ("subject", "ada"),
+        ];
+        let mut criteria = Criteria::default();
+        assert_eq!(criteria.to_string(), "");
+        for (name, value) in set.into_iter().rev() {
+            criteria.set(name, value, &catalogue()).unwrap();
+        }
+        let want = format!("type=delivery.*&workflow_id={id}&correlation_id={id}&subject=ada");
+        assert_eq!(criteria.to_string(), want);
+        for (value, want) in [
+            ("EventDeadLettered", "type=delivery.dead_lettered"),
+            ("*.redriven", "type=*.redriven"),
+        ] {
+            assert_eq!(only("type", value).unwrap().to_string(), want);
+        }
     }
 
     #[test]

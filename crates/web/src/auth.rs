@@ -34,12 +34,17 @@ impl Known {
         }
     }
 
-    /// Whether it may see, or ask for, what is personal: administrators, and services whose key says so.
-    pub(crate) fn sees_personal(&self) -> bool {
-        match self {
+    /// What is personal may be seen and asked for by administrators, and by services whose key says so.
+    pub(crate) fn must_see_personal(&self) -> Result<(), Problem> {
+        let sees = match self {
             Self::Person(caller) => caller.is_admin(),
             Self::Service(service) => service.may(Scope::EventsReadPersonal),
+        };
+        if sees {
+            return Ok(());
         }
+        let need = "What is personal needs the role admin, or an API key with the scope events.read_personal.";
+        Err(Problem::with_detail(Code::Forbidden, need))
     }
 }
 

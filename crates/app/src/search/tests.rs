@@ -6,6 +6,7 @@ use std::time::Duration;
 use quivive_domain::{Address, Role};
 
 use super::*;
+use crate::kernel::Actor;
 use crate::ports::{Accounts as _, EventIndex as _};
 use crate::testing::{PASSWORD, Scene, World, account, account_of, given};
 use crate::workflows::sessions::log_in::LogIn;

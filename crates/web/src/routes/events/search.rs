@@ -53,7 +53,7 @@ pub(super) struct FoundPage {
 ), responses(
     (status = 200, description = "The newest events that fit.", body = FoundPage),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
-    (status = 403, description = "`forbidden`: `address` and `ip` need the role admin, or the scope `events.read_personal`"),
+    (status = 403, description = "`forbidden`: this needs the role admin, or an API key with the scope events.read, and events.read_personal for `address` and `ip`"),
     (status = 410, description = "`cursor_expired`: the log was restored"),
 ))]
 pub(super) async fn search_events(
@@ -63,9 +63,8 @@ pub(super) async fn search_events(
     uri: Uri,
 ) -> Result<axum::Json<FoundPage>, Problem> {
     let asked = Asked::read(&web, &uri)?;
-    if asked.question.is_personal() && !caller.sees_personal() {
-        let need = "Searching by what is personal needs the role admin, or an API key with the scope events.read_personal.";
-        return Err(Problem::with_detail(Code::Forbidden, need));
+    if asked.question.is_personal() {
+        caller.must_see_personal()?;
     }
     let head = *web.log.head().borrow();
     let below = match asked.before {
@@ -84,11 +83,9 @@ pub(super) async fn search_events(
         .find(&asked.question, below, asked.limit, request)
         .await?;
     let last = found.events.last().map(|event| event.position);
-    let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
-    let mut data = Vec::with_capacity(found.events.len());
-    for event in found.events {
-        data.push(opener.view(event).await?);
-    }
+    let data = Opener::new(web.vault.as_ref(), web.kernel.catalogue())
+        .all(found.events)
+        .await?;
     Ok(axum::Json(FoundPage {
         data,
         next_cursor: last.filter(|_| found.has_more),
