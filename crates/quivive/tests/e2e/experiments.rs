@@ -1,6 +1,6 @@
 //! The experiments, small: `prove` runs them long.
 
-use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{guesses, journey, kills, races, tamper, timing, undelivered};
 
 use crate::support::server;
 
@@ -36,10 +36,7 @@ async fn killed_under_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
-    println!(
-        "{}",
-        deliveries::undelivered(&mut server().await, 5_000).await
-    );
+    println!("{}", undelivered::run(&mut server().await, 5_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
