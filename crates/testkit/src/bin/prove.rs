@@ -14,7 +14,7 @@ use quivive_testkit::experiments::{
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 9] = [
+const EXPERIMENTS: [(&str, Option<&str>); 10] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -23,6 +23,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 9] = [
     ("kills", Some("no_recovery")),
     ("undelivered", None),
     (DELIVERY_KILLS, None),
+    ("webhook-kills", None),
     ("timing", None),
 ];
 
@@ -134,6 +135,10 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
     if let Some(fault) = mutant {
         options = options.env("QUIVIVE_MUTANT", fault);
     }
+    if name == "webhook-kills" {
+        // The receiver is on this machine.
+        options = options.env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    }
     let mut server = Server::start(binary, options).await;
     let size = |small: usize, large: usize| if short { small } else { large };
     match name {
@@ -158,6 +163,7 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
             line
         }
         "undelivered" => undelivered::run(&mut server, size(50_000, 1_000_000) as u64).await,
+        "webhook-kills" => deliveries::webhooks::run(&mut server, size(20, 200), 7).await,
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;
             let lines = figures.iter().map(|f| {

@@ -37,6 +37,12 @@ pub(super) struct Breaches {
     pub(super) decisions: u64,
 }
 
+impl Breaches {
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Add for Breaches {
     type Output = Self;
 
@@ -82,10 +88,14 @@ impl Sequence {
         let _ = file.seek(SeekFrom::Start(self.read));
         file.read_to_string(&mut text).expect("lines");
         self.read += text.len() as u64;
-        self.last.clear();
+        self.run_ended();
         for line in text.lines() {
             self.line(line);
         }
+    }
+
+    pub(super) fn run_ended(&mut self) {
+        self.last.clear();
     }
 
     fn line(&mut self, line: &str) {

@@ -236,6 +236,7 @@ impl Course {
             work.await.expect("it lives");
         }
         child.kill().await.expect("it is ours");
+        worker.look(&self.directory);
     }
 
     async fn until_killed(&self, step: Step, child: &mut Child, worker: &mut Worker) -> ExitStatus {
