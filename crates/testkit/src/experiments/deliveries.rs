@@ -7,14 +7,16 @@
 //! (`subject`). What it is asked over HTTP it acknowledges or not (`work`). Its handlers have fuses, and so has the log
 //! under it: at a [`Step`] the process sends itself SIGKILL (`fuse`). It is started again at once (`course`). After all
 //! kills of a step it runs to its end without one, and what is in the database and in files outside is compared with the
-//! log (`checks`).
+//! log (`found`, `processes`).
 //!
 //! Every third start is killed only after it has done what the runs before have left, for an event that is under way at
 //! three deaths in a row is parked.
 
-mod checks;
+mod breaches;
 mod course;
+mod found;
 mod fuse;
+mod processes;
 mod step;
 mod subject;
 pub mod webhooks;
@@ -26,8 +28,9 @@ use std::fs;
 pub use course::Program;
 pub use subject::serve;
 
-use checks::{Breaches, Found};
+use breaches::Breaches;
 use course::{Course, fresh_directory, was_killed};
+use found::Found;
 use step::{DEADLY, Kill, Step};
 use work::{Worker, ledger, until};
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::found::STATISTICS;
+use super::subject::LEDGER;
+
 /// Where a process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -80,28 +83,10 @@ pub(super) enum Decision {
 
 impl Step {
     pub(super) fn all() -> Vec<Self> {
-        use {Moment::*, Role::*, What::*};
         let mut all = vec![Self::Read];
-        for moment in [Before, After] {
-            all.extend([Ledger, Outside, Together, Crm].map(|role| Self::Handler(role, moment)));
-            let commits = [
-                Mark,
-                Cursor,
-                Effect,
-                Lane,
-                Parked,
-                Redriven,
-                LateEffect,
-                Discarded,
-                Statistics,
-                ReplayBegun,
-                ReplayEffect,
-                ReplayEnded,
-                Rebuilt,
-                ProcessStep,
-                ProcessUndo,
-            ];
-            all.extend(commits.map(|what| Self::Commit(what, moment)));
+        for moment in [Moment::Before, Moment::After] {
+            all.extend(Role::ALL.map(|role| Self::Handler(role, moment)));
+            all.extend(What::ALL.map(|what| Self::Commit(what, moment)));
         }
         all
     }
@@ -124,10 +109,8 @@ impl Step {
                 }
                 What::Discarded => Work::Decisions(Decision::Discard),
                 What::Statistics => Work::SignIns,
-                What::ReplayBegun | What::ReplayEffect | What::ReplayEnded => {
-                    Work::Replays(super::subject::LEDGER)
-                }
-                What::Rebuilt => Work::Replays(super::checks::STATISTICS),
+                What::ReplayBegun | What::ReplayEffect | What::ReplayEnded => Work::Replays(LEDGER),
+                What::Rebuilt => Work::Replays(STATISTICS),
                 What::ProcessStep | What::ProcessUndo => Work::Accounts,
             },
         }
@@ -142,45 +125,65 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = |moment: &Moment| match moment {
-            Moment::Before => "before",
-            Moment::After => "after",
-        };
         match self {
             Self::Read => f.write_str("before a read of the log"),
-            Self::Handler(role, at) => {
-                let role = match role {
-                    Role::Ledger => "transactional handler",
-                    Role::Outside => "outside handler",
-                    Role::Together => "batch handler",
-                    Role::Crm => "call of a process",
-                };
-                let at = match at {
-                    Moment::Before => "begun",
-                    Moment::After => "done",
-                };
-                write!(f, "{role} {at}")
-            }
-            Self::Commit(what, at) => {
-                let what = match what {
-                    What::Mark => "mark",
-                    What::Cursor => "cursor",
-                    What::Effect => "effect",
-                    What::Lane => "lane",
-                    What::Parked => "parking",
-                    What::Redriven => "redrive",
-                    What::LateEffect => "effect of a dead letter",
-                    What::Discarded => "discard",
-                    What::Statistics => "statistics",
-                    What::ReplayBegun => "begin of a replay",
-                    What::ReplayEffect => "effect of a replay",
-                    What::ReplayEnded => "end of a replay",
-                    What::Rebuilt => "swap of a read model",
-                    What::ProcessStep => "step of a process",
-                    What::ProcessUndo => "undo of a process",
-                };
-                write!(f, "{} commit: {what}", moment(at))
-            }
+            Self::Handler(role, Moment::Before) => write!(f, "{} begun", role.name()),
+            Self::Handler(role, Moment::After) => write!(f, "{} done", role.name()),
+            Self::Commit(what, Moment::Before) => write!(f, "before commit: {}", what.name()),
+            Self::Commit(what, Moment::After) => write!(f, "after commit: {}", what.name()),
+        }
+    }
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Ledger, Self::Outside, Self::Together, Self::Crm];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "transactional handler",
+            Self::Outside => "outside handler",
+            Self::Together => "batch handler",
+            Self::Crm => "call of a process",
+        }
+    }
+}
+
+impl What {
+    const ALL: [Self; 15] = [
+        Self::Mark,
+        Self::Cursor,
+        Self::Effect,
+        Self::Lane,
+        Self::Parked,
+        Self::Redriven,
+        Self::LateEffect,
+        Self::Discarded,
+        Self::Statistics,
+        Self::ReplayBegun,
+        Self::ReplayEffect,
+        Self::ReplayEnded,
+        Self::Rebuilt,
+        Self::ProcessStep,
+        Self::ProcessUndo,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Cursor => "cursor",
+            Self::Effect => "effect",
+            Self::Lane => "lane",
+            Self::Parked => "parking",
+            Self::Redriven => "redrive",
+            Self::LateEffect => "effect of a dead letter",
+            Self::Discarded => "discard",
+            Self::Statistics => "statistics",
+            Self::ReplayBegun => "begin of a replay",
+            Self::ReplayEffect => "effect of a replay",
+            Self::ReplayEnded => "end of a replay",
+            Self::Rebuilt => "swap of a read model",
+            Self::ProcessStep => "step of a process",
+            Self::ProcessUndo => "undo of a process",
         }
     }
 }

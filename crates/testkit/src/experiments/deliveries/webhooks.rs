@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::checks::Sequence;
+use super::breaches::Sequence;
 use super::course::Random;
 use super::subject::KIND;
 use crate::{Client, PASSWORD, Receiver, Server};

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::checks::{STATISTICS, Sequence};
+use super::breaches::Sequence;
 use super::course::{Course, Random};
+use super::found::STATISTICS;
 use super::step::{Decision, Work};
 use super::subject::{KIND, LEDGER, LETTERS, REFUSED, TOLD};
 use crate::PASSWORD;
@@ -19,6 +20,9 @@ use crate::client::{Call, Client, Reply};
 /// Different keys among the events, and among those that are refused.
 const KEYS: u64 = 12;
 const REFUSED_KEYS: u64 = 3;
+
+/// Events in one request, at most.
+const EVENTS: u64 = 16;
 
 /// Positions that a replay goes back.
 const REPLAYED: u64 = 60;
@@ -63,7 +67,8 @@ impl Worker {
         work: Work,
     ) -> io::Result<()> {
         let service = course.keys.service.as_str();
-        self.events(client, service, "", KEYS, 4).await?;
+        let count = 1 + self.random.below(EVENTS);
+        self.events(client, service, "", KEYS, count).await?;
         match work {
             Work::Events => Ok(()),
             Work::SignIns => self.sign_in(client).await,

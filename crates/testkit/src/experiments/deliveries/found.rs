@@ -1,9 +1,6 @@
 //! What there is after many kills, compared with the log.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::ops::{Add, AddAssign};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,153 +13,21 @@ use quivive_store_sqlite::Sqlite;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::subject::{CONTACTS, EFFECTS, KIND, LEDGER, REFUSED, REPLAYED};
+use super::breaches::{Breaches, noted};
+use super::subject::{EFFECTS, KIND, LEDGER, REPLAYED};
 use super::work::Worker;
 
 pub(super) const STATISTICS: &str = statistics::NAME;
 
-const PROFILE: &str = "provisioning.profile";
-const CRM: &str = "provisioning.crm";
-
-/// What must be nothing, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Breaches {
-    /// Events that somebody should have got and has not; events that were acknowledged and are not in the log.
-    pub(super) undelivered: u64,
-    /// Effects in our database that are there more than once, or without their event.
-    pub(super) twice: u64,
-    /// Events that came before an earlier one of their key.
-    pub(super) disorder: u64,
-    /// Decisions of operators that were answered for and are not there, or that were taken more than once.
-    pub(super) decisions: u64,
-}
-
-impl Breaches {
-    pub(super) fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Add for Breaches {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            undelivered: self.undelivered + other.undelivered,
-            twice: self.twice + other.twice,
-            disorder: self.disorder + other.disorder,
-            decisions: self.decisions + other.decisions,
-        }
-    }
-}
-
-impl AddAssign for Breaches {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-/// What was told outside: a file that grows.
-#[derive(Debug, Default)]
-pub(super) struct Sequence {
-    read: u64,
-    /// The highest position of each key.
-    highest: HashMap<String, u64>,
-    /// The last position of each key in this run of the server.
-    last: HashMap<String, u64>,
-    /// The idempotency key under which each position came.
-    pub(super) told: HashMap<u64, String>,
-    pub(super) lines: u64,
-    pub(super) disorder: u64,
-    /// Told again under another idempotency key.
-    renamed: u64,
-}
-
-impl Sequence {
-    /// Reads on, after a run of the server has ended.
-    pub(super) fn read(&mut self, file: &Path) {
-        let Ok(mut file) = File::open(file) else {
-            return;
-        };
-        let mut text = String::new();
-        let _ = file.seek(SeekFrom::Start(self.read));
-        file.read_to_string(&mut text).expect("lines");
-        self.read += text.len() as u64;
-        self.run_ended();
-        for line in text.lines() {
-            self.line(line);
-        }
-    }
-
-    pub(super) fn run_ended(&mut self) {
-        self.last.clear();
-    }
-
-    fn line(&mut self, line: &str) {
-        let [key, position, name] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("{line:?} is no line of it");
-        };
-        self.told(key, position.parse().expect("a position"), name);
-    }
-
-    /// After a crash events come again, from an earlier one on. But none comes for the first time after a later one of its
-    /// key, and in one run none after itself or a later one.
-    pub(super) fn told(&mut self, key: &str, position: u64, name: &str) {
-        self.lines += 1;
-        let is_new = !self.told.contains_key(&position);
-        let known = self.told.entry(position).or_insert_with(|| name.to_owned());
-        self.renamed += u64::from(known != name);
-        let highest = self.highest.entry(key.to_owned()).or_default();
-        let last = self.last.entry(key.to_owned()).or_default();
-        let late = (is_new && position < *highest) || position <= *last;
-        self.disorder += u64::from(late);
-        *highest = position.max(*highest);
-        *last = position;
-    }
-
-    /// Compares it with the events that should have come.
-    pub(super) fn breaches(&self, wanted: &HashMap<String, Vec<u64>>) -> Breaches {
-        let missing = |position: &&u64| !self.told.contains_key(position);
-        Breaches {
-            undelivered: wanted.values().flatten().filter(missing).count() as u64,
-            twice: self.renamed,
-            disorder: self.disorder,
-            ..Breaches::default()
-        }
-    }
-}
-
-/// Positions that were noted, against those that should be.
-fn noted(wanted: &[u64], noted: &[u64]) -> Breaches {
-    let mut times = HashMap::<u64, u64>::new();
-    for position in noted {
-        *times.entry(*position).or_default() += 1;
-    }
-    let known: HashSet<_> = wanted.iter().collect();
-    let twice = times.iter().map(|(position, times)| {
-        if known.contains(position) {
-            times - 1
-        } else {
-            *times
-        }
-    });
-    Breaches {
-        undelivered: wanted.iter().filter(|it| !times.contains_key(it)).count() as u64,
-        twice: twice.sum(),
-        disorder: noted.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64,
-        ..Breaches::default()
-    }
-}
-
 /// The data of a server that has stopped.
 pub(super) struct Found {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     database: Database,
     pub(super) log: Vec<Stored>,
 }
 
 /// The open fields of an event.
-fn data(event: &Stored) -> Value {
+pub(super) fn data(event: &Stored) -> Value {
     serde_json::from_slice(&event.body).unwrap_or_default()
 }
 
@@ -186,7 +51,7 @@ impl Found {
         }
     }
 
-    fn of<'a>(&'a self, kind: &'static str) -> impl Iterator<Item = &'a Stored> {
+    pub(super) fn of<'a>(&'a self, kind: &'static str) -> impl Iterator<Item = &'a Stored> {
         self.log
             .iter()
             .filter(move |event| event.envelope.kind == kind)
@@ -232,7 +97,7 @@ impl Found {
     }
 
     /// How many rows a table has.
-    async fn count(&self, sql: &'static str) -> u64 {
+    pub(super) async fn count(&self, sql: &'static str) -> u64 {
         let rows = self
             .database
             .executor()
@@ -334,8 +199,8 @@ impl Found {
                 own.map(|(_, from)| *from).collect::<Vec<_>>()
             };
             // What was promised is done, and what is done was asked for.
-            all.decisions += beyond_those(&of(&worker.promised), &done);
-            all.decisions += beyond_those(&done, &of(&worker.asked));
+            all.decisions += absent_from(&of(&worker.promised), &done);
+            all.decisions += absent_from(&done, &of(&worker.asked));
         }
         all
     }
@@ -372,103 +237,15 @@ impl Found {
         }
         breaches
     }
-
-    /// Every process is at its end, by the steps that it should have taken, each once and in order; and the customer
-    /// relations were told of all, each time under one key.
-    async fn processes(&self) -> Breaches {
-        let mut breaches = Breaches::default();
-        let mut taken = BTreeMap::<Uuid, Vec<String>>::new();
-        for event in self.of("user.email_verification.succeeded") {
-            taken.insert(event.envelope.id, Vec::new());
-        }
-        for event in &self.log {
-            let word = match event.envelope.kind.as_str() {
-                "delivery.step_done" => "done",
-                "delivery.step_undone" => "undone",
-                "delivery.undo_requested" => "turned",
-                _ => continue,
-            };
-            let data = data(event);
-            let process = data["process"].as_str().or(data["event_id"].as_str());
-            let process = process.and_then(|id| id.parse().ok()).expect("an id");
-            let step = data["step"]
-                .as_str()
-                .or(data["subscription"].as_str())
-                .unwrap_or_default();
-            taken
-                .entry(process)
-                .or_default()
-                .push(format!("{word} {step}"));
-        }
-        let there = [format!("done {PROFILE}"), format!("done {CRM}")];
-        let back = [
-            format!("done {PROFILE}"),
-            format!("turned {CRM}"),
-            format!("undone {CRM}"),
-            format!("undone {PROFILE}"),
-        ];
-        let (mut whole, mut undone) = (0, 0);
-        for steps in taken.values() {
-            let should = if steps.contains(&back[1]) {
-                &back[..]
-            } else {
-                &there[..]
-            };
-            whole += u64::from(should.len() == there.len());
-            undone += u64::from(should.len() == back.len());
-            let ranks: Vec<u64> = steps
-                .iter()
-                .map(|step| {
-                    should
-                        .iter()
-                        .position(|it| it == step)
-                        .map_or(u64::MAX, |at| at as u64)
-                })
-                .collect();
-            breaches += noted(&(0..should.len() as u64).collect::<Vec<_>>(), &ranks);
-        }
-        let profiles = self.count("SELECT COUNT(*) FROM profile").await;
-        breaches.twice += profiles.saturating_sub(whole);
-        breaches.undelivered += whole.saturating_sub(profiles);
-        breaches.undelivered += self.count("SELECT COUNT(*) FROM process").await;
-        breaches + self.contacts(whole, undone)
-    }
-
-    fn contacts(&self, whole: u64, undone: u64) -> Breaches {
-        let text = fs::read_to_string(self.directory.join(CONTACTS)).unwrap_or_default();
-        let mut calls = HashMap::<(&str, &str), HashSet<&str>>::new();
-        let mut refused = HashSet::new();
-        for line in text.lines() {
-            let [call, user, key, word] = line.split(' ').collect::<Vec<_>>()[..] else {
-                panic!("{line:?} is no line of it");
-            };
-            calls.entry((call, user)).or_default().insert(key);
-            if word == REFUSED {
-                refused.insert(user);
-            }
-        }
-        let count = |wanted: &str| calls.keys().filter(|(call, _)| *call == wanted).count() as u64;
-        let renamed = calls
-            .values()
-            .map(|keys| keys.len() as u64 - 1)
-            .sum::<u64>();
-        Breaches {
-            undelivered: (whole + undone).abs_diff(count("add"))
-                + undone.abs_diff(count("remove"))
-                + undone.abs_diff(refused.len() as u64),
-            twice: renamed,
-            ..Breaches::default()
-        }
-    }
 }
 
 fn counts(told: impl Iterator<Item = Value>) -> u64 {
     told.filter_map(|told| told["count"].as_u64()).sum()
 }
 
-/// How many of these are not among those.
-fn beyond_those(these: &[u64], those: &[u64]) -> u64 {
-    let mut left = those.to_vec();
+/// How many of these are not among the others.
+fn absent_from(these: &[u64], others: &[u64]) -> u64 {
+    let mut left = others.to_vec();
     let mut is_beyond = |it: &u64| match left.iter().position(|other| other == it) {
         Some(at) => {
             left.swap_remove(at);
