@@ -70,6 +70,7 @@ impl Roster {
             order: subscription.order,
             concurrency: subscription.concurrency,
             retry: subscription.retry,
+            save_every: subscription.save_every,
             batch: subscription.batch,
             bounds: Bounds::DEFAULT,
             breaker: subscription.breaker,

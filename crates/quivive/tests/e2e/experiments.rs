@@ -1,8 +1,12 @@
 //! The experiments, small: `prove` runs them long.
 
-use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{
+    deliveries, guesses, journey, kills, races, tamper, timing, undelivered,
+};
 
-use crate::support::server;
+use quivive_testkit::{Options, Server};
+
+use crate::support::{BINARY, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journey_with_the_mailbox() {
@@ -35,11 +39,15 @@ async fn killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_posts_webhooks() {
+    let options = Options::unlimited().env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    let mut server = Server::start(BINARY, options).await;
+    println!("{}", deliveries::webhooks::run(&mut server, 5, 11).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
-    println!(
-        "{}",
-        deliveries::undelivered(&mut server().await, 5_000).await
-    );
+    println!("{}", undelivered::run(&mut server().await, 5_000).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ impl Machine {
             window: Window::new(rules.order, rules.bounds.window, cursor),
             caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
             lanes,
-            ledger: Ledger::new(cursor, starting(condition)),
+            ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
             held: None,

@@ -21,7 +21,8 @@ use crate::engine::decisions::Decider;
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{
-    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, StoredLane, StoredSubscription,
+    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, SAVE_EVERY, StoredLane,
+    StoredSubscription,
 };
 
 /// Few keys meet each other often; of many, enough are tried for the breaker to judge the target.
@@ -213,6 +214,7 @@ impl World {
             order,
             concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
             retry: RETRY,
+            save_every: SAVE_EVERY,
             batch,
             // Small, so that they are met.
             bounds: Bounds {
