@@ -10,6 +10,7 @@ mod events;
 mod me;
 mod operation;
 mod passwords;
+mod rotations;
 mod schemas;
 mod sessions;
 mod statistics;
@@ -149,6 +150,7 @@ pub(crate) fn api() -> Routes {
         .merge(sessions::router())
         .merge(me::router())
         .merge(passwords::router())
+        .merge(rotations::router())
         .merge(events::router())
         .merge(statistics::router())
         .merge(api_keys::router())
