@@ -57,6 +57,10 @@ mutants! {
     ParkedForgotten,
     /// A lane loses the first event that stays, too.
     ExpiryTooFar,
+    /// A lane takes part in a sweep that has passed events of it.
+    LateLaneJoins,
+    /// A lane that had no room for an event takes the next.
+    FullLaneGoesOn,
     /// A key goes on before the database has that it was decided about.
     BegunUntold,
     AttemptsSpentWhileOpen,
