@@ -356,18 +356,23 @@ impl Lanes {
             lane.done < upto && matches!(lane.phase, Phase::Due | Phase::Parked)
         };
         let keys = self.all.iter().filter(behind);
-        let keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        let mut keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        // A map has no order; what comes of it should.
+        keys.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         for key in keys {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            if lane.phase == Phase::Parked {
+            let stays = lane.stays(upto);
+            if lane.phase == Phase::Parked && !stays {
                 lane.phase = Phase::Due;
                 self.parked -= 1;
             }
             self.buffered -= lane.expire(upto, now);
             self.touch(&key);
-            self.go_on(&key, now);
+            if !stays {
+                self.go_on(&key, now);
+            }
         }
     }
 

@@ -127,6 +127,13 @@ impl Ledger {
         self.urgent = true;
     }
 
+    /// Whether the database does not know yet that events were lost.
+    pub(super) fn owes_a_loss(&self) -> bool {
+        let under_way = self.under_way.iter().flat_map(|save| &save.alerts);
+        let mut untold = self.alerts.iter().chain(under_way);
+        untold.any(|alert| matches!(alert, Alert::Expired { .. }))
+    }
+
     /// Answers an operator's order when the database has all that it changed.
     pub(super) fn answer(&mut self, order: u64, count: u64) {
         self.answers.push((order, count));

@@ -78,7 +78,9 @@ impl Machine {
         let careful = self.caution.is_some()
             && self.in_flight() > 0
             && !mutant::is(Mutant::CarefulInParallel);
-        if stopping || paused || careful {
+        // What goes on after a loss would hide it from the next start.
+        let untold = self.ledger.owes_a_loss() && !mutant::is(Mutant::LossOvertaken);
+        if stopping || paused || careful || untold {
             Admits::Nothing
         } else {
             self.breaker.admits(tick)
