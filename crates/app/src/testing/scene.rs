@@ -270,8 +270,7 @@ impl Scene {
         let mut outcomes = Vec::new();
         for event in self.world.log() {
             if self.wants(subscription, &event.envelope.kind) {
-                let received = self.received(subscription, event).await;
-                let outcome = subscription.react(&received).await;
+                let outcome = self.react(subscription, event).await;
                 if let Outcome::DoneWith(effects) = &outcome {
                     let transaction = quivive_delivery::Transaction {
                         writes: effects.writes.clone(),
@@ -285,6 +284,12 @@ impl Scene {
             }
         }
         outcomes
+    }
+
+    /// What the handler says to one event.
+    pub async fn react(&self, subscription: &Subscription, event: Stored) -> Outcome {
+        let received = self.received(subscription, event).await;
+        subscription.react(&received).await
     }
 
     fn wants(&self, subscription: &Subscription, kind: &str) -> bool {
