@@ -101,18 +101,17 @@ impl Workflow for ChangePassword {
         };
         let session = self.session(cx).await?;
         let device = devices::of_session(cx, session.as_ref()).await?;
-        let path = Path::of(account.id, device.as_ref());
         let Some(verdict) = passwords::compare(cx, &self.current, Some(&account)).await? else {
             return refuse(Refusal::InvalidPassword);
         };
         if !verdict.matches {
             let mut commit = Commit::default();
-            guesses::wrong(&mut commit, cx, path, Some(account.id)).await?;
+            guesses::wrong(&mut commit, cx, Some(account.id)).await?;
             return refuse_with(Refusal::InvalidPassword, commit);
         }
 
         let mut commit = cx.fenced(&account);
-        guesses::right(&mut commit, cx, path);
+        guesses::right(&mut commit, cx, device.as_ref());
         let hash = match accept(cx, &self.new, &account).await? {
             Accepted::Hash(hash) => hash,
             Accepted::Weak => return refuse_with(Refusal::WeakPassword, commit),
