@@ -143,7 +143,7 @@ fn leaf(session: &Session, id: TokenId) -> NewRefreshToken {
         generation: 1,
         user_version: 1,
         global_version: 1,
-        proved_at: now,
+        proved_at: session.created_at,
         expires_at: session.expires_at,
     }
 }

@@ -55,9 +55,9 @@ pub trait Guesses: Send + Sync {
     fn wrong(&self, path: Path, policy: &GuessPolicy, lock_until: Option<Time>, now: Time)
     -> Write;
 
-    /// Clears the counters after a right password, and frees its place; misses when the path is locked now. Guesses under way
-    /// keep their places.
-    fn clear(&self, path: Path, now: Time) -> Write;
+    /// Clears the counters after a right password, and frees the place that was taken for it at `reserved_at`, unless the
+    /// window it was taken in is gone; misses when the path is locked now. Guesses under way keep their places.
+    fn clear(&self, path: Path, reserved_at: Time, now: Time) -> Write;
 
     /// Gives back a place that was taken at `reserved_at` for a guess that was not evaluated as wrong. Changes nothing when
     /// the window it was taken in is gone, or when every place left belongs to a wrong guess.

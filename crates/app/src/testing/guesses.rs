@@ -73,13 +73,14 @@ impl Guesses for World {
         })
     }
 
-    fn clear(&self, path: Path, now: Time) -> Write {
+    fn clear(&self, path: Path, reserved_at: Time, now: Time) -> Write {
         let id = path.id();
         self.write("guess clear", &[id], move |s| {
             let unlocked = |g: &GuessCounters| g.locked_until.is_none_or(|until| until <= now);
             row(s.guesses.get_mut(&id), unlocked, |g| {
+                let own = u32::from(g.window_from <= reserved_at);
                 *g = GuessCounters {
-                    reserved: g.reserved.saturating_sub(g.wrong + 1),
+                    reserved: g.reserved.saturating_sub(g.wrong + own),
                     ..open_counters(g.window_from)
                 };
             })
