@@ -7,11 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing,
+};
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 9] = [
+const EXPERIMENTS: [(&str, Option<&str>); 10] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -20,6 +22,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 9] = [
     ("kills", Some("no_recovery")),
     ("undelivered", None),
     ("delivery-kills", None),
+    ("hostile-receivers", None),
     ("timing", None),
 ];
 
@@ -109,7 +112,9 @@ async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short:
 }
 
 async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
-    let mut options = Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
+    let mut options = Options::unlimited()
+        .env("QUIVIVE__LOG__LEVEL", "warn")
+        .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     if let Some(fault) = mutant {
         options = options.env("QUIVIVE_MUTANT", fault);
     }
@@ -140,6 +145,15 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         "delivery-kills" => {
             let program = std::env::current_exe().expect("this program has a path");
             deliveries::run(&program, DELIVER, size(2, 200) as u64, 7).await
+        }
+        "hostile-receivers" => {
+            let figures = hostile_receivers::run(&server, size(1, 6), size(100, 250)).await;
+            // Few messages say little: a hundredth of them is one slow sync.
+            assert!(
+                short || figures.ratio() <= 1.2,
+                "they delay others: {figures}"
+            );
+            figures.to_string()
         }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;
