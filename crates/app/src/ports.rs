@@ -24,7 +24,7 @@ use quivive_domain::{
 use uuid::Uuid;
 
 pub use webhooks::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, Signer, StoredSecret, Webhooks,
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredSecret, Webhooks,
 };
 
 /// A read of state.
