@@ -146,7 +146,8 @@ checks! {
         the_oldest_lanes_are_told_by_state
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_removed_subscription_takes_its_lanes_with_it
-        a_backlog_is_one_key_within_its_bounds
+        a_backlog_is_of_some_keys_within_its_bounds
+        events_are_found_at_their_positions
         dead_letters_are_told_by_what_they_have_in_common
         dead_letters_are_counted_by_kind
     }

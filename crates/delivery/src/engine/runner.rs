@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decisions::{Declined, Orders};
 use super::delivery::Target;
-use super::errands::{Tools, backlog, catch_up, commit};
+use super::errands::{Tools, catch_up, commit, fetch, sweep};
 use super::figures::Figures;
 use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
 use super::recent::Recent;
@@ -330,15 +330,11 @@ impl Runner {
                     self.work.push(save);
                 }
                 Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
-                Effect::Backlog { key, after, upto } => {
-                    let tools = self.tools.clone();
-                    self.work.push(Box::pin(backlog(
-                        tools,
-                        self.shared.order,
-                        key,
-                        after,
-                        upto,
-                    )));
+                Effect::Fronts(fronts) => {
+                    self.work.push(Box::pin(fetch(self.tools.clone(), fronts)));
+                }
+                Effect::Sweep(next) => {
+                    self.work.push(Box::pin(sweep(self.tools.clone(), next)));
                 }
             }
         }

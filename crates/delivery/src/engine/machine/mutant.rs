@@ -49,6 +49,10 @@ mutants! {
     RedriveSkips,
     /// A discard passes over all that waits behind the event too.
     DiscardDropsLane,
+    /// A lane takes part in a sweep that has passed events of it.
+    LateLaneJoins,
+    /// A lane that had no room for an event takes the next.
+    FullLaneGoesOn,
     /// A key goes on before the database has that it was decided about.
     BegunUntold,
     AttemptsSpentWhileOpen,

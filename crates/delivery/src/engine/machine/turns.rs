@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Admits;
-use super::lanes::Start;
 use super::mutant::{self, Mutant};
 use super::pulse::mark_of;
 use super::step::Machine;
@@ -34,6 +33,7 @@ impl Machine {
         }
         self.decide_on(now);
         self.begin(now, rng, effects);
+        self.read_for_lanes(now, effects);
         if self.stopping || self.is_paused() {
             self.unmark(now);
         }
@@ -99,13 +99,10 @@ impl Machine {
         if self.lanes.under_way() >= self.rules.concurrency {
             return false;
         }
-        match self.lanes.start(now) {
-            Some(Start::Deliver { event, attempt }) => self.deliver(event, attempt, now, effects),
-            Some(Start::Read { key, after, upto }) => {
-                effects.push(Effect::Backlog { key, after, upto });
-            }
-            None => return false,
-        }
+        let Some((event, attempt)) = self.lanes.start(now) else {
+            return false;
+        };
+        self.deliver(event, attempt, now, effects);
         true
     }
 

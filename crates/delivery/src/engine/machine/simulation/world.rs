@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::decisions::{Fate, Letters, Order, Wish};
 use super::super::ledger::Save;
+use super::super::reads::{Bounds, Sweep};
 use super::super::starting;
 use super::super::step::Machine;
 use super::super::terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions};
@@ -213,6 +214,14 @@ impl World {
             concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
             retry: RETRY,
             batch,
+            // Small, so that they are met.
+            bounds: Bounds {
+                lane: usize::try_from(1 + rng.up_to(4)).unwrap(),
+                lanes: usize::try_from(2 + rng.up_to(20)).unwrap(),
+                fronts: usize::try_from(1 + rng.up_to(3)).unwrap(),
+                swept: usize::try_from(1 + rng.up_to(9)).unwrap(),
+                few: usize::try_from(rng.up_to(2)).unwrap(),
+            },
             breaker: seed % 8 != 7,
         }
     }
@@ -317,8 +326,12 @@ impl World {
                 }
                 Effect::Save(save) => self.pending.push(Pending::Submitted(Commit::Save(save))),
                 Effect::Answer { order, answer } => self.check_answer(order, &answer),
-                Effect::Backlog { key, after, upto } => {
-                    let answer = self.backlog(key, after, upto);
+                Effect::Fronts(fronts) => {
+                    let answer = self.fetch(fronts);
+                    self.pending.push(Pending::Answer(answer));
+                }
+                Effect::Sweep(sweep) => {
+                    let answer = self.sweep(sweep);
                     self.pending.push(Pending::Answer(answer));
                 }
             }
@@ -346,25 +359,46 @@ impl World {
         }
     }
 
-    fn backlog(&mut self, key: Key, after: u64, upto: u64) -> Input {
-        if !self.healed && self.chance(20) {
-            return Input::Backlog { key, read: None };
+    fn cannot_read(&mut self) -> bool {
+        !self.healed && self.chance(20)
+    }
+
+    fn fetch(&mut self, fronts: Vec<(Key, u64)>) -> Input {
+        if self.cannot_read() {
+            return Input::Fronts { fronts, read: None };
         }
-        let limit = 3;
-        let number = self.keys[&key];
-        let of_key = self.log.iter().filter(|event| {
-            event.position > after && event.position <= upto && self.of(event).key == number
-        });
-        let events: Vec<_> = of_key.take(limit).cloned().collect();
-        let known = if events.len() == limit {
-            events[limit - 1].position
-        } else {
-            upto
+        let at = |(_, position): &(Key, u64)| {
+            let index = usize::try_from(*position - 1).unwrap();
+            self.log.get(index).cloned()
         };
-        Input::Backlog {
-            key,
-            read: Some((events, known)),
+        let read = Some(fronts.iter().filter_map(at).collect());
+        Input::Fronts { fronts, read }
+    }
+
+    fn sweep(&mut self, mut sweep: Sweep) -> Input {
+        if self.cannot_read() {
+            return Input::Swept { sweep, read: None };
         }
+        let of = |event: &&Arc<Stored>| {
+            let key = &event.envelope.key;
+            let keys = sweep.keys.as_ref();
+            keys.is_none_or(|keys| keys.contains(key))
+                && (sweep.after + 1..=sweep.upto).contains(&event.position)
+        };
+        let events: Vec<_> = self
+            .log
+            .iter()
+            .filter(of)
+            .take(sweep.limit)
+            .cloned()
+            .collect();
+        if let Some(last) = events.last()
+            && events.len() == sweep.limit
+        {
+            sweep.upto = last.position;
+        }
+        let read = Some(events);
+        Input::Swept { sweep, read }
     }
 
     pub(super) fn feed(&mut self) {
