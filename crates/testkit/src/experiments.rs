@@ -3,6 +3,7 @@
 pub mod check;
 pub mod deliveries;
 pub mod guesses;
+pub mod hostile_receivers;
 pub mod journey;
 pub mod kills;
 pub mod races;

@@ -100,6 +100,8 @@ codes! {
         "A server has a thousand at most. Remove one that is not needed.";
     RecoveryRunning, CONFLICT, "recovery_running", "A recovery is under way",
         "The endpoint is being sent earlier events already. Wait until that is done.";
+    PreconditionFailed, PRECONDITION_FAILED, "precondition_failed", "It was changed since",
+        "It is not what `If-Match` names any more. Nothing was changed: read it again, and decide anew.";
     PayloadTooLarge, PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large",
         "At most 64 KiB are read.";
     UnsupportedMediaType, UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type",

@@ -1,9 +1,8 @@
 //! The experiments, small: `prove` runs them long.
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, journey, kills, races, tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
 };
-
 use quivive_testkit::{Options, Server};
 
 use crate::support::{BINARY, server};
@@ -48,6 +47,14 @@ async fn killed_while_it_posts_webhooks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
     println!("{}", undelivered::run(&mut server().await, 5_000).await);
+}
+
+/// Order alone: a debug build on a busy machine says nothing about time.
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_that_mean_no_good_beside_others() {
+    let options = Options::unlimited().env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    let server = Server::start(BINARY, options).await;
+    println!("{}", hostile_receivers::run(&server, 1, 60).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

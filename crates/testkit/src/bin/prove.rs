@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, journey, kills, races, tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 10] = [
+const EXPERIMENTS: [(&str, Option<&str>); 11] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -24,6 +24,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 10] = [
     ("undelivered", None),
     (DELIVERY_KILLS, None),
     ("webhook-kills", None),
+    ("hostile-receivers", None),
     ("timing", None),
 ];
 
@@ -131,7 +132,9 @@ async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short:
 }
 
 async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
-    let mut options = Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
+    let mut options = Options::unlimited()
+        .env("QUIVIVE__LOG__LEVEL", "warn")
+        .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     if let Some(fault) = mutant {
         options = options.env("QUIVIVE_MUTANT", fault);
     }
@@ -164,6 +167,15 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         }
         "undelivered" => undelivered::run(&mut server, size(50_000, 1_000_000) as u64).await,
         "webhook-kills" => deliveries::webhooks::run(&mut server, size(20, 200), 7).await,
+        "hostile-receivers" => {
+            let figures = hostile_receivers::run(&server, size(1, 6), size(100, 250)).await;
+            // Few messages say little: a hundredth of them is one slow sync.
+            assert!(
+                short || figures.ratio() <= 1.2,
+                "they delay others: {figures}"
+            );
+            figures.to_string()
+        }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;
             let lines = figures.iter().map(|f| {
