@@ -233,12 +233,11 @@ impl Lanes {
             return;
         };
         lane.phase = Phase::Reading;
-        match lane.front(self.order) {
-            Some(position) => self.reads.fronts.push_back((key.clone(), position)),
-            None => {
-                self.reads.hungry += 1;
-                self.reads.members.insert(key.clone());
-            }
+        if let Some(position) = lane.front(self.order) {
+            self.reads.fronts.push_back((key.clone(), position));
+        } else {
+            self.reads.hungry += 1;
+            self.reads.members.insert(key.clone());
         }
     }
 
