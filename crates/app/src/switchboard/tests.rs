@@ -29,6 +29,7 @@ const OUR_REASONS: &[(&str, &str)] = &[
     ("operator.bootstrap.failed", "invalid_email"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),
+    ("webhook.endpoint_change.failed", "changed"),
     ("webhook.endpoint_change.failed", "too_many"),
 ];
 
