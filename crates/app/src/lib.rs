@@ -4,6 +4,7 @@
 //! [`workflows`]; [`kernel`] runs it.
 
 pub mod access;
+pub mod audit;
 pub mod custom_events;
 pub mod devices;
 pub mod facts;
@@ -18,6 +19,7 @@ pub mod processes;
 pub mod search;
 pub mod sessions;
 pub mod settings;
+pub mod step_up;
 pub mod subscribers;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]

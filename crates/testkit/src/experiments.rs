@@ -10,3 +10,4 @@ pub mod races;
 pub mod secrets;
 pub mod tamper;
 pub mod timing;
+pub mod undelivered;

@@ -15,7 +15,7 @@ use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
+    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -73,8 +73,12 @@ impl Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guess {
     NotNeeded,
-    /// It is counted; it may be evaluated.
-    Reserved,
+    /// It is counted on this path since then; it may be evaluated. It is settled there, whatever becomes of the device that
+    /// led to the path.
+    Reserved {
+        path: Path,
+        at: Time,
+    },
     /// The path is closed; nothing may be evaluated.
     Closed,
 }
@@ -182,11 +186,11 @@ impl Cx {
         commit
     }
 
-    /// Waits until no other commit that did the same for this account is under way, and keeps the turn until this one is
-    /// durable. Read after it what others of its kind may change.
-    pub async fn take_turn(&self, commit: &mut Commit, account: &Account) {
+    /// Waits until no other commit that did the same for this account, or for whatever else has that id, is under way, and
+    /// keeps the turn until this one is durable. Read after it what others of its kind may change.
+    pub async fn take_turn(&self, commit: &mut Commit, of: Uuid) {
         if commit.turn.is_none() {
-            commit.turn = Some(self.turns.of(account.id).await);
+            commit.turn = Some(self.turns.of(of).await);
         }
     }
 

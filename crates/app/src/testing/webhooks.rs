@@ -8,6 +8,7 @@ use quivive_domain::webhook::{SigningKeys, Target};
 use sha2::{Digest as _, Sha256};
 
 use super::World;
+use super::commits::any;
 use crate::ports::{
     Answer, Attempt, CallError, Endpoint, Outlet, Post, Read, ReadyKeys, Signer, StoredSecret,
     Webhooks,
@@ -173,7 +174,7 @@ impl Webhooks for World {
     }
 
     fn note_failing(&self, id: EndpointId, since: Option<Time>) -> Write {
-        super::ports::any(self.write("webhook_endpoint failing", &[id.0], move |s| {
+        any(self.write("webhook_endpoint failing", &[id.0], move |s| {
             let known = s.endpoints.get_mut(&id);
             known
                 .map(|known| known.failing_since = since)
@@ -184,7 +185,7 @@ impl Webhooks for World {
 
     fn insert_attempt(&self, attempt: &Attempt) -> Write {
         let attempt = attempt.clone();
-        super::ports::any(
+        any(
             self.write("webhook_attempt insert", &[attempt.id], move |s| {
                 s.messages.push(attempt.clone());
                 1
@@ -193,7 +194,7 @@ impl Webhooks for World {
     }
 
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {
-        super::ports::any(self.write("webhook_attempt trim", &[id.0], move |s| {
+        any(self.write("webhook_attempt trim", &[id.0], move |s| {
             let of_it = s.messages.iter().filter(|attempt| attempt.endpoint == id);
             let mut surplus = of_it.count().saturating_sub(keep as usize);
             s.messages.retain(|attempt| {

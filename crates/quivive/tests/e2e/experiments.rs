@@ -1,7 +1,7 @@
 //! The experiments, small: `prove` runs them long.
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing,
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
@@ -38,11 +38,15 @@ async fn killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_posts_webhooks() {
+    let options = Options::unlimited().env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    let mut server = Server::start(BINARY, options).await;
+    println!("{}", deliveries::webhooks::run(&mut server, 5, 11).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
-    println!(
-        "{}",
-        deliveries::undelivered(&mut server().await, 5_000).await
-    );
+    println!("{}", undelivered::run(&mut server().await, 5_000).await);
 }
 
 /// Order alone: a debug build on a busy machine says nothing about time.

@@ -82,6 +82,21 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("retention::NEWEST", "SCAN archive", "from its end, one row"),
     (
+        "sessions::REFRESH_TOKEN",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
+        "sessions::VIEW",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
+        "sessions::GLOBAL_VERSION",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
         "sessions::OPEN_OF",
         "USE TEMP B-TREE FOR ORDER BY",
         "an account has ten open sessions at most",

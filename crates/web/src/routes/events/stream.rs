@@ -24,11 +24,13 @@ use tokio::time::{Instant, sleep};
 
 use super::cursor::{Cursor, Unread, held};
 use super::feed;
-use super::query::{MAX_LIMIT, Query};
-use super::view::Opener;
+use super::query::Query;
+use super::showing::Showing;
 use crate::Web;
-use crate::auth::Pass;
+use crate::auth::{Known, Pass};
 use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
+use crate::routes::query::MAX_LIMIT;
 
 /// A reader that went away is noticed by writing to it; proxies end what is silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -63,18 +65,22 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
     ("workflow_id" = Option<String>, Query, description = "A UUID."),
     ("correlation_id" = Option<String>, Query, description = "A UUID."),
     ("subject" = Option<String>, Query, description = "As the envelope has it: a user's id, or a keyed digest."),
-    ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
+    ("personal" = Option<bool>, Query, description = "`true`: personal fields, too."),
 ), responses(
     (status = 200, description = "Events until one of the two goes away.", body = String, content_type = "text/event-stream"),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+    (status = 403, description = "`forbidden`: this needs the role admin, or an API key with the scope events.read, and events.read_personal for personal fields"),
     (status = 410, description = "`cursor_expired`: the log was restored, or holds what comes after the cursor no more"),
 ))]
 pub(super) async fn stream_events(
     State(web): State<Arc<Web>>,
+    context: RequestContext,
+    caller: Known,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = Query::read(&uri, web.kernel.catalogue())?.without_limit()?;
+    let showing = Showing::of(&query, &caller, &context)?;
     let pass = Pass::of(&headers, super::AUTHORITY)?;
     let head = web.log.head();
     let now = *head.borrow();
@@ -89,6 +95,7 @@ pub(super) async fn stream_events(
     let follower = Follower {
         web: Arc::clone(&web),
         pass,
+        showing,
         criteria: query.criteria,
         epoch: now.epoch,
         at: after,
@@ -121,6 +128,7 @@ fn resumed(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
 struct Follower {
     web: Arc<Web>,
     pass: Pass,
+    showing: Showing,
     criteria: Criteria,
     epoch: u64,
     /// Everything up to here was looked at.
@@ -185,7 +193,7 @@ impl Follower {
     async fn page(&mut self) -> Result<bool, Over> {
         let head = *self.head.borrow_and_update();
         let log = self.web.log.as_ref();
-        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT, head).await;
+        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT as usize, head).await;
         let page = page.map_err(|unread| over(&unread))?;
         let events = self
             .shown(page.events)
@@ -199,16 +207,12 @@ impl Follower {
     }
 
     async fn shown(&self, events: Vec<Stored>) -> Result<Vec<(u64, Event)>, Fault> {
-        let mut opener = Opener::new(self.web.vault.as_ref(), self.web.kernel.catalogue());
-        let mut shown = Vec::with_capacity(events.len());
-        for stored in events {
-            let position = stored.position;
-            let event = Event::default().event(&stored.envelope.kind);
-            let view = opener.view(stored).await?;
-            let event = event.json_data(view).map_err(Fault::internal)?;
-            shown.push((position, event));
-        }
-        Ok(shown)
+        let views = self.showing.show(&self.web, events).await?;
+        let shown = views.into_iter().map(|view| {
+            let event = Event::default().event(&view.kind).json_data(&view);
+            Ok((view.position, event.map_err(Fault::internal)?))
+        });
+        shown.collect()
     }
 
     /// Gives the reader an event with its cursor, or a cursor alone, as soon as there is room.
