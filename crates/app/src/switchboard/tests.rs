@@ -30,6 +30,7 @@ const OUR_REASONS: &[(&str, &str)] = &[
     ("user.step_up.failed", "session_ended"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),
+    ("webhook.endpoint_change.failed", "changed"),
     ("webhook.endpoint_change.failed", "too_many"),
 ];
 
