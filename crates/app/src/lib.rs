@@ -19,6 +19,7 @@ pub mod processes;
 pub mod search;
 pub mod sessions;
 pub mod settings;
+pub mod step_up;
 pub mod subscribers;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]

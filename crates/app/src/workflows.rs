@@ -29,11 +29,17 @@ pub mod passwords {
     pub mod request_password_reset;
 }
 
+pub mod rotations {
+    pub mod rotate_all_tokens;
+    pub mod rotate_user_tokens;
+}
+
 pub mod sessions {
     pub mod log_in;
     pub mod log_out;
     pub mod refresh_tokens;
     pub mod revoke_device;
+    pub mod step_up;
 }
 
 pub mod webhooks {

@@ -8,7 +8,7 @@ use crate::event::Body;
 use crate::seal::Sealed;
 
 /// The ordering key: events with one key reach every subscriber in the order in which they happened.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Key(String);
 

@@ -74,6 +74,8 @@ codes! {
         "Check both and try again, or ask for a new password. After several wrong passwords none is compared for a while.";
     Forbidden, FORBIDDEN, "forbidden", "That is not allowed",
         "You are signed in, but your roles do not permit this.";
+    StepUpRequired, FORBIDDEN, "step_up_required", "Show again that it is you",
+        "This needs a proof of your password from the last few minutes: send it to `POST /api/v1/me/step-up`, and repeat this with the access token of the answer.";
     InvalidPassword, FORBIDDEN, "invalid_password", "The current password is wrong",
         "Give the password that the account has now. After several wrong ones none is compared for a while.";
     EmailNotVerified, FORBIDDEN, "email_not_verified", "The address is not confirmed",
@@ -98,12 +100,16 @@ codes! {
         "A server has a thousand at most. Remove one that is not needed.";
     RecoveryRunning, CONFLICT, "recovery_running", "A recovery is under way",
         "The endpoint is being sent earlier events already. Wait until that is done.";
+    PreconditionFailed, PRECONDITION_FAILED, "precondition_failed", "It was changed since",
+        "It is not what `If-Match` names any more. Nothing was changed: read it again, and decide anew.";
     PayloadTooLarge, PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large",
         "At most 64 KiB are read.";
     UnsupportedMediaType, UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type",
         "Send `Content-Type: application/json`, not compressed.";
     MisdirectedRequest, MISDIRECTED_REQUEST, "misdirected_request", "This server does not go by that name",
         "The request names a host that this server is not configured for.";
+    InvalidGrace, UNPROCESSABLE_ENTITY, "invalid_grace", "There can be no such grace period",
+        "After a breach nothing that was issued before may be good for anything, and no grace period outlasts every token. The errors say what can be.";
     InvalidFields, UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are wrong",
         "A field is missing, unknown, given twice, too long, or of the wrong type. The errors name each one.";
     SchemaConflict, CONFLICT, "schema_conflict", "The schema does not go with those that are registered",

@@ -12,6 +12,7 @@ mod me;
 mod operation;
 mod passwords;
 mod query;
+mod rotations;
 mod schemas;
 mod sessions;
 mod statistics;
@@ -151,6 +152,7 @@ pub(crate) fn api() -> Routes {
         .merge(sessions::router())
         .merge(me::router())
         .merge(passwords::router())
+        .merge(rotations::router())
         .merge(events::router())
         .merge(statistics::router())
         .merge(api_keys::router())

@@ -186,11 +186,11 @@ impl Cx {
         commit
     }
 
-    /// Waits until no other commit that did the same for this account is under way, and keeps the turn until this one is
-    /// durable. Read after it what others of its kind may change.
-    pub async fn take_turn(&self, commit: &mut Commit, account: &Account) {
+    /// Waits until no other commit that did the same for this account, or for whatever else has that id, is under way, and
+    /// keeps the turn until this one is durable. Read after it what others of its kind may change.
+    pub async fn take_turn(&self, commit: &mut Commit, of: Uuid) {
         if commit.turn.is_none() {
-            commit.turn = Some(self.turns.of(account.id).await);
+            commit.turn = Some(self.turns.of(of).await);
         }
     }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use quivive_delivery::Fault;
+use quivive_delivery::{Fault, Time};
 use quivive_domain::guess::Guesses;
 use uuid::Uuid;
 
@@ -26,14 +26,15 @@ fn mark(scene: &Scene) -> impl Fn() -> quivive_delivery::Write + Send + Sync + '
     let world = scene.world.clone();
     move || {
         world.write("mark", &[], |state| {
-            state.global.current += 1;
+            let next = state.rotations.keys().last().map_or(1, |last| last + 1);
+            state.rotations.insert(next, Time::UNIX_EPOCH);
             1
         })
     }
 }
 
-fn marks(scene: &Scene) -> u32 {
-    scene.world.see(|state| state.global.current - 1)
+fn marks(scene: &Scene) -> usize {
+    scene.world.see(|state| state.rotations.len() - 1)
 }
 
 #[tokio::test]

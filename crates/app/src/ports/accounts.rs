@@ -33,6 +33,10 @@ pub trait Accounts: Send + Sync {
         now: Time,
     ) -> Vec<Write>;
 
+    /// Leaves the account's tokens behind: raises token version and security version. Misses when anything has raised the
+    /// latter since it was read.
+    fn rotate(&self, account: &Account, now: Time) -> Write;
+
     /// Replaces the hash by one of the same password under newer parameters; raises nothing.
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write;
 

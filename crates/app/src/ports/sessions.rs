@@ -37,6 +37,8 @@ pub struct NewRefreshToken {
     pub generation: u32,
     pub user_version: u32,
     pub global_version: u32,
+    /// When the person proved a factor, for this token's family.
+    pub proved_at: Time,
     pub expires_at: Time,
 }
 
@@ -51,10 +53,10 @@ pub struct SessionView {
 /// Sessions, refresh tokens and devices.
 pub trait Sessions: Send + Sync {
     /// A refresh token with its session, account and versions, in one read.
-    fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>>;
+    fn refresh_token(&self, id: TokenId, now: Time) -> Read<'_, Option<RefreshToken>>;
 
     /// A session with its account and the global version.
-    fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>>;
+    fn view(&self, id: SessionId, now: Time) -> Read<'_, Option<SessionView>>;
 
     /// The account's sessions that were not ended, oldest first.
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>>;
@@ -62,7 +64,10 @@ pub trait Sessions: Send + Sync {
     /// How many refresh tokens the family of this one has: as many as its last generation says. 0 for an unknown token.
     fn family_size(&self, token: TokenId) -> Read<'_, u32>;
 
-    fn global_version(&self) -> Read<'_, GlobalVersion>;
+    fn global_version(&self, now: Time) -> Read<'_, GlobalVersion>;
+
+    /// Leaves all tokens of lower versions behind, from `cut_off_at` on. Misses when there is such a version already.
+    fn rotate_all(&self, version: u32, cut_off_at: Time, now: Time) -> Write;
 
     /// The account's device with that token, by the token's SHA-256.
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>>;

@@ -27,6 +27,7 @@ const OURS: &[&str] = &[
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[
     ("operator.bootstrap.failed", "invalid_email"),
+    ("user.step_up.failed", "session_ended"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),
     ("webhook.endpoint_change.failed", "too_many"),
@@ -271,7 +272,9 @@ fn every_reason_is_a_specified_one_or_the_kernels() {
             .unwrap_or_default();
         // The last is ours: what reacts in the commit may refuse any workflow.
         known.extend(["interrupted", "conflict", "internal", "vetoed"]);
-        let given = spec.schema["properties"]["reason"]["enum"].as_array();
+        let properties = &spec.schema["properties"];
+        let fields = ["failure_reason", "reason"].map(|field| properties[field]["enum"].as_array());
+        let given = fields.into_iter().flatten().next();
         let given = given.unwrap_or_else(|| panic!("{} lists its reasons", spec.kind));
         for reason in given.iter().filter_map(|reason| reason.as_str()) {
             let ours = OUR_REASONS.contains(&(spec.kind, reason));

@@ -109,6 +109,13 @@ impl Accounts for World {
         vec![history, set]
     }
 
+    fn rotate(&self, account: &Account, _: Time) -> Write {
+        self.seen("account rotate", account, |a| {
+            a.security_version += 1;
+            a.token_version += 1;
+        })
+    }
+
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write {
         let hash = hash.clone();
         self.seen("account rehash", account, move |a| {

@@ -16,6 +16,7 @@ use super::machine::fake_hash;
 use super::{EPOCH, World};
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
+use crate::step_up::Proven;
 use crate::switchboard;
 use crate::workflows::sessions::log_in::LogIn;
 
@@ -212,6 +213,14 @@ impl Scene {
         scene
     }
 
+    /// The person, who has proved a factor right now.
+    pub fn proven(&self) -> Proven {
+        Proven {
+            user: self.user,
+            at: self.world.now(),
+        }
+    }
+
     /// Lets time pass.
     #[must_use]
     pub fn after(&self, seconds: u64) -> &Self {
@@ -337,7 +346,6 @@ fn session(id: SessionId, account: UserId, now: quivive_delivery::Time) -> Sessi
         last_seen_at: now,
         idle_until: now + 14 * day,
         expires_at: now + 30 * day,
-        authenticated_at: now,
         ended_at: None,
     }
 }
@@ -397,7 +405,9 @@ impl<W: Workflow> Told<W> {
             self.said()
         );
         let told = self.outcome::<W::Failed, W::Succeeded>();
-        assert_eq!(told.open(W::Failed::META.kind)["reason"], refusal.code());
+        let failed = told.open(W::Failed::META.kind);
+        let reason = failed.get("failure_reason").unwrap_or(&failed["reason"]);
+        assert_eq!(*reason, refusal.code());
         told
     }
 

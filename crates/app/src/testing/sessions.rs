@@ -9,7 +9,7 @@ use super::commits::{none, row};
 use super::{DeviceRow, RefreshRow, State, World};
 use crate::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, Sessions};
 
-fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
+fn refresh_token(state: &State, id: TokenId, now: Time) -> Option<RefreshToken> {
     let row = state.refresh.get(&id)?;
     let session = state.sessions.get(&row.token.session)?.clone();
     let account = state.accounts.get(&session.account)?.clone();
@@ -26,6 +26,7 @@ fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
         generation: row.token.generation,
         user_version: row.token.user_version,
         global_version: row.token.global_version,
+        proved_at: row.token.proved_at,
         expires_at: row.token.expires_at,
         used: row.used.clone().map(|(at, by, successor, key)| Use {
             at,
@@ -36,7 +37,7 @@ fn refresh_token(state: &State, id: TokenId) -> Option<RefreshToken> {
         }),
         session,
         account,
-        global: state.global,
+        global: state.global(now),
     })
 }
 
@@ -58,17 +59,17 @@ fn is_open_of(session: &Session, account: UserId) -> bool {
 }
 
 impl Sessions for World {
-    fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>> {
-        self.read(|s| refresh_token(s, id))
+    fn refresh_token(&self, id: TokenId, now: Time) -> Read<'_, Option<RefreshToken>> {
+        self.read(|s| refresh_token(s, id, now))
     }
 
-    fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>> {
+    fn view(&self, id: SessionId, now: Time) -> Read<'_, Option<SessionView>> {
         self.read(|s| {
             let session = s.sessions.get(&id)?.clone();
             Some(SessionView {
                 account: s.accounts.get(&session.account)?.clone(),
                 session,
-                global: s.global,
+                global: s.global(now),
             })
         })
     }
@@ -98,8 +99,16 @@ impl Sessions for World {
         })
     }
 
-    fn global_version(&self) -> Read<'_, GlobalVersion> {
-        self.read(|s| s.global)
+    fn global_version(&self, now: Time) -> Read<'_, GlobalVersion> {
+        self.read(|s| s.global(now))
+    }
+
+    fn rotate_all(&self, version: u32, cut_off_at: Time, _: Time) -> Write {
+        self.write("global_rotation insert", &[], move |s| {
+            let free = !s.rotations.contains_key(&version);
+            s.rotations.entry(version).or_insert(cut_off_at);
+            u64::from(free)
+        })
     }
 
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {

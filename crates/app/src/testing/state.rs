@@ -47,7 +47,8 @@ pub struct State {
     pub devices: Vec<DeviceRow>,
     pub sessions: BTreeMap<SessionId, Session>,
     pub refresh: BTreeMap<TokenId, RefreshRow>,
-    pub global: GlobalVersion,
+    /// Global token versions, with the time from which no lower one is accepted.
+    pub rotations: BTreeMap<u32, Time>,
     /// With the digest of its secret.
     pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
     /// By generation, day, word and reason.
@@ -78,10 +79,7 @@ impl Default for State {
             devices: Vec::new(),
             sessions: BTreeMap::new(),
             refresh: BTreeMap::new(),
-            global: GlobalVersion {
-                current: 1,
-                floor: 1,
-            },
+            rotations: BTreeMap::from([(1, Time::UNIX_EPOCH)]),
             api_keys: BTreeMap::new(),
             sign_ins: BTreeMap::new(),
             event_schemas: Vec::new(),
@@ -93,6 +91,18 @@ impl Default for State {
             index: Vec::new(),
             subscriptions: BTreeMap::new(),
             decided: Vec::new(),
+        }
+    }
+}
+impl State {
+    pub(super) fn global(&self, now: Time) -> GlobalVersion {
+        let last = |(version, _): (&u32, &Time)| *version;
+        let mut over = self.rotations.iter();
+        GlobalVersion {
+            current: self.rotations.iter().next_back().map_or(1, last),
+            floor: over
+                .rfind(|(_, cut_off_at)| **cut_off_at <= now)
+                .map_or(1, last),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::Target;
 use super::errands::Tools;
-use super::machine::{Machine, Rng, Rules, Selection};
+use super::machine::{Bounds, Machine, Rng, Rules, Selection};
 use super::runner::{Runner, Shared};
 use super::running::Running;
 use super::start::{StartError, adopt, check};
@@ -70,7 +70,9 @@ impl Roster {
             order: subscription.order,
             concurrency: subscription.concurrency,
             retry: subscription.retry,
+            save_every: subscription.save_every,
             batch: subscription.batch,
+            bounds: Bounds::DEFAULT,
             breaker: subscription.breaker,
         };
         let position = stored.position;

@@ -76,6 +76,7 @@ impl Desk {
                 event_id,
             } => self.dead_letter(&subscription, event_id).await?,
             Call::Decide(decide) => self.decide(decide).await?,
+            Call::RotateTokens(rotate) => self.rotate_tokens(rotate).await?,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;

@@ -134,6 +134,17 @@ pub(super) async fn a_stale_password_change_or_rehash_misses(f: Fixture) {
     assert_eq!(history, [password("rehashed")]);
 }
 
+pub(super) async fn a_rotation_raises_the_two_versions_it_is_about(f: Fixture) {
+    let seen = f.account("ada").await;
+    f.must([f.db.rotate(&seen, at(1))]).await;
+    let rotated = f.reread(&seen).await;
+    assert_eq!(versions(&rotated), (1, 2, 2));
+    f.misses(f.db.rotate(&seen, at(2))).await;
+    f.misses(f.db.fence(&seen, at(2))).await;
+    f.must([f.db.rotate(&rotated, at(3))]).await;
+    assert_eq!(versions(&f.reread(&seen).await), (1, 3, 3));
+}
+
 pub(super) async fn an_address_is_verified_once(f: Fixture) {
     let account = f.account("ada").await;
     f.must([f.db.verify_address(account.id, at(5))]).await;

@@ -118,6 +118,7 @@ struct ApiKeys {
 /// It is worth no more than you: it ends when you are no administrator any more.
 #[utoipa::path(post, path = "/api/v1/admin/api-keys", tag = "api keys", request_body = NewApiKey, responses(
     (status = 201, description = "Made.", body = CreatedApiKey),
+    (status = 403, description = "`step_up_required`"),
     (status = 422, description = "`unknown_scope`, `invalid_fields`"),
 ))]
 async fn create_api_key(
@@ -132,7 +133,7 @@ async fn create_api_key(
         .iter()
         .position(|scope| Scope::parse(scope).is_none());
     let command = CreateApiKey {
-        owner: caller.user,
+        owner: caller.proven(),
         name: body.name,
         scopes: body.scopes,
         expires_at,
@@ -154,6 +155,7 @@ async fn create_api_key(
                     )
                 }
                 create_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
+                create_api_key::Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
             })
         })?;
     let created = CreatedApiKey {

@@ -9,6 +9,7 @@ use quivive_app::kernel::Actor;
 use quivive_app::workflows::passwords::change_password::{self, ChangePassword};
 use quivive_app::workflows::passwords::confirm_password_reset::{self, ConfirmPasswordReset};
 use quivive_app::workflows::passwords::request_password_reset::RequestPasswordReset;
+use quivive_app::workflows::sessions::step_up::{self, StepUp};
 use quivive_domain::one_time::Presented;
 use quivive_domain::{Address, Password, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -31,6 +32,7 @@ use crate::request::RequestContext;
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Bearer, Family::Login, routes!(change_password))
+        .counted(Authority::Bearer, Family::Login, routes!(step_up))
         .counted(
             Authority::Open,
             Family::Recovery,
@@ -129,6 +131,56 @@ async fn change_password(
             }
         })),
     }
+}
+
+struct Proof {
+    password: Password,
+}
+
+impl Body for Proof {
+    const FIELDS: &'static [Field] = &[PASSWORD];
+
+    fn from_fields(mut fields: Fields) -> Result<Self, FieldError> {
+        Ok(Self {
+            password: fields.password("password")?,
+        })
+    }
+}
+
+described!(Proof as StepUp);
+
+/// Show again that it is you.
+///
+/// What is dangerous asks for it with `step_up_required`; the access token of the answer serves for that, ten minutes unless
+/// configured otherwise. A sign-in serves as long.
+#[utoipa::path(post, path = "/api/v1/me/step-up", tag = "signing in", request_body = Proof, responses(
+    (status = 200, description = "Tokens of the same session.", body = TokensAnswer),
+    (status = 403, description = "`invalid_password`"),
+))]
+async fn step_up(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Json(body): Json<Proof>,
+) -> Result<axum::Json<TokensAnswer>, Problem> {
+    use step_up::Refusal;
+    let command = StepUp {
+        user: caller.user,
+        session: caller.session,
+        password: body.password,
+    };
+    let request = context.request(caller.actor());
+    let proved = web.kernel.execute(command, request).await;
+    proved
+        .map(|tokens| axum::Json(tokens.into()))
+        .map_err(|failure| {
+            Problem::of_failure(failure, |refusal| match refusal {
+                Refusal::InvalidPassword | Refusal::TooManyAttempts => {
+                    Problem::at(Code::InvalidPassword, "/password")
+                }
+                Refusal::SessionEnded => Problem::new(Code::Unauthenticated),
+            })
+        })
 }
 
 /// Ask for a letter with which to set a new password.

@@ -1,11 +1,12 @@
 //! Webhook endpoints, for administrators.
 
+mod revision;
 mod view;
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use quivive_app::ports::Endpoint;
 use quivive_app::webhooks::{Since, Unknown, Wanted};
 use quivive_app::workflows::webhooks::change_endpoint::{
@@ -147,16 +148,18 @@ async fn list_endpoints(
 #[utoipa::path(get, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
-    (status = 200, description = "The endpoint.", body = EndpointDetail),
+    (status = 200, description = "The endpoint.", body = EndpointDetail, headers(
+        ("ETag" = String, description = "Which revision it is: another after each change."),
+    )),
     (status = 404, description = "`not_found`"),
 ))]
 async fn read_endpoint(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
     Id(id): Id<EndpointId>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     let endpoint = known(&web, id).await?;
-    detail(&web, endpoint).await.map(axum::Json)
+    detail(&web, endpoint).await
 }
 
 /// Change an endpoint.
@@ -164,17 +167,23 @@ async fn read_endpoint(
 /// Messages that wait go to where it is then.
 #[utoipa::path(patch, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
+    ("If-Match" = Option<String>, Header, description = "The `ETag` that the change was made of: where others changed it since, \
+        nothing is."),
 ), request_body = EndpointEdit, responses(
-    (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 200, description = "As it is now.", body = EndpointDetail, headers(
+        ("ETag" = String, description = "Which revision it is: another after each change."),
+    )),
     (status = 404, description = "`not_found`"),
+    (status = 412, description = "`precondition_failed`"),
     (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
 ))]
 async fn update_endpoint(
     State(web): State<Arc<Web>>,
     AsCaller(request): AsCaller,
     Id(id): Id<EndpointId>,
+    headers: HeaderMap,
     Shaped(body): Shaped<EndpointEdit>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     described(body.description.as_deref().unwrap_or_default())?;
     let endpoint = known(&web, id).await?;
     let wanted = match (&body.events, body.schema_versions.as_deref()) {
@@ -193,6 +202,7 @@ async fn update_endpoint(
         url: body.url,
         description: body.description,
         wanted,
+        revisions: revision::wanted(&headers),
     };
     changed(&web, id, Change::Update(edit), request).await
 }
@@ -228,7 +238,7 @@ async fn enable_endpoint(
     State(web): State<Arc<Web>>,
     AsCaller(request): AsCaller,
     Id(id): Id<EndpointId>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     changed(&web, id, Change::Enable, request).await
 }
 
@@ -243,7 +253,7 @@ async fn disable_endpoint(
     State(web): State<Arc<Web>>,
     AsCaller(request): AsCaller,
     Id(id): Id<EndpointId>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     let disable = Change::Disable(Disabled::Operator);
     changed(&web, id, disable, request).await
 }
@@ -371,6 +381,7 @@ fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
         Refusal::Unresolved => Problem::at(Code::UnresolvedHost, URL),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
         Refusal::NotFound => absent::<EndpointId>(),
+        Refusal::Changed => Problem::new(Code::PreconditionFailed),
         Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
     })
 }
@@ -381,26 +392,30 @@ async fn changed(
     id: EndpointId,
     wanted: Change,
     request: Request,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     let reply = change(web, id, wanted, request).await?;
     let endpoint = reply.endpoint.ok_or_else(absent::<EndpointId>)?;
-    detail(web, endpoint).await.map(axum::Json)
+    detail(web, endpoint).await
 }
 
-async fn detail(web: &Web, endpoint: Endpoint) -> Result<EndpointDetail, Problem> {
-    let id = endpoint.id;
+/// An endpoint with its tag.
+type Detailed = ([(HeaderName, String); 1], axum::Json<EndpointDetail>);
+
+async fn detail(web: &Web, endpoint: Endpoint) -> Result<Detailed, Problem> {
+    let (id, tag) = (endpoint.id, revision::tag(&endpoint));
     let secrets = web.kernel.families().webhooks.secrets(id).await;
     let now = web.kernel.families().clock.now();
     let live = secrets?.into_iter();
     let live = live.filter(|secret| secret.expires_at.is_none_or(|until| now < until));
-    Ok(EndpointDetail {
+    let detail = EndpointDetail {
         endpoint: endpoint.into(),
         paused: web.endpoints.is_paused(id),
         public_keys: live
             .map(|secret| SigningKeys::public_key(&secret.public_key))
             .collect(),
         recovery: web.endpoints.recovery(id).map(RecoveryView::from),
-    })
+    };
+    Ok((tag, axum::Json(detail)))
 }
 
 async fn known(web: &Web, id: EndpointId) -> Result<Endpoint, Problem> {
