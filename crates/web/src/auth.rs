@@ -10,6 +10,7 @@ use quivive_app::kernel::Actor;
 use quivive_delivery::Log;
 use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
@@ -31,6 +32,14 @@ impl Known {
         match self {
             Self::Person(caller) => caller.actor(),
             Self::Service(service) => service.actor(),
+        }
+    }
+
+    /// The account's id or the key's.
+    pub(crate) fn id(&self) -> Uuid {
+        match self {
+            Self::Person(caller) => caller.user.0,
+            Self::Service(service) => service.key.0,
         }
     }
 

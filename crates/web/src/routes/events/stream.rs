@@ -6,7 +6,7 @@
 //! **Guarantees.** What a stream says after a position is what the log has after it that meets the criteria, without a gap.
 //! Every event has its cursor as `id`, and so has what was skipped, a little later: a reader that comes back with its
 //! `Last-Event-ID` misses nothing and has nothing twice. A slow reader is read for slowly: nobody waits for it, and a page
-//! is all that is kept for it. A stream ends within seconds when the caller might not open it any more, and when the
+//! is all that is kept for it; one that takes nothing for two minutes is let go. A stream ends within seconds when the caller might not open it any more, and when the
 //! server stops.
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::poll_fn;
 use quivive_delivery::{Criteria, Fault, Head, Stored};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cursor::{Cursor, Unread, held};
 use super::feed;
@@ -41,6 +41,9 @@ const JUDGED_EVERY: Duration = Duration::from_secs(3);
 /// How often a reader is told of events that were skipped.
 const MARKED_EVERY: Duration = Duration::from_secs(5);
 
+/// For a reader to take the next event. Who is behind may be slow, not asleep: its place is for others then.
+const TAKEN_WITHIN: Duration = Duration::from_mins(2);
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Proxies that gather answers before they pass them on are asked not to.
@@ -56,7 +59,7 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
 /// they come back, it goes on after that event, and nothing is missed. An `id` alone says how far events were skipped.
 ///
 /// It ends when the access token does or its session, and when the server stops: come back with a new token and the last
-/// `id`. There are 64 places.
+/// `id`. It ends, too, when nothing of it was taken for two minutes. There are 64 places, 8 of them for one caller.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events", params(
     ("after" = Option<u64>, Query, description = "A position, exclusive; without it the stream begins with what is to come. Also with its epoch: `1-345`."),
     ("epoch" = Option<u64>, Query, description = "The `epoch` that the cursor came with: of another one it is refused instead of misread."),
@@ -103,7 +106,7 @@ pub(super) async fn stream_events(
         head,
         events,
     };
-    web.streams.open(follower.follow())?;
+    web.streams.open(caller.id(), follower.follow())?;
     let body = poll_fn(move |cx| {
         taken
             .poll_recv(cx)
@@ -221,9 +224,13 @@ impl Follower {
             epoch: Some(self.epoch),
             position,
         };
-        let sent = self.events.send(event.id(cursor.to_string())).await;
+        let sent = self.events.send(event.id(cursor.to_string()));
+        let sent = timeout(TAKEN_WITHIN, sent).await;
         self.said = (position, Instant::now());
-        sent.map_err(|_| Over)
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Over),
+        }
     }
 }
 
