@@ -57,10 +57,10 @@ statements! {
     /// has taken that back already.
     CLEAR = "UPDATE guess SET reserved = CASE \
         WHEN reserved <= wrong THEN 0 \
-        WHEN window_from <= $3 THEN reserved - wrong - 1 \
+        WHEN window_from <= $1 THEN reserved - wrong - 1 \
         ELSE reserved - wrong END, \
         wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
-        WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2)";
+        WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $3)";
 
     /// A window that came after the reservation has taken the place back already.
     GIVE_BACK = "UPDATE guess SET reserved = reserved - 1 WHERE id = $1 AND window_from <= $2 AND reserved > wrong";
@@ -127,7 +127,7 @@ impl Guesses for Database {
     }
 
     fn clear(&self, path: Path, reserved_at: Time, now: Time) -> Write {
-        let params = vec![path.id().into(), now.into(), reserved_at.into()];
+        let params = vec![reserved_at.into(), path.id().into(), now.into()];
         Write::one(CLEAR, params)
     }
 
