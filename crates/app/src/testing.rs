@@ -51,7 +51,7 @@ pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
-    presented,
+    presented, refresh,
 };
 pub use state::{DeviceRow, RefreshRow, State};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address};
+use quivive_domain::{Account, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -174,6 +174,12 @@ impl Cx {
 
     pub fn guess(&self) -> Guess {
         self.guess
+    }
+
+    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
+        let account = self.accounts.by_id(id).await?;
+        Ok(account.filter(Account::is_admin))
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version

@@ -7,18 +7,22 @@ use std::time::Duration;
 use quivive_delivery::subscriber::{Filter, InCommit, Subscription};
 use quivive_delivery::{Body, Codes, Context, Event, Ids as _, Outcome, Received, Stored, seal};
 use quivive_domain::one_time::{self, OneTimeToken, Purpose};
+use quivive_domain::refresh;
 use quivive_domain::session::Session;
 use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, TokenId, UserId};
+use secrecy::ExposeSecret as _;
 use serde_json::Value as Json;
 
 use super::guesses::open_counters;
 use super::machine::fake_hash;
 use super::{EPOCH, World};
+use crate::access::Access;
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
 use crate::step_up::Proven;
 use crate::switchboard;
 use crate::workflows::sessions::log_in::LogIn;
+use crate::workflows::sessions::refresh_tokens::RefreshTokens;
 
 /// Everybody's password, until it is changed.
 pub const PASSWORD: &str = "correct zebra lamp orbit";
@@ -33,6 +37,14 @@ pub fn password(text: &str) -> Password {
 /// A one-time token as a letter's link carries it.
 pub fn presented(text: &str) -> Option<one_time::Presented> {
     one_time::Presented::parse(text)
+}
+
+/// The refresh token of these is handed in, without a device.
+pub fn refresh(tokens: &Tokens) -> RefreshTokens {
+    RefreshTokens {
+        token: refresh::Presented::parse(tokens.refresh_token.expose_secret()),
+        device_token: None,
+    }
 }
 
 /// A person's account, before the test begins.
@@ -255,6 +267,13 @@ impl Scene {
             device_token: None,
         };
         self.when(log_in).await.succeeded().reply()
+    }
+
+    /// Whether an access token is good, asked of somebody who remembers nothing.
+    pub async fn opens(&self, tokens: &Tokens) -> bool {
+        let access = Access::new(Arc::clone(self.kernel.families()));
+        let caller = access.authenticate(tokens.access_token.expose_secret());
+        caller.await.expect("no fault").is_some()
     }
 
     /// Asks for something, to its end.
