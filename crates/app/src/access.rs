@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use quivive_delivery::Fault;
+use quivive_delivery::{Fault, Time};
 use quivive_domain::{Account, AccountState, Role, SessionId, UserId};
 use tokio::time::Instant;
 
 use crate::kernel::{Actor, Families};
 use crate::ports::SessionView;
+use crate::step_up::Proven;
 
 pub use service::Service;
 pub(crate) use service::mint;
@@ -31,6 +32,8 @@ pub struct Caller {
     pub user: UserId,
     pub session: SessionId,
     pub roles: Vec<Role>,
+    /// When they last proved a factor, as their token has it.
+    pub proved_at: Time,
     view: Arc<SessionView>,
 }
 
@@ -42,6 +45,14 @@ impl Caller {
 
     pub fn is_admin(&self) -> bool {
         self.roles.contains(&Role::Admin)
+    }
+
+    /// As a workflow asks for who needs a fresh proof.
+    pub fn proven(&self) -> Proven {
+        Proven {
+            user: self.user,
+            at: self.proved_at,
+        }
     }
 
     /// As events name it.
@@ -86,6 +97,7 @@ impl Access {
             user: claims.sub,
             session: claims.sid,
             roles: view.account.roles.clone(),
+            proved_at: Time::from_second(claims.auth_time).unwrap_or(Time::UNIX_EPOCH),
             view,
         }))
     }
@@ -107,7 +119,12 @@ impl Access {
             return Ok(Some(view));
         }
         let since = Instant::now();
-        let Some(view) = self.families.sessions.view(id).await? else {
+        let Some(view) = self
+            .families
+            .sessions
+            .view(id, self.families.clock.now())
+            .await?
+        else {
             return Ok(None);
         };
         let view = Arc::new(view);
@@ -193,7 +210,9 @@ mod tests {
                     .values_mut()
                     .for_each(|account| account.token_version = 2);
             }),
-            ("the global floor was raised", |s| s.global.floor = 2),
+            ("the global floor was raised", |s| {
+                s.rotations.insert(2, Time::UNIX_EPOCH);
+            }),
         ];
         for (why, change) in changes {
             let (scene, access, tokens) = signed_in().await;

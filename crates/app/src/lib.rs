@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod audit;
 pub mod custom_events;
 pub mod devices;
 pub mod facts;
@@ -19,6 +20,7 @@ pub mod processes;
 pub mod search;
 pub mod sessions;
 pub mod settings;
+pub mod step_up;
 pub mod subscribers;
 pub mod switchboard;
 #[cfg(any(test, feature = "testing"))]

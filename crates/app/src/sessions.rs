@@ -12,12 +12,13 @@ use quivive_domain::session::{InvalidatedBy, Session, TerminatedBy};
 use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId, UserId};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use crate::devices;
 use crate::facts::{
     SessionCreated, SessionEvicted, SessionInvalidated, SessionTerminated, TokenIssued,
 };
-use crate::kernel::{Commit, Cx};
+use crate::kernel::{Commit, Cx, Families};
 use crate::ports::{AccessClaims, Device, NewRefreshToken};
 
 /// What a client gets. The secrets are in no event, log line or row.
@@ -35,6 +36,17 @@ pub struct Tokens {
 /// SHA-256 of a secret that has 256 random bits: what may be stored of it.
 pub fn secret_hash(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
+}
+
+/// The row of a refresh token as it is now, if the secret half is right.
+pub async fn find(
+    families: &Families,
+    presented: &Presented,
+) -> Result<Option<RefreshToken>, Fault> {
+    let hash = secret_hash(presented.secret());
+    let now = families.clock.now();
+    let found = families.sessions.refresh_token(presented.id, now).await?;
+    Ok(found.filter(|token| token.hash.ct_eq(&hash).into()))
 }
 
 /// A digest of the device that holds a refresh token: the device token's device, or else address and agent together.
@@ -55,7 +67,7 @@ pub async fn mint_session(
     device: Option<Device>,
 ) -> Result<Tokens, Fault> {
     let (now, lifetimes) = (cx.now(), cx.settings.lifetimes);
-    cx.take_turn(commit, account).await;
+    cx.take_turn(commit, account.id.0).await;
     let open = cx.sessions.open_of(account.id).await?;
     evict_oldest(commit, cx, account, &open);
     let (device_id, device_token) = if let Some(device) = device {
@@ -73,7 +85,6 @@ pub async fn mint_session(
         last_seen_at: now,
         idle_until: now + lifetimes.session_idle,
         expires_at: now + lifetimes.session_absolute,
-        authenticated_at: now,
         ended_at: None,
     };
     commit.write(
@@ -93,7 +104,8 @@ pub async fn mint_session(
     Ok(tokens)
 }
 
-/// A new family within a session that goes on: after a sign-in, and after a password change left the older ones behind.
+/// A new family within a session, for who has just proved a factor: after a sign-in, a step-up, and a password change that left
+/// the older ones behind.
 pub async fn first_tokens(
     commit: &mut Commit,
     cx: &Cx,
@@ -104,22 +116,24 @@ pub async fn first_tokens(
     cx.ids.random(&mut secret);
     let refresh = Presented::new(TokenId(cx.ids.next()), secret);
     let family = FamilyId(cx.ids.next());
-    let global = cx.sessions.global_version().await?;
+    let global = cx.sessions.global_version(cx.now()).await?;
     let leaf = Leaf {
         family,
         generation: 1,
         user_version: account.token_version,
         global_version: global.current,
+        proved_at: cx.now(),
     };
     issue(commit, cx, account, session, &refresh, &leaf)
 }
 
-/// Where a token stands in its family, and the versions it carries.
+/// Where a token stands in its family, the versions it carries, and since when it is known who holds it.
 struct Leaf {
     family: FamilyId,
     generation: u32,
     user_version: u32,
     global_version: u32,
+    proved_at: Time,
 }
 
 fn issue(
@@ -140,6 +154,7 @@ fn issue(
             generation: leaf.generation,
             user_version: leaf.user_version,
             global_version: leaf.global_version,
+            proved_at: leaf.proved_at,
             expires_at,
         },
         cx.now(),
@@ -156,7 +171,7 @@ fn issue(
     answer(cx, account, session, refresh, leaf)
 }
 
-/// Signs an access token beside a refresh token. Writes nothing.
+/// Signs an access token beside a refresh token; it does not outlive the session. Writes nothing.
 fn answer(
     cx: &Cx,
     account: &Account,
@@ -164,26 +179,26 @@ fn answer(
     refresh: &Presented,
     leaf: &Leaf,
 ) -> Result<Tokens, Fault> {
-    let lifetime = cx.settings.lifetimes.access_token;
-    let now = cx.now().as_second();
+    let expires_at = (cx.now() + cx.settings.lifetimes.access_token).min(session.ends_at());
+    let (iat, exp) = (cx.now().as_second(), expires_at.as_second());
     let access_token = cx.access_tokens.sign(&AccessClaims {
         iss: cx.settings.issuer.clone(),
         aud: cx.settings.audience.clone(),
         sub: account.id,
-        iat: now,
-        exp: (cx.now() + lifetime).as_second(),
+        iat,
+        exp,
         jti: cx.ids.next(),
         sid: session.id,
         roles: account.roles.clone(),
         gv: leaf.global_version,
         uv: leaf.user_version,
         amr: vec!["pwd".to_owned()],
-        auth_time: session.authenticated_at.as_second(),
+        auth_time: leaf.proved_at.as_second(),
     })?;
     Ok(Tokens {
         access_token: access_token.into(),
         refresh_token: refresh.text().into(),
-        expires_in: lifetime.as_secs(),
+        expires_in: u64::try_from(exp - iat).unwrap_or_default(),
         session_id: session.id,
         device_token: None,
     })
@@ -208,9 +223,11 @@ pub fn rotate(
     holder: [u8; 32],
 ) -> Result<(TokenId, Tokens), Fault> {
     let id = TokenId(cx.ids.next());
-    let session = &token.session;
-    let idle_until = (cx.now() + cx.settings.lifetimes.session_idle).min(session.expires_at);
-    commit.write(touch(cx, session, idle_until));
+    let session = Session {
+        idle_until: cx.now() + cx.settings.lifetimes.session_idle,
+        ..token.session.clone()
+    };
+    commit.write(touch(cx, &session, session.ends_at()));
     let key = cx.keys.current();
     commit.write(
         cx.sessions
@@ -221,10 +238,11 @@ pub fn rotate(
         generation: token.generation + 1,
         user_version: token.account.token_version,
         global_version: token.global.current,
+        proved_at: token.proved_at,
     };
     let next = successor(cx, key, presented, id)
         .ok_or_else(|| Fault::Internal("the current key is missing".to_owned()))?;
-    let tokens = issue(commit, cx, &token.account, session, &next, &leaf)?;
+    let tokens = issue(commit, cx, &token.account, &session, &next, &leaf)?;
     Ok((id, tokens))
 }
 
@@ -238,7 +256,7 @@ pub async fn replay(
     let Some(next) = successor(cx, &used.successor_key, presented, used.successor) else {
         return Ok(None);
     };
-    let Some(row) = cx.sessions.refresh_token(used.successor).await? else {
+    let Some(row) = cx.sessions.refresh_token(used.successor, cx.now()).await? else {
         return Ok(None);
     };
     if row.hash != secret_hash(next.secret()) {
@@ -249,6 +267,7 @@ pub async fn replay(
         generation: row.generation,
         user_version: row.user_version,
         global_version: row.global_version,
+        proved_at: row.proved_at,
     };
     answer(cx, &token.account, &token.session, &next, &leaf).map(Some)
 }
@@ -269,7 +288,7 @@ pub async fn end_everything(
     Ok(count(&ended))
 }
 
-/// Ends every open session of an account but `except`. Misses when one came or went meanwhile.
+/// Ends every open session of an account but `except`, with its tokens. Misses when one came or went meanwhile. Says which.
 pub async fn end_all(
     commit: &mut Commit,
     cx: &Cx,

@@ -11,7 +11,9 @@ use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
 use crate::webhooks::Endpoints;
-use crate::workflows::{accounts, api_keys, delivery, operators, passwords, sessions, webhooks};
+use crate::workflows::{
+    accounts, api_keys, delivery, operators, passwords, rotations, sessions, webhooks,
+};
 use crate::{facts, subscribers};
 
 /// Every workflow and every fact.
@@ -25,6 +27,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<sessions::log_out::LogOut>()?
         .workflow::<sessions::revoke_session::RevokeSession>()?
         .workflow::<sessions::revoke_all_sessions::RevokeAllSessions>()?
+        .workflow::<sessions::step_up::StepUp>()?
+        .workflow::<rotations::rotate_all_tokens::RotateAllTokens>()?
+        .workflow::<rotations::rotate_user_tokens::RotateUserTokens>()?
         .workflow::<passwords::change_password::ChangePassword>()?
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?

@@ -34,6 +34,11 @@ pub mod passwords {
     pub mod request_password_reset;
 }
 
+pub mod rotations {
+    pub mod rotate_all_tokens;
+    pub mod rotate_user_tokens;
+}
+
 pub mod sessions {
     pub mod log_in;
     pub mod log_out;
@@ -41,6 +46,7 @@ pub mod sessions {
     pub mod revoke_all_sessions;
     pub mod revoke_device;
     pub mod revoke_session;
+    pub mod step_up;
 }
 
 pub mod webhooks {

@@ -8,7 +8,7 @@ use crate::event::Body;
 use crate::seal::Sealed;
 
 /// The ordering key: events with one key reach every subscriber in the order in which they happened.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Key(String);
 
@@ -95,6 +95,30 @@ pub struct Envelope {
     pub actor: Actor,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
+}
+
+impl Envelope {
+    /// Of an event that nothing caused and nobody asked for: the first of a workflow of its own, named like it.
+    pub fn first(id: Uuid, kind: impl Into<String>, key: Key, time: Time) -> Self {
+        Self {
+            id,
+            kind: kind.into(),
+            version: 1,
+            key,
+            priority: Priority::Normal,
+            time,
+            workflow_id: id,
+            correlation_id: id,
+            causation_id: None,
+            subject: None,
+            actor: Actor {
+                kind: "system".into(),
+                id: None,
+            },
+            request_id: None,
+            traceparent: None,
+        }
+    }
 }
 
 /// An event as it lies in the log. `body` is a JSON object of the open fields; personal fields and the context are sealed.

@@ -77,6 +77,8 @@ pub struct RefreshToken {
     /// The versions it was issued under.
     pub user_version: u32,
     pub global_version: u32,
+    /// When the person proved a factor, for this token's family: what is proved later is not for who holds this one.
+    pub proved_at: Time,
     pub expires_at: Time,
     pub used: Option<Use>,
     pub session: Session,
@@ -84,12 +86,12 @@ pub struct RefreshToken {
     pub global: GlobalVersion,
 }
 
-/// The version all tokens share.
+/// The version all tokens share, as of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GlobalVersion {
     /// What new tokens carry.
     pub current: u32,
-    /// The lowest that is still accepted.
+    /// The lowest that is still accepted: the highest whose grace is over. It never falls, whatever follows.
     pub floor: u32,
 }
 

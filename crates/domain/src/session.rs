@@ -23,6 +23,10 @@ pub struct Lifetimes {
     pub max_devices: u32,
     /// How long after its use a refresh token still gets the same successor again, from the same device.
     pub honest_retry: Duration,
+    /// How long a proof of a factor serves for what is dangerous.
+    pub step_up: Duration,
+    /// How long tokens of the version before a rotation of all are good, unless it says otherwise.
+    pub rotation_grace: Duration,
     pub email_verification: Duration,
     pub password_reset: Duration,
     pub email_change: Duration,
@@ -43,6 +47,8 @@ impl Default for Lifetimes {
             max_sessions: 10,
             max_devices: 10,
             honest_retry: Duration::from_secs(10),
+            step_up: Duration::from_mins(10),
+            rotation_grace: Duration::from_mins(5),
             email_verification: Duration::from_hours(24),
             password_reset: Duration::from_mins(15),
             email_change: Duration::from_hours(1),
@@ -76,14 +82,17 @@ pub struct Session {
     pub idle_until: Time,
     /// Never moves.
     pub expires_at: Time,
-    /// When the person last proved a factor in it.
-    pub authenticated_at: Time,
     pub ended_at: Option<Time>,
 }
 
 impl Session {
     pub fn is_live(&self, now: Time) -> bool {
-        self.ended_at.is_none() && self.expired(now).is_none()
+        self.ended_at.is_none() && now < self.ends_at()
+    }
+
+    /// When it is over unless something happens before.
+    pub fn ends_at(&self) -> Time {
+        self.idle_until.min(self.expires_at)
     }
 
     /// Which of its times is over, the earlier one first.
@@ -94,11 +103,6 @@ impl Session {
             (self.expires_at, ExpiredBy::Absolute)
         };
         (over <= now).then_some(by)
-    }
-
-    /// When it is over, if it is not used before.
-    pub fn over_at(&self) -> Time {
-        self.idle_until.min(self.expires_at)
     }
 }
 
@@ -122,6 +126,7 @@ pub enum InvalidatedBy {
     Lock,
     Deactivation,
     EmailChange,
+    Rotation,
 }
 
 impl InvalidatedBy {
@@ -133,6 +138,7 @@ impl InvalidatedBy {
             Self::Lock => "lock",
             Self::Deactivation => "deactivation",
             Self::EmailChange => "email_change",
+            Self::Rotation => "rotation",
         }
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod openapi;
 mod output;
 mod prompt;
+mod rotate;
 mod serve;
 mod subscriptions;
 
@@ -81,6 +82,9 @@ enum Command {
     /// Who reads the log, and how far each has come
     #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
+    /// Leave behind what was issued before
+    #[command(subcommand)]
+    Rotate(rotate::Rotate),
     /// Prove that the log is whole
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -132,6 +136,7 @@ impl Cli {
             Some(Command::Events(command)) => command.run(everywhere),
             Some(Command::DeadLetters(command)) => command.run(everywhere),
             Some(Command::Subscriptions(command)) => command.run(everywhere),
+            Some(Command::Rotate(command)) => command.run(everywhere),
             Some(Command::Audit(command)) => command.run(everywhere),
             Some(Command::Config(command)) => command.run(everywhere),
             Some(Command::Keys(command)) => command.run(everywhere),

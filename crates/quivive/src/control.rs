@@ -12,9 +12,10 @@ mod call;
 mod desk;
 mod letters;
 mod operator;
+mod rotations;
 mod socket;
 
-pub use call::{Call, Chosen, Decide, Fate, Passphrase, Search, Tail};
+pub use call::{Call, Chosen, Decide, Fate, Passphrase, RotateTokens, Search, Tail};
 pub use operator::Operator;
 
 pub(crate) use desk::{Desk, first_administrator, tags};

@@ -49,6 +49,9 @@ statements! {
         security_version = security_version + 1, token_version = token_version + 1, touched = $2 \
         WHERE id = $3 AND security_version = $4";
 
+    ROTATE = "UPDATE account SET security_version = security_version + 1, token_version = token_version + 1, \
+        touched = $1 WHERE id = $2 AND security_version = $3";
+
     /// Guarded like a grant: it must not put the hash of an old password over a new one.
     REHASH = "UPDATE account SET password = $1 WHERE id = $2 AND security_version = $3";
 
@@ -184,6 +187,12 @@ impl Accounts for Database {
             vec![text(hash).into(), now.into(), id, seen],
         ));
         writes
+    }
+
+    fn rotate(&self, account: &Account, now: Time) -> Write {
+        let id = account.id.0.into();
+        let params = vec![now.into(), id, account.security_version.into()];
+        Write::one(ROTATE, params)
     }
 
     fn rehash(&self, account: &Account, hash: &PasswordHash) -> Write {

@@ -31,11 +31,15 @@ pub(crate) use event_columns;
 statements! {
     READ = concat!("SELECT ", event_columns!(), " FROM event WHERE pos > $1 ORDER BY pos LIMIT $2");
 
-    OF_KEY = concat!(
-        "SELECT ", event_columns!(),
-        " FROM event WHERE pos > $1 AND pos <= $2 AND key = $3 ORDER BY pos LIMIT $4"
+    OF_KEYS = concat!(
+        "SELECT ", event_columns!(), " FROM event WHERE pos > $1 AND pos <= $2 \
+         AND key IN (SELECT value FROM json_each($3)) ORDER BY pos LIMIT $4"
     );
 
+    AT = concat!(
+        "SELECT ", event_columns!(),
+        " FROM event WHERE pos IN (SELECT value FROM json_each($1)) ORDER BY pos"
+    );
 }
 
 impl Log for Database {
@@ -78,15 +82,23 @@ impl Database {
         Ok(events)
     }
 
-    /// Events of one key after `after` and up to `upto`, oldest first, at most `limit`; however far apart they lie.
-    pub(crate) async fn events_of_key(
+    /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`; however far apart they lie.
+    pub(crate) async fn events_of_keys(
         &self,
-        key: String,
+        keys: String,
         after: u64,
         upto: u64,
         limit: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        self.scan(OF_KEY, &key.into(), after, upto, limit).await
+        self.scan(OF_KEYS, &keys.into(), after, upto, limit).await
+    }
+
+    /// The events at these positions, a list in JSON.
+    pub(crate) fn events_at_all(
+        &self,
+        positions: String,
+    ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        self.all(AT, vec![positions.into()], stored)
     }
 
     pub(crate) fn head_position(&self) -> u64 {

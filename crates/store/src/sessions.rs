@@ -18,11 +18,20 @@ use crate::Database;
 use crate::accounts::{account, account_columns};
 use crate::rows::Cells;
 
+/// The versions that all tokens share, as of the time `$1`: [`global_version`] reads them. Both walk the primary key from its
+/// end.
+macro_rules! global_columns {
+    () => {
+        "(SELECT max(version) FROM global_rotation), \
+         (SELECT version FROM global_rotation WHERE cut_off_at <= $1 ORDER BY version DESC LIMIT 1)"
+    };
+}
+
 /// What [`session`] reads, in its order; the id is not among it because whoever asks has it.
 macro_rules! session_columns {
     () => {
         "session.account, session.device, session.created_at, session.last_seen_at, session.idle_until, \
-         session.expires_at, session.authenticated_at, session.ended_at"
+         session.expires_at, session.ended_at"
     };
 }
 
@@ -30,26 +39,22 @@ statements! {
     /// An account or a session that is gone takes its tokens with it: the joins are inner ones.
     REFRESH_TOKEN = concat!(
         "SELECT refresh_token.session, ", session_columns!(), ", ", account_columns!(),
-        ", global_version.current_version, global_version.floor_version, \
-         refresh_token.hash, refresh_token.family, refresh_token.generation, refresh_token.user_version, \
-         refresh_token.global_version, refresh_token.expires_at, \
+        ", ", global_columns!(), ", refresh_token.hash, refresh_token.family, refresh_token.generation, refresh_token.user_version, \
+         refresh_token.global_version, refresh_token.proved_at, refresh_token.expires_at, \
          refresh_token.used_at, refresh_token.used_by, refresh_token.successor, refresh_token.successor_key, \
          follower.used_at \
          FROM refresh_token \
          JOIN session ON session.id = refresh_token.session \
          JOIN account ON account.id = session.account \
-         JOIN global_version ON global_version.one = 1 \
          LEFT JOIN refresh_token AS follower ON follower.id = refresh_token.successor \
-         WHERE refresh_token.id = $1"
+         WHERE refresh_token.id = $2"
     );
 
     VIEW = concat!(
         "SELECT ", session_columns!(), ", ", account_columns!(),
-        ", global_version.current_version, global_version.floor_version \
-         FROM session \
+        ", ", global_columns!(), " FROM session \
          JOIN account ON account.id = session.account \
-         JOIN global_version ON global_version.one = 1 \
-         WHERE session.id = $1"
+         WHERE session.id = $2"
     );
 
     OPEN_OF = concat!(
@@ -76,7 +81,11 @@ statements! {
             SELECT t.successor, t.generation FROM chain JOIN refresh_token t ON t.id = chain.successor) \
         SELECT coalesce(max(generation), 0) FROM chain";
 
-    GLOBAL_VERSION = "SELECT current_version, floor_version FROM global_version WHERE one = 1";
+    GLOBAL_VERSION = concat!("SELECT ", global_columns!());
+
+    /// The primary key is the compare-and-set: versions are dense, so that who read an older one finds its next taken.
+    ROTATE_ALL = "INSERT INTO global_rotation (version, rotated_at, cut_off_at) VALUES ($1, $2, $3) \
+        ON CONFLICT DO NOTHING";
 
     DEVICE = "SELECT id, used_at FROM device WHERE account = $1 AND token_hash = $2";
 
@@ -97,14 +106,14 @@ statements! {
     /// Counts within the statement, after the fence has locked the account's row: two logins cannot both take the last
     /// place. The cast is because nothing else tells PostgreSQL the parameter's type.
     INSERT_SESSION = "INSERT INTO session \
-        (id, account, device, created_at, last_seen_at, idle_until, expires_at, authenticated_at, ended_at, ip, look_at) \
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
-        WHERE (SELECT count(*) FROM session WHERE account = $2 AND ended_at IS NULL) < CAST($12 AS BIGINT) \
+        (id, account, device, created_at, last_seen_at, idle_until, expires_at, ended_at, ip, look_at) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
+        WHERE (SELECT count(*) FROM session WHERE account = $2 AND ended_at IS NULL) < CAST($11 AS BIGINT) \
         ON CONFLICT DO NOTHING";
 
     INSERT_REFRESH_TOKEN = "INSERT INTO refresh_token \
-        (id, hash, family, session, generation, user_version, global_version, created_at, expires_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+        (id, hash, family, session, generation, user_version, global_version, created_at, proved_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
 
     USE_REFRESH_TOKEN = "UPDATE refresh_token SET used_at = $1, used_by = $2, successor = $3, successor_key = $4 \
         WHERE id = $5 AND used_at IS NULL";
@@ -124,14 +133,15 @@ statements! {
 }
 
 impl Sessions for Database {
-    fn refresh_token(&self, id: TokenId) -> Read<'_, Option<RefreshToken>> {
-        self.one(REFRESH_TOKEN, vec![id.0.into()], move |cells| {
+    fn refresh_token(&self, id: TokenId, now: Time) -> Read<'_, Option<RefreshToken>> {
+        self.one(REFRESH_TOKEN, vec![now.into(), id.0.into()], move |cells| {
             refresh_token(id, cells)
         })
     }
 
-    fn view(&self, id: SessionId) -> Read<'_, Option<SessionView>> {
-        self.one(VIEW, vec![id.0.into()], move |cells| view(id, cells))
+    fn view(&self, id: SessionId, now: Time) -> Read<'_, Option<SessionView>> {
+        let params = vec![now.into(), id.0.into()];
+        self.one(VIEW, params, move |cells| view(id, cells))
     }
 
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>> {
@@ -162,8 +172,15 @@ impl Sessions for Database {
         })
     }
 
-    fn global_version(&self) -> Read<'_, GlobalVersion> {
-        self.single(GLOBAL_VERSION, Vec::new(), global_version)
+    fn global_version(&self, now: Time) -> Read<'_, GlobalVersion> {
+        self.single(GLOBAL_VERSION, vec![now.into()], global_version)
+    }
+
+    fn rotate_all(&self, version: u32, cut_off_at: Time, now: Time) -> Write {
+        Write::one(
+            ROTATE_ALL,
+            vec![version.into(), now.into(), cut_off_at.into()],
+        )
     }
 
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>> {
@@ -220,10 +237,9 @@ impl Sessions for Database {
                 session.last_seen_at.into(),
                 session.idle_until.into(),
                 session.expires_at.into(),
-                session.authenticated_at.into(),
                 session.ended_at.into(),
                 ip.map(|ip| ip.to_string()).into(),
-                session.over_at().into(),
+                session.ends_at().into(),
                 max.into(),
             ],
         )
@@ -241,6 +257,7 @@ impl Sessions for Database {
                 token.user_version.into(),
                 token.global_version.into(),
                 now.into(),
+                token.proved_at.into(),
                 token.expires_at.into(),
             ],
         )
@@ -309,6 +326,7 @@ fn refresh_token(id: TokenId, cells: &mut Cells) -> Result<RefreshToken, Fault> 
         generation: cells.take("refresh_token.generation")?,
         user_version: cells.take("refresh_token.user_version")?,
         global_version: cells.take("refresh_token.global_version")?,
+        proved_at: cells.take("refresh_token.proved_at")?,
         expires_at: cells.take("refresh_token.expires_at")?,
         used: used(cells)?,
         session,
@@ -352,7 +370,6 @@ fn session(id: SessionId, cells: &mut Cells) -> Result<Session, Fault> {
         last_seen_at: cells.take("session.last_seen_at")?,
         idle_until: cells.take("session.idle_until")?,
         expires_at: cells.take("session.expires_at")?,
-        authenticated_at: cells.take("session.authenticated_at")?,
         ended_at: cells.take("session.ended_at")?,
     })
 }
@@ -365,7 +382,7 @@ fn ip(cells: &mut Cells) -> Result<Option<IpAddr>, Fault> {
 
 fn global_version(cells: &mut Cells) -> Result<GlobalVersion, Fault> {
     Ok(GlobalVersion {
-        current: cells.take("global_version.current_version")?,
-        floor: cells.take("global_version.floor_version")?,
+        current: cells.take("the last version")?,
+        floor: cells.take("the lowest version that is accepted")?,
     })
 }

@@ -187,13 +187,17 @@ impl Subscriptions for Database {
 
     fn backlog(
         &self,
-        key: &Key,
+        keys: &[Key],
         after: u64,
         upto: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
-        let key = key.as_str().to_owned();
-        Box::pin(self.events_of_key(key, after, upto, limit))
+        let keys: serde_json::Value = keys.iter().map(Key::as_str).collect();
+        Box::pin(self.events_of_keys(keys.to_string(), after, upto, limit))
+    }
+
+    fn events_at(&self, positions: &[u64]) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        self.events_at_all(serde_json::Value::from(positions).to_string())
     }
 
     fn create(&self, name: &str, position: u64) -> Write {

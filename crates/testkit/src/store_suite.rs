@@ -55,6 +55,7 @@ checks! {
         a_fence_misses_once_the_security_version_rose
         a_new_password_raises_all_versions_and_keeps_the_newest_old_ones
         a_stale_password_change_or_rehash_misses
+        a_rotation_raises_the_two_versions_it_is_about
         an_address_is_verified_once
         administrators_are_counted_when_active
         a_state_is_set_once_and_raises_versions
@@ -97,6 +98,7 @@ checks! {
     }
     sessions {
         a_view_is_the_session_its_account_and_the_versions
+        a_rotation_of_all_takes_the_next_version_and_no_deadline_moves
         a_refresh_token_comes_with_all_it_hangs_on
         of_fifty_parallel_uses_of_a_token_one_succeeds
         a_use_shows_whether_its_successor_was_used
@@ -154,7 +156,8 @@ checks! {
         the_oldest_lanes_are_told_by_state
         a_renamed_subscription_keeps_its_cursor_and_lanes
         a_removed_subscription_takes_its_lanes_with_it
-        a_backlog_is_one_key_within_its_bounds
+        a_backlog_is_of_some_keys_within_its_bounds
+        events_are_found_at_their_positions
         dead_letters_are_told_by_what_they_have_in_common
         dead_letters_are_counted_by_kind
     }

@@ -8,9 +8,12 @@ mod discovery;
 mod docs;
 mod email_changes;
 mod events;
+mod id;
 mod me;
 mod operation;
 mod passwords;
+mod query;
+mod rotations;
 mod schemas;
 mod sessions;
 mod statistics;
@@ -152,6 +155,7 @@ pub(crate) fn api() -> Routes {
         .merge(me::router())
         .merge(email_changes::router())
         .merge(passwords::router())
+        .merge(rotations::router())
         .merge(events::router())
         .merge(statistics::router())
         .merge(users::router())

@@ -15,7 +15,7 @@ use super::workflow::{Actor, Subject, month_vault_key};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
+    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -73,8 +73,12 @@ impl Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guess {
     NotNeeded,
-    /// It is counted; it may be evaluated.
-    Reserved,
+    /// It is counted on this path since then; it may be evaluated. It is settled there, whatever becomes of the device that
+    /// led to the path.
+    Reserved {
+        path: Path,
+        at: Time,
+    },
     /// The path is closed; nothing may be evaluated.
     Closed,
 }
@@ -181,6 +185,12 @@ impl Cx {
         self.guess
     }
 
+    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
+        let account = self.accounts.by_id(id).await?;
+        Ok(account.filter(Account::is_admin))
+    }
+
     /// A commit that grants something to an account: it misses when anything has raised the account's security version
     /// since it was read.
     pub fn fenced(&self, account: &Account) -> Commit {
@@ -191,11 +201,11 @@ impl Cx {
         commit
     }
 
-    /// Waits until no other commit that did the same for this account is under way, and keeps the turn until this one is
-    /// durable. Read after it what others of its kind may change.
-    pub async fn take_turn(&self, commit: &mut Commit, account: &Account) {
+    /// Waits until no other commit that did the same for this account, or for whatever else has that id, is under way, and
+    /// keeps the turn until this one is durable. Read after it what others of its kind may change.
+    pub async fn take_turn(&self, commit: &mut Commit, of: Uuid) {
         if commit.turn.is_none() {
-            commit.turn = Some(self.turns.of(account.id).await);
+            commit.turn = Some(self.turns.of(of).await);
         }
     }
 

@@ -176,7 +176,14 @@ impl Kernel {
             }
             let (guess, reservation) = match reservation {
                 Reservation::NotNeeded => (Guess::NotNeeded, None),
-                Reservation::Take { take, give_back } => (Guess::Reserved, Some((take, give_back))),
+                Reservation::Take {
+                    path,
+                    take,
+                    give_back,
+                } => {
+                    let at = cx.now();
+                    (Guess::Reserved { path, at }, Some((take, give_back)))
+                }
                 Reservation::Busy | Reservation::Closed => (Guess::Closed, None),
             };
             cx.guess = guess;
@@ -201,7 +208,7 @@ impl Kernel {
                 give_back,
                 progress: Progress::Held(transaction),
             };
-            if W::EVEN || guess == Guess::Reserved {
+            if W::EVEN || matches!(guess, Guess::Reserved { .. }) {
                 match attempt.durable(self.log.as_ref()).await {
                     Ok(()) => {}
                     Err(CommitError::Missed(_)) => {

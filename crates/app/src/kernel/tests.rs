@@ -11,13 +11,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use quivive_delivery::Fault;
+use quivive_delivery::{Fault, Time};
 use quivive_domain::guess::Guesses;
 use uuid::Uuid;
 
 use super::workflow::RESERVE_WAITERS;
 use super::{Commit, Failure, refuse_with, succeed};
-use crate::ports::Path;
 use crate::testing::{PASSWORD, Scene, password};
 use crate::workflows::accounts::lock_user;
 use toys::{Broken, Noted, Refusal, Succeeded, Toy, event, reason, scene};
@@ -27,14 +26,15 @@ fn mark(scene: &Scene) -> impl Fn() -> quivive_delivery::Write + Send + Sync + '
     let world = scene.world.clone();
     move || {
         world.write("mark", &[], |state| {
-            state.global.current += 1;
+            let next = state.rotations.keys().last().map_or(1, |last| last + 1);
+            state.rotations.insert(next, Time::UNIX_EPOCH);
             1
         })
     }
 }
 
-fn marks(scene: &Scene) -> u32 {
-    scene.world.see(|state| state.global.current - 1)
+fn marks(scene: &Scene) -> usize {
+    scene.world.see(|state| state.rotations.len() - 1)
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn a_guess_that_was_settled_gives_nothing_back() {
     let toy = Toy::new(&scene, |cx| {
         Box::pin(async move {
             let (mut commit, user) = (Commit::default(), cx.subject().account().expect("known"));
-            crate::guesses::wrong(&mut commit, cx, Path::Account(user), Some(user)).await?;
+            crate::guesses::wrong(&mut commit, cx, Some(user)).await?;
             refuse_with(Refusal::Unwanted, commit)
         })
     });

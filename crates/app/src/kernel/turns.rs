@@ -4,8 +4,8 @@
 use std::array;
 use std::sync::Arc;
 
-use quivive_domain::UserId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
 
 /// Whose turn it is; the next one comes when it is dropped.
 pub(super) type Turn = OwnedMutexGuard<()>;
@@ -20,9 +20,9 @@ impl Turns {
         Self(array::from_fn(|_| Arc::default()))
     }
 
-    pub(super) async fn of(&self, account: UserId) -> Turn {
+    pub(super) async fn of(&self, id: Uuid) -> Turn {
         // The last byte of an id is random.
-        let [.., last] = account.0.into_bytes();
+        let [.., last] = id.into_bytes();
         Arc::clone(&self.0[usize::from(last)]).lock_owned().await
     }
 }

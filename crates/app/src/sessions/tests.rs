@@ -1,4 +1,4 @@
-//! Every ended session has exactly one of SessionTerminated, SessionExpired, SessionInvalidated and SessionEvicted: over
+//! Every ended session has exactly one of `SessionTerminated`, `SessionExpired`, `SessionInvalidated` and `SessionEvicted`: over
 //! random histories, in each of which several things happen at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +180,7 @@ impl History {
                 let expected = usize::from(session.ended_at.is_some());
                 assert_eq!(of_it.len(), expected, "seed {seed}: {session:?} {of_it:?}");
                 if of_it == ["session.expired"] {
-                    assert!(session.over_at() <= session.ended_at.unwrap());
+                    assert!(session.ends_at() <= session.ended_at.unwrap());
                 }
             }
         });

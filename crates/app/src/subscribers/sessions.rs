@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quivive_delivery::subscriber::Begin;
-use quivive_delivery::{Cx, Received, Subscription, subscriber};
+use quivive_delivery::{Cx, DecodeError, Received, Subscription, subscriber};
 use quivive_domain::UserId;
 use uuid::Uuid;
 
@@ -29,14 +29,14 @@ pub fn subscription(access: Arc<Access>) -> Subscription {
     revert_email_change::Succeeded,
     bootstrap_administrator::Succeeded,
 ])]
-async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) {
-    if let Ok(ended) = event.decode::<SessionTerminated>() {
+async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) -> Result<(), DecodeError> {
+    if let Some(ended) = event.decode_if::<SessionTerminated>()? {
         access.forget(ended.session_id);
-    } else if let Ok(ended) = event.decode::<SessionInvalidated>() {
+    } else if let Some(ended) = event.decode_if::<SessionInvalidated>()? {
         access.forget(ended.session_id);
-    } else if let Ok(ended) = event.decode::<SessionEvicted>() {
+    } else if let Some(ended) = event.decode_if::<SessionEvicted>()? {
         access.forget(ended.session_id);
-    } else if let Ok(made) = event.decode::<bootstrap_administrator::Succeeded>() {
+    } else if let Some(made) = event.decode_if::<bootstrap_administrator::Succeeded>()? {
         // All bootstraps share a key, so its subject names nobody.
         access.forget_account(made.user_id);
     } else if let Some(account) = event
@@ -47,10 +47,12 @@ async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) {
     {
         access.forget_account(UserId(account));
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use quivive_delivery::{Outcome, Stored};
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -92,6 +94,20 @@ mod tests {
         scene.deliver(&subscription(Arc::clone(&access))).await;
         assert!(!knows(&access, &one).await);
         assert!(knows(&access, &two).await);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_does_not_fit_its_type_is_poison() {
+        let (scene, access, one, _) = remembered().await;
+        let token = Some(one.refresh_token.expose_secret());
+        let log_out = LogOut::resolve(scene.kernel.families(), None, token);
+        let log_out = log_out.await.unwrap().unwrap();
+        scene.when(log_out).await.succeeded();
+        let ended = |event: &Stored| event.envelope.kind == "session.terminated";
+        let mut ended = scene.world.log().into_iter().find(ended).expect("it ended");
+        ended.body = b"{}".to_vec();
+        let outcome = scene.react(&subscription(access), ended).await;
+        assert!(matches!(outcome, Outcome::Poison(_)), "{outcome:?}");
     }
 
     #[tokio::test]

@@ -7,17 +7,22 @@ use std::time::Duration;
 use quivive_delivery::subscriber::{Filter, InCommit, Subscription};
 use quivive_delivery::{Body, Codes, Context, Event, Ids as _, Outcome, Received, Stored, seal};
 use quivive_domain::one_time::{self, OneTimeToken, Purpose};
+use quivive_domain::refresh;
 use quivive_domain::session::Session;
 use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, TokenId, UserId};
+use secrecy::ExposeSecret as _;
 use serde_json::Value as Json;
 
+use super::guesses::open_counters;
 use super::machine::fake_hash;
-use super::ports::open_counters;
 use super::{EPOCH, World};
+use crate::access::Access;
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
+use crate::step_up::Proven;
 use crate::switchboard;
 use crate::workflows::sessions::log_in::LogIn;
+use crate::workflows::sessions::refresh_tokens::RefreshTokens;
 
 /// Everybody's password, until it is changed.
 pub const PASSWORD: &str = "correct zebra lamp orbit";
@@ -32,6 +37,14 @@ pub fn password(text: &str) -> Password {
 /// A one-time token as a letter's link carries it.
 pub fn presented(text: &str) -> Option<one_time::Presented> {
     one_time::Presented::parse(text)
+}
+
+/// The refresh token of these is handed in, without a device.
+pub fn refresh(tokens: &Tokens) -> RefreshTokens {
+    RefreshTokens {
+        token: refresh::Presented::parse(tokens.refresh_token.expose_secret()),
+        device_token: None,
+    }
 }
 
 /// A person's account, before the test begins.
@@ -212,6 +225,14 @@ impl Scene {
         scene
     }
 
+    /// The person, who has proved a factor right now.
+    pub fn proven(&self) -> Proven {
+        Proven {
+            user: self.user,
+            at: self.world.now(),
+        }
+    }
+
     /// Lets time pass.
     #[must_use]
     pub fn after(&self, seconds: u64) -> &Self {
@@ -248,6 +269,13 @@ impl Scene {
         self.when(log_in).await.succeeded().reply()
     }
 
+    /// Whether an access token is good, asked of somebody who remembers nothing.
+    pub async fn opens(&self, tokens: &Tokens) -> bool {
+        let access = Access::new(Arc::clone(self.kernel.families()));
+        let caller = access.authenticate(tokens.access_token.expose_secret());
+        caller.await.expect("no fault").is_some()
+    }
+
     /// Asks for something, to its end.
     pub async fn when<W: Workflow>(&self, workflow: W) -> Told<W> {
         let request_id = Some(format!("request {}", self.world.next()));
@@ -270,8 +298,7 @@ impl Scene {
         let mut outcomes = Vec::new();
         for event in self.world.log() {
             if self.wants(subscription, &event.envelope.kind) {
-                let received = self.received(subscription, event).await;
-                let outcome = subscription.react(&received).await;
+                let outcome = self.react(subscription, event).await;
                 if let Outcome::DoneWith(effects) = &outcome {
                     let transaction = quivive_delivery::Transaction {
                         writes: effects.writes.clone(),
@@ -285,6 +312,12 @@ impl Scene {
             }
         }
         outcomes
+    }
+
+    /// What the handler says to one event.
+    pub async fn react(&self, subscription: &Subscription, event: Stored) -> Outcome {
+        let received = self.received(subscription, event).await;
+        subscription.react(&received).await
     }
 
     fn wants(&self, subscription: &Subscription, kind: &str) -> bool {
@@ -332,7 +365,6 @@ fn session(id: SessionId, account: UserId, now: quivive_delivery::Time) -> Sessi
         last_seen_at: now,
         idle_until: now + 14 * day,
         expires_at: now + 30 * day,
-        authenticated_at: now,
         ended_at: None,
     }
 }
@@ -392,7 +424,9 @@ impl<W: Workflow> Told<W> {
             self.said()
         );
         let told = self.outcome::<W::Failed, W::Succeeded>();
-        assert_eq!(told.open(W::Failed::META.kind)["reason"], refusal.code());
+        let failed = told.open(W::Failed::META.kind);
+        let reason = failed.get("failure_reason").unwrap_or(&failed["reason"]);
+        assert_eq!(*reason, refusal.code());
         told
     }
 

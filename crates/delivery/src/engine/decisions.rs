@@ -177,7 +177,7 @@ impl Running {
         let events = self
             .tools
             .subscriptions
-            .backlog(&letter.key, from, upto, BEHIND_EVENTS)
+            .backlog(std::slice::from_ref(&letter.key), from, upto, BEHIND_EVENTS)
             .await?;
         let wanted = events.iter().filter(|event| selection.takes(event));
         Ok(Behind {

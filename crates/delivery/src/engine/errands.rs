@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::machine::{Input, LANE_EVENTS, Now, Versions};
+use super::machine::{Input, Now, Sweep, Versions};
 use super::scribe::Scribe;
 use super::tail::{POLL_EVERY, Tail};
 use crate::clock::Clock;
 use crate::commit::Transaction;
 use crate::envelope::{Key, Stored};
 use crate::log::Log;
-use crate::subscriber::{Effects, Order, StoredLane, Subscriptions};
+use crate::subscriber::{Effects, StoredLane, Subscriptions};
+use crate::{BoxFuture, Fault};
 
 /// What all runners of an engine work with.
 pub(crate) struct Tools {
@@ -58,38 +59,48 @@ pub(super) async fn commit(
     Input::Committed { event, result }
 }
 
-/// Reads the next events of a lane.
-pub(super) async fn backlog(
-    tools: Arc<Tools>,
-    order: Order,
-    key: Key,
-    after: u64,
-    upto: u64,
-) -> Input {
-    let read = match order {
-        Order::Key => {
-            tools
-                .subscriptions
-                .backlog(&key, after, upto, LANE_EVENTS)
-                .await
-        }
-        // A lane for one event, which lies right after the position.
-        Order::None => tools.log.read(after, 1).await,
+/// Positions that one read of a sweep looks over for a few keys at most: a tenth of a second of a reader.
+const SPAN: u64 = 100_000;
+
+/// Fetches the events at which lanes are.
+pub(super) async fn fetch(tools: Arc<Tools>, fronts: Vec<(Key, u64)>) -> Input {
+    let positions: Vec<_> = fronts.iter().map(|(_, position)| *position).collect();
+    let read = read(tools.subscriptions.events_at(&positions)).await;
+    Input::Fronts { fronts, read }
+}
+
+/// Reads on for lanes that do not know their next event.
+pub(super) async fn sweep(tools: Arc<Tools>, mut sweep: Sweep) -> Input {
+    let Sweep {
+        after, upto, limit, ..
+    } = sweep;
+    let read = if let Some(keys) = &sweep.keys {
+        sweep.upto = upto.min(after + SPAN);
+        let events = tools.subscriptions.backlog(keys, after, sweep.upto, limit);
+        read(events).await
+    } else {
+        told(tools.tail.read_back(after, limit).await)
     };
-    let read = match read {
-        Ok(mut events) => {
-            let full = order == Order::Key && events.len() >= LANE_EVENTS;
-            events.retain(|event| event.position <= upto);
-            let last = events.last().map_or(upto, |event| event.position);
-            let known = if full { last } else { upto };
-            Some((events.into_iter().map(Arc::new).collect(), known))
-        }
-        Err(fault) => {
-            tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
-            None
-        }
-    };
-    Input::Backlog { key, read }
+    // A read of all keys ends anywhere, one of some keys at its limit: it is whole up to its last event.
+    if let Some(events) = &read
+        && (events.len() == limit || sweep.keys.is_none())
+        && let Some(last) = events.last()
+    {
+        sweep.upto = sweep.upto.min(last.position);
+    }
+    Input::Swept { sweep, read }
+}
+
+async fn read(events: BoxFuture<'_, Result<Vec<Stored>, Fault>>) -> Option<Vec<Arc<Stored>>> {
+    let events = told(events.await)?;
+    Some(events.into_iter().map(Arc::new).collect())
+}
+
+fn told<T>(read: Result<T, Fault>) -> Option<T> {
+    read.inspect_err(|fault| {
+        tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
+    })
+    .ok()
 }
 
 /// Reads the log for a subscription that is older than the ring.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decisions::{Declined, Orders};
 use super::delivery::Target;
-use super::errands::{Tools, backlog, catch_up, commit};
+use super::errands::{Tools, catch_up, commit, fetch, sweep};
 use super::figures::Figures;
 use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
 use super::recent::Recent;
@@ -330,15 +330,11 @@ impl Runner {
                     self.work.push(save);
                 }
                 Effect::Answer { order, answer } => self.shared.orders.answer(order, answer),
-                Effect::Backlog { key, after, upto } => {
-                    let tools = self.tools.clone();
-                    self.work.push(Box::pin(backlog(
-                        tools,
-                        self.shared.order,
-                        key,
-                        after,
-                        upto,
-                    )));
+                Effect::Fronts(fronts) => {
+                    self.work.push(Box::pin(fetch(self.tools.clone(), fronts)));
+                }
+                Effect::Sweep(next) => {
+                    self.work.push(Box::pin(sweep(self.tools.clone(), next)));
                 }
             }
         }
@@ -438,10 +434,18 @@ impl Runner {
             .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
         let name = Arc::clone(&self.shared.name);
+        let lost = save.alerts.iter().filter_map(|alert| match alert {
+            Alert::Expired { lost, .. } => Some(*lost),
+            _ => None,
+        });
+        let (lost, losses) = (lost.collect::<Vec<_>>(), self.figures.losses.clone());
         Box::pin(async move {
             let result = commit.await;
-            if let Err(error) = &result {
-                tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
+            match &result {
+                Ok(_) => lost.into_iter().for_each(|events| losses.count(events)),
+                Err(error) => {
+                    tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
+                }
             }
             Input::Saved {
                 committed: result.is_ok(),
@@ -450,11 +454,9 @@ impl Runner {
     }
 
     fn publish(&mut self, now: Now) -> Instant {
-        let head = self.tools.log.head().borrow().position;
-        let position = self.shared.position(&self.tools.tail);
+        self.figures.publish();
         let (cursor, next) = {
             let machine = self.shared.machine();
-            self.figures.publish(&machine, position, head);
             let next = machine.next_tick(now);
             let lanes = machine.lanes_retrying() > 0;
             // The time of a lane is the wall clock's, which may jump.

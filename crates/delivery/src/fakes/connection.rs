@@ -121,18 +121,29 @@ impl Subscriptions for Connection {
 
     fn backlog(
         &self,
-        key: &Key,
+        keys: &[Key],
         after: u64,
         upto: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
-        let key = key.clone();
+        let keys = keys.to_vec();
         self.read_with(move |state| {
             state.backlog_reads += 1;
             let wanted = state.events.iter().filter(|event| {
-                event.position > after && event.position <= upto && event.envelope.key == key
+                event.position > after
+                    && event.position <= upto
+                    && keys.contains(&event.envelope.key)
             });
             wanted.take(limit).cloned().collect()
+        })
+    }
+
+    fn events_at(&self, positions: &[u64]) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
+        let positions = positions.to_vec();
+        self.read_with(move |state| {
+            let events = state.events.iter();
+            let wanted = events.filter(|event| positions.contains(&event.position));
+            wanted.cloned().collect()
         })
     }
 

@@ -15,15 +15,18 @@ pub trait Subscriptions: Send + Sync {
     /// All lanes of a subscription.
     fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, Fault>>;
 
-    /// Events of one key after `after` and up to `upto`, oldest first, at most `limit`: what waits behind a lane. Gap-free
+    /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`: what waits behind lanes. Gap-free
     /// like the log: what it skips is of another key.
     fn backlog(
         &self,
-        key: &Key,
+        keys: &[Key],
         after: u64,
         upto: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>>;
+
+    /// The events at these positions, oldest first; those that are gone are left out.
+    fn events_at(&self, positions: &[u64]) -> BoxFuture<'_, Result<Vec<Stored>, Fault>>;
 
     /// Registers a new subscription at a position. A miss when the name is there.
     fn create(&self, name: &str, position: u64) -> Write;

@@ -1,6 +1,5 @@
 //! `quivive dead-letters list|show|redrive|discard`
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
 
 use clap::{Args, Subcommand};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::prompt::confirm;
 use super::{Everywhere, block_on, output};
 
 #[derive(Debug, Subcommand)]
@@ -206,7 +206,9 @@ fn decide(
         // A connection carries one call: what is counted may have changed when it is decided about.
         if !sure.dry_run && !sure.yes {
             let count = count(&ask(decide.clone()).await?);
-            confirm(&format!("{count} dead letters are to be {verb}. Go on?"))?;
+            let question = format!("{count} dead letters are to be {verb}. Go on?");
+            let without = "add --yes, or see with --dry-run how many there are";
+            confirm(&question, without)?;
         }
         decide.dry_run = sure.dry_run;
         let answer = ask(decide).await?;
@@ -220,26 +222,6 @@ fn decide(
 
 fn count(answer: &Value) -> u64 {
     answer["count"].as_u64().unwrap_or_default()
-}
-
-/// Asks whoever sits at the terminal.
-fn confirm(question: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        let remedy = "add --yes, or see with --dry-run how many there are";
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("{question} There is no terminal to ask at"),
-            remedy,
-        ));
-    }
-    let mut answer = String::new();
-    let asked = write!(io::stderr(), "{question} [y/N] ");
-    let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    let remedy = "answer y, or add --yes";
-    Err(Failure::new(Exit::Refused, "nothing was changed", remedy))
 }
 
 /// Subscription, event, type, how it failed and when it was parked.

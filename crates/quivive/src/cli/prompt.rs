@@ -1,4 +1,5 @@
-//! Passwords from a person or a pipe. Never as an argument, which every user of the machine could read.
+//! What a person is asked: whether they are sure, and passwords, which may come from a pipe too. Never as an argument, which
+//! every user of the machine could read.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
@@ -29,6 +30,25 @@ pub(super) fn new_password(from_stdin: bool) -> Result<Password, Failure> {
     }
     Password::new(typed.to_string())
         .map_err(|error| Failure::new(Exit::Refused, error.to_string(), "choose a shorter one"))
+}
+
+/// Asks whoever sits at the terminal; `without` is what to do where there is none.
+pub(super) fn confirm(question: &str, without: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{question} There is no terminal to ask at"),
+            without,
+        ));
+    }
+    let mut answer = String::new();
+    let asked = write!(io::stderr(), "{question} [y/N] ");
+    let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    let remedy = "answer y, or add --yes";
+    Err(Failure::new(Exit::Refused, "nothing was changed", remedy))
 }
 
 fn typed_twice() -> Result<Zeroizing<String>, Failure> {

@@ -14,6 +14,9 @@ const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// An access token is good until it ends, but for its session's end: a day is the most.
 const MAX_ACCESS_TOKEN_SECONDS: u64 = 24 * 3600;
 
+/// A proof that is older than a day proves nothing.
+const MAX_STEP_UP_SECONDS: u64 = 24 * 3600;
+
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
@@ -43,6 +46,8 @@ pub(super) struct Tokens {
     access_token_seconds: u64,
     refresh_token_seconds: u64,
     honest_retry_seconds: u64,
+    step_up_seconds: u64,
+    rotation_grace_seconds: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -90,6 +95,11 @@ pub(super) fn check(
         sessions.absolute_seconds,
         MAX_SECONDS,
     );
+    let step_up = seconds(
+        "tokens.step_up_seconds",
+        tokens.step_up_seconds,
+        MAX_STEP_UP_SECONDS,
+    );
     let email_verification = seconds(
         "letters.email_verification_seconds",
         letters.email_verification_seconds,
@@ -115,6 +125,12 @@ pub(super) fn check(
         tokens.honest_retry_seconds,
         0..=300,
     );
+    // Nothing is left to admit when every refresh token has ended.
+    let rotation_grace = report.within(
+        "tokens.rotation_grace_seconds",
+        tokens.rotation_grace_seconds,
+        0..=tokens.refresh_token_seconds,
+    );
     if session_idle > session_absolute {
         let what = format!(
             "= {} is longer than sessions.absolute_seconds = {}",
@@ -139,6 +155,8 @@ pub(super) fn check(
             2..=1_000,
         ),
         honest_retry: Duration::from_secs(honest_retry),
+        step_up,
+        rotation_grace: Duration::from_secs(rotation_grace),
         email_verification,
         password_reset,
         email_change,

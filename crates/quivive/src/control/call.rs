@@ -45,6 +45,18 @@ pub enum Call {
     },
     /// Answers {`count`, `dry_run`}.
     Decide(Decide),
+    /// Answers {`previous_version`, `new_version`} with the `user_id` or the `grace_period_seconds`.
+    RotateTokens(RotateTokens),
+}
+
+/// Whose tokens are to be good for nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RotateTokens {
+    /// The address of one person; `None`: everybody's.
+    pub user: Option<String>,
+    pub reason: String,
+    /// Of a rotation of everybody's; `None`: as configured.
+    pub grace_seconds: Option<u64>,
 }
 
 /// Which dead letters.

@@ -213,6 +213,7 @@ async fn drive(server: &Server, admin: &str) {
     ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
+    rotations(server, admin).await;
     webhooks(server, admin).await;
     for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
         let path = format!("/admin/subscriptions/sessions/{action}");
@@ -231,6 +232,31 @@ async fn drive(server: &Server, admin: &str) {
         .api("GET", asked, None, Some(admin))
         .await
         .expect(200);
+}
+
+/// With a grace period: the administrator goes on.
+async fn rotations(server: &Server, admin: &str) {
+    let ask = async |path: &str, body, token: Option<&str>, status| {
+        let reply = server.api("POST", path, Some(body), token).await;
+        reply.expect(status).json()
+    };
+    let all = "/admin/rotations";
+    ask(all, json!({"reason": "yearly"}), Some(admin), 200).await;
+    let breach = json!({"reason": "breach", "grace_period_seconds": 1});
+    ask(all, breach, Some(admin), 422).await;
+    let somebody = server.register("rotated@example.org").await;
+    let tokens = server.login("rotated@example.org", PASSWORD).await;
+    let token = tokens["access_token"].as_str();
+    let step_up = |password: &str| json!({"password": password});
+    ask("/me/step-up", step_up("not this one 1"), token, 403).await;
+    ask("/me/step-up", step_up(PASSWORD), token, 200).await;
+    for (user, status) in [
+        (somebody.as_str(), 200),
+        ("00000000-0000-0000-0000-000000000007", 404),
+    ] {
+        let path = format!("/admin/users/{user}/rotations");
+        ask(&path, json!({"reason": "yearly"}), Some(admin), status).await;
+    }
 }
 
 async fn webhooks(server: &Server, admin: &str) {
@@ -322,20 +348,13 @@ async fn sessions(server: &Server, email: &str) {
         .await
         .expect(401);
     let tokens = server.login(email, &format!("{PASSWORD} changed")).await;
-    server
-        .api(
-            "DELETE",
-            "/sessions/current",
-            None,
-            tokens["access_token"].as_str(),
-        )
-        .await
-        .expect(204);
     let body = json!({"refresh_token": tokens["refresh_token"]});
-    server
-        .api("DELETE", "/sessions/current", Some(body), None)
-        .await
-        .expect(204);
+    for token in [tokens["access_token"].as_str(), None] {
+        server
+            .api("DELETE", "/sessions/current", Some(body.clone()), token)
+            .await
+            .expect(204);
+    }
 }
 
 async fn ended_sessions(server: &Server, admin: &str, email: &str) {

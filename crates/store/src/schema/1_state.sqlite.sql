@@ -63,7 +63,6 @@ CREATE TABLE session (
     last_seen_at     INTEGER NOT NULL,
     idle_until       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
-    authenticated_at INTEGER NOT NULL,
     ended_at         INTEGER,
     ip               TEXT,
     look_at          INTEGER NOT NULL
@@ -74,6 +73,7 @@ CREATE INDEX session_open ON session (account) WHERE ended_at IS NULL;
 -- so that a refresh does not pay for the index: whoever looks then moves it.
 CREATE INDEX session_due ON session (look_at) WHERE ended_at IS NULL;
 
+-- `proved_at`: when the person proved a factor, for the tokens of its family.
 -- A use is all of it or nothing: a token that was used and does not say how could not be judged.
 CREATE TABLE refresh_token (
     id             BLOB    NOT NULL PRIMARY KEY,
@@ -84,6 +84,7 @@ CREATE TABLE refresh_token (
     user_version   INTEGER NOT NULL,
     global_version INTEGER NOT NULL,
     created_at     INTEGER NOT NULL,
+    proved_at      INTEGER NOT NULL,
     expires_at     INTEGER NOT NULL,
     used_at        INTEGER,
     used_by        BLOB,
@@ -93,14 +94,14 @@ CREATE TABLE refresh_token (
         AND (used_at IS NULL) = (successor_key IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- What new tokens carry, and the lowest that is accepted.
-CREATE TABLE global_version (
-    one             INTEGER PRIMARY KEY CHECK (one = 1),
-    current_version INTEGER NOT NULL,
-    floor_version   INTEGER NOT NULL,
-    CHECK (floor_version <= current_version)
+-- Rotations of all tokens. The highest version is what new tokens carry; the highest whose grace is over is the lowest that
+-- is accepted. A row never changes, so a later rotation moves no earlier deadline.
+CREATE TABLE global_rotation (
+    version    INTEGER PRIMARY KEY,
+    rotated_at INTEGER NOT NULL,
+    cut_off_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO global_version (one, current_version, floor_version) VALUES (1, 1, 1);
+INSERT INTO global_rotation (version, rotated_at, cut_off_at) VALUES (1, 0, 0);
 
 CREATE TABLE one_time_token (
     id               BLOB    NOT NULL PRIMARY KEY,

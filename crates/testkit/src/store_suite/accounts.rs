@@ -134,6 +134,17 @@ pub(super) async fn a_stale_password_change_or_rehash_misses(f: Fixture) {
     assert_eq!(history, [password("rehashed")]);
 }
 
+pub(super) async fn a_rotation_raises_the_two_versions_it_is_about(f: Fixture) {
+    let seen = f.account("ada").await;
+    f.must([f.db.rotate(&seen, at(1))]).await;
+    let rotated = f.reread(&seen).await;
+    assert_eq!(versions(&rotated), (1, 2, 2));
+    f.misses(f.db.rotate(&seen, at(2))).await;
+    f.misses(f.db.fence(&seen, at(2))).await;
+    f.must([f.db.rotate(&rotated, at(3))]).await;
+    assert_eq!(versions(&f.reread(&seen).await), (1, 3, 3));
+}
+
 pub(super) async fn an_address_is_verified_once(f: Fixture) {
     let account = f.account("ada").await;
     f.must([f.db.verify_address(account.id, at(5))]).await;
@@ -225,13 +236,13 @@ pub(super) async fn an_address_is_changed_once_and_never_to_a_taken_one(f: Fixtu
     f.misses(f.db.set_email(&seen, &to("Bob"), at(5))).await;
     let changes = (0..20).map(|n| f.db.set_email(&seen, &to(&format!("Ada{n}")), at(5)));
     assert_eq!(f.race(changes.collect()).await, 1);
-    let changed = f.reread(&seen).await;
-    assert!(changed.email.typed().starts_with("Ada"));
-    assert!(changed.email.canonical().starts_with("ada"));
-    assert_eq!(changed.verified_at, Some(at(5)));
-    assert_eq!(versions(&changed), (2, 2, 1));
+    let moved = f.reread(&seen).await;
+    assert!(moved.email.typed().starts_with("Ada"));
+    assert!(moved.email.canonical().starts_with("ada"));
+    assert_eq!(moved.verified_at, Some(at(5)));
+    assert_eq!(versions(&moved), (2, 2, 1));
     // The same address in another spelling is their own.
-    f.must([f.db.set_email(&changed, &to("ADA"), at(6))]).await;
+    f.must([f.db.set_email(&moved, &to("ADA"), at(6))]).await;
     let again = f.reread(&seen).await;
     assert_eq!(again.email.typed(), "ADA@example.org");
     assert_eq!(again.verified_at, Some(at(5)));

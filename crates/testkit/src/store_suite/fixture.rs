@@ -98,7 +98,6 @@ impl Fixture {
             last_seen_at: at(created_s),
             idle_until: at(created_s + 100),
             expires_at: at(created_s + 1000),
-            authenticated_at: at(created_s),
             ended_at: None,
         };
         self.must([self.db.insert_session(&session, None, u32::MAX)])
@@ -117,6 +116,7 @@ impl Fixture {
             generation: 3,
             user_version: 4,
             global_version: 5,
+            proved_at: at(7),
             expires_at: at(5000),
         };
         self.must([self.db.insert_refresh_token(&token, at(1))])

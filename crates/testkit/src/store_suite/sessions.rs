@@ -1,5 +1,4 @@
 use quivive_app::ports::{Accounts as _, Device, NewDevice, NewRefreshToken, Sessions as _};
-use quivive_delivery::Write;
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{DeviceId, FamilyId, SessionId, TokenId, UserId};
@@ -11,17 +10,13 @@ const FIRST: GlobalVersion = GlobalVersion {
     floor: 1,
 };
 
-/// What a rotation does to the versions; the port has no such write yet.
-const ROTATE: &str =
-    "UPDATE global_version SET current_version = $1, floor_version = $2 WHERE one = 1";
-
 async fn reread(f: &Fixture, id: SessionId) -> Session {
-    let found = f.db.view(id).await.expect("a read");
+    let found = f.db.view(id, at(9)).await.expect("a read");
     found.expect("the session is stored").session
 }
 
 async fn token(f: &Fixture, id: TokenId) -> RefreshToken {
-    let found = f.db.refresh_token(id).await.expect("a read");
+    let found = f.db.refresh_token(id, at(9)).await.expect("a read");
     found.expect("the token is stored")
 }
 
@@ -39,12 +34,11 @@ pub(super) async fn a_view_is_the_session_its_account_and_the_versions(f: Fixtur
         last_seen_at: at(2),
         idle_until: at(3),
         expires_at: at(4),
-        authenticated_at: at(5),
         ended_at: Some(at(6)),
     };
     f.must([f.db.insert_session(&session, None, 1)]).await;
     let view =
-        f.db.view(session.id)
+        f.db.view(session.id, at(9))
             .await
             .expect("a read")
             .expect("stored");
@@ -53,27 +47,48 @@ pub(super) async fn a_view_is_the_session_its_account_and_the_versions(f: Fixtur
     assert_eq!(view.account.email.typed(), account.email.typed());
     assert_eq!(view.account.password, account.password);
     assert_eq!(view.global, FIRST);
-    assert_eq!(f.db.global_version().await.expect("a read"), FIRST);
 
+    f.must([f.db.rotate_all(2, at(3), at(3))]).await;
     let rotated = GlobalVersion {
-        current: 7,
-        floor: 3,
+        current: 2,
+        floor: 2,
     };
-    f.must([Write::one(ROTATE, vec![7_u32.into(), 3_u32.into()])])
-        .await;
-    assert_eq!(f.db.global_version().await.expect("a read"), rotated);
     let bare = f.session(&account, 1).await;
-    let view = f.db.view(bare.id).await.expect("a read").expect("stored");
+    let view =
+        f.db.view(bare.id, at(3))
+            .await
+            .expect("a read")
+            .expect("stored");
     same(&view.session, &bare);
     assert_eq!(view.global, rotated);
     assert!(
-        f.db.view(SessionId(f.id()))
+        f.db.view(SessionId(f.id()), at(9))
             .await
             .expect("a read")
             .is_none()
     );
     let orphan = f.session(&new_account(UserId(f.id()), "nobody"), 1).await;
-    assert!(f.db.view(orphan.id).await.expect("a read").is_none());
+    assert!(f.db.view(orphan.id, at(9)).await.expect("a read").is_none());
+}
+
+pub(super) async fn a_rotation_of_all_takes_the_next_version_and_no_deadline_moves(f: Fixture) {
+    let version = async |now| f.db.global_version(at(now)).await.expect("a read");
+    let versions = |current, floor| GlobalVersion { current, floor };
+    assert_eq!(version(0).await, FIRST);
+    f.must([f.db.rotate_all(2, at(100), at(10))]).await;
+    f.misses(f.db.rotate_all(2, at(10), at(10))).await;
+    assert_eq!(version(99).await, versions(2, 1));
+    assert_eq!(
+        version(100).await,
+        versions(2, 2),
+        "the moment itself is over"
+    );
+    // A breach, before the grace of the one before is over; then one with a long grace.
+    f.must([f.db.rotate_all(3, at(20), at(20))]).await;
+    f.must([f.db.rotate_all(4, at(500), at(30))]).await;
+    for (now, floor) in [(19, 1), (20, 3), (100, 3), (499, 3), (500, 4)] {
+        assert_eq!(version(now).await, versions(4, floor), "at {now}");
+    }
 }
 
 pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {
@@ -89,7 +104,8 @@ pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {
         (found.generation, found.user_version, found.global_version),
         (3, 4, 5)
     );
-    assert_eq!((found.expires_at, found.used), (at(5000), None));
+    assert_eq!((found.proved_at, found.expires_at), (at(7), at(5000)));
+    assert_eq!(found.used, None);
     same(&found.session, &session);
     same(&found.account, &account);
     assert_eq!(found.account.password, account.password);
@@ -102,7 +118,7 @@ pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {
     assert_eq!(found.account.token_version, 2, "as it is now");
     assert_eq!(found.session.ended_at, Some(at(8)));
     assert!(
-        f.db.refresh_token(TokenId(f.id()))
+        f.db.refresh_token(TokenId(f.id()), at(9))
             .await
             .expect("a read")
             .is_none()

@@ -182,31 +182,38 @@ pub(super) async fn a_removed_subscription_takes_its_lanes_with_it(f: Fixture) {
     assert_eq!(f.db.lanes("mail").await.expect("a read"), []);
 }
 
-pub(super) async fn a_backlog_is_one_key_within_its_bounds(f: Fixture) {
-    let keys = ["1", "2", "1", "1", "2", "1"];
+pub(super) async fn a_backlog_is_of_some_keys_within_its_bounds(f: Fixture) {
+    let keys = ["1", "2", "1", "1", "3", "1"];
     let events: Vec<_> = keys.into_iter().map(|key| ("a.b", key)).collect();
     append(&f, &events).await;
-    let one = Key::new("account", "1");
-    for (after, upto, limit, expected) in [
-        (0, 6, 10, &[1, 3, 4, 6][..]),
-        (1, 5, 10, &[3, 4]),
-        (0, 6, 2, &[1, 3]),
-        (0, 6, 0, &[]),
-        (6, 6, 10, &[]),
-        (4, u64::MAX, 10, &[6]),
+    for (of, after, upto, limit, expected) in [
+        (&["1"][..], 0, 6, 10, &[1, 3, 4, 6][..]),
+        (&["1"], 1, 5, 10, &[3, 4]),
+        (&["1"], 0, 6, 2, &[1, 3]),
+        (&["1"], 0, 6, 0, &[]),
+        (&["1"], 6, 6, 10, &[]),
+        (&["1"], 4, u64::MAX, 10, &[6]),
+        (&["2", "4"], 0, 6, 10, &[2]),
+        (&["1", "3"], 1, 6, 3, &[3, 4, 5]),
+        (&["4"], 0, 6, 10, &[]),
+        (&[], 0, 6, 10, &[]),
     ] {
-        let found =
-            f.db.backlog(&one, after, upto, limit)
-                .await
-                .expect("a read");
+        let keys: Vec<_> = of.iter().map(|key| Key::new("account", key)).collect();
+        let found = f.db.backlog(&keys, after, upto, limit).await;
         assert_eq!(
-            positions(&found),
+            positions(&found.expect("a read")),
             expected,
-            "{limit} after {after} up to {upto}"
+            "{limit} of {of:?} after {after} up to {upto}"
         );
     }
-    let nobody = f.db.backlog(&Key::new("account", "3"), 0, 6, 10).await;
-    assert!(nobody.expect("a read").is_empty());
+}
+
+pub(super) async fn events_are_found_at_their_positions(f: Fixture) {
+    append(&f, &[("a.b", "1"), ("a.b", "2"), ("a.b", "3")]).await;
+    for (at, expected) in [(&[3, 1][..], &[1, 3][..]), (&[2, 9], &[2]), (&[], &[])] {
+        let found = f.db.events_at(at).await.expect("a read");
+        assert_eq!(positions(&found), expected);
+    }
 }
 
 pub(super) async fn a_replay_is_written_once_and_a_generation_only_rises(f: Fixture) {

@@ -82,6 +82,21 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("retention::NEWEST", "SCAN archive", "from its end, one row"),
     (
+        "sessions::REFRESH_TOKEN",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
+        "sessions::VIEW",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
+        "sessions::GLOBAL_VERSION",
+        "SCAN global_rotation",
+        "from the last one down to the first whose grace is over: a rotation or two",
+    ),
+    (
         "sessions::OPEN_OF",
         "USE TEMP B-TREE FOR ORDER BY",
         "an account has ten open sessions at most",
@@ -126,6 +141,12 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "SCAN webhook_endpoint",
         "a thousand at most; read at a start, and for administrators",
     ),
+    (
+        "log::OF_KEYS",
+        "SCAN json_each",
+        "the keys themselves; the log has no index by key",
+    ),
+    ("log::AT", "SCAN json_each", "the positions themselves"),
 ];
 
 /// A plan that scans a table or sorts in a temporary tree is a missing index, or one that no longer fits its statement.

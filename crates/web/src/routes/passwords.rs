@@ -9,6 +9,7 @@ use quivive_app::kernel::Actor;
 use quivive_app::workflows::passwords::change_password::{self, ChangePassword};
 use quivive_app::workflows::passwords::confirm_password_reset::{self, ConfirmPasswordReset};
 use quivive_app::workflows::passwords::request_password_reset::RequestPasswordReset;
+use quivive_app::workflows::sessions::step_up::{self, StepUp};
 use quivive_domain::one_time::Presented;
 use quivive_domain::{Address, Password, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -31,6 +32,7 @@ use crate::request::RequestContext;
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Bearer, Family::Login, routes!(change_password))
+        .counted(Authority::Bearer, Family::Login, routes!(step_up))
         .counted(
             Authority::Open,
             Family::Recovery,
@@ -57,28 +59,11 @@ pub(super) async fn weak(
     match judged {
         Ok(Err(weakness)) => Problem::of_field(
             Code::WeakPassword,
-            FieldError {
-                pointer: pointer.to_owned(),
-                code: weakness.code(),
-                message: weakness.to_string(),
-            },
+            FieldError::new(pointer, weakness.code(), weakness.to_string()),
         ),
         // The workflow knew more than we do, for example the address.
-        Ok(Ok(())) | Err(_) => of_field(Code::WeakPassword, pointer),
+        Ok(Ok(())) | Err(_) => Problem::at(Code::WeakPassword, pointer),
     }
-}
-
-/// A code that is about one field, in the code's own words.
-fn of_field(code: Code, pointer: &str) -> Problem {
-    let meaning = code.meaning();
-    Problem::of_field(
-        code,
-        FieldError {
-            pointer: pointer.to_owned(),
-            code: meaning.code,
-            message: meaning.about.to_owned(),
-        },
-    )
 }
 
 struct Change {
@@ -136,14 +121,66 @@ async fn change_password(
         Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {
             change_password::Refusal::UserNotFound => Problem::new(Code::Unauthenticated),
             change_password::Refusal::InvalidPassword => {
-                of_field(Code::InvalidPassword, "/current_password")
+                Problem::at(Code::InvalidPassword, "/current_password")
             }
-            change_password::Refusal::WeakPassword => of_field(Code::WeakPassword, "/new_password"),
+            change_password::Refusal::WeakPassword => {
+                Problem::at(Code::WeakPassword, "/new_password")
+            }
             change_password::Refusal::PasswordReused => {
-                of_field(Code::PasswordReused, "/new_password")
+                Problem::at(Code::PasswordReused, "/new_password")
             }
         })),
     }
+}
+
+struct Proof {
+    password: Password,
+}
+
+impl Body for Proof {
+    const FIELDS: &'static [Field] = &[PASSWORD];
+
+    fn from_fields(mut fields: Fields) -> Result<Self, FieldError> {
+        Ok(Self {
+            password: fields.password("password")?,
+        })
+    }
+}
+
+described!(Proof as StepUp);
+
+/// Show again that it is you.
+///
+/// What is dangerous asks for it with `step_up_required`; the access token of the answer serves for that, ten minutes unless
+/// configured otherwise. A sign-in serves as long.
+#[utoipa::path(post, path = "/api/v1/me/step-up", tag = "signing in", request_body = Proof, responses(
+    (status = 200, description = "Tokens of the same session.", body = TokensAnswer),
+    (status = 403, description = "`invalid_password`"),
+))]
+async fn step_up(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Json(body): Json<Proof>,
+) -> Result<axum::Json<TokensAnswer>, Problem> {
+    use step_up::Refusal;
+    let command = StepUp {
+        user: caller.user,
+        session: caller.session,
+        password: body.password,
+    };
+    let request = context.request(caller.actor());
+    let proved = web.kernel.execute(command, request).await;
+    proved
+        .map(|tokens| axum::Json(tokens.into()))
+        .map_err(|failure| {
+            Problem::of_failure(failure, |refusal| match refusal {
+                Refusal::InvalidPassword | Refusal::TooManyAttempts => {
+                    Problem::at(Code::InvalidPassword, "/password")
+                }
+                Refusal::SessionEnded => Problem::new(Code::Unauthenticated),
+            })
+        })
 }
 
 /// Ask for a letter with which to set a new password.
@@ -243,8 +280,8 @@ async fn reset_password(
             | Refusal::TokenAlreadyUsed
             | Refusal::UserNotFound
             | Refusal::AccountInactive => Problem::new(Code::InvalidToken),
-            Refusal::WeakPassword => of_field(Code::WeakPassword, "/new_password"),
-            Refusal::PasswordReused => of_field(Code::PasswordReused, "/new_password"),
+            Refusal::WeakPassword => Problem::at(Code::WeakPassword, "/new_password"),
+            Refusal::PasswordReused => Problem::at(Code::PasswordReused, "/new_password"),
         })),
     }
 }

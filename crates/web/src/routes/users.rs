@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use quivive_app::Failure;
 use quivive_app::facts::AuditLogCreated;
@@ -20,18 +20,16 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::events::query::{DEFAULT_LIMIT, MAX_LIMIT, pairs, wrong};
+use super::id::{Id, absent};
+use super::query::{DEFAULT_LIMIT, limit, pairs, unknown, wrong};
 use super::sessions::{SessionsEnded, end_all};
 use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
-use crate::json::Shaped;
+use crate::json::{Shaped, rationale};
 use crate::limits::Family;
-use crate::problem::{Code, FieldError, Problem};
+use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
-
-/// Of a reason, in characters.
-const MAX_REASON_CHARS: usize = 500;
 
 pub(super) fn router() -> Routes {
     let (read, write) = (Family::Read, Family::Write);
@@ -48,7 +46,8 @@ pub(super) fn router() -> Routes {
 
 /// An account, as administrators see it.
 #[derive(Serialize, ToSchema)]
-struct User {
+#[schema(as = User)]
+struct AccountView {
     #[schema(value_type = String, format = "uuid")]
     user_id: UserId,
     /// As typed.
@@ -68,7 +67,7 @@ struct User {
     created_at: Time,
 }
 
-impl From<Account> for User {
+impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
         Self {
             user_id: account.id,
@@ -86,7 +85,7 @@ impl From<Account> for User {
 /// Accounts, a page of them.
 #[derive(Serialize, ToSchema)]
 struct Users {
-    data: Vec<User>,
+    data: Vec<AccountView>,
     /// For `after`, when there are more.
     #[schema(value_type = Option<String>, format = "uuid", required)]
     next_cursor: Option<UserId>,
@@ -99,7 +98,7 @@ struct Question {
     email: Option<Address>,
     state: Option<AccountState>,
     after: Option<UserId>,
-    limit: Option<usize>,
+    limit: Option<u32>,
 }
 
 impl Question {
@@ -130,27 +129,18 @@ impl Question {
                     let id = id.map_err(|_| wrong(name, "wrong_type", "A UUID."))?;
                     question.after = Some(UserId(id));
                 }
-                "limit" => {
-                    let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                    let limit = limit
-                        .ok_or_else(|| wrong(name, "out_of_range", "A number from 1 to 250."))?;
-                    question.limit = Some(limit);
-                }
-                _ => {
-                    let message = "There is no such parameter here.";
-                    return Err(wrong(name, "unknown_parameter", message));
-                }
+                "limit" => question.limit = Some(limit(name, value)?),
+                _ => return Err(unknown(name)),
             }
         }
         Ok(question)
     }
 
     /// One more than a page has, so that its end is known.
-    async fn ask(&self, web: &Web, limit: usize) -> Result<Vec<Account>, Fault> {
+    async fn ask(&self, web: &Web, limit: u32) -> Result<Vec<Account>, Fault> {
         let accounts = &web.kernel.families().accounts;
         let Some(address) = &self.email else {
-            let limit = u32::try_from(limit + 1).unwrap_or(u32::MAX);
-            return accounts.page(self.after, self.state, limit).await;
+            return accounts.page(self.after, self.state, limit + 1).await;
         };
         let found = accounts.by_address(address).await?;
         let meant = |account: &Account| {
@@ -184,13 +174,13 @@ async fn list_users(
     let limit = question.limit.unwrap_or(DEFAULT_LIMIT);
     let found = question.ask(&web, limit).await;
     let mut found = found.map_err(|fault| Problem::of_fault(&fault))?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
     let request = context.request(caller.actor());
     looked_at(&web, request, caller.user, None).await?;
     let last = found.last().map(|account| account.id);
     Ok(axum::Json(Users {
-        data: found.into_iter().map(User::from).collect(),
+        data: found.into_iter().map(AccountView::from).collect(),
         next_cursor: last.filter(|_| has_more),
         has_more,
     }))
@@ -202,16 +192,16 @@ async fn list_users(
 #[utoipa::path(get, path = "/api/v1/admin/users/{id}", tag = "users", params(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
-    (status = 200, description = "As it is now.", body = User),
+    (status = 200, description = "As it is now.", body = AccountView),
     (status = 404, description = "`not_found`: there is no such user"),
 ))]
 async fn show_user(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
-) -> Result<axum::Json<User>, Problem> {
-    let account = account(&web, &id).await?;
+    Id(user): Id<UserId>,
+) -> Result<axum::Json<AccountView>, Problem> {
+    let account = account(&web, user).await?;
     let request = context.request(caller.actor());
     looked_at(&web, request, caller.user, Some(account.id)).await?;
     Ok(axum::Json(account.into()))
@@ -250,13 +240,13 @@ async fn lock_user(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     use lock_user::Refusal;
-    let command = LockUser { user: user(&id)? };
+    let command = LockUser { user };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
-        Refusal::UserNotFound => no_user(),
+        Refusal::UserNotFound => absent::<UserId>(),
         Refusal::AlreadyLocked | Refusal::AlreadyInactive => Problem::new(Code::WrongState),
         Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
@@ -277,13 +267,13 @@ async fn unlock_user(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     use unlock_user::Refusal;
-    let command = UnlockUser { user: user(&id)? };
+    let command = UnlockUser { user };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
-        Refusal::UserNotFound => no_user(),
+        Refusal::UserNotFound => absent::<UserId>(),
         Refusal::NotLocked => Problem::new(Code::WrongState),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
     })
@@ -296,23 +286,6 @@ struct Because {
     /// Kept in the log as it is, for good, and seen by whoever reads the log: up to 500 characters, nothing personal.
     #[schema(example = "left the company")]
     reason: String,
-}
-
-impl Because {
-    fn checked(self) -> Result<String, Problem> {
-        let chars = self.reason.chars().count();
-        if (1..=MAX_REASON_CHARS).contains(&chars) && !self.reason.chars().any(char::is_control) {
-            return Ok(self.reason);
-        }
-        let error = FieldError {
-            pointer: "/reason".to_owned(),
-            code: "out_of_range",
-            message: format!(
-                "From 1 to {MAX_REASON_CHARS} characters, none of them a control character."
-            ),
-        };
-        Err(Problem::of_field(Code::InvalidFields, error))
-    }
 }
 
 /// Deactivate an account.
@@ -331,15 +304,15 @@ async fn deactivate_user(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
     Shaped(body): Shaped<Because>,
 ) -> Result<StatusCode, Problem> {
     use deactivate_user::Refusal;
-    let (user, reason) = (user(&id)?, body.checked()?);
+    let reason = rationale(&body.reason)?;
     let command = DeactivateUser { user, reason };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
-        Refusal::UserNotFound => no_user(),
+        Refusal::UserNotFound => absent::<UserId>(),
         Refusal::AlreadyInactive => Problem::new(Code::WrongState),
         Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
@@ -361,15 +334,15 @@ async fn reactivate_user(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
     Shaped(body): Shaped<Because>,
 ) -> Result<StatusCode, Problem> {
     use reactivate_user::Refusal;
-    let (user, reason) = (user(&id)?, body.checked()?);
+    let reason = rationale(&body.reason)?;
     let command = ReactivateUser { user, reason };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
-        Refusal::UserNotFound => no_user(),
+        Refusal::UserNotFound => absent::<UserId>(),
         Refusal::NotInactive => Problem::new(Code::WrongState),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
     })
@@ -389,16 +362,16 @@ async fn demand_reset(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     use request_reset::Refusal;
-    let account = account(&web, &id).await?;
+    let account = account(&web, user).await?;
     let command = RequestPasswordReset {
         email: account.email.typed().to_owned(),
     };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await.map(|_| ()), |refusal| match refusal {
-        Refusal::UserNotFound => no_user(),
+        Refusal::UserNotFound => absent::<UserId>(),
         Refusal::AccountInactive | Refusal::RateLimited => Problem::new(Code::WrongState),
     })?;
     Ok(StatusCode::ACCEPTED)
@@ -412,10 +385,10 @@ fn answer<R>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn account(web: &Web, id: &str) -> Result<Account, Problem> {
-    let found = web.kernel.families().accounts.by_id(user(id)?).await;
+async fn account(web: &Web, id: UserId) -> Result<Account, Problem> {
+    let found = web.kernel.families().accounts.by_id(id).await;
     let found = found.map_err(|fault| Problem::of_fault(&fault))?;
-    found.ok_or_else(no_user)
+    found.ok_or_else(absent::<UserId>)
 }
 
 /// End a person's sessions.
@@ -431,20 +404,10 @@ async fn end_sessions_of(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
 ) -> Result<axum::Json<SessionsEnded>, Problem> {
     let request = context.request(caller.actor());
-    end_all(&web, request, user(&id)?, None).await
-}
-
-/// What is no UUID is nobody's id.
-fn user(id: &str) -> Result<UserId, Problem> {
-    let id = Uuid::try_parse(id).map_err(|_| no_user())?;
-    Ok(UserId(id))
-}
-
-pub(super) fn no_user() -> Problem {
-    Problem::with_detail(Code::NotFound, "There is no such user.")
+    end_all(&web, request, user, None).await
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Deactivate an account: nobody signs in to it, and every credential and link of it that was given out is worth nothing.
 //! Nothing of it goes; `reactivate_user` brings it back.
 
-use quivive_domain::AccountState;
 use quivive_domain::session::InvalidatedBy;
+use quivive_domain::{AccountState, Rationale};
 
 use crate::accounts::{acted_on, into_state};
 use crate::sessions::end_everything;
@@ -11,7 +11,7 @@ use crate::workflows::prelude::*;
 pub struct DeactivateUser {
     pub user: UserId,
     /// In the administrator's words.
-    pub reason: String,
+    pub reason: Rationale,
 }
 
 #[derive(Event)]
@@ -95,7 +95,7 @@ impl Workflow for DeactivateUser {
         end_everything(&mut commit, cx, &account, None, why).await?;
         let succeeded = Succeeded {
             user_id: account.id,
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
         };
         succeed(commit, succeeded, ())
     }
@@ -115,7 +115,7 @@ mod tests {
     fn deactivate(scene: &Scene) -> DeactivateUser {
         DeactivateUser {
             user: scene.user,
-            reason: "left the company".to_owned(),
+            reason: Rationale::parse("left the company").unwrap(),
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
         told.refused(Refusal::AlreadyInactive).raised(&[]);
         let nobody = DeactivateUser {
             user: UserId(uuid::Uuid::nil()),
-            reason: String::new(),
+            reason: Rationale::parse("x").unwrap(),
         };
         scene.when(nobody).await.refused(Refusal::UserNotFound);
 

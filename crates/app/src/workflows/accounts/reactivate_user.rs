@@ -1,7 +1,7 @@
 //! Reactivate an account that was deactivated. Its owner signs in with the password it had; whatever else was given out stays
 //! worth nothing.
 
-use quivive_domain::AccountState;
+use quivive_domain::{AccountState, Rationale};
 
 use crate::accounts::{acted_on, into_state};
 use crate::workflows::prelude::*;
@@ -9,7 +9,7 @@ use crate::workflows::prelude::*;
 pub struct ReactivateUser {
     pub user: UserId,
     /// In the administrator's words.
-    pub reason: String,
+    pub reason: Rationale,
 }
 
 #[derive(Event)]
@@ -91,7 +91,7 @@ impl Workflow for ReactivateUser {
         };
         let succeeded = Succeeded {
             user_id: account.id,
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
         };
         succeed(commit, succeeded, ())
     }
@@ -106,7 +106,7 @@ mod tests {
     fn reactivate(scene: &Scene) -> ReactivateUser {
         ReactivateUser {
             user: scene.user,
-            reason: "came back".to_owned(),
+            reason: Rationale::parse("came back").unwrap(),
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         told.refused(Refusal::Forbidden).raised(&[]);
         let nobody = ReactivateUser {
             user: UserId(uuid::Uuid::nil()),
-            reason: String::new(),
+            reason: Rationale::parse("x").unwrap(),
         };
         scene.when(nobody).await.refused(Refusal::UserNotFound);
         assert_eq!(scene.account().state, AccountState::Inactive);

@@ -6,11 +6,12 @@ use quivive_domain::api_key::{ApiKey, Scope};
 use secrecy::SecretString;
 
 use crate::access;
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct CreateApiKey {
     /// The administrator who asks, and whose key it will be.
-    pub owner: UserId,
+    pub owner: Proven,
     pub name: String,
     /// As given.
     pub scopes: Vec<String>,
@@ -61,6 +62,16 @@ pub enum Refusal {
     UnknownScope,
     /// Who asks is no administrator any more.
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 pub struct Reply {
@@ -83,7 +94,7 @@ impl Workflow for CreateApiKey {
 
     fn attempted(&self, _: &Subject) -> Attempted {
         Attempted {
-            owner_id: self.owner,
+            owner_id: self.owner.user,
             scopes: self.scopes.clone(),
         }
     }
@@ -103,9 +114,9 @@ impl Workflow for CreateApiKey {
         };
         scopes.sort_unstable();
         scopes.dedup();
-        let owner = cx.accounts.by_id(self.owner).await?;
-        let Some(owner) = owner.filter(Account::is_admin) else {
-            return refuse(Refusal::Forbidden);
+        let owner = match self.owner.administrator(cx).await? {
+            Ok(owner) => owner,
+            Err(denied) => return refuse(denied.into()),
         };
         let (presented, hash) = access::mint(cx);
         let key = ApiKey {
@@ -152,7 +163,7 @@ mod tests {
 
     fn create(scene: &Scene, scopes: &[&str]) -> CreateApiKey {
         CreateApiKey {
-            owner: scene.user,
+            owner: scene.proven(),
             name: "billing".to_owned(),
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
             expires_at: scene.world.now() + DEFAULT_LIFETIME,
@@ -196,6 +207,9 @@ mod tests {
             .await
             .refused(Refusal::UnknownScope)
             .raised(&[]);
+        let command = create(&scene, &["events.read"]);
+        let late = scene.after(600).when(command).await;
+        late.refused(Refusal::StepUpRequired).raised(&[]);
         let scene = given(account().verified()).by_owner();
         let command = create(&scene, &["events.read"]);
         scene

@@ -2,16 +2,14 @@
 //!
 //! In one commit: the hash, the history, the end of every other session and device, every older token left behind by the
 //! user's version.
-//! The current password is a guess and counts like one, on the path of the session's device: a stranger's guesses do not keep
-//! the owner from it, and who has got hold of the session has that one path. Source: documents 000, 004.
+//! Source: documents 000, 004.
 
-use quivive_domain::session::{InvalidatedBy, Session};
+use quivive_domain::session::InvalidatedBy;
 
 use crate::passwords::{self, Accepted, accept};
-use crate::ports::Path;
-use crate::sessions::{Tokens, first_tokens, touch};
+use crate::sessions::{Tokens, first_tokens};
+use crate::step_up::{Again, Shown};
 use crate::workflows::prelude::*;
-use crate::{devices, guesses};
 
 pub struct ChangePassword {
     pub user: UserId,
@@ -79,9 +77,8 @@ impl Workflow for ChangePassword {
     }
 
     async fn reserve(&self, cx: &Cx) -> Result<Reservation, Fault> {
-        let session = self.session(cx).await?;
-        let device = devices::of_session(cx, session.as_ref()).await?;
-        guesses::reserve(cx, Some(self.user), Path::of(self.user, device.as_ref())).await
+        let again = Again::of(cx, self.user, self.session).await?;
+        again.reserve(cx).await
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
@@ -99,36 +96,23 @@ impl Workflow for ChangePassword {
         let Some(account) = cx.account_of_subject().await? else {
             return refuse(Refusal::UserNotFound);
         };
-        let session = self.session(cx).await?;
-        let device = devices::of_session(cx, session.as_ref()).await?;
-        let path = Path::of(account.id, device.as_ref());
-        let Some(verdict) = passwords::compare(cx, &self.current, Some(&account)).await? else {
-            return refuse(Refusal::InvalidPassword);
+        let again = Again::of(cx, self.user, self.session).await?;
+        let mut commit = match again.judge(cx, &account, &self.current).await? {
+            Shown::Right(commit) => commit,
+            Shown::Wrong(commit) => return refuse_with(Refusal::InvalidPassword, commit),
+            Shown::NotCompared => return refuse(Refusal::InvalidPassword),
         };
-        if !verdict.matches {
-            let mut commit = Commit::default();
-            guesses::wrong(&mut commit, cx, path, Some(account.id)).await?;
-            return refuse_with(Refusal::InvalidPassword, commit);
-        }
-
-        let mut commit = cx.fenced(&account);
-        guesses::right(&mut commit, cx, path);
         let hash = match accept(cx, &self.new, &account).await? {
             Accepted::Hash(hash) => hash,
             Accepted::Weak => return refuse_with(Refusal::WeakPassword, commit),
             Accepted::Reused => return refuse_with(Refusal::PasswordReused, commit),
         };
-        let Some(session) = session.filter(|session| session.is_live(cx.now())) else {
+        let Some(session) = again.goes_on(&mut commit, cx) else {
             return refuse_with(Refusal::UserNotFound, commit);
         };
-        if device.is_some() {
-            commit.write(cx.guesses.end_row(account.id));
-        }
         let (kept, reason) = (Some(&session), InvalidatedBy::PasswordChange);
         let sessions_ended =
             passwords::replace(&mut commit, cx, &account, &hash, kept, reason).await?;
-        // The caller's session goes on; the guard sees that nobody ended it meanwhile.
-        commit.write(touch(cx, &session, session.idle_until));
         let renewed = Account {
             token_version: account.token_version + 1,
             ..account
@@ -140,13 +124,6 @@ impl Workflow for ChangePassword {
             sessions_ended,
         };
         succeed(commit, succeeded, tokens)
-    }
-}
-
-impl ChangePassword {
-    async fn session(&self, cx: &Cx) -> Result<Option<Session>, Fault> {
-        let view = cx.sessions.view(self.session).await?;
-        Ok(view.map(|view| view.session))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use quivive_domain::refresh::{Presented, RefreshToken};
 use quivive_domain::session::TerminatedBy;
-use subtle::ConstantTimeEq as _;
 
 use crate::access::Caller;
 use crate::facts::TokenRevoked;
 use crate::kernel::Families;
-use crate::sessions::{Ending, end, secret_hash};
+use crate::sessions::{self, Ending, end};
 use crate::workflows::prelude::*;
 
 pub struct LogOut {
@@ -70,11 +69,7 @@ impl LogOut {
     ) -> Result<Option<Self>, Fault> {
         let presented = refresh_token.and_then(Presented::parse);
         let token = match &presented {
-            Some(presented) => families
-                .sessions
-                .refresh_token(presented.id)
-                .await?
-                .filter(|row| row.hash.ct_eq(&secret_hash(presented.secret())).into()),
+            Some(presented) => sessions::find(families, presented).await?,
             None => None,
         };
         Ok(match (caller, token) {
@@ -131,7 +126,7 @@ impl Workflow for LogOut {
         if let Some(refusal) = self.mismatch {
             return refuse(refusal);
         }
-        let view = cx.sessions.view(self.session).await?;
+        let view = cx.sessions.view(self.session, cx.now()).await?;
         if view.is_none_or(|view| view.session.ended_at.is_some()) {
             return refuse(Refusal::SessionAlreadyEnded);
         }

@@ -7,14 +7,13 @@
 use quivive_delivery::Code;
 use quivive_domain::AccountState;
 use quivive_domain::FamilyId;
-use quivive_domain::refresh::{Presented, RefreshToken, Reuse, Use};
+use quivive_domain::refresh::{Outdated, Presented, RefreshToken, Reuse, Use};
 use quivive_domain::session::InvalidatedBy;
 use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq as _;
 
 use crate::devices;
 use crate::facts::{TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected};
-use crate::sessions::{Ending, Tokens, end, holder, replay, rotate, secret_hash, touch};
+use crate::sessions::{self, Ending, Tokens, end, find, holder, replay, rotate};
 use crate::workflows::prelude::*;
 
 pub struct RefreshTokens {
@@ -117,7 +116,11 @@ impl Workflow for RefreshTokens {
             return refuse(Refusal::TokenExpired);
         }
         if !token.session.is_live(cx.now()) {
-            return refuse(Refusal::SessionEnded);
+            // What raised the person's version ended it with the others, and is the reason to tell.
+            return match token.outdated().filter(|outdated| !outdated.global) {
+                Some(outdated) => rejected(&token, outdated),
+                None => refuse(Refusal::SessionEnded),
+            };
         }
         if token.account.state != AccountState::Active {
             return refuse(Refusal::UserInactive);
@@ -135,18 +138,7 @@ impl Workflow for RefreshTokens {
             return theft(cx, &token).await;
         }
         if let Some(outdated) = token.outdated() {
-            let mut commit = Commit::default();
-            commit.fact(&TokenRejectedDueToRotation {
-                user_id: Some(token.account.id),
-                token_version: outdated.carried,
-                required_version: outdated.required,
-                rejection_reason: Code::new(if outdated.global {
-                    "global_rotation"
-                } else {
-                    "user_rotation"
-                }),
-            });
-            return refuse_with(Refusal::TokenVersionRejected, commit);
+            return rejected(&token, outdated);
         }
         if let Some(used) = &token.used {
             return again(cx, presented, &token, used).await;
@@ -168,9 +160,7 @@ impl RefreshTokens {
         if let Some(token) = cx.kept() {
             return Ok(Some(token));
         }
-        let hash = secret_hash(presented.secret());
-        let found = cx.sessions.refresh_token(presented.id).await?;
-        Ok(found.filter(|token| token.hash.ct_eq(&hash).into()))
+        find(cx, presented).await
     }
 }
 
@@ -198,9 +188,29 @@ async fn again(
         return refuse(Refusal::TokenExpired);
     };
     let mut commit = Commit::default();
-    commit.write(touch(cx, &token.session, token.session.idle_until));
+    commit.write(sessions::touch(
+        cx,
+        &token.session,
+        token.session.idle_until,
+    ));
     commit.acted_by(token.account.id);
     succeed(commit, succeeded(token, used.successor, true), tokens)
+}
+
+/// A rotation has left it behind.
+fn rejected(token: &RefreshToken, outdated: Outdated) -> Run<RefreshTokens> {
+    let mut commit = Commit::default();
+    commit.fact(&TokenRejectedDueToRotation {
+        user_id: Some(token.account.id),
+        token_version: outdated.carried,
+        required_version: outdated.required,
+        rejection_reason: Code::new(if outdated.global {
+            "global_rotation"
+        } else {
+            "user_rotation"
+        }),
+    });
+    refuse_with(Refusal::TokenVersionRejected, commit)
 }
 
 async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {

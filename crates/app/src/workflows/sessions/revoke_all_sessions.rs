@@ -95,7 +95,7 @@ impl Workflow for RevokeAllSessions {
         };
         let mut commit = Commit::default();
         // In turn with sign-ins, which would make it miss.
-        cx.take_turn(&mut commit, &account).await;
+        cx.take_turn(&mut commit, account.id.0).await;
         let how = Ending::Terminated(TerminatedBy::Revocation);
         let ended = end_all(&mut commit, cx, &account, self.except, how).await?;
         let sessions_ended = count(&ended);

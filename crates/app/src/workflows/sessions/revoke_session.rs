@@ -86,7 +86,7 @@ impl Workflow for RevokeSession {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let Some(view) = cx.sessions.view(self.session).await? else {
+        let Some(view) = cx.sessions.view(self.session, cx.now()).await? else {
             return refuse(Refusal::SessionNotFound);
         };
         if view.session.account != self.user {

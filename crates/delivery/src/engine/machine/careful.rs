@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::caution::{Caution, is_too_many};
-use super::lanes::Start;
 use super::mutant::{self, Mutant};
 use super::step::Machine;
 use super::terms::{Effect, Now};
@@ -14,7 +13,7 @@ impl Machine {
     /// One event at a time, each with a mark in the database before it begins. The mark is written in a save like any other,
     /// so what was done before it is not done again.
     pub(super) fn begin_carefully(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
-        while let Some((event, attempt)) = self.next_carefully(now, effects) {
+        while let Some((event, attempt)) = self.next_carefully(now) {
             self.begun(&event, attempt, now);
             let position = event.position;
             let crashes = self.caution.as_ref().map_or(0, |c| c.crashes_of(position));
@@ -30,7 +29,7 @@ impl Machine {
             }
             return self.marked(effects);
         }
-        if self.in_flight() > 0 {
+        if self.in_flight() > 0 || self.lanes.is_reading() {
             return;
         }
         let cursor = self.window.cursor();
@@ -80,11 +79,7 @@ impl Machine {
     }
 
     /// The next event to begin with caution. First those that the window had, then those of lanes that were due.
-    fn next_carefully(
-        &mut self,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Option<(Arc<Stored>, u32)> {
+    fn next_carefully(&mut self, now: Now) -> Option<(Arc<Stored>, u32)> {
         let cursor = self.window.cursor();
         let caution = self.caution.as_mut()?;
         if caution.has_window(cursor) {
@@ -94,19 +89,11 @@ impl Machine {
         } else if caution.is_over(cursor) {
             return None;
         }
-        match self.lanes.start(now) {
-            Some(Start::Deliver { event, attempt }) => Some((event, attempt)),
-            Some(Start::Read { key, after, upto }) => {
-                effects.push(Effect::Backlog { key, after, upto });
-                None
-            }
-            None => {
-                // What is left of them has no event, or is not due any more.
-                if !caution.has_window(cursor) {
-                    caution.forget_lanes();
-                }
-                None
-            }
+        let next = self.lanes.start(now);
+        // What is left of them has no event, or is not due any more.
+        if next.is_none() && !self.lanes.is_reading() && !caution.has_window(cursor) {
+            caution.forget_lanes();
         }
+        next
     }
 }

@@ -11,16 +11,13 @@ use super::terms::Now;
 use super::verdict::{Class, Failure, PANICKED};
 use crate::Time;
 use crate::envelope::{Key, Priority, Stored};
-use crate::subscriber::{Choice, LaneState, StoredLane};
-
-/// Waiting events a lane holds in memory at most; the others are read from the log when their turn comes.
-pub(in crate::engine) const LANE_EVENTS: usize = 64;
+use crate::subscriber::{Choice, LaneState, Order, StoredLane};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Waits for its due time.
     Due,
-    /// Its next events are being read from the log.
+    /// Its next event must be read from the log.
     Reading,
     Running,
     /// Handled; the effects and the lane are being committed together.
@@ -134,11 +131,11 @@ impl Lane {
         }
     }
 
-    /// Leaves the next event of the key to it. Says by how much its queue grew.
+    /// Leaves the next event of the key to it, which has `room` for so many in its queue. Says by how much that grew.
     pub(super) fn leave(&mut self, event: &Arc<Stored>, room: usize) -> usize {
         let complete = self.known == self.left && self.phase != Phase::Parked;
         self.left = event.position;
-        if complete && room > 0 && self.queue.len() < LANE_EVENTS {
+        if complete && self.queue.len() < room {
             self.known = event.position;
             self.queue.push_back(event.clone());
             return 1;
@@ -155,8 +152,8 @@ impl Lane {
     /// Ends what is under way. Says by how much the deliveries under way become fewer.
     pub(super) fn end(&mut self) -> usize {
         let busy = match self.phase {
-            Phase::Reading | Phase::Running | Phase::Committing => usize::from(self.leads),
-            Phase::Due | Phase::Parked | Phase::Decided | Phase::Ahead => 0,
+            Phase::Running | Phase::Committing => usize::from(self.leads),
+            Phase::Due | Phase::Reading | Phase::Parked | Phase::Decided | Phase::Ahead => 0,
         };
         self.leads = true;
         busy
@@ -188,11 +185,18 @@ impl Lane {
         self.done = self.done.max(upto);
         self.known = self.known.max(self.done);
         self.left = self.left.max(self.done);
-        self.letter = None;
-        self.renew(self.event_id, now);
+        if !self.stays(upto) {
+            self.letter = None;
+            self.renew(self.event_id, now);
+        }
         let before = self.queue.len();
         self.queue.retain(|event| event.position > upto);
         before - self.queue.len()
+    }
+
+    /// Whether the event at the front is known to lie behind a position: what was tried of it counts.
+    pub(super) fn stays(&self, upto: u64) -> bool {
+        self.position > upto && !mutant::is(Mutant::ParkedForgotten)
     }
 
     /// Forgets what was tried on the event at the front.
@@ -205,13 +209,42 @@ impl Lane {
         self.error.clear();
     }
 
-    /// What to read next of the log: after which position and up to which. Where it is known where the event at the front
-    /// is, that one alone, so that it does not wait for a search of what lies behind it.
-    pub(super) fn unread(&self) -> (u64, u64) {
-        if self.position > self.known && self.position <= self.left {
-            return (self.known.max(self.position - 1), self.position);
+    /// Where its next event is, when it is not in the queue and that is known of it.
+    pub(super) fn front(&self, order: Order) -> Option<u64> {
+        match order {
+            // Such a lane is for one event.
+            Order::None => Some(self.known + 1),
+            Order::Key => {
+                let known = self.position > self.known && self.position <= self.left;
+                known.then_some(self.position)
+            }
         }
-        (self.known, self.left)
+    }
+
+    /// Whether it takes part in a sweep: more is left to it than it knows, and it does not wait for its time.
+    pub(super) fn joins(&self, order: Order) -> bool {
+        let runs = match self.phase {
+            Phase::Reading | Phase::Running | Phase::Committing => true,
+            Phase::Due => self.attempts == 0,
+            Phase::Parked | Phase::Decided | Phase::Ahead => false,
+        };
+        runs && self.known < self.left && self.front(order).is_none()
+    }
+
+    /// Whether what was read lets it go on: there is something to deliver, or it is known that there is nothing.
+    pub(super) fn is_fed(&self) -> bool {
+        let complete = self.known >= self.left;
+        match self.phase {
+            Phase::Reading => complete || !self.queue.is_empty(),
+            Phase::Due => complete && self.queue.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Lets go of its queue. Says by how much that shrank.
+    pub(super) fn forget(&mut self) -> usize {
+        self.known = self.done;
+        std::mem::take(&mut self.queue).len()
     }
 
     /// Notes how the event at the front failed.

@@ -9,15 +9,13 @@ use uuid::Uuid;
 use super::lane::{DeadLetter, Lane, Phase};
 use super::letters::Entry;
 use super::mutant::{self, Mutant};
+use super::reads::{Bounds, Reads};
 use super::terms::{Now, key_of};
 use super::verdict::Failure;
 use super::window::Taken;
 use crate::Time;
 use crate::envelope::{Key, Priority, Stored};
 use crate::subscriber::{Order, StoredLane};
-
-/// Events that all lanes of a subscription hold in memory at most; beyond it they are read again when due.
-const LANES_EVENTS: usize = 4096;
 
 /// The error of a lane that was made while its event still runs.
 const HANGING: &str = "has not ended yet";
@@ -33,21 +31,16 @@ pub(super) enum Admission {
     Left,
 }
 
-/// What a lane whose time has come asks for.
-#[derive(Debug)]
-pub(super) enum Start {
-    Deliver { event: Arc<Stored>, attempt: u32 },
-    Read { key: Key, after: u64, upto: u64 },
-}
-
 #[derive(Debug)]
 pub(super) struct Lanes {
-    order: Order,
+    pub(super) order: Order,
+    pub(super) bounds: Bounds,
+    pub(super) reads: Reads,
     pub(super) all: HashMap<Key, Lane>,
     /// By due time; the second number keeps lanes of the same time apart.
     due: BTreeMap<(Time, u64), Key>,
     /// Those whose time has come, the most important first.
-    turns: BTreeMap<(Reverse<Priority>, Time, u64), Key>,
+    pub(super) turns: BTreeMap<(Reverse<Priority>, Time, u64), Key>,
     /// Lanes that are caught up, by the position up to which their key is done.
     ahead: BTreeMap<(u64, u64), Key>,
     /// The dead letters: parked, and the database has that. By the time at which they were parked.
@@ -57,18 +50,26 @@ pub(super) struct Lanes {
     /// Keys whose row is written by a commit under way: a save keeps its hands off them.
     held: HashSet<Key>,
     /// Events in the queues of all lanes.
-    buffered: usize,
-    /// Deliveries, commits and reads under way.
-    under_way: usize,
+    pub(super) buffered: usize,
+    /// Deliveries and commits under way.
+    pub(super) under_way: usize,
     pub(super) parked: usize,
     /// Decided about, and the database does not have that yet.
     pub(super) decided: usize,
 }
 
 impl Lanes {
-    pub(super) fn load(order: Order, rows: Vec<StoredLane>, cursor: u64, now: Now) -> Self {
+    pub(super) fn load(
+        order: Order,
+        bounds: Bounds,
+        rows: Vec<StoredLane>,
+        cursor: u64,
+        now: Now,
+    ) -> Self {
         let mut lanes = Self {
             order,
+            bounds,
+            reads: Reads::default(),
             all: HashMap::new(),
             due: BTreeMap::new(),
             turns: BTreeMap::new(),
@@ -142,7 +143,9 @@ impl Lanes {
         if lane.phase == Phase::Ahead || mutant::is(Mutant::LaneBypassed) {
             return Admission::Flows;
         }
-        self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
+        let half = self.bounds.lanes / 2;
+        let room = (lane.queue.len() + half.saturating_sub(self.buffered)).min(self.bounds.lane);
+        self.buffered += lane.leave(event, room);
         if lane.phase == Phase::Due && lane.ticket.is_none() && lane.turn.is_none() {
             self.enlist(&key);
         }
@@ -165,8 +168,9 @@ impl Lanes {
         );
         lane.attempts = taken.attempts;
         lane.panics = taken.panics;
+        let room = (self.bounds.lanes / 2).saturating_sub(self.buffered);
         for event in std::iter::once(&taken.event).chain(&taken.followers) {
-            self.buffered += lane.leave(event, LANES_EVENTS.saturating_sub(self.buffered));
+            self.buffered += lane.leave(event, room.min(self.bounds.lane));
         }
         if taken.running {
             HANGING.clone_into(&mut lane.error);
@@ -183,7 +187,8 @@ impl Lanes {
     }
 
     /// Starts the most important of the lanes that are due, among equals the one that was due first.
-    pub(super) fn start(&mut self, now: Now) -> Option<Start> {
+    /// Those that have none in memory are read for.
+    pub(super) fn start(&mut self, now: Now) -> Option<(Arc<Stored>, u32)> {
         while let Some(entry) = self.due.first_entry()
             && entry.key().0 <= now.wall
         {
@@ -210,50 +215,14 @@ impl Lanes {
                 self.under_way += 1;
                 let attempt = lane.attempts;
                 self.touch(&key);
-                return Some(Start::Deliver {
-                    event: front,
-                    attempt,
-                });
+                return Some((front, attempt));
             }
             if lane.known < lane.left {
-                lane.phase = Phase::Reading;
-                self.under_way += 1;
-                let (after, upto) = lane.unread();
-                return Some(Start::Read { key, after, upto });
+                self.hunger(&key);
             }
             // A lane from before a restart whose event the window has not brought yet.
         }
         None
-    }
-
-    /// Takes what was read for a lane: `events` of its key, and that there is no other up to `known`.
-    pub(super) fn read(&mut self, key: &Key, events: Vec<Arc<Stored>>, known: u64, now: Now) {
-        let Some(lane) = self.all.get_mut(key) else {
-            return;
-        };
-        debug_assert_eq!(
-            lane.phase,
-            Phase::Reading,
-            "only a lane that reads gets events"
-        );
-        self.under_way -= lane.end();
-        lane.phase = Phase::Due;
-        lane.due = now.wall;
-        lane.known = lane.known.max(known);
-        self.buffered += events.len();
-        lane.queue.extend(events);
-        self.go_on(key, now);
-    }
-
-    /// The read failed; the lane waits a little.
-    pub(super) fn unread(&mut self, key: &Key, due: Time) {
-        let Some(lane) = self.all.get_mut(key) else {
-            return;
-        };
-        self.under_way -= lane.end();
-        lane.phase = Phase::Due;
-        lane.due = due;
-        self.enlist(key);
     }
 
     /// The target is away: as if this attempt had not been made.
@@ -298,8 +267,20 @@ impl Lanes {
         lane.phase = Phase::Due;
         lane.due = due;
         lane.fail(event, failure);
+        // Those that wait must not keep from others what these need to go on.
+        if self.buffered > self.bounds.lanes / 2 {
+            self.buffered -= lane.forget();
+        }
         self.touch(key);
         self.enlist(key);
+    }
+
+    /// A new lane begins at `due`.
+    pub(super) fn defer(&mut self, key: &Key, due: Time) {
+        if let Some(lane) = self.all.get_mut(key) {
+            lane.due = due;
+            self.enlist(key);
+        }
     }
 
     /// The event at the front waits for a decision, and with it the whole key.
@@ -316,9 +297,7 @@ impl Lanes {
             attempts: lane.attempts,
             class: failure.class,
         });
-        self.buffered -= lane.queue.len();
-        lane.queue.clear();
-        lane.known = lane.done;
+        self.buffered -= lane.forget();
         self.parked += 1;
         self.touch(key);
         self.enlist(key);
@@ -377,18 +356,23 @@ impl Lanes {
             lane.done < upto && matches!(lane.phase, Phase::Due | Phase::Parked)
         };
         let keys = self.all.iter().filter(behind);
-        let keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        let mut keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        // A map has no order; what comes of it should.
+        keys.sort_unstable();
         for key in keys {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            if lane.phase == Phase::Parked {
+            let stays = lane.stays(upto);
+            if lane.phase == Phase::Parked && !stays {
                 lane.phase = Phase::Due;
                 self.parked -= 1;
             }
             self.buffered -= lane.expire(upto, now);
             self.touch(&key);
-            self.go_on(&key, now);
+            if !stays {
+                self.go_on(&key, now);
+            }
         }
     }
 
@@ -515,6 +499,7 @@ impl Lanes {
             | Phase::Parked
             | Phase::Decided => {}
         }
+        self.join(key);
     }
 
     pub(super) fn touch(&mut self, key: &Key) {

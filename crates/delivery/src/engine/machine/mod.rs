@@ -1,6 +1,7 @@
 //! One subscription as a state machine: `step(state, input, now, rng) → effects`, without I/O, clock or randomness of its own.
 //!
-//! **Cast.** The [`window`] holds the events above the cursor; the [`lanes`] hold the keys in trouble; the [`ledger`]
+//! **Cast.** The [`window`] holds the events above the cursor; the [`lanes`] hold the keys in trouble, and [`reads`] brings
+//! them what they do not hold; the [`ledger`]
 //! knows what of both the database has. The [`breaker`] and the [`pulse`] tell a target that is away from events that are
 //! bad; [`caution`] finds an event that ends the process. [`decisions`]
 //! carries out what operators decide. [`step`] is the machine, [`turns`] says what begins, [`outcomes`]
@@ -41,6 +42,7 @@ mod letters;
 mod mutant;
 mod outcomes;
 mod pulse;
+mod reads;
 #[cfg(test)]
 mod simulation;
 mod step;
@@ -51,9 +53,10 @@ mod window;
 
 pub(super) use caution::starting;
 pub(super) use decisions::{AT_ONCE, Fate, Letters, Order, Wish};
-pub(super) use lane::{DeadLetter, LANE_EVENTS};
+pub(super) use lane::DeadLetter;
 pub(super) use ledger::{Alert, Save};
 pub(super) use letters::decided;
+pub(super) use reads::{Bounds, Sweep};
 pub(super) use step::Machine;
 pub use terms::DeliveryState;
 pub(super) use terms::{Effect, Input, Kinds, Now, Rules, Selection, Versions, matches};

@@ -12,15 +12,10 @@ use super::ledger::Ledger;
 use super::mutant::{self, Mutant};
 use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
-use super::verdict::{Rng, later};
-use super::window::{State, WINDOW_EVENTS, Window};
+use super::verdict::Rng;
+use super::window::{State, Window};
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{StoredLane, StoredSubscription};
-
-/// A lane whose events could not be read waits this long.
-const READ_AGAIN: Duration = Duration::from_secs(1);
-/// So does one whose next event only a newer program reads. It is read again for nothing, so not often.
-const NEWER_AGAIN: Duration = Duration::from_mins(1);
 
 /// A subscription's state.
 #[derive(Debug)]
@@ -53,13 +48,13 @@ impl Machine {
         head: u64,
         now: Now,
     ) -> Self {
-        let lanes = Lanes::load(rules.order, lanes, cursor, now);
+        let lanes = Lanes::load(rules.order, rules.bounds, lanes, cursor, now);
         let unclean = condition.running;
         Self {
-            window: Window::new(rules.order, cursor),
+            window: Window::new(rules.order, rules.bounds.window, cursor),
             caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
             lanes,
-            ledger: Ledger::new(cursor, starting(condition)),
+            ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
             held: None,
@@ -108,7 +103,8 @@ impl Machine {
                 }
                 self.marked(effects);
             }
-            Input::Backlog { key, read } => self.backlog(&key, read, now),
+            Input::Fronts { fronts, read } => self.fetched(fronts, read, now),
+            Input::Swept { sweep, read } => self.swept(&sweep, read, now),
             Input::Tick => self.tick(now, rng, effects),
             Input::Order(order) => self.decide(order, now, effects),
             Input::Stop => self.stopping = true,
@@ -130,7 +126,7 @@ impl Machine {
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
         let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
-            || self.window.room() >= WINDOW_EVENTS / 4;
+            || self.window.room() >= self.rules.bounds.window / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }
@@ -157,6 +153,7 @@ impl Machine {
             .chain(breaker)
             .chain(batch)
             .chain(self.next_decision())
+            .chain(self.next_read(now.tick))
             .min()
     }
 
@@ -180,9 +177,9 @@ impl Machine {
         self.held.is_none() && self.window.is_empty()
     }
 
-    /// Deliveries, commits of effects and reads of backlogs.
+    /// Deliveries, commits of effects and reads for lanes.
     pub(in crate::engine) fn in_flight(&self) -> usize {
-        self.window.in_flight() + self.lanes.under_way()
+        self.window.in_flight() + self.lanes.under_way() + self.lanes.reads.under_way()
     }
 
     /// The event at which it stands still until there is a newer program; nothing after it is read.
@@ -270,25 +267,6 @@ impl Machine {
         match admission {
             Admission::Flows => self.window.push(event),
             Admission::Done | Admission::Left => self.window.pass(event.position),
-        }
-    }
-
-    fn backlog(&mut self, key: &Key, read: Option<(Vec<Arc<Stored>>, u64)>, now: Now) {
-        match read {
-            Some((mut events, mut known)) => {
-                events.retain(|event| self.rules.selection.takes(event));
-                // A newer program left it to the lane: its key waits for that one.
-                let newer = |event: &Arc<Stored>| !self.rules.versions.read(event);
-                if let Some(first) = events.iter().position(newer) {
-                    known = events[first].position - 1;
-                    events.truncate(first);
-                    if first == 0 {
-                        return self.lanes.unread(key, later(now.wall, NEWER_AGAIN));
-                    }
-                }
-                self.lanes.read(key, events, known, now);
-            }
-            None => self.lanes.unread(key, later(now.wall, READ_AGAIN)),
         }
     }
 

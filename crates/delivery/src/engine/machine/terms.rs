@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::decisions::Order as OperatorOrder;
 use super::ledger::Save;
+use super::reads::{Bounds, Sweep};
 use super::verdict::Verdict;
 use crate::Time;
 use crate::catalogue::{CUSTOM, Catalogue};
@@ -105,7 +106,10 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,
+    /// How often a cursor that moves is written, at most.
+    pub(in crate::engine) save_every: Duration,
     pub(in crate::engine) batch: Option<Batch>,
+    pub(in crate::engine) bounds: Bounds,
     /// Whether it is held back as a whole when its target is away.
     pub(in crate::engine) breaker: bool,
 }
@@ -132,10 +136,15 @@ pub(in crate::engine) enum Input {
     Saved {
         committed: bool,
     },
-    /// All events of a lane's key up to `known`; `None` when they could not be read.
-    Backlog {
-        key: Key,
-        read: Option<(Vec<Arc<Stored>>, u64)>,
+    /// The events at these positions that are there, in order; `None` when they could not be read.
+    Fronts {
+        fronts: Vec<(Key, u64)>,
+        read: Option<Vec<Arc<Stored>>>,
+    },
+    /// What this brought; it may end before it was to.
+    Swept {
+        sweep: Sweep,
+        read: Option<Vec<Arc<Stored>>>,
     },
     /// By an operator.
     Order(OperatorOrder),
@@ -166,12 +175,9 @@ pub(in crate::engine) enum Effect {
         order: u64,
         answer: Result<u64, Declined>,
     },
-    /// Read events of `key` after `after` and up to `upto`.
-    Backlog {
-        key: Key,
-        after: u64,
-        upto: u64,
-    },
+    /// Read the events at these positions.
+    Fronts(Vec<(Key, u64)>),
+    Sweep(Sweep),
 }
 
 /// Where one event is, for one subscription.

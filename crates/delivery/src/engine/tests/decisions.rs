@@ -111,13 +111,14 @@ async fn a_redriven_event_has_all_its_attempts_again() {
     let script = Script::new(|_| fail());
     let mut mail = mail(&script);
     mail.retry.max_attempts = 4;
+    mail.retry.max_age = Duration::from_hours(1);
     let running = trial.start(vec![mail]).await;
     trial.memory.append(PLACED, "bad");
     let all = Choice::default();
     until(|| running.dead_letters("mail", &all).unwrap() == 1).await;
     assert_eq!(script.count(), 4);
     // Older than any event may be tried.
-    sleep(Duration::from_hours(100)).await;
+    sleep(Duration::from_hours(2)).await;
     running.redrive("mail", all, None, by()).await.unwrap();
     until(|| running.status()[0].lanes_parked == 1).await;
     assert_eq!(script.count(), 8);

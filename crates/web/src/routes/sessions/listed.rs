@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use quivive_app::ports::ListedSession;
 use quivive_app::workflows::sessions::revoke_all_sessions::{self, RevokeAllSessions};
@@ -13,15 +13,14 @@ use quivive_domain::{SessionId, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::Web;
 use crate::auth::SignedIn;
 use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
-use crate::routes::events::query::{pairs, wrong};
-use crate::routes::users::no_user;
+use crate::routes::id::{Id, absent};
+use crate::routes::query::{pairs, unknown, wrong};
 use crate::routes::{Authority, Routes};
 
 pub(super) fn router() -> Routes {
@@ -108,19 +107,18 @@ async fn end_session(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(session): Id<SessionId>,
 ) -> Result<StatusCode, Problem> {
-    let absent = || Problem::with_detail(Code::NotFound, "You have no such session.");
     let command = RevokeSession {
         user: caller.user,
-        session: SessionId(Uuid::try_parse(&id).map_err(|_| absent())?),
+        session,
     };
     let request = context.request(caller.actor());
     let ended = web.kernel.execute(command, request).await;
     ended.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
             Refusal::SessionNotFound | Refusal::NotSessionOwner | Refusal::SessionAlreadyEnded => {
-                absent()
+                absent::<SessionId>()
             }
         })
     })?;
@@ -152,11 +150,7 @@ fn keeps_current(uri: &Uri) -> Result<bool, Problem> {
     let mut keep = true;
     for (name, value) in &pairs(uri)? {
         if name != "keep_current" {
-            return Err(wrong(
-                name,
-                "unknown_parameter",
-                "There is no such parameter here.",
-            ));
+            return Err(unknown(name));
         }
         keep = value
             .parse()
@@ -176,7 +170,7 @@ pub(in crate::routes) async fn end_all(
     let ended = web.kernel.execute(command, request).await;
     let revoke_all_sessions::Reply { sessions_ended } = ended.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
-            revoke_all_sessions::Refusal::UserNotFound => no_user(),
+            revoke_all_sessions::Refusal::UserNotFound => absent::<UserId>(),
             revoke_all_sessions::Refusal::Forbidden => Problem::new(Code::Forbidden),
         })
     })?;

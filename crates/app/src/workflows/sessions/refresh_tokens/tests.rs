@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use quivive_delivery::Event as _;
+use quivive_delivery::{Event as _, Time};
 
 use super::*;
-use crate::testing::{Scene, account, given};
+use crate::testing::{Scene, account, given, refresh};
 use crate::workflows::sessions::log_out::LogOut;
 
 const THEFT: [&str; 3] = [
@@ -13,13 +13,6 @@ const THEFT: [&str; 3] = [
     "session.invalidated",
 ];
 const DAY: u64 = 24 * 3600;
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
-    }
-}
 
 fn same(one: &Tokens, two: &Tokens) -> bool {
     one.refresh_token.expose_secret() == two.refresh_token.expose_secret()
@@ -151,7 +144,7 @@ async fn a_token_that_a_rotation_left_behind_is_told_which_versions() {
         let (scene, tokens) = signed_in().await;
         scene.world.change(|s| {
             if global {
-                (s.global.current, s.global.floor) = (2, 2);
+                s.rotations.insert(2, Time::UNIX_EPOCH);
             } else {
                 s.accounts.get_mut(&scene.user).unwrap().token_version = 2;
             }
@@ -176,9 +169,11 @@ async fn a_token_that_a_rotation_left_behind_is_told_which_versions() {
 #[tokio::test]
 async fn a_grace_period_admits_the_version_before() {
     let (scene, tokens) = signed_in().await;
-    scene.world.change(|s| s.global.current = 2);
+    scene.world.change(|s| s.rotations.insert(2, Time::MAX));
     let tokens = scene.when(refresh(&tokens)).await.succeeded().reply();
-    scene.world.change(|s| s.global.floor = 2);
+    scene
+        .world
+        .change(|s| s.rotations.insert(2, Time::UNIX_EPOCH));
     scene.when(refresh(&tokens)).await.succeeded();
 }
 
@@ -249,9 +244,11 @@ async fn a_retry_is_left_behind_by_a_rotation_like_any_other() {
 #[tokio::test]
 async fn a_used_token_of_an_old_version_is_theft_still() {
     let (scene, first) = signed_in().await;
-    scene.world.change(|s| s.global.current = 2);
+    scene.world.change(|s| s.rotations.insert(2, Time::MAX));
     let second = scene.when(refresh(&first)).await.succeeded().reply();
-    scene.world.change(|s| s.global.floor = 2);
+    scene
+        .world
+        .change(|s| s.rotations.insert(2, Time::UNIX_EPOCH));
     stolen(scene.after(11), &first, &second).await;
 }
 

@@ -31,11 +31,13 @@ impl Display for Told<'_, Input> {
                 write!(f, "effects of {} committed: {result:?}", event.position)
             }
             Input::Saved { committed } => write!(f, "saved: {committed}"),
-            Input::Backlog { key, read } => {
-                let read = read
-                    .as_ref()
-                    .map(|(events, known)| (positions(events), known));
-                write!(f, "backlog of {}: {read:?}", key.as_str())
+            Input::Fronts { fronts, read } => {
+                let read = read.as_ref().map(positions);
+                write!(f, "fetched {fronts:?}: {read:?}")
+            }
+            Input::Swept { sweep, read } => {
+                let read = read.as_ref().map(positions);
+                write!(f, "swept {sweep:?}: {read:?}")
             }
             Input::Order(order) => write!(f, "{order:?}"),
             Input::Tick => f.write_str("tick"),
@@ -73,13 +75,8 @@ impl Display for Told<'_, Effect> {
                 )
             }
             Effect::Answer { order, answer } => write!(f, "order {order}: {answer:?}"),
-            Effect::Backlog { key, after, upto } => {
-                write!(
-                    f,
-                    "read backlog of {} after {after} up to {upto}",
-                    key.as_str()
-                )
-            }
+            Effect::Fronts(fronts) => write!(f, "fetch {fronts:?}"),
+            Effect::Sweep(sweep) => write!(f, "{sweep:?}"),
         }
     }
 }
