@@ -39,6 +39,27 @@ impl Proven {
     }
 }
 
+/// Who asks for something that is done to an account.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    Owner,
+    Administrator(Proven),
+    System,
+}
+
+impl By {
+    /// What is done for them begins with this commit: an administrator's misses when they are none any more.
+    pub async fn commit(&self, cx: &Cx) -> Result<Result<Commit, Denied>, Fault> {
+        Ok(match self {
+            Self::Owner | Self::System => Ok(Commit::default()),
+            Self::Administrator(proven) => {
+                let administrator = proven.administrator(cx).await?;
+                administrator.map(|administrator| cx.fenced(&administrator))
+            }
+        })
+    }
+}
+
 /// Somebody who is signed in and gives their password again. It is a guess and counts like one, on the path of the session's
 /// device: a stranger's guesses do not keep the owner from it, and who has got hold of the session has that one path.
 pub struct Again {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address, UserId};
+use quivive_domain::{Account, AccountState, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -185,10 +185,10 @@ impl Cx {
         self.guess
     }
 
-    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    /// The account if it is an active administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
     pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
         let account = self.accounts.by_id(id).await?;
-        Ok(account.filter(Account::is_admin))
+        Ok(account.filter(|a| a.is_admin() && a.state == AccountState::Active))
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version

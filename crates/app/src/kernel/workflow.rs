@@ -209,23 +209,6 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Whether it may do to a person's account what its owner may.
-    pub fn acts_for(self, user: UserId) -> bool {
-        match self {
-            Self::User(id) => id == user,
-            Self::Admin(_) | Self::System => true,
-            Self::Anonymous | Self::Service(_) => false,
-        }
-    }
-
-    /// Whether it may do to everybody's accounts what administrators may.
-    pub fn administers(self) -> bool {
-        match self {
-            Self::Admin(_) | Self::System => true,
-            Self::User(_) | Self::Anonymous | Self::Service(_) => false,
-        }
-    }
-
     pub(crate) fn envelope(self) -> quivive_delivery::Actor {
         let (kind, id) = match self {
             Self::Anonymous => ("anonymous", None),

@@ -11,6 +11,7 @@ use quivive_domain::refresh::Presented;
 use secrecy::ExposeSecret as _;
 
 use super::{Tokens, expiry};
+use crate::step_up::By;
 use crate::testing::{PASSWORD, Scene, account, given, password};
 use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
 use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
@@ -129,7 +130,8 @@ impl History {
                     .await;
             }
             Step::RevokeAll(except) => {
-                let all = RevokeAllSessions { user, except };
+                let by = By::Owner;
+                let all = RevokeAllSessions { user, by, except };
                 let _ = kernel.execute(all, request).await;
             }
             Step::Sweep => expiry::expire(kernel).await.unwrap(),

@@ -37,6 +37,12 @@ const OUR_REASONS: &[(&str, &str)] = &[
     // A lock of the last administrator would lock everybody out; of a deactivated account it would be the lesser bar.
     ("user.lock.failed", "last_administrator"),
     ("user.lock.failed", "already_inactive"),
+    // Administrators show first that it is them.
+    ("session.all_revocation.failed", "step_up_required"),
+    ("user.lock.failed", "step_up_required"),
+    ("user.unlock.failed", "step_up_required"),
+    ("user.deactivation.failed", "step_up_required"),
+    ("user.reactivation.failed", "step_up_required"),
     ("user.step_up.failed", "session_ended"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use quivive_app::Failure;
 use quivive_app::kernel::Actor;
-use quivive_app::workflows::accounts::change_email::ChangeEmail;
+use quivive_app::workflows::accounts::change_email::{self, ChangeEmail};
 use quivive_app::workflows::accounts::confirm_email_change::ConfirmEmailChange;
 use quivive_app::workflows::accounts::revert_email_change::RevertEmailChange;
 use quivive_domain::one_time::Presented;
@@ -68,6 +68,7 @@ described!(NewEmail);
 /// when the address is taken. A newer change cancels the older.
 #[utoipa::path(post, path = "/api/v1/me/email-changes", tag = "accounts", request_body = NewEmail, responses(
     (status = 202, description = "A letter is on its way to the address, unless it is somebody's.", body = Sent),
+    (status = 403, description = "`step_up_required`"),
     (status = 422, description = "`invalid_email`, `invalid_fields`"),
 ))]
 async fn change_email(
@@ -78,12 +79,15 @@ async fn change_email(
 ) -> Result<(StatusCode, axum::Json<Sent>), Problem> {
     let new_email = Address::parse(&body.new_email).map_err(|_| no_address())?;
     let command = ChangeEmail {
-        user: caller.user,
+        by: caller.proven(),
         new_email,
     };
     even(async {
         let request = context.request(caller.actor());
         match web.kernel.execute(command, request).await {
+            Err(Failure::Refused(change_email::Refusal::StepUpRequired)) => {
+                Err(Problem::new(Code::StepUpRequired))
+            }
             Ok(()) | Err(Failure::Refused(_)) => {
                 let status = "verification_sent";
                 Ok((StatusCode::ACCEPTED, axum::Json(Sent { status })))

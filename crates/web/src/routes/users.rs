@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use quivive_app::Failure;
 use quivive_app::facts::AuditLogCreated;
+use quivive_app::step_up::By;
 use quivive_app::workflows::accounts::deactivate_user::{self, DeactivateUser};
 use quivive_app::workflows::accounts::lock_user::{self, LockUser};
 use quivive_app::workflows::accounts::reactivate_user::{self, ReactivateUser};
@@ -233,6 +234,7 @@ async fn looked_at(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
     (status = 204, description = "It is locked."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such user"),
     (status = 409, description = "`wrong_state`: it is locked or deactivated, `last_administrator`"),
 ))]
@@ -243,13 +245,17 @@ async fn lock_user(
     Id(user): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     use lock_user::Refusal;
-    let command = LockUser { user };
+    let command = LockUser {
+        user,
+        by: caller.proven(),
+    };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
         Refusal::UserNotFound => absent::<UserId>(),
         Refusal::AlreadyLocked | Refusal::AlreadyInactive => Problem::new(Code::WrongState),
         Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
     })
 }
 
@@ -260,6 +266,7 @@ async fn lock_user(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
     (status = 204, description = "It is unlocked."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such user"),
     (status = 409, description = "`wrong_state`: it is not locked"),
 ))]
@@ -270,12 +277,16 @@ async fn unlock_user(
     Id(user): Id<UserId>,
 ) -> Result<StatusCode, Problem> {
     use unlock_user::Refusal;
-    let command = UnlockUser { user };
+    let command = UnlockUser {
+        user,
+        by: caller.proven(),
+    };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
         Refusal::UserNotFound => absent::<UserId>(),
         Refusal::NotLocked => Problem::new(Code::WrongState),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
     })
 }
 
@@ -296,6 +307,7 @@ struct Because {
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), request_body = Because, responses(
     (status = 204, description = "It is deactivated."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such user"),
     (status = 409, description = "`wrong_state`: it is deactivated, `last_administrator`"),
     (status = 422, description = "`invalid_fields`"),
@@ -309,13 +321,18 @@ async fn deactivate_user(
 ) -> Result<StatusCode, Problem> {
     use deactivate_user::Refusal;
     let reason = rationale(&body.reason)?;
-    let command = DeactivateUser { user, reason };
+    let command = DeactivateUser {
+        user,
+        by: caller.proven(),
+        reason,
+    };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
         Refusal::UserNotFound => absent::<UserId>(),
         Refusal::AlreadyInactive => Problem::new(Code::WrongState),
         Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
     })
 }
 
@@ -326,6 +343,7 @@ async fn deactivate_user(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), request_body = Because, responses(
     (status = 204, description = "It is active again."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such user"),
     (status = 409, description = "`wrong_state`: it is not deactivated"),
     (status = 422, description = "`invalid_fields`"),
@@ -339,12 +357,17 @@ async fn reactivate_user(
 ) -> Result<StatusCode, Problem> {
     use reactivate_user::Refusal;
     let reason = rationale(&body.reason)?;
-    let command = ReactivateUser { user, reason };
+    let command = ReactivateUser {
+        user,
+        by: caller.proven(),
+        reason,
+    };
     let done = web.kernel.execute(command, context.request(caller.actor()));
     answer(done.await, |refusal| match refusal {
         Refusal::UserNotFound => absent::<UserId>(),
         Refusal::NotInactive => Problem::new(Code::WrongState),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
     })
 }
 
@@ -398,6 +421,7 @@ async fn account(web: &Web, id: UserId) -> Result<Account, Problem> {
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
     (status = 200, description = "They are over.", body = SessionsEnded),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such user"),
 ))]
 async fn end_sessions_of(
@@ -407,7 +431,14 @@ async fn end_sessions_of(
     Id(user): Id<UserId>,
 ) -> Result<axum::Json<SessionsEnded>, Problem> {
     let request = context.request(caller.actor());
-    end_all(&web, request, user, None).await
+    end_all(
+        &web,
+        request,
+        user,
+        By::Administrator(caller.proven()),
+        None,
+    )
+    .await
 }
 
 #[cfg(test)]

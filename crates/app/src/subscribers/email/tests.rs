@@ -6,8 +6,11 @@ use quivive_domain::{Rationale, Role};
 use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::kernel::{Actor, Workflow};
-use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, nobody, password};
+use crate::kernel::Workflow;
+use crate::step_up::By;
+use crate::testing::{
+    NEW_PASSWORD, PASSWORD, Person, Scene, account, account_of, given, nobody, password,
+};
 use crate::workflows::accounts::change_email::ChangeEmail;
 use crate::workflows::accounts::confirm_email_change::ConfirmEmailChange;
 use crate::workflows::accounts::deactivate_user::DeactivateUser;
@@ -82,6 +85,12 @@ fn request_reset() -> RequestPasswordReset {
     }
 }
 
+/// The person, and an administrator who asks.
+fn with_root(person: Person) -> (Scene, Scene) {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    (root.clone().and(person), root.by_administrator())
+}
+
 async fn asked<W: Workflow>(scene: &Scene, workflow: W) -> Vec<Outcome> {
     let _ = scene.when(workflow).await;
     delivered(scene).await
@@ -146,6 +155,7 @@ async fn who_ended_all_sessions_is_told() {
     let scene = given(account().verified().with_sessions(2));
     let revoke = || RevokeAllSessions {
         user: scene.user,
+        by: By::Owner,
         except: None,
     };
     asked(&scene.by_owner(), revoke()).await;
@@ -154,10 +164,10 @@ async fn who_ended_all_sessions_is_told() {
     asked(&scene.by_owner(), revoke()).await;
     assert_eq!(templates(&scene).len(), 2, "the first, again: none ended");
 
-    let mut scene = given(account().verified().with_sessions(2));
-    scene.request.actor = Actor::Admin(UserId(Uuid::nil()));
-    let user = scene.user;
-    asked(&scene, RevokeAllSessions { user, except: None }).await;
+    let (scene, root) = with_root(account().verified().with_sessions(2));
+    let by = By::Administrator(root.proven());
+    let (user, except) = (scene.user, None);
+    asked(&root, RevokeAllSessions { user, by, except }).await;
     assert!(scene.world.sent()[0].0.text.contains("An administrator"));
 }
 
@@ -165,7 +175,7 @@ async fn who_ended_all_sessions_is_told() {
 async fn both_addresses_are_told_of_a_change() {
     let scene = given(account().verified()).by_owner();
     let change = ChangeEmail {
-        user: scene.user,
+        by: scene.proven(),
         new_email: Address::parse("ada@new.example").unwrap(),
     };
     asked(&scene, change).await;
@@ -194,22 +204,23 @@ async fn both_addresses_are_told_of_a_change() {
 
 #[tokio::test]
 async fn what_an_administrator_did_is_told() {
-    let mut scene = given(account().verified());
-    scene.request.actor = Actor::Admin(UserId(Uuid::nil()));
-    let user = scene.user;
+    let (scene, root) = with_root(account().verified());
+    let (user, by) = (scene.user, root.proven());
     let reason = Rationale::parse("a reason that is none of the letter's business").unwrap();
-    scene.when(LockUser { user }).await.succeeded();
-    scene.when(UnlockUser { user }).await.succeeded();
+    root.when(LockUser { user, by }).await.succeeded();
+    root.when(UnlockUser { user, by }).await.succeeded();
     let deactivate = DeactivateUser {
         user,
+        by,
         reason: reason.clone(),
     };
-    scene.when(deactivate).await.succeeded();
+    root.when(deactivate).await.succeeded();
     let reactivate = ReactivateUser {
         user,
+        by,
         reason: reason.clone(),
     };
-    scene.when(reactivate).await.succeeded();
+    root.when(reactivate).await.succeeded();
     delivered(&scene).await;
     let expected = [
         "account_locked",

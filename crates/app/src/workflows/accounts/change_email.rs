@@ -9,10 +9,11 @@ use crate::facts::EmailChangeRequested;
 use crate::kernel::wait;
 use crate::one_time;
 use crate::ports::EmailChange;
+use crate::step_up::Proven;
 use crate::workflows::prelude::*;
 
 pub struct ChangeEmail {
-    pub user: UserId,
+    pub by: Proven,
     pub new_email: Address,
 }
 
@@ -62,6 +63,7 @@ pub enum Refusal {
     /// The account is there no more, or a newer change was asked for.
     Cancelled,
     RateLimited,
+    StepUpRequired,
 }
 
 impl Workflow for ChangeEmail {
@@ -75,12 +77,12 @@ impl Workflow for ChangeEmail {
     type Reply = ();
 
     async fn subject(&self, _: &Cx) -> Result<Subject, Fault> {
-        Ok(Subject::Account(self.user))
+        Ok(Subject::Account(self.by.user))
     }
 
     fn attempted(&self, _: &Subject) -> Attempted {
         Attempted {
-            user_id: self.user,
+            user_id: self.by.user,
             new_email: Email::from(&self.new_email),
         }
     }
@@ -93,6 +95,9 @@ impl Workflow for ChangeEmail {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
+        if !self.by.is_fresh(cx) {
+            return refuse(Refusal::StepUpRequired);
+        }
         let (Some(account), Some(attempt)) = (cx.account_of_subject().await?, cx.waiting()) else {
             return refuse(Refusal::Cancelled);
         };
@@ -148,7 +153,7 @@ mod tests {
 
     fn change(scene: &Scene, to: &str) -> ChangeEmail {
         ChangeEmail {
-            user: scene.user,
+            by: scene.proven(),
             new_email: Address::parse(to).unwrap(),
         }
     }
@@ -211,6 +216,9 @@ mod tests {
         }
         let told = scene.when(change(&scene, "ada4@new.example")).await;
         told.refused(Refusal::RateLimited).raised(&[]);
+        let late = change(&scene, "ada5@new.example");
+        let told = scene.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
         scene.world.change(|s| s.accounts.clear());
         let told = scene.when(change(&scene, "ada5@new.example")).await;
         told.refused(Refusal::Cancelled).raised(&[]);

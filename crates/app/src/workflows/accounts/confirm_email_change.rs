@@ -178,7 +178,7 @@ mod tests {
     async fn asked() -> Scene {
         let scene = given(account().verified()).by_owner();
         let change = ChangeEmail {
-            user: scene.user,
+            by: scene.proven(),
             new_email: Address::parse("Ada@new.example").unwrap(),
         };
         assert!(scene.when(change).await.answer.is_ok());

@@ -6,10 +6,12 @@ use quivive_domain::{AccountState, Rationale};
 
 use crate::accounts::{acted_on, into_state};
 use crate::sessions::end_everything;
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct DeactivateUser {
     pub user: UserId,
+    pub by: Proven,
     /// In the administrator's words.
     pub reason: Rationale,
 }
@@ -55,6 +57,16 @@ pub enum Refusal {
     AlreadyInactive,
     LastAdministrator,
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 impl Workflow for DeactivateUser {
@@ -81,16 +93,17 @@ impl Workflow for DeactivateUser {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let account = match acted_on(cx, Refusal::UserNotFound, Refusal::Forbidden).await? {
-            Ok(account) => account,
+        let acted_on = acted_on(cx, self.by, Refusal::UserNotFound).await?;
+        let (account, mut commit) = match acted_on {
+            Ok(acted_on) => acted_on,
             Err(refusal) => return refuse(refusal),
         };
         if account.state == AccountState::Inactive {
             return refuse(Refusal::AlreadyInactive);
         }
-        let Some(mut commit) = into_state(cx, &account, AccountState::Inactive).await? else {
+        if !into_state(&mut commit, cx, &account, AccountState::Inactive).await? {
             return refuse(Refusal::LastAdministrator);
-        };
+        }
         let why = InvalidatedBy::Deactivation;
         end_everything(&mut commit, cx, &account, None, why).await?;
         let succeeded = Succeeded {
@@ -107,37 +120,39 @@ mod tests {
     use quivive_domain::one_time::Purpose;
 
     use super::*;
-    use crate::kernel::Actor;
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, account_of, given, password};
     use crate::workflows::passwords::confirm_password_reset::{self, ConfirmPasswordReset};
     use crate::workflows::sessions::log_in::{self, LogIn};
 
-    fn deactivate(scene: &Scene) -> DeactivateUser {
+    fn deactivate(scene: &Scene, root: &Scene) -> DeactivateUser {
         DeactivateUser {
             user: scene.user,
+            by: root.proven(),
             reason: Rationale::parse("left the company").unwrap(),
         }
     }
 
-    /// Ada, looked at by an administrator.
-    fn scene() -> Scene {
-        let scene = given(account_of("root@example.org").verified().role(Role::Admin));
-        let root = scene.user;
-        let mut scene = scene.and(account().verified().with_reset_token());
-        scene.request.actor = Actor::Admin(root);
-        scene
+    /// Ada, and an administrator.
+    fn with_root() -> (Scene, Scene) {
+        let root = given(account_of("root@example.org").verified().role(Role::Admin));
+        let ada = account().verified().with_reset_token();
+        (root.clone().and(ada), root)
     }
 
     #[tokio::test]
     async fn what_was_given_out_is_worth_nothing() {
-        let scene = scene();
+        let (scene, root) = with_root();
         scene.signed_in().await;
         let link = scene.token(Purpose::ResetPassword);
-        let told = scene.when(deactivate(&scene)).await.succeeded().raised(&[
-            "session.invalidated",
-            "device.revocation.attempted",
-            "device.revocation.succeeded",
-        ]);
+        let told = root
+            .when(deactivate(&scene, &root))
+            .await
+            .succeeded()
+            .raised(&[
+                "session.invalidated",
+                "device.revocation.attempted",
+                "device.revocation.succeeded",
+            ]);
         assert_eq!(told.open("session.invalidated")["reason"], "deactivation");
         let said = told.open("user.deactivation.succeeded");
         assert_eq!(said["reason"], "left the company");
@@ -163,28 +178,31 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let scene = scene();
-        let by_owner = scene.by_owner();
-        let told = by_owner.when(deactivate(&scene)).await;
+        let (scene, root) = with_root();
+        let told = scene.when(deactivate(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
-        scene.when(deactivate(&scene)).await.succeeded();
-        let told = scene.when(deactivate(&scene)).await;
+        root.when(deactivate(&scene, &root)).await.succeeded();
+        let told = root.when(deactivate(&scene, &root)).await;
         told.refused(Refusal::AlreadyInactive).raised(&[]);
         let nobody = DeactivateUser {
             user: UserId(uuid::Uuid::nil()),
-            reason: Rationale::parse("x").unwrap(),
+            ..deactivate(&scene, &root)
         };
-        scene.when(nobody).await.refused(Refusal::UserNotFound);
+        root.when(nobody).await.refused(Refusal::UserNotFound);
+
+        let late = deactivate(&scene, &root);
+        let told = root.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
 
         let last = given(account().verified().role(Role::Admin)).by_administrator();
-        let told = last.when(deactivate(&last)).await;
+        let told = last.when(deactivate(&last, &last)).await;
         told.refused(Refusal::LastAdministrator).raised(&[]);
         assert_eq!(last.account().state, AccountState::Active);
     }
 
     #[tokio::test]
     async fn a_sign_in_under_way_gets_no_session() {
-        let scene = scene();
+        let (scene, _) = with_root();
         let user = scene.user;
         scene.world.meanwhile("user.login.succeeded", 1, move |s| {
             let account = s.accounts.get_mut(&user).unwrap();

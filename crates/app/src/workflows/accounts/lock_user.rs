@@ -9,10 +9,12 @@ use quivive_domain::session::InvalidatedBy;
 
 use crate::accounts::{acted_on, into_state};
 use crate::sessions::{Ending, end_all};
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct LockUser {
     pub user: UserId,
+    pub by: Proven,
 }
 
 #[derive(Event)]
@@ -61,6 +63,16 @@ pub enum Refusal {
     AlreadyInactive,
     LastAdministrator,
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 impl Workflow for LockUser {
@@ -87,8 +99,9 @@ impl Workflow for LockUser {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let account = match acted_on(cx, Refusal::UserNotFound, Refusal::Forbidden).await? {
-            Ok(account) => account,
+        let acted_on = acted_on(cx, self.by, Refusal::UserNotFound).await?;
+        let (account, mut commit) = match acted_on {
+            Ok(acted_on) => acted_on,
             Err(refusal) => return refuse(refusal),
         };
         match account.state {
@@ -96,9 +109,9 @@ impl Workflow for LockUser {
             AccountState::Locked => return refuse(Refusal::AlreadyLocked),
             AccountState::Inactive => return refuse(Refusal::AlreadyInactive),
         }
-        let Some(mut commit) = into_state(cx, &account, AccountState::Locked).await? else {
+        if !into_state(&mut commit, cx, &account, AccountState::Locked).await? {
             return refuse(Refusal::LastAdministrator);
-        };
+        }
         let how = Ending::Invalidated(InvalidatedBy::Lock);
         end_all(&mut commit, cx, &account, None, how).await?;
         let succeeded = Succeeded {
@@ -134,8 +147,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::kernel::Actor;
-    use crate::testing::{PASSWORD, account, account_of, given, password};
+    use crate::testing::{PASSWORD, Scene, account, account_of, given, password};
     use crate::workflows::sessions::log_in::{self, LogIn};
     use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
 
@@ -172,18 +184,18 @@ mod tests {
         );
     }
 
-    fn lock(user: UserId) -> LockUser {
-        LockUser { user }
+    fn lock(user: UserId, by: &Scene) -> LockUser {
+        let by = by.proven();
+        LockUser { user, by }
     }
 
     #[tokio::test]
     async fn an_administrator_keeps_the_owner_out() {
         let scene = given(account_of("root@example.org").verified().role(Role::Admin));
-        let root = scene.user;
-        let mut scene = scene.and(account().verified().with_sessions(2));
-        scene.request.actor = Actor::Admin(root);
+        let root = scene.by_administrator();
+        let scene = scene.and(account().verified().with_sessions(2));
         let tokens = scene.signed_in().await;
-        let told = scene.when(lock(scene.user)).await.succeeded();
+        let told = root.when(lock(scene.user, &root)).await.succeeded();
         let told = told.raised(&["session.invalidated"; 3]);
         assert_eq!(told.open("session.invalidated")["reason"], "lock");
         let said = told.open("user.lock.succeeded");
@@ -191,7 +203,7 @@ mod tests {
             (&said["automatic"], &said["reason"]),
             (&false.into(), &"administrator".into())
         );
-        assert_eq!(told.events[1].envelope.actor.id, Some(root.0));
+        assert_eq!(told.events[1].envelope.actor.id, Some(root.user.0));
         assert_eq!(scene.account().security_version, 2);
         let sign_in = |text| LogIn {
             email: "ada@example.org".to_owned(),
@@ -217,17 +229,41 @@ mod tests {
             (AccountState::Locked, Refusal::AlreadyLocked),
             (AccountState::Inactive, Refusal::AlreadyInactive),
         ] {
-            let mut scene = given(account().verified().state(state));
-            scene.request.actor = Actor::Admin(nobody);
-            scene.when(lock(scene.user)).await.refused(refusal);
-            let told = scene.when(lock(nobody)).await;
+            let root = given(account_of("root@example.org").verified().role(Role::Admin));
+            let scene = root.clone().and(account().verified().state(state));
+            let told = root.when(lock(scene.user, &root)).await;
+            told.refused(refusal).raised(&[]);
+            let told = root.when(lock(nobody, &root)).await;
             told.refused(Refusal::UserNotFound).raised(&[]);
-            let told = scene.by_owner().when(lock(scene.user)).await;
+            let told = scene.when(lock(root.user, &scene)).await;
             told.refused(Refusal::Forbidden).raised(&[]);
+            let late = lock(scene.user, &root);
+            let told = root.after(600).when(late).await;
+            told.refused(Refusal::StepUpRequired).raised(&[]);
         }
         let last = given(account().verified().role(Role::Admin)).by_administrator();
-        let told = last.when(lock(last.user)).await;
+        let told = last.when(lock(last.user, &last)).await;
         told.refused(Refusal::LastAdministrator).raised(&[]);
+    }
+
+    #[tokio::test]
+    async fn who_is_no_administrator_any_more_locks_nobody() {
+        let root = given(account_of("root@example.org").verified().role(Role::Admin));
+        let barred = account_of("barred@example.org").role(Role::Admin);
+        let barred = root.clone().and(barred.state(AccountState::Locked));
+        let scene = root.clone().and(account().verified());
+        let told = barred.when(lock(scene.user, &barred)).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
+        // Barred between the decision and the commit.
+        let user = root.user;
+        scene.world.meanwhile("user.lock.succeeded", 1, move |s| {
+            let root = s.accounts.get_mut(&user).unwrap();
+            root.state = AccountState::Locked;
+            root.security_version += 1;
+        });
+        let told = root.when(lock(scene.user, &root)).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
+        assert_eq!(scene.account().state, AccountState::Active);
     }
 
     /// Each of two administrators locks the other fifty times over: one is left, and nobody is locked twice.
@@ -240,9 +276,9 @@ mod tests {
             let ada = scene.by_administrator();
             let locks = (0..100).map(|n| {
                 if n % 2 == first {
-                    root.when(lock(ada.user))
+                    root.when(lock(ada.user, &root))
                 } else {
-                    ada.when(lock(root.user))
+                    ada.when(lock(root.user, &ada))
                 }
             });
             let told = join_all(locks).await;

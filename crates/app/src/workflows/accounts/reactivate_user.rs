@@ -4,10 +4,12 @@
 use quivive_domain::{AccountState, Rationale};
 
 use crate::accounts::{acted_on, into_state};
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct ReactivateUser {
     pub user: UserId,
+    pub by: Proven,
     /// In the administrator's words.
     pub reason: Rationale,
 }
@@ -52,6 +54,16 @@ pub enum Refusal {
     UserNotFound,
     NotInactive,
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 impl Workflow for ReactivateUser {
@@ -78,17 +90,16 @@ impl Workflow for ReactivateUser {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let account = match acted_on(cx, Refusal::UserNotFound, Refusal::Forbidden).await? {
-            Ok(account) => account,
+        let acted_on = acted_on(cx, self.by, Refusal::UserNotFound).await?;
+        let (account, mut commit) = match acted_on {
+            Ok(acted_on) => acted_on,
             Err(refusal) => return refuse(refusal),
         };
-        let commit = match account.state {
-            AccountState::Inactive => into_state(cx, &account, AccountState::Active).await?,
-            AccountState::Active | AccountState::Locked => None,
-        };
-        let Some(commit) = commit else {
+        if account.state != AccountState::Inactive {
             return refuse(Refusal::NotInactive);
-        };
+        }
+        // Who is inactive is no last administrator.
+        into_state(&mut commit, cx, &account, AccountState::Active).await?;
         let succeeded = Succeeded {
             user_id: account.id,
             reason: self.reason.clone().into(),
@@ -99,27 +110,29 @@ impl Workflow for ReactivateUser {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::kernel::Actor;
-    use crate::testing::{Scene, account, given};
+    use quivive_domain::Role;
 
-    fn reactivate(scene: &Scene) -> ReactivateUser {
+    use super::*;
+    use crate::testing::{Scene, account, account_of, given};
+
+    fn reactivate(scene: &Scene, root: &Scene) -> ReactivateUser {
         ReactivateUser {
             user: scene.user,
+            by: root.proven(),
             reason: Rationale::parse("came back").unwrap(),
         }
     }
 
-    fn by_an_administrator(state: AccountState) -> Scene {
-        let mut scene = given(account().verified().state(state));
-        scene.request.actor = Actor::Admin(UserId(uuid::Uuid::nil()));
-        scene
+    /// The person, and an administrator.
+    fn with_root(state: AccountState) -> (Scene, Scene) {
+        let root = given(account_of("root@example.org").verified().role(Role::Admin));
+        (root.clone().and(account().verified().state(state)), root)
     }
 
     #[tokio::test]
     async fn the_owner_signs_in_again() {
-        let scene = by_an_administrator(AccountState::Inactive);
-        let told = scene.when(reactivate(&scene)).await.succeeded();
+        let (scene, root) = with_root(AccountState::Inactive);
+        let told = root.when(reactivate(&scene, &root)).await.succeeded();
         let told = told.raised(&[]);
         assert_eq!(
             told.open("user.reactivation.succeeded")["reason"],
@@ -131,19 +144,22 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let locked = by_an_administrator(AccountState::Locked);
-        for scene in [by_an_administrator(AccountState::Active), locked] {
-            let told = scene.when(reactivate(&scene)).await;
+        for state in [AccountState::Active, AccountState::Locked] {
+            let (scene, root) = with_root(state);
+            let told = root.when(reactivate(&scene, &root)).await;
             told.refused(Refusal::NotInactive).raised(&[]);
         }
-        let scene = by_an_administrator(AccountState::Inactive);
-        let told = scene.by_owner().when(reactivate(&scene)).await;
+        let (scene, root) = with_root(AccountState::Inactive);
+        let told = scene.when(reactivate(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
         let nobody = ReactivateUser {
             user: UserId(uuid::Uuid::nil()),
-            reason: Rationale::parse("x").unwrap(),
+            ..reactivate(&scene, &root)
         };
-        scene.when(nobody).await.refused(Refusal::UserNotFound);
+        root.when(nobody).await.refused(Refusal::UserNotFound);
+        let late = reactivate(&scene, &root);
+        let told = root.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
         assert_eq!(scene.account().state, AccountState::Inactive);
     }
 }

@@ -147,7 +147,7 @@ mod tests {
     /// Somebody with the password moves the account; the link that the address before was sent.
     async fn moved(scene: &Scene, to: &str) -> RevertEmailChange {
         let change = ChangeEmail {
-            user: scene.user,
+            by: scene.proven(),
             new_email: Address::parse(to).unwrap(),
         };
         assert!(scene.when(change).await.answer.is_ok());

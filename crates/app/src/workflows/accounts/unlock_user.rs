@@ -6,10 +6,12 @@ use quivive_domain::guess::Admission;
 
 use crate::accounts::{acted_on, into_state};
 use crate::ports::Path;
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct UnlockUser {
     pub user: UserId,
+    pub by: Proven,
 }
 
 #[derive(Event)]
@@ -53,6 +55,16 @@ pub enum Refusal {
     UserNotFound,
     NotLocked,
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 impl Workflow for UnlockUser {
@@ -79,20 +91,20 @@ impl Workflow for UnlockUser {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let account = match acted_on(cx, Refusal::UserNotFound, Refusal::Forbidden).await? {
-            Ok(account) => account,
+        let acted_on = acted_on(cx, self.by, Refusal::UserNotFound).await?;
+        let (account, mut commit) = match acted_on {
+            Ok(acted_on) => acted_on,
             Err(refusal) => return refuse(refusal),
         };
-        let commit = match account.state {
-            AccountState::Locked => into_state(cx, &account, AccountState::Active).await?,
-            AccountState::Active if guesses_are_closed(cx, &account).await? => {
-                Some(cx.fenced(&account))
+        match account.state {
+            AccountState::Locked => {
+                into_state(&mut commit, cx, &account, AccountState::Active).await?;
             }
-            AccountState::Active | AccountState::Inactive => None,
-        };
-        let Some(mut commit) = commit else {
-            return refuse(Refusal::NotLocked);
-        };
+            AccountState::Active if guesses_are_closed(cx, &account).await? => {
+                commit.write(cx.accounts.fence(&account, cx.now()));
+            }
+            AccountState::Active | AccountState::Inactive => return refuse(Refusal::NotLocked),
+        }
         commit.write(cx.guesses.unlock(account.id, cx.now()));
         let succeeded = Succeeded {
             user_id: account.id,
@@ -127,28 +139,35 @@ pub fn automatically(commit: &mut Commit, user_id: UserId, reason: &'static str)
 mod tests {
     use std::time::Duration;
 
+    use quivive_domain::Role;
     use quivive_domain::one_time::Purpose;
 
     use super::*;
-    use crate::kernel::Actor;
-    use crate::testing::{NEW_PASSWORD, Person, Scene, account, given, password};
+    use crate::testing::{NEW_PASSWORD, Person, Scene, account, account_of, given, password};
     use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
     use crate::workflows::sessions::log_in::LogIn;
 
-    fn unlock(scene: &Scene) -> UnlockUser {
-        UnlockUser { user: scene.user }
+    fn unlock(scene: &Scene, root: &Scene) -> UnlockUser {
+        UnlockUser {
+            user: scene.user,
+            by: root.proven(),
+        }
     }
 
-    fn for_an_administrator(person: Person) -> Scene {
-        let mut scene = given(person.verified());
-        scene.request.actor = Actor::Admin(UserId(uuid::Uuid::nil()));
-        scene
+    /// The person, and an administrator.
+    fn with_root(person: Person) -> (Scene, Scene) {
+        let root = given(account_of("root@example.org").verified().role(Role::Admin));
+        (root.clone().and(person.verified()), root)
     }
 
     #[tokio::test]
     async fn an_administrator_undoes_what_administrators_and_wrong_passwords_did() {
-        let scene = for_an_administrator(account().state(AccountState::Locked));
-        let told = scene.when(unlock(&scene)).await.succeeded().raised(&[]);
+        let (scene, root) = with_root(account().state(AccountState::Locked));
+        let told = root
+            .when(unlock(&scene, &root))
+            .await
+            .succeeded()
+            .raised(&[]);
         let said = told.open("user.unlock.succeeded");
         assert_eq!(
             (&said["automatic"], &said["reason"]),
@@ -157,7 +176,7 @@ mod tests {
         assert_eq!(scene.account().state, AccountState::Active);
         scene.signed_in().await;
 
-        let scene = for_an_administrator(account());
+        let (scene, root) = with_root(account());
         for _ in 0..5 {
             let wrong = LogIn {
                 email: "ada@example.org".to_owned(),
@@ -166,24 +185,32 @@ mod tests {
             };
             assert!(scene.when(wrong).await.answer.is_err());
         }
-        scene.when(unlock(&scene)).await.succeeded().raised(&[]);
+        root.when(unlock(&scene, &root))
+            .await
+            .succeeded()
+            .raised(&[]);
         scene.signed_in().await;
     }
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let scene = for_an_administrator(account());
-        let told = scene.when(unlock(&scene)).await;
+        let (scene, root) = with_root(account());
+        let told = root.when(unlock(&scene, &root)).await;
         told.refused(Refusal::NotLocked).raised(&[]);
-        let scene = for_an_administrator(account().state(AccountState::Inactive));
-        let told = scene.when(unlock(&scene)).await;
+        let (scene, root) = with_root(account().state(AccountState::Inactive));
+        let told = root.when(unlock(&scene, &root)).await;
         told.refused(Refusal::NotLocked).raised(&[]);
-        let user = UserId(uuid::Uuid::nil());
-        let told = scene.when(UnlockUser { user }).await;
-        told.refused(Refusal::UserNotFound);
-        let scene = for_an_administrator(account().state(AccountState::Locked)).by_owner();
-        let told = scene.when(unlock(&scene)).await;
+        let nobody = UnlockUser {
+            user: UserId(uuid::Uuid::nil()),
+            ..unlock(&scene, &root)
+        };
+        root.when(nobody).await.refused(Refusal::UserNotFound);
+        let (scene, root) = with_root(account().state(AccountState::Locked));
+        let told = scene.when(unlock(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
+        let late = unlock(&scene, &root);
+        let told = root.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
         assert_eq!(scene.account().state, AccountState::Locked);
     }
 

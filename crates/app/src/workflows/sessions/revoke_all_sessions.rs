@@ -3,10 +3,12 @@
 use quivive_domain::session::TerminatedBy;
 
 use crate::sessions::{Ending, count, end_all};
+use crate::step_up::{By, Denied};
 use crate::workflows::prelude::*;
 
 pub struct RevokeAllSessions {
     pub user: UserId,
+    pub by: By,
     /// The one that goes on.
     pub except: Option<SessionId>,
 }
@@ -52,6 +54,16 @@ pub struct Failed {
 pub enum Refusal {
     UserNotFound,
     Forbidden,
+    StepUpRequired,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Forbidden => Self::Forbidden,
+            Denied::StepUpRequired => Self::StepUpRequired,
+        }
+    }
 }
 
 /// What became of it.
@@ -87,13 +99,13 @@ impl Workflow for RevokeAllSessions {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if !cx.request.actor.acts_for(self.user) {
-            return refuse(Refusal::Forbidden);
-        }
+        let mut commit = match self.by.commit(cx).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
+        };
         let Some(account) = cx.account_of_subject().await? else {
             return refuse(Refusal::UserNotFound);
         };
-        let mut commit = Commit::default();
         // In turn with sign-ins, which would make it miss.
         cx.take_turn(&mut commit, account.id.0).await;
         let how = Ending::Terminated(TerminatedBy::Revocation);
@@ -111,14 +123,15 @@ impl Workflow for RevokeAllSessions {
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
+    use quivive_domain::Role;
 
     use super::*;
-    use crate::kernel::Actor;
     use crate::testing::{Scene, account, account_of, given};
 
     fn revoke(scene: &Scene, except: Option<SessionId>) -> RevokeAllSessions {
         RevokeAllSessions {
             user: scene.user,
+            by: By::Owner,
             except,
         }
     }
@@ -149,24 +162,26 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let scene = given(account_of("eve@example.org").verified());
-        let eve = scene.user;
-        let mut scene = scene.and(account().verified().with_sessions(1));
-        scene.request.actor = Actor::User(eve);
-        let told = scene.when(revoke(&scene, None)).await;
+        let root = given(account_of("root@example.org").verified().role(Role::Admin));
+        let eve = root.clone().and(account_of("eve@example.org").verified());
+        let scene = root.clone().and(account().verified().with_sessions(1));
+        let by = |scene: &Scene, whose: &Scene| RevokeAllSessions {
+            by: By::Administrator(scene.proven()),
+            ..revoke(whose, None)
+        };
+        let told = eve.when(by(&eve, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
-        scene.request.actor = Actor::Anonymous;
-        let told = scene.when(revoke(&scene, None)).await;
-        told.refused(Refusal::Forbidden).raised(&[]);
+        let late = by(&root, &scene);
+        let told = root.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
         assert_eq!(scene.open_sessions(), 1);
 
-        scene.request.actor = Actor::Admin(eve);
-        scene.when(revoke(&scene, None)).await.succeeded();
+        root.when(by(&root, &scene)).await.succeeded();
         let nobody = RevokeAllSessions {
             user: UserId(uuid::Uuid::nil()),
-            except: None,
+            ..by(&root, &scene)
         };
-        scene.when(nobody).await.refused(Refusal::UserNotFound);
+        root.when(nobody).await.refused(Refusal::UserNotFound);
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ async fn the_button_confirms_an_address_once() {
 async fn the_buttons_change_an_address_and_take_it_back() {
     let site = Site::new(given(account().verified()));
     let change = ChangeEmail {
-        user: site.scene.user,
+        by: site.scene.proven(),
         new_email: Address::parse("ada@new.example").unwrap(),
     };
     assert!(site.scene.when(change).await.answer.is_ok());

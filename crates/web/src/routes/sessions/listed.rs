@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use quivive_app::ports::ListedSession;
+use quivive_app::step_up::By;
 use quivive_app::workflows::sessions::revoke_all_sessions::{self, RevokeAllSessions};
 use quivive_app::workflows::sessions::revoke_session::{Refusal, RevokeSession};
 use quivive_delivery::Time;
@@ -142,7 +143,7 @@ async fn end_sessions(
 ) -> Result<axum::Json<SessionsEnded>, Problem> {
     let except = keeps_current(&uri)?.then_some(caller.session);
     let request = context.request(caller.actor());
-    end_all(&web, request, caller.user, except).await
+    end_all(&web, request, caller.user, By::Owner, except).await
 }
 
 /// Strict: a word that is misspelt would otherwise end more, or less, than was meant.
@@ -164,14 +165,16 @@ pub(in crate::routes) async fn end_all(
     web: &Web,
     request: quivive_app::kernel::Request,
     user: UserId,
+    by: By,
     except: Option<SessionId>,
 ) -> Result<axum::Json<SessionsEnded>, Problem> {
-    let command = RevokeAllSessions { user, except };
+    let command = RevokeAllSessions { user, by, except };
     let ended = web.kernel.execute(command, request).await;
     let revoke_all_sessions::Reply { sessions_ended } = ended.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
             revoke_all_sessions::Refusal::UserNotFound => absent::<UserId>(),
             revoke_all_sessions::Refusal::Forbidden => Problem::new(Code::Forbidden),
+            revoke_all_sessions::Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
         })
     })?;
     Ok(axum::Json(SessionsEnded { sessions_ended }))
