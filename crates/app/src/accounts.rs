@@ -1,5 +1,7 @@
 //! What administrators do to an account's state. Each act is a workflow of its own; what they share is here.
 
+pub mod erasure;
+
 use quivive_delivery::Fault;
 use quivive_domain::{Account, AccountState};
 
@@ -35,7 +37,11 @@ pub async fn into_state(
 }
 
 /// Adds the guard that another active administrator is left, where the account is one. Says whether there is one.
-async fn spare_the_last(commit: &mut Commit, cx: &Cx, account: &Account) -> Result<bool, Fault> {
+pub async fn spare_the_last(
+    commit: &mut Commit,
+    cx: &Cx,
+    account: &Account,
+) -> Result<bool, Fault> {
     if !account.is_admin() || account.state != AccountState::Active {
         return Ok(true);
     }

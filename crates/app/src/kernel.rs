@@ -38,4 +38,4 @@ pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
-pub(crate) use workflow::{hex, month};
+pub(crate) use workflow::{account_of_vault_key, account_vault_key, hex, month};

@@ -40,6 +40,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<accounts::unlock_user::UnlockUser>()?
         .workflow::<accounts::deactivate_user::DeactivateUser>()?
         .workflow::<accounts::reactivate_user::ReactivateUser>()?
+        .workflow::<accounts::erase_account::EraseAccount>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
@@ -91,6 +92,7 @@ pub fn subscribers(
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::erasure::subscription(Arc::clone(families)),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),
     ]

@@ -30,7 +30,7 @@ mod state;
 mod statistics;
 mod webhooks;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +69,8 @@ struct Inside {
     sent: Vec<(Letter, String)>,
     mail_error: Option<MailError>,
     vault: HashSet<String>,
+    /// Names of keys that were destroyed.
+    destroyed: BTreeSet<String>,
     outlet: webhooks::Outside,
 }
 
@@ -113,6 +115,7 @@ impl World {
                 sent: Vec::new(),
                 mail_error: None,
                 vault: HashSet::new(),
+                destroyed: BTreeSet::new(),
                 outlet: webhooks::Outside::default(),
             }),
             head: watch::Sender::new(head),

@@ -45,7 +45,8 @@ pub trait SealKey: Send + Sync {
 
 /// Where seal keys live: apart from the database they protect.
 pub trait Vault: Send + Sync {
-    /// The key of that name, made (and durable) before this returns when there is none yet.
+    /// The key of that name, made (and durable) before this returns when there is none yet. Where it was destroyed, a key that
+    /// nobody keeps: what it seals is lost at once, so that what is still under way about somebody who was erased can end.
     fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>>;
 
     /// The key of that name, or `None` when it was destroyed or never made.
@@ -53,6 +54,10 @@ pub trait Vault: Send + Sync {
 
     /// Destroys the key of that name, for good: what it sealed is gone. False when there is none (any more).
     fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>>;
+
+    /// The names of the keys that were destroyed, in no order. They outlive every backup of the database: whose name is among
+    /// them must not come back with one.
+    fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>>;
 }
 
 /// The personal fields of an event, as JSON: bound to the event itself. `None` when there are none or their key is gone.

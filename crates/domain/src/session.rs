@@ -126,6 +126,7 @@ pub enum InvalidatedBy {
     Lock,
     Deactivation,
     EmailChange,
+    Erasure,
     Rotation,
 }
 
@@ -138,6 +139,7 @@ impl InvalidatedBy {
             Self::Lock => "lock",
             Self::Deactivation => "deactivation",
             Self::EmailChange => "email_change",
+            Self::Erasure => "erasure",
             Self::Rotation => "rotation",
         }
     }

@@ -135,11 +135,21 @@ impl Vault for FileVault {
         self.lookup(name, |name, answer| Request::Find { name, answer })
     }
 
-    /// Overwrites the key of that name, for good. Asked for by [`Vault::key`] again, the name gets a new key, which opens nothing of before.
+    /// Overwrites the key of that name, for good.
     fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
         let (answer, answered) = oneshot::channel();
         let name = Arc::from(name);
         let asked = self.ask(Request::Destroy { name, answer });
+        Box::pin(async move {
+            asked?;
+            answered.await.map_err(|_| gone())?
+        })
+    }
+
+    /// Reads the whole file.
+    fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask(Request::Destroyed { answer });
         Box::pin(async move {
             asked?;
             answered.await.map_err(|_| gone())?

@@ -75,6 +75,18 @@ impl<'c> Checkpoints<'c> {
         self.carry(CheckpointMode::TRUNCATE)
     }
 
+    /// Carries over everything and says whether the log is empty now: not while somebody reads in it, or the disk is full.
+    pub(crate) fn empty(&mut self) -> Result<bool, String> {
+        self.carry_waiting(CheckpointMode::TRUNCATE)?;
+        let look = self
+            .connection
+            .wal_checkpoint_v2(MAIN, CheckpointMode::NOOP);
+        match look {
+            Ok((frames, _)) => Ok(frames == 0),
+            Err(error) => self.failed(error).map(|()| false),
+        }
+    }
+
     /// With a shorter wait for readers than for another program: every commit waits meanwhile.
     fn carry_waiting(&mut self, mode: CheckpointMode) -> Result<(), String> {
         if let Err(error) = self.connection.busy_timeout(READERS_WAIT) {

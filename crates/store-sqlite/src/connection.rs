@@ -41,9 +41,9 @@ pub(crate) fn writer(path: &Path, max_pages: Option<u32>) -> rusqlite::Result<Co
     // SQLite's own checkpoints swallow their errors, a failed sync among them; the writer runs them itself.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
-    // Deleted rows may linger in free pages. Erasure does not rest on overwriting: personal fields are sealed, and
-    // their key is destroyed.
-    connection.pragma_update(None, "secure_delete", false)?;
+    // What is deleted or replaced is overwritten, for the sake of who is erased: the rows of an account are not sealed. The
+    // write-ahead log keeps older pages until it is emptied: `Executor::scrub`.
+    connection.pragma_update(None, "secure_delete", true)?;
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }

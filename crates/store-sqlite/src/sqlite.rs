@@ -124,6 +124,39 @@ impl Sqlite {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn submit(
+        &self,
+        transaction: Transaction,
+        scrub: bool,
+    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let (answer, answered) = oneshot::channel();
+        let ends = ends_something(&transaction);
+        let job = Job {
+            transaction,
+            answer,
+            scrub,
+        };
+        let pushed = if ends {
+            self.commits.push_past(job)
+        } else {
+            self.commits.push(job)
+        };
+        if let Err(refused) = pushed {
+            let fault = if self.read_only {
+                Fault::Internal("the database was opened for reading only".to_owned())
+            } else {
+                self.refusal(refused, "the queue of commits")
+            };
+            return Box::pin(std::future::ready(Err(fault.into())));
+        }
+        let halt = Arc::clone(&self.halt);
+        Box::pin(async move {
+            answered
+                .await
+                .unwrap_or_else(|_| Err(CommitError::Fault(halt.fault())))
+        })
+    }
+
     fn refusal(&self, refused: Refused, queue: &'static str) -> Fault {
         match refused {
             Refused::Full => Fault::Busy {
@@ -157,30 +190,22 @@ impl Executor for Sqlite {
         &self,
         transaction: Transaction,
     ) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        let (answer, answered) = oneshot::channel();
-        let ends = ends_something(&transaction);
-        let job = Job {
-            transaction,
-            answer,
+        self.submit(transaction, false)
+    }
+
+    /// Through the queue: what was acknowledged before lies before it.
+    fn scrub(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        let nothing = Transaction {
+            writes: Vec::new(),
+            records: Vec::new(),
         };
-        let pushed = if ends {
-            self.commits.push_past(job)
-        } else {
-            self.commits.push(job)
-        };
-        if let Err(refused) = pushed {
-            let fault = if self.read_only {
-                Fault::Internal("the database was opened for reading only".to_owned())
-            } else {
-                self.refusal(refused, "the queue of commits")
-            };
-            return Box::pin(std::future::ready(Err(fault.into())));
-        }
-        let halt = Arc::clone(&self.halt);
+        let done = self.submit(nothing, true);
         Box::pin(async move {
-            answered
-                .await
-                .unwrap_or_else(|_| Err(CommitError::Fault(halt.fault())))
+            match done.await {
+                Ok(_) => Ok(()),
+                Err(CommitError::Fault(fault)) => Err(fault),
+                Err(missed @ CommitError::Missed(_)) => Err(Fault::Internal(missed.to_string())),
+            }
         })
     }
 

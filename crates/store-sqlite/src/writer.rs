@@ -9,6 +9,7 @@
 //! `Fault::Stopped`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quivive_delivery::{Clock, CommitError, Fault, Head, Transaction};
 use rusqlite::Connection;
@@ -25,6 +26,8 @@ use crate::statements::Statements;
 pub(crate) struct Job {
     pub(crate) transaction: Transaction,
     pub(crate) answer: oneshot::Sender<Answer>,
+    /// Answered when the write-ahead log is empty.
+    pub(crate) scrub: bool,
 }
 
 /// What the thread is made of.
@@ -71,6 +74,7 @@ impl Writer {
         let mut jobs: Vec<Job> = Vec::with_capacity(GROUP);
         let mut transactions = Vec::with_capacity(GROUP);
         let mut answers = Vec::with_capacity(GROUP);
+        let mut scrubs = Vec::new();
         let _told = OnPanic {
             halt: &self.halt,
             why: "the writer panicked",
@@ -83,6 +87,10 @@ impl Writer {
                 Ok(()) => {
                     self.publish(group.durable());
                     for (job, answer) in jobs.drain(..).zip(answers.drain(..)) {
+                        if job.scrub {
+                            scrubs.push((job.answer, answer));
+                            continue;
+                        }
                         // Who no longer listens has its commit all the same.
                         let _ = job.answer.send(answer);
                     }
@@ -101,7 +109,18 @@ impl Writer {
                 }
             }
             transactions.clear();
-            checkpoints.after_group()?;
+            if scrubs.is_empty() {
+                checkpoints.after_group()?;
+                continue;
+            }
+            let emptied = checkpoints.empty()?;
+            for (told, answer) in scrubs.drain(..) {
+                let _ = told.send(if emptied {
+                    answer
+                } else {
+                    Err(in_use().into())
+                });
+            }
         }
         Ok(())
     }
@@ -112,6 +131,14 @@ impl Writer {
             *head = durable;
             moved
         });
+    }
+}
+
+/// Somebody reads in the write-ahead log.
+fn in_use() -> Fault {
+    Fault::Busy {
+        what: "the write-ahead log",
+        retry_after: Duration::from_secs(1),
     }
 }
 

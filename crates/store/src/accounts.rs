@@ -99,6 +99,22 @@ statements! {
          WHERE account.id > $1 AND account.state = 'active' ORDER BY account.id LIMIT $2"
     );
 
+    ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2";
+
+    ERASE_HISTORY = "DELETE FROM password_history WHERE account = $1";
+
+    ERASE_GUESSES = "DELETE FROM guess WHERE id = $1";
+
+    ERASE_DEVICES = "DELETE FROM device WHERE account = $1";
+
+    ERASE_TOKENS = "DELETE FROM one_time_token WHERE account = $1";
+
+    ERASE_EMAIL_CHANGES = "DELETE FROM email_change WHERE account = $1";
+
+    ERASE_LETTERS = "DELETE FROM letter_count WHERE account = $1";
+
+    ERASE_PROFILE = "DELETE FROM profile WHERE account = $1";
+
     /// The claim is a note about the database, once for all: it stays when its account or its role goes.
     CLAIM_FIRST_ADMINISTRATOR = "INSERT INTO meta (name, value) SELECT 'first_administrator', $1 \
         WHERE NOT EXISTS (SELECT 1 FROM account WHERE roles <> 'user' AND ' ' || roles || ' ' LIKE '% admin %') \
@@ -277,6 +293,29 @@ impl Accounts for Database {
         self.all(sql, params, |cells| {
             account(cells.take("account.id")?, cells)
         })
+    }
+
+    fn erase(&self, account: &Account) -> Vec<Write> {
+        let id = account.id.0;
+        let params = vec![id.into(), account.security_version.into()];
+        let beside = [
+            ERASE_HISTORY,
+            ERASE_GUESSES,
+            ERASE_DEVICES,
+            ERASE_TOKENS,
+            ERASE_EMAIL_CHANGES,
+            ERASE_LETTERS,
+            ERASE_PROFILE,
+        ];
+        let beside = beside.map(|sql| Write::any(sql, vec![id.into()]));
+        [Write::one(ERASE, params)]
+            .into_iter()
+            .chain(beside)
+            .collect()
+    }
+
+    fn scrub(&self) -> Read<'_, ()> {
+        self.executor.scrub()
     }
 
     fn claim_first_administrator(&self, now: Time) -> Write {

@@ -21,6 +21,10 @@ pub trait Executor: Send + Sync {
     fn apply(&self, transaction: Transaction)
     -> BoxFuture<'static, Result<Committed, CommitError>>;
 
+    /// When this answers, no file of the database holds bytes of rows that were deleted or replaced by commits acknowledged
+    /// before the call.
+    fn scrub(&self) -> BoxFuture<'_, Result<(), Fault>>;
+
     /// The head of the log as of the last durable commit.
     fn head(&self) -> watch::Receiver<Head>;
 }

@@ -120,9 +120,10 @@ statements! {
 
     TOUCH = "UPDATE session SET last_seen_at = $1, idle_until = $2, ip = $3 WHERE id = $4 AND ended_at IS NULL";
 
-    END = "UPDATE session SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
+    /// What has ended does not say where it was used from.
+    END = "UPDATE session SET ended_at = $1, ip = NULL WHERE id = $2 AND ended_at IS NULL";
 
-    EXPIRE = "UPDATE session SET ended_at = $1 \
+    EXPIRE = "UPDATE session SET ended_at = $1, ip = NULL \
         WHERE id = $2 AND ended_at IS NULL AND (idle_until <= $1 OR expires_at <= $1)";
 
     LOOK_AGAIN = "UPDATE session SET look_at = CASE WHEN idle_until < expires_at THEN idle_until ELSE expires_at END \

@@ -62,6 +62,7 @@ checks! {
         another_administrator_is_an_active_one
         an_address_is_changed_once_and_never_to_a_taken_one
         an_email_change_is_kept_until_it_ends
+        who_is_erased_leaves_nothing_beside
         accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
@@ -230,6 +231,10 @@ impl Executor for Watched {
     ) -> BoxFuture<'static, Result<Committed, CommitError>> {
         self.note(transaction.writes.iter().map(|write| write.sql));
         self.executor.apply(transaction)
+    }
+
+    fn scrub(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.executor.scrub()
     }
 
     fn head(&self) -> watch::Receiver<Head> {

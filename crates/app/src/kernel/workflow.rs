@@ -178,6 +178,11 @@ pub(crate) fn account_vault_key(id: Uuid) -> String {
     format!("s:{id}")
 }
 
+/// Whose key has that name.
+pub(crate) fn account_of_vault_key(name: &str) -> Option<Uuid> {
+    Uuid::parse_str(name.strip_prefix("s:")?).ok()
+}
+
 /// `m:2026-11`: what belongs to no account is sealed, and digested, under a key that lives 90 days.
 pub(crate) fn month_vault_key(now: Time) -> String {
     format!("m:{}", month(now))

@@ -82,6 +82,14 @@ pub trait Accounts: Send + Sync {
         limit: u32,
     ) -> Read<'_, Vec<Account>>;
 
+    /// Takes the account away with what is kept beside it: earlier passwords, counters, devices, links, letters' counts and
+    /// profile. Its sessions must have ended; what is left of those are ids and times. Misses when anything has raised the
+    /// account's security version since it was read.
+    fn erase(&self, account: &Account) -> Vec<Write>;
+
+    /// When this answers, no file of the database holds what was taken away before, not even where it is not looked for.
+    fn scrub(&self) -> Read<'_, ()>;
+
     /// Claims the place of the first administrator; misses when it was claimed or there is an administrator.
     fn claim_first_administrator(&self, now: Time) -> Write;
 

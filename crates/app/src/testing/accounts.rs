@@ -208,6 +208,29 @@ impl Accounts for World {
         })
     }
 
+    fn erase(&self, account: &Account) -> Vec<Write> {
+        let (id, version) = (account.id, account.security_version);
+        vec![self.write("account erase", &[id.0], move |s| {
+            let seen = s.accounts.get(&id);
+            if seen.is_none_or(|a| a.security_version != version) {
+                return 0;
+            }
+            s.accounts.remove(&id);
+            s.history.remove(&id);
+            s.guesses.remove(&id.0);
+            s.one_time.retain(|_, (token, _)| token.account != id);
+            s.email_changes.retain(|_, change| change.account != id);
+            s.letters.retain(|(account, _), _| *account != id);
+            s.devices.retain(|row| row.new.account != id);
+            1
+        })]
+    }
+
+    fn scrub(&self) -> Read<'_, ()> {
+        self.change(|s| s.scrubbed += 1);
+        self.read(|_| ())
+    }
+
     fn claim_first_administrator(&self, _: Time) -> Write {
         self.write("account claim_first_administrator", &[], |s| {
             let free = !s.first_administrator && administrators(s) == 0;

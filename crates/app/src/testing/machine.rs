@@ -172,8 +172,15 @@ impl SealKey for FakeKey {
 
 impl Vault for World {
     fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>> {
-        self.inside().vault.insert(name.to_owned());
-        let key: Arc<dyn SealKey> = Arc::new(FakeKey(name.to_owned()));
+        let mut inside = self.inside();
+        // Of what seals under another name, the one of this name opens nothing.
+        let kept = if inside.destroyed.contains(name) {
+            format!("{name}, lost")
+        } else {
+            inside.vault.insert(name.to_owned());
+            name.to_owned()
+        };
+        let key: Arc<dyn SealKey> = Arc::new(FakeKey(kept));
         Box::pin(std::future::ready(Ok(key)))
     }
 
@@ -184,7 +191,16 @@ impl Vault for World {
     }
 
     fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
-        let there = self.inside().vault.remove(name);
+        let mut inside = self.inside();
+        let there = inside.vault.remove(name);
+        if there {
+            inside.destroyed.insert(name.to_owned());
+        }
         Box::pin(std::future::ready(Ok(there)))
+    }
+
+    fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+        let names = self.inside().destroyed.iter().cloned().collect();
+        Box::pin(std::future::ready(Ok(names)))
     }
 }

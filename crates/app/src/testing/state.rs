@@ -41,6 +41,8 @@ pub struct State {
     /// Newest first.
     pub history: BTreeMap<UserId, Vec<PasswordHash>>,
     pub first_administrator: bool,
+    /// How often nothing was left of what was taken away.
+    pub scrubbed: u32,
     pub guesses: BTreeMap<Uuid, GuessCounters>,
     /// With the time of their issue.
     pub one_time: BTreeMap<TokenId, (OneTimeToken, Time)>,
@@ -78,6 +80,7 @@ impl Default for State {
             accounts: BTreeMap::new(),
             history: BTreeMap::new(),
             first_administrator: false,
+            scrubbed: 0,
             guesses: BTreeMap::new(),
             one_time: BTreeMap::new(),
             email_changes: BTreeMap::new(),

@@ -102,6 +102,11 @@ impl Vault for TestVault {
         let there = self.keys().remove(name).is_some();
         Box::pin(std::future::ready(Ok(there)))
     }
+
+    /// It forgets that there was one.
+    fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// A key of a [`TestVault`].

@@ -29,6 +29,13 @@ pub(super) enum WriteError {
     Lost(io::Error),
 }
 
+/// What the file has of a name.
+pub(super) enum Found {
+    Key(Secret),
+    Destroyed,
+    Absent,
+}
+
 /// An open file of subject keys.
 pub(super) struct KeyFile {
     file: File,
@@ -65,7 +72,7 @@ impl KeyFile {
         Ok(this)
     }
 
-    /// How many keys are alive.
+    /// How many keys it has, those that were destroyed among them.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.index.numbers.len() + self.index.colliding.len()
@@ -98,7 +105,7 @@ impl KeyFile {
                     let what = format!("record {first} is damaged");
                     return Err(KeyError::malformed(&path, what));
                 }
-            } else if !record::is_destroyed(&bytes) {
+            } else {
                 self.index
                     .insert(&self.file, name, number)
                     .map_err(at(&path))?;
@@ -136,12 +143,15 @@ impl KeyFile {
     }
 
     /// The key of that name; an error when it is there but cannot be read.
-    pub(super) fn find(&self, name: &str) -> io::Result<Option<Secret>> {
+    pub(super) fn find(&self, name: &str) -> io::Result<Found> {
         let Some((_, bytes)) = self.index.find(&self.file, name)? else {
-            return Ok(None);
+            return Ok(Found::Absent);
         };
+        if record::is_destroyed(&bytes) {
+            return Ok(Found::Destroyed);
+        }
         match self.wrapping.unwrap(&bytes, name) {
-            Some(key) => Ok(Some(key)),
+            Some(key) => Ok(Found::Key(key)),
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the wrapped key was changed",
@@ -188,7 +198,7 @@ impl KeyFile {
             .index
             .find(&self.file, name)
             .map_err(WriteError::Lost)?;
-        let Some((number, _)) = found else {
+        let Some((number, _)) = found.filter(|(_, bytes)| !record::is_destroyed(bytes)) else {
             return Ok(false);
         };
         let zeros = [0; SECRET.end - SECRET.start];
@@ -197,8 +207,19 @@ impl KeyFile {
             .write_all_at(&zeros, at)
             .map_err(WriteError::Lost)?;
         self.file.sync_data().map_err(WriteError::Lost)?;
-        self.index.remove(name, number);
         Ok(true)
+    }
+
+    /// The names of those that were destroyed.
+    pub(super) fn destroyed(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for number in 1..self.records {
+            let bytes = read(&self.file, number)?;
+            if record::is_destroyed(&bytes) {
+                names.extend(record::name(&bytes).map(str::to_owned));
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -212,7 +233,7 @@ fn read(file: &File, number: u32) -> io::Result<Record> {
     Ok(bytes)
 }
 
-/// Where the living keys are. It holds hashes, not names: some 35 bytes a key, and the name is compared in the file.
+/// Where the keys are, and the places of those that were destroyed. It holds hashes, not names: some 35 bytes a key, and the name is compared in the file.
 struct Index {
     hasher: RandomState,
     numbers: HashMap<u64, u32>,
@@ -258,15 +279,6 @@ impl Index {
         };
         let bytes = read(file, *number)?;
         Ok((record::name(&bytes) == Some(name)).then_some((*number, bytes)))
-    }
-
-    fn remove(&mut self, name: &str, number: u32) {
-        if self.colliding.remove(name).is_none() {
-            let hash = self.hash(name);
-            if self.numbers.get(&hash) == Some(&number) {
-                self.numbers.remove(&hash);
-            }
-        }
     }
 }
 

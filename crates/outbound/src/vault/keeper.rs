@@ -12,7 +12,7 @@ use quivive_delivery::Ids;
 use tokio::sync::oneshot;
 
 use super::SubjectKey;
-use super::file::{KeyFile, WriteError};
+use super::file::{Found, KeyFile, WriteError};
 use crate::derivation::Secret;
 
 /// How many requests share a sync.
@@ -33,6 +33,10 @@ pub(super) enum Request {
         name: Arc<str>,
         answer: oneshot::Sender<Result<bool, Fault>>,
     },
+    /// The names of those that were destroyed.
+    Destroyed {
+        answer: oneshot::Sender<Result<Vec<String>, Fault>>,
+    },
 }
 
 pub(super) struct Keeper {
@@ -43,6 +47,13 @@ pub(super) struct Keeper {
     staged: HashMap<Arc<str>, Staged>,
     /// Why nothing is written any more.
     stopped: Option<Fault>,
+}
+
+/// What there is of a name.
+enum Kept {
+    Key(Arc<SubjectKey>),
+    Destroyed,
+    Absent,
 }
 
 struct Staged {
@@ -78,29 +89,56 @@ impl Keeper {
         match request {
             Request::Find { name, answer } => {
                 // What is staged is as good as not there: it may yet fail.
-                let _ = answer.send(self.find(&name));
+                let found = self.find(&name);
+                let _ = answer.send(found.map(|found| match found {
+                    Kept::Key(key) => Some(key),
+                    Kept::Destroyed | Kept::Absent => None,
+                }));
             }
             Request::Make { name, answer } => match self.find(&name) {
-                Ok(None) => self.stage(name, answer),
+                Ok(Kept::Absent) => self.stage(name, answer),
                 known => {
-                    let _ = answer.send(known);
+                    let key = known.map(|known| match known {
+                        Kept::Key(key) => Some(key),
+                        Kept::Destroyed => Some(self.lost(&name)),
+                        Kept::Absent => None,
+                    });
+                    let _ = answer.send(key);
                 }
             },
             Request::Destroy { name, answer } => {
                 self.sync();
                 let _ = answer.send(self.destroy(&name));
             }
+            Request::Destroyed { answer } => {
+                let names = self.file.destroyed().map_err(|error| {
+                    Fault::Internal(format!("the subject keys cannot be read: {error}"))
+                });
+                let _ = answer.send(names);
+            }
         }
     }
 
-    fn find(&self, name: &Arc<str>) -> Result<Option<Arc<SubjectKey>>, Fault> {
+    fn find(&self, name: &Arc<str>) -> Result<Kept, Fault> {
         if let Some(key) = self.cache.get(name) {
-            return Ok(Some(key));
+            return Ok(Kept::Key(key));
         }
         let found = self.file.find(name).map_err(|error| {
             Fault::Internal(format!("the subject key {name} cannot be read: {error}"))
         })?;
-        Ok(found.map(|secret| self.keep(name, &secret)))
+        Ok(match found {
+            Found::Key(secret) => Kept::Key(self.keep(name, &secret)),
+            Found::Destroyed => Kept::Destroyed,
+            Found::Absent => Kept::Absent,
+        })
+    }
+
+    /// A key that is neither written nor kept.
+    fn lost(&self, name: &Arc<str>) -> Arc<SubjectKey> {
+        let mut secret = Secret::default();
+        self.ids.random(secret.as_mut_slice());
+        let ids = Arc::clone(&self.ids);
+        Arc::new(SubjectKey::new(Arc::clone(name), &secret, ids))
     }
 
     fn keep(&self, name: &Arc<str>, secret: &Secret) -> Arc<SubjectKey> {

@@ -84,17 +84,19 @@ async fn a_destroyed_key_is_gone_everywhere() {
 
     let second = vault(&scratch);
     assert!(second.existing("s:ann").await.expect("read").is_none());
-    let anew = second.key("s:ann").await.expect("a new key");
-    assert_eq!(anew.open(b"1", &sealed), None);
-    drop(second);
-    let third = vault(&scratch);
-    let sealed = anew.seal(b"1", b"plain");
-    let key = third
-        .existing("s:ann")
-        .await
-        .expect("read")
-        .expect("the new one");
-    assert!(key.open(b"1", &sealed).is_some());
+    let lost = second.key("s:ann").await.expect("a key");
+    assert_eq!(lost.open(b"1", &sealed), None);
+    // What is sealed under that name from now on, nobody opens: not even who asks again.
+    let sealed = lost.seal(b"1", b"plain");
+    assert!(second.existing("s:ann").await.expect("read").is_none());
+    let again = second.key("s:ann").await.expect("a key");
+    assert_eq!(again.open(b"1", &sealed), None);
+    second.key("s:bob").await.expect("a key");
+    assert_eq!(second.destroyed().await.expect("read"), ["s:ann"]);
+    assert_eq!(
+        std::fs::read(&file).expect("the file").len(),
+        before.len() + 128
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quivive_app::accounts::erasure;
 use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
 use quivive_app::switchboard;
@@ -122,6 +123,13 @@ impl Opened {
                 interrupted = recovered.interrupted,
                 expired = recovered.expired,
                 "closed the attempts that an earlier run left open"
+            );
+        }
+        let erased = erasure::apply_again(&kernel).await?;
+        if erased > 0 {
+            tracing::warn!(
+                erased,
+                "erased again who came back with an older copy of the database"
             );
         }
         Ok(Self {

@@ -384,11 +384,11 @@ async fn ended_sessions(server: &Server, admin: &str, email: &str) {
             answer.await.expect(status);
         }
     }
-    moved(server, email, &password).await;
+    moved(server, admin, email, &password).await;
 }
 
-/// To another address and back.
-async fn moved(server: &Server, email: &str, password: &str) {
+/// To another address and back; and somebody goes.
+async fn moved(server: &Server, admin: &str, email: &str, password: &str) {
     let tokens = server.login(email, password).await;
     for new_email in ["root@example.org", "moved@example.org"] {
         let body = Some(json!({"new_email": new_email}));
@@ -406,6 +406,13 @@ async fn moved(server: &Server, email: &str, password: &str) {
     for status in [200, 400] {
         let path = "/me/email-change-reversals";
         post(server, path, revert.clone()).await.expect(status);
+    }
+    // The last administrator stays, who is nobody in particular goes.
+    server.register("gone@example.org").await;
+    let gone = server.login("gone@example.org", PASSWORD).await;
+    for (token, status) in [(gone["access_token"].as_str(), 204), (Some(admin), 409)] {
+        let answer = server.api("DELETE", "/me", None, token).await;
+        answer.expect(status);
     }
 }
 

@@ -13,6 +13,7 @@ mod cli;
 mod dashboard;
 mod dead_letters;
 mod embedded;
+mod erasure;
 mod experiments;
 mod faults;
 mod feed;

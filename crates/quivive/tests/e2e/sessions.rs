@@ -134,3 +134,44 @@ async fn a_session_that_is_not_used_ends_by_itself() {
     assert_eq!(event["data"]["reason"], "idle");
     assert_eq!(event["actor"]["kind"], "system");
 }
+
+/// Who signs in while they are locked gets in before it or not at all: nothing that was given out is good afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_locked_while_they_sign_in_is_out() {
+    let server = server().await;
+    let user = server.register("ada@example.org").await;
+    let admin = server.administrator().await;
+    let mut sign_ins = JoinSet::new();
+    for _ in 0..8 {
+        let mut client = Client::new(server.address);
+        let body = serde_json::json!({"email": "ada@example.org", "password": PASSWORD});
+        sign_ins.spawn(async move {
+            let answer = client.api("POST", "/sessions", Some(body), None).await;
+            let answer = answer.unwrap();
+            (answer.status, answer.json())
+        });
+    }
+    let path = format!("/admin/users/{user}/lock");
+    let locked = server.api("POST", &path, None, Some(&admin)).await;
+    locked.expect(204);
+    let mut given = Vec::new();
+    for (status, answer) in sign_ins.join_all().await {
+        match status {
+            200 => given.push(answer),
+            403 => assert_eq!(answer["code"], "account_locked"),
+            // Its commit missed too often: it was not let in either.
+            other => assert_eq!(other, 503, "{answer}"),
+        }
+    }
+    for tokens in &given {
+        let body = serde_json::json!({"refresh_token": tokens["refresh_token"]});
+        post(&server, "/tokens", body).await.expect(401);
+    }
+    let events = events(&server).await;
+    check::whole(&events);
+    let endings = endings(&events);
+    for tokens in &given {
+        let of_it = &endings[text(tokens, "session_id")];
+        assert_eq!(of_it, &["invalidated"]);
+    }
+}

@@ -280,6 +280,41 @@ pub(super) async fn an_email_change_is_kept_until_it_ends(f: Fixture) {
     assert!(find(back.token).await.is_some());
 }
 
+pub(super) async fn who_is_erased_leaves_nothing_beside(f: Fixture) {
+    let (ada, bob) = (f.account("ada").await, f.account("bob").await);
+    let change = EmailChange {
+        token: TokenId(f.id()),
+        account: ada.id,
+        address: Address::parse("ada@new.example").expect("an address"),
+        attempt: None,
+    };
+    f.must([f.db.insert_email_change(&change)]).await;
+    let mut seen = Vec::new();
+    for account in [&ada, &bob] {
+        f.must(f.db.set_password(account, &password("second"), 5, at(1)))
+            .await;
+        seen.push(f.reread(account).await);
+    }
+    let done = f.commit(f.db.erase(&ada)).await;
+    assert!(done.is_err(), "it was changed since it was read");
+    f.must(f.db.erase(&seen[0])).await;
+    f.db.scrub().await.expect("done");
+    for (account, left) in [(&ada, false), (&bob, true)] {
+        let id = account.id;
+        assert_eq!(f.db.by_id(id).await.expect("a read").is_some(), left);
+        let history = f.db.password_history(id, 5).await.expect("a read");
+        assert_eq!(history.len(), usize::from(left));
+        let path = f.db.counters(Path::Account(id)).await.expect("a read");
+        assert_eq!(path.is_some(), left);
+    }
+    let change = f.db.email_change(change.token).await.expect("a read");
+    assert!(change.is_none());
+    let done = f.commit(f.db.erase(&seen[0])).await;
+    assert!(done.is_err(), "it is gone");
+    // Its address is free.
+    f.account("ada").await;
+}
+
 pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {
     let mut all = Vec::new();
     for name in ["ada", "bob", "cid", "dan"] {

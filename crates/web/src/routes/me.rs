@@ -1,5 +1,10 @@
 //! The caller's own account.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use quivive_app::workflows::accounts::erase_account::{EraseAccount, Refusal};
 use quivive_delivery::Time;
 use quivive_domain::{Role, UserId};
 use serde::Serialize;
@@ -7,11 +12,16 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{Authority, Routes};
+use crate::Web;
 use crate::auth::SignedIn;
 use crate::limits::Family;
+use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
 
 pub(super) fn router() -> Routes {
-    Routes::new().counted(Authority::Bearer, Family::Read, routes!(me))
+    Routes::new()
+        .counted(Authority::Bearer, Family::Read, routes!(me))
+        .counted(Authority::Bearer, Family::Write, routes!(erase_me))
 }
 
 /// An account, as its owner sees it.
@@ -49,4 +59,73 @@ async fn me(SignedIn(caller): SignedIn) -> axum::Json<Me> {
         roles: account.roles.clone(),
         created_at: account.created_at,
     })
+}
+
+/// Erase your account.
+///
+/// At once and for good: sessions end, nobody signs in to it, and what is personal can be read nowhere any more, the log
+/// included. It can be registered anew.
+#[utoipa::path(delete, path = "/api/v1/me", tag = "accounts", responses(
+    (status = 204, description = "It is gone."),
+    (status = 403, description = "`step_up_required`"),
+    (status = 409, description = "`last_administrator`"),
+))]
+async fn erase_me(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+) -> Result<StatusCode, Problem> {
+    let command = EraseAccount {
+        user: caller.user,
+        by: Some(caller.proven()),
+    };
+    let request = context.request(caller.actor());
+    let erased = web.kernel.execute(command, request).await;
+    erased.map_err(|failure| {
+        Problem::of_failure(failure, |refusal| match refusal {
+            Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
+            Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
+            Refusal::Forbidden => Problem::new(Code::Forbidden),
+        })
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::Method;
+    use quivive_app::testing::{account, given};
+    use quivive_domain::Role;
+
+    use crate::testing::{Server, ask, get};
+
+    const ME: &str = "/api/v1/me";
+
+    #[tokio::test]
+    async fn who_has_just_shown_that_it_is_them_is_erased() {
+        let server = Server::new(given(account().verified()));
+        let stale = server.access_token().await;
+        server.scene.world.pass(Duration::from_mins(10));
+        let refused = server.send(ask(&Method::DELETE, ME).token(&stale)).await;
+        assert_eq!(refused.problem(), (403, "step_up_required".to_owned()));
+        let token = server.access_token().await;
+        let gone = server.send(ask(&Method::DELETE, ME).token(&token)).await;
+        assert_eq!(gone.status, 204, "{gone:?}");
+        // What is remembered of a token for a moment, no subscriber forgets at once here.
+        server.scene.world.pass(Duration::from_secs(2));
+        for token in [stale, token] {
+            let me = server.send(get(ME).token(&token)).await;
+            assert_eq!(me.problem(), (401, "unauthenticated".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_administrator_stays() {
+        let server = Server::new(given(account().verified().role(Role::Admin)));
+        let token = server.access_token().await;
+        let refused = server.send(ask(&Method::DELETE, ME).token(&token)).await;
+        assert_eq!(refused.problem(), (409, "last_administrator".to_owned()));
+    }
 }

@@ -109,9 +109,7 @@ impl Workflow for ChangeEmail {
             return refuse(Refusal::DuplicateEmail);
         }
         let mut commit = cx.fenced(&account);
-        for older in cx.accounts.open_email_changes(account.id).await? {
-            cancel(&mut commit, cx, &older).await?;
-        }
+        cancel_open(&mut commit, cx, account.id).await?;
         let token = one_time::issue(&mut commit, cx, &account, Purpose::ChangeEmail);
         commit.write(cx.accounts.insert_email_change(&EmailChange {
             token,
@@ -126,6 +124,14 @@ impl Workflow for ChangeEmail {
         let until = cx.now() + cx.settings.lifetimes.one_time(Purpose::ChangeEmail);
         wait(until, commit, ())
     }
+}
+
+/// Ends the changes of an account that wait.
+pub(super) async fn cancel_open(commit: &mut Commit, cx: &Cx, of: UserId) -> Result<(), Fault> {
+    for older in cx.accounts.open_email_changes(of).await? {
+        cancel(commit, cx, &older).await?;
+    }
+    Ok(())
 }
 
 /// Ends an older change, with its outcome unless its hour is over: then the sweeper has said so, or will.

@@ -1,0 +1,113 @@
+//! Erase an account: its owner wants to be gone. Its rows go in one commit with the end of its sessions.
+//!
+//! What the log has of it stays, and the chain with it, but nobody can read what was personal: the `erasure` subscriber destroys
+//! the key. Source: the specification.
+
+use quivive_domain::session::InvalidatedBy;
+
+use super::change_email;
+use crate::accounts::spare_the_last;
+use crate::sessions::end_everything;
+use crate::step_up::Proven;
+use crate::workflows::prelude::*;
+
+pub struct EraseAccount {
+    pub user: UserId,
+    /// The owner. `None`: the system, for one who was erased before.
+    pub by: Option<Proven>,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.erasure.attempted",
+    version = 1,
+    name = "AccountErasureAttempted",
+    audit = "ACCOUNT_ERASURE_ATTEMPTED"
+)]
+pub struct Attempted {
+    pub user_id: UserId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.erasure.succeeded",
+    version = 1,
+    name = "AccountErased",
+    audit = "ACCOUNT_ERASURE_SUCCEEDED"
+)]
+pub struct Succeeded {
+    pub user_id: UserId,
+}
+
+#[derive(Event)]
+#[event(
+    type = "user.erasure.failed",
+    version = 1,
+    name = "AccountErasureFailed",
+    audit = "ACCOUNT_ERASURE_FAILED"
+)]
+pub struct Failed {
+    pub user_id: UserId,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Reasons)]
+pub enum Refusal {
+    StepUpRequired,
+    LastAdministrator,
+    /// It is not theirs, or there no more.
+    Forbidden,
+}
+
+impl Workflow for EraseAccount {
+    const NAME: &'static str = "account_erasure";
+    type Attempted = Attempted;
+    type Succeeded = Succeeded;
+    type Failed = Failed;
+    type Refusal = Refusal;
+    type Reply = ();
+
+    async fn subject(&self, cx: &Cx) -> Result<Subject, Fault> {
+        cx.subject_of_user(self.user).await
+    }
+
+    fn attempted(&self, _: &Subject) -> Attempted {
+        Attempted { user_id: self.user }
+    }
+
+    fn failed(attempted: &Attempted, _: &Subject, reason: Reason) -> Failed {
+        Failed {
+            user_id: attempted.user_id,
+            reason,
+        }
+    }
+
+    async fn run(&self, cx: &Cx) -> Run<Self> {
+        if self.by.is_some_and(|owner| owner.user != self.user) {
+            return refuse(Refusal::Forbidden);
+        }
+        if self.by.is_some_and(|owner| !owner.is_fresh(cx)) {
+            return refuse(Refusal::StepUpRequired);
+        }
+        let Some(account) = cx.account_of_subject().await? else {
+            return refuse(Refusal::Forbidden);
+        };
+        let mut commit = cx.fenced(&account);
+        // In turn with sign-ins, which would make it miss.
+        cx.take_turn(&mut commit, account.id.0).await;
+        // Who was erased before is not kept for want of another.
+        if self.by.is_some() && !spare_the_last(&mut commit, cx, &account).await? {
+            return refuse(Refusal::LastAdministrator);
+        }
+        change_email::cancel_open(&mut commit, cx, account.id).await?;
+        end_everything(&mut commit, cx, &account, None, InvalidatedBy::Erasure).await?;
+        for write in cx.accounts.erase(&account) {
+            commit.write(write);
+        }
+        let user_id = account.id;
+        succeed(commit, Succeeded { user_id }, ())
+    }
+}
+
+#[cfg(test)]
+mod tests;

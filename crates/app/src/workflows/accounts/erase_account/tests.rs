@@ -1,0 +1,163 @@
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use quivive_delivery::seal::{self, Vault as _};
+use quivive_domain::one_time::Purpose;
+use quivive_domain::{Address, Role};
+
+use super::*;
+use crate::accounts::erasure::apply_again;
+use crate::kernel::account_vault_key;
+use crate::subscribers::erasure;
+use crate::testing::{PASSWORD, Scene, State, account, account_of, given, password};
+use crate::workflows::accounts::change_email::ChangeEmail;
+use crate::workflows::accounts::register_user::RegisterUser;
+use crate::workflows::sessions::log_in::{self, LogIn};
+
+fn erase(scene: &Scene) -> EraseAccount {
+    EraseAccount {
+        user: scene.user,
+        by: Some(scene.proven()),
+    }
+}
+
+fn log_in() -> LogIn {
+    LogIn {
+        email: "ada@example.org".to_owned(),
+        password: password(PASSWORD),
+        device_token: None,
+    }
+}
+
+/// What the log has of the person that can be read.
+async fn read(scene: &Scene) -> Vec<String> {
+    let mut read = Vec::new();
+    for event in scene.world.log() {
+        let personal = seal::personal(&scene.world, &event).await.unwrap();
+        let context = seal::context(&scene.world, &event).await.unwrap();
+        let personal = personal.map(|json| String::from_utf8(json).unwrap());
+        read.extend(personal.into_iter().chain(context.ip));
+    }
+    read
+}
+
+async fn react(scene: &Scene) {
+    let families = Arc::clone(scene.kernel.families());
+    scene.deliver(&erasure::subscription(families)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_that_says_who_it_was() {
+    let scene = given(account().verified().with_reset_token()).by_owner();
+    let tokens = scene.signed_in().await;
+    let change = ChangeEmail {
+        by: scene.proven(),
+        new_email: Address::parse("ada@new.example").unwrap(),
+    };
+    assert!(scene.when(change).await.answer.is_ok());
+    assert!(!read(&scene).await.is_empty());
+    let told = scene.when(erase(&scene)).await.succeeded().raised(&[
+        "user.email_change.failed",
+        "session.invalidated",
+        "device.revocation.attempted",
+        "device.revocation.succeeded",
+    ]);
+    assert_eq!(told.open("session.invalidated")["reason"], "erasure");
+    react(&scene).await;
+    assert_eq!(read(&scene).await, Vec::<String>::new());
+    let empty = |s: &State| {
+        s.accounts.is_empty()
+            && s.history.is_empty()
+            && s.guesses.is_empty()
+            && s.one_time.is_empty()
+            && s.email_changes.is_empty()
+            && s.letters.is_empty()
+            && s.devices.is_empty()
+    };
+    assert!(scene.world.see(empty));
+    assert_eq!(scene.world.see(|s| s.scrubbed), 1);
+    assert!(!scene.opens(&tokens).await);
+    let told = scene.when(log_in()).await;
+    told.refused(log_in::Refusal::UserNotFound);
+    // What is said of them from now on is lost as well.
+    let told = scene.when(erase(&scene)).await;
+    told.refused(Refusal::Forbidden).raised(&[]);
+    let name = account_vault_key(scene.user.0);
+    assert!(scene.world.existing(&name).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_address_is_free_again() {
+    let scene = given(account().verified());
+    scene.when(erase(&scene)).await.succeeded();
+    let anew = RegisterUser {
+        email: "ada@example.org".to_owned(),
+        password: password(PASSWORD),
+        display_name: None,
+        locale: None,
+    };
+    scene.when(anew).await.succeeded();
+}
+
+#[tokio::test]
+async fn one_line_for_each_refusal() {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    let scene = root.clone().and(account().verified());
+    let told = root.when(erase(&root)).await;
+    told.refused(Refusal::LastAdministrator).raised(&[]);
+    let theirs = EraseAccount {
+        user: scene.user,
+        ..erase(&root)
+    };
+    let told = root.when(theirs).await;
+    told.refused(Refusal::Forbidden).raised(&[]);
+    let late = erase(&scene);
+    let told = scene.after(600).when(late).await;
+    told.refused(Refusal::StepUpRequired).raised(&[]);
+    assert_eq!(scene.account().email.typed(), "ada@example.org");
+}
+
+#[tokio::test]
+async fn of_two_administrators_who_go_at_once_one_stays() {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    let ada = root.clone().and(account().verified().role(Role::Admin));
+    let goes = [&root, &ada].into_iter().cycle().take(20);
+    let told = join_all(goes.map(|scene| scene.when(erase(scene)))).await;
+    assert_eq!(told.iter().filter(|told| told.answer.is_ok()).count(), 1);
+    assert_eq!(ada.world.see(|s| s.accounts.len()), 1);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_races_it_gets_no_session() {
+    let scene = given(account().verified()).by_owner();
+    let sign_ins = join_all((0..5).map(|_| scene.when(log_in())));
+    let (_, told) = tokio::join!(sign_ins, scene.when(erase(&scene)));
+    told.succeeded();
+    assert_eq!(scene.open_sessions(), 0);
+}
+
+#[tokio::test]
+async fn who_comes_back_with_an_older_database_is_erased_again() {
+    let scene = given(account().verified().role(Role::Admin));
+    let other = account_of("root@example.org").verified().role(Role::Admin);
+    let other = scene.clone().and(other);
+    assert_eq!(apply_again(&scene.kernel).await.unwrap(), 0);
+    scene.signed_in().await;
+    let older = scene.world.see(State::clone);
+    scene.when(erase(&scene)).await.succeeded();
+    react(&scene).await;
+    assert_eq!(apply_again(&scene.kernel).await.unwrap(), 0);
+
+    scene.world.change(|s| *s = older);
+    // The only administrator that the older one has: they go all the same.
+    scene
+        .world
+        .change(|s| s.accounts.get_mut(&other.user).unwrap().roles = Vec::new());
+    assert_eq!(apply_again(&scene.kernel).await.unwrap(), 1);
+    let left = |s: &State| s.accounts.keys().copied().collect::<Vec<_>>();
+    assert_eq!(scene.world.see(left), [other.user]);
+    assert_eq!(scene.open_sessions(), 0);
+    assert!(scene.token(Purpose::ResetPassword).is_none());
+    let last = scene.world.log().pop().unwrap();
+    assert_eq!(last.envelope.actor.kind, "system");
+}
