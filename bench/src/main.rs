@@ -56,7 +56,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 20] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -71,6 +71,7 @@ const NAMES: [(&str, &str); 19] = [
     ("idle-endpoints", "idle-endpoints"),
     ("redrive", "redrive"),
     ("webhooks", "webhooks"),
+    ("webhooks-ed25519", "webhooks"),
     ("growth", "growth"),
     ("start", "process"),
     ("idle-memory", "process"),
@@ -136,7 +137,7 @@ async fn main() -> std::process::ExitCode {
         measures.push(trouble::redrive().await);
     }
     if group("webhooks") {
-        measures.push(webhooks::measure(&binary).await);
+        measures.extend(webhooks::measure(&binary).await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

@@ -178,6 +178,7 @@ CREATE TABLE webhook_endpoint (
     description   TEXT    NOT NULL,
     events        TEXT    NOT NULL,
     sending_order TEXT    NOT NULL,
+    signatures    TEXT    NOT NULL,
     disabled      TEXT,
     failing_since INTEGER,
     versions      TEXT    NOT NULL,
