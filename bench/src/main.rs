@@ -22,6 +22,7 @@ mod process;
 mod refreshes;
 mod store;
 mod subscriptions;
+mod tokens;
 mod trouble;
 mod webhooks;
 
@@ -56,7 +57,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 21] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -72,6 +73,8 @@ const NAMES: [(&str, &str); 19] = [
     ("redrive", "redrive"),
     ("webhooks", "webhooks"),
     ("growth", "growth"),
+    ("token-check", "tokens"),
+    ("token-check-cached", "tokens"),
     ("start", "process"),
     ("idle-memory", "process"),
     ("idle-memory-after", "logins"),
@@ -130,6 +133,9 @@ async fn main() -> std::process::ExitCode {
     }
     if group("webhooks") {
         measures.push(webhooks::measure(&binary).await);
+    }
+    if group("tokens") {
+        measures.extend(tokens::measure(&binary).await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

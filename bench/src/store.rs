@@ -119,7 +119,6 @@ async fn open(bed: &Bed, user: UserId) -> (Session, TokenId) {
         last_seen_at: now,
         idle_until: now + year,
         expires_at: now + year,
-        authenticated_at: now,
         ended_at: None,
     };
     let token = TokenId(bed.ids.next());
@@ -144,6 +143,7 @@ fn leaf(session: &Session, id: TokenId) -> NewRefreshToken {
         generation: 1,
         user_version: 1,
         global_version: 1,
+        proved_at: session.created_at,
         expires_at: session.expires_at,
     }
 }

@@ -45,6 +45,7 @@ use quivive_domain::{Account, ApiKeyId, EndpointId, PasswordHash, SessionId, Tok
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::access::Revocations;
 use crate::kernel::{Families, Kernel, Parts};
 use crate::ports::{
     Attempt, Endpoint, EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt,
@@ -58,7 +59,7 @@ pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
-    presented,
+    presented, refresh,
 };
 
 /// The log's epoch in every world.
@@ -155,6 +156,7 @@ struct Inside {
     key: &'static str,
     sent: Vec<(Letter, String)>,
     mail_error: Option<MailError>,
+    reads_fail: bool,
     vault: HashSet<String>,
     outlet: webhooks::Outside,
 }
@@ -221,6 +223,7 @@ impl World {
                 key: "k1",
                 sent: Vec::new(),
                 mail_error: None,
+                reads_fail: false,
                 vault: HashSet::new(),
                 outlet: webhooks::Outside::default(),
             }),
@@ -317,6 +320,11 @@ impl World {
         self.inside().mail_error = error;
     }
 
+    /// From now on no state can be read, or it can again.
+    pub fn fail_reads(&self, fail: bool) {
+        self.inside().reads_fail = fail;
+    }
+
     /// Destroys a subject's key.
     pub fn erase(&self, vault_key: &str) {
         self.inside().vault.remove(vault_key);
@@ -397,8 +405,12 @@ impl World {
     /// Reads now, answers after others had their turn: what a workflow decides on is old already.
     fn read<T: Send + 'static>(&self, look: impl FnOnce(&State) -> T) -> Read<'static, T> {
         let seen = self.see(look);
+        let fails = self.inside().reads_fail;
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if fails {
+                return Err(Fault::Internal("reads fail".to_owned()));
+            }
             Ok(seen)
         })
     }
@@ -439,6 +451,7 @@ impl World {
     /// Every port of a workflow.
     pub fn families(&self, settings: Settings) -> Arc<Families> {
         Arc::new(Families {
+            revocations: Arc::new(Revocations::new(self.now())),
             accounts: Arc::new(self.clone()),
             guesses: Arc::new(self.clone()),
             one_time: Arc::new(self.clone()),

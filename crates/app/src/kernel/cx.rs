@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::commit::Commit;
 use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
+use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
@@ -39,7 +40,16 @@ pub struct Families {
     pub ids: Arc<dyn Ids>,
     pub clock: Arc<dyn Clock>,
     pub deliveries: Arc<dyn Deliveries>,
+    pub revocations: Arc<Revocations>,
     pub settings: Settings,
+}
+
+impl Families {
+    /// Remembers what was said against access tokens, in a commit of that time at the latest.
+    pub(crate) fn note(&self, said: Said, at: Time) {
+        let lifetime = self.settings.lifetimes.access_token;
+        self.revocations.note(said, at, self.clock.now(), lifetime);
+    }
 }
 
 /// Where a command came from.

@@ -22,6 +22,7 @@ use super::turns::{Turn, Turns};
 use super::workflow::{
     Decision, RESERVE_PATIENCE, RESERVE_PAUSE, RESERVE_WAITERS, Reason, Reservation, Workflow,
 };
+use crate::access::Said;
 use crate::ports::{OpenAttempt, OpenAttempts};
 use crate::switchboard::Workflows;
 
@@ -286,10 +287,17 @@ impl Kernel {
             if attempt.submit(self.log.as_ref()).is_err() {
                 return Err(attempt.why_closed(self.log.as_ref()).await);
             }
+            let said = said(&assembled.transaction);
             let committed = self.log.commit(assembled.transaction).await;
             drop(assembled.turn);
             match committed {
-                Ok(_) => return assembled.answer,
+                Ok(_) => {
+                    let now = self.families.clock.now();
+                    for said in said {
+                        self.families.note(said, now);
+                    }
+                    return assembled.answer;
+                }
                 Err(CommitError::Missed(0)) => {
                     return Err(attempt.why_closed(self.log.as_ref()).await);
                 }
@@ -374,6 +382,14 @@ impl Kernel {
             Err(CommitError::Fault(fault)) => Err(Failure::Fault(fault)),
         }
     }
+}
+
+/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log.
+fn said(transaction: &Transaction) -> Vec<Said> {
+    let records = transaction.records.iter();
+    records
+        .filter_map(|record| Said::by(record.envelope(), record.body()))
+        .collect()
 }
 
 fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {

@@ -7,18 +7,22 @@ use std::time::Duration;
 use quivive_delivery::subscriber::{Filter, InCommit, Subscription};
 use quivive_delivery::{Body, Codes, Context, Event, Ids as _, Outcome, Received, Stored, seal};
 use quivive_domain::one_time::{self, OneTimeToken, Purpose};
+use quivive_domain::refresh;
 use quivive_domain::session::Session;
 use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, TokenId, UserId};
+use secrecy::ExposeSecret as _;
 use serde_json::Value as Json;
 
 use super::machine::fake_hash;
 use super::ports::open_counters;
 use super::{EPOCH, World};
+use crate::access::Access;
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
 use crate::sessions::Tokens;
 use crate::step_up::Proven;
 use crate::switchboard;
 use crate::workflows::sessions::log_in::LogIn;
+use crate::workflows::sessions::refresh_tokens::RefreshTokens;
 
 /// Everybody's password, until it is changed.
 pub const PASSWORD: &str = "correct zebra lamp orbit";
@@ -28,6 +32,14 @@ pub const NEW_PASSWORD: &str = "violet anvil canyon spoon";
 /// A password as somebody types it.
 pub fn password(text: &str) -> Password {
     Password::new(text.to_owned()).expect("short enough")
+}
+
+/// What asks for new tokens with these.
+pub fn refresh(tokens: &Tokens) -> RefreshTokens {
+    RefreshTokens {
+        token: refresh::Presented::parse(tokens.refresh_token.expose_secret()),
+        device_token: None,
+    }
 }
 
 /// A one-time token as a letter's link carries it.
@@ -255,6 +267,13 @@ impl Scene {
             device_token: None,
         };
         self.when(log_in).await.succeeded().reply()
+    }
+
+    /// Whether their access token is good, asked of who remembers nothing.
+    pub async fn opens(&self, tokens: &Tokens) -> bool {
+        let access = Access::new(Arc::clone(self.kernel.families()));
+        let caller = access.authenticate(tokens.access_token.expose_secret());
+        caller.await.expect("no fault").is_some()
     }
 
     /// Asks for something, to its end.

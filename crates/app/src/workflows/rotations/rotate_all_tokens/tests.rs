@@ -2,14 +2,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use quivive_domain::Role;
-use quivive_domain::refresh::Presented;
-use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::access::Access;
-use crate::sessions::Tokens;
-use crate::testing::{Scene, account, account_of, given};
-use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
+use crate::testing::{account, account_of, given, refresh};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(reason: &str, grace_s: Option<u64>) -> RotateAllTokens {
     RotateAllTokens {
@@ -17,20 +13,6 @@ fn rotate(reason: &str, grace_s: Option<u64>) -> RotateAllTokens {
         reason: reason.to_owned(),
         grace: grace_s.map(Duration::from_secs),
     }
-}
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
-    }
-}
-
-/// Whether the access token is good, asked of somebody who remembers nothing.
-async fn opens(scene: &Scene, tokens: &Tokens) -> bool {
-    let access = Access::new(std::sync::Arc::clone(scene.kernel.families()));
-    let caller = access.authenticate(tokens.access_token.expose_secret());
-    caller.await.expect("no fault").is_some()
 }
 
 #[tokio::test]
@@ -51,9 +33,9 @@ async fn tokens_of_before_are_good_until_the_grace_is_over_and_newer_ones_after(
         .await
         .succeeded()
         .reply();
-    assert!(opens(&scene, &idle).await && opens(&scene, &new).await);
+    assert!(scene.opens(&idle).await && scene.opens(&new).await);
     let scene = scene.after(1);
-    assert!(!opens(scene, &idle).await && opens(scene, &new).await);
+    assert!(!scene.opens(&idle).await && scene.opens(&new).await);
     scene
         .when(refresh(&idle))
         .await
@@ -62,7 +44,7 @@ async fn tokens_of_before_are_good_until_the_grace_is_over_and_newer_ones_after(
     scene.when(refresh(&new)).await.succeeded();
     assert_eq!(scene.open_sessions(), 2, "nobody's session ends");
     let again = scene.signed_in().await;
-    assert!(opens(scene, &again).await);
+    assert!(scene.opens(&again).await);
     scene.when(refresh(&again)).await.succeeded();
 }
 
@@ -76,7 +58,7 @@ async fn what_a_breach_cut_off_no_later_rotation_admits_again() {
     assert_eq!(told.reply().grace, Duration::ZERO);
     for grace in [300, 0, 2_000] {
         for tokens in [&old, &newer] {
-            assert!(!opens(&scene, tokens).await);
+            assert!(!scene.opens(tokens).await);
             scene
                 .when(refresh(tokens))
                 .await
@@ -84,12 +66,12 @@ async fn what_a_breach_cut_off_no_later_rotation_admits_again() {
         }
         let fresh = scene.signed_in().await;
         scene.when(rotate("yearly", Some(grace))).await.succeeded();
-        assert_eq!(opens(&scene, &fresh).await, grace > 0, "{grace}");
+        assert_eq!(scene.opens(&fresh).await, grace > 0, "{grace}");
     }
     // The first deadline, long after the breach, changes nothing either.
     scene.world.pass(Duration::from_secs(1_000));
     let fresh = scene.signed_in().await;
-    assert!(opens(&scene, &fresh).await && !opens(&scene, &newer).await);
+    assert!(scene.opens(&fresh).await && !scene.opens(&newer).await);
 }
 
 #[tokio::test]
@@ -100,8 +82,8 @@ async fn deadlines_do_not_move() {
     let second = scene.signed_in().await;
     scene.when(rotate("b", Some(50))).await.succeeded();
     scene.world.pass(Duration::from_secs(50));
-    assert!(!opens(&scene, &first).await, "a higher version was cut off");
-    assert!(!opens(&scene, &second).await);
+    assert!(!scene.opens(&first).await, "a higher version was cut off");
+    assert!(!scene.opens(&second).await);
 
     let scene = given(account().verified());
     let first = scene.signed_in().await;
@@ -113,9 +95,9 @@ async fn deadlines_do_not_move() {
         .await
         .succeeded();
     scene.world.pass(Duration::from_secs(10));
-    assert!(!opens(&scene, &first).await && opens(&scene, &second).await);
+    assert!(!scene.opens(&first).await && scene.opens(&second).await);
     scene.world.pass(Duration::from_secs(90));
-    assert!(!opens(&scene, &second).await);
+    assert!(!scene.opens(&second).await);
 }
 
 #[tokio::test]

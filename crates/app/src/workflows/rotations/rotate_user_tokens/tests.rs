@@ -1,13 +1,9 @@
 use futures_util::future::join_all;
 use quivive_domain::Role;
-use quivive_domain::refresh::Presented;
-use secrecy::ExposeSecret as _;
 
 use super::*;
-use crate::access::Access;
-use crate::sessions::Tokens;
-use crate::testing::{Scene, account, account_of, given};
-use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
+use crate::testing::{Scene, account, account_of, given, refresh};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
     RotateUserTokens {
@@ -15,19 +11,6 @@ fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
         by,
         reason: "a lost telephone".to_owned(),
     }
-}
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
-    }
-}
-
-async fn opens(scene: &Scene, tokens: &Tokens) -> bool {
-    let access = Access::new(std::sync::Arc::clone(scene.kernel.families()));
-    let caller = access.authenticate(tokens.access_token.expose_secret());
-    caller.await.expect("no fault").is_some()
 }
 
 #[tokio::test]
@@ -48,7 +31,7 @@ async fn what_was_issued_before_is_good_for_nothing_and_a_new_sign_in_is() {
             "reason": "a lost telephone"})
     );
     for tokens in [&one, &two] {
-        assert!(!opens(&scene, tokens).await);
+        assert!(!scene.opens(tokens).await);
         let told = scene
             .when(refresh(tokens))
             .await
@@ -63,10 +46,10 @@ async fn what_was_issued_before_is_good_for_nothing_and_a_new_sign_in_is() {
     }
     assert_eq!(scene.open_sessions(), 0);
     let again = scene.signed_in().await;
-    assert!(opens(&scene, &again).await);
+    assert!(scene.opens(&again).await);
     let again = scene.when(refresh(&again)).await.succeeded().reply();
-    assert!(opens(&scene, &again).await);
-    assert!(opens(&eve, &hers).await, "somebody else's stay");
+    assert!(scene.opens(&again).await);
+    assert!(eve.opens(&hers).await, "somebody else's stay");
     eve.when(refresh(&hers)).await.succeeded();
 }
 
@@ -133,6 +116,6 @@ async fn a_sign_in_that_races_it_carries_the_new_version() {
         account.token_version += 1;
     });
     let tokens = scene.signed_in().await;
-    assert!(opens(&scene, &tokens).await);
+    assert!(scene.opens(&tokens).await);
     assert_eq!(scene.world.missed(), ["account fence"]);
 }

@@ -2,26 +2,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use quivive_delivery::Time;
-use quivive_domain::refresh::Presented;
 use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::access::{Access, Caller};
-use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password};
-use crate::workflows::sessions::refresh_tokens::RefreshTokens;
+use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, password, refresh};
 
 fn step_up(scene: &Scene, tokens: &Tokens, guess: &str) -> StepUp {
     StepUp {
         user: scene.user,
         session: tokens.session_id,
         password: password(guess),
-    }
-}
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
     }
 }
 
