@@ -83,8 +83,15 @@ const NAMES: [(&str, &str); 21] = [
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((webhooks::bare::NAME, rest)) =
+        arguments.split_first().map(|(a, b)| (a.as_str(), b))
+    {
+        webhooks::bare::run(rest).await;
+        return std::process::ExitCode::SUCCESS;
+    }
     let (flags, wanted): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|a| a.starts_with("--"));
+        arguments.into_iter().partition(|a| a.starts_with("--"));
     let json = flags.iter().any(|flag| flag == "--json");
     if let Some(unknown) = wanted
         .iter()

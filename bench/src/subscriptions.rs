@@ -8,9 +8,7 @@ use quivive_app::workflows::sessions::refresh_tokens::Succeeded;
 use quivive_delivery::log::{Appender, Log as _, Record};
 use quivive_delivery::subscriber::{Begin, Filter, Handler, Subscription, Subscriptions as _};
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{
-    Actor, Body, BoxFuture, Cx, Envelope, Key, Outcome, Priority, Received, Transaction,
-};
+use quivive_delivery::{Body, BoxFuture, Cx, Envelope, Key, Outcome, Received, Transaction};
 
 use crate::Measure;
 use crate::delivery::{EVENTS, KEYS, append, engine};
@@ -245,27 +243,6 @@ async fn fill(bed: &Bed, count: u64) {
 
 fn small(bed: &Bed, appender: &Appender, i: u64) -> Record {
     let id = bed.ids.next();
-    let envelope = Envelope {
-        id,
-        kind: "filling".to_owned(),
-        version: 1,
-        key: Key::new("f", i % KEYS),
-        priority: Priority::Normal,
-        time: bed.clock.now(),
-        workflow_id: id,
-        correlation_id: id,
-        causation_id: None,
-        subject: None,
-        actor: Actor {
-            kind: "system".into(),
-            id: None,
-        },
-        request_id: None,
-        traceparent: None,
-    };
-    let body = Body {
-        open: b"{}".to_vec(),
-        personal: None,
-    };
-    appender.record(envelope, body, None, None)
+    let envelope = Envelope::first(id, "filling", Key::new("f", i % KEYS), bed.clock.now());
+    appender.record(envelope, Body::empty(), None, None)
 }

@@ -8,8 +8,8 @@ use quivive_delivery::{CommitError, Fault, Log, Transaction};
 use quivive_domain::guess::{Admission, AfterWrong};
 use quivive_domain::{Address, UserId};
 
-use crate::kernel::{Commit, Cx, Families, Reservation};
-use crate::ports::Path;
+use crate::kernel::{Commit, Cx, Families, Guess, Reservation};
+use crate::ports::{Device, Path};
 use crate::workflows::accounts::lock_user;
 
 /// The path of an address that belongs to no account (of the source, when it is no address). Under a key that outlives the
@@ -28,6 +28,7 @@ pub async fn reserve(cx: &Cx, account: Option<UserId>, path: Path) -> Result<Res
     let policy = &cx.settings.guesses;
     if let Some(account) = account.filter(|_| crate::mutants::on("no_guess_limit")) {
         return Ok(Reservation::Take {
+            path,
             take: cx.guesses.unlock(account, cx.now()),
             give_back: cx.guesses.give_back(path, cx.now()),
         });
@@ -40,6 +41,7 @@ pub async fn reserve(cx: &Cx, account: Option<UserId>, path: Path) -> Result<Res
     };
     Ok(match admission {
         Admission::Open => Reservation::Take {
+            path,
             take: cx.guesses.reserve(path, policy, cx.now()),
             give_back: cx.guesses.give_back(path, cx.now()),
         },
@@ -48,18 +50,26 @@ pub async fn reserve(cx: &Cx, account: Option<UserId>, path: Path) -> Result<Res
     })
 }
 
-/// Clears the counters of the path; misses when it was locked meanwhile.
-pub fn right(commit: &mut Commit, cx: &Cx, path: Path) {
-    commit.settle_guess(cx.guesses.clear(path, cx.now()));
+/// Clears the counters of the path that the guess was reserved on; misses when it was locked meanwhile. `device` is the
+/// caller's as it is now: the counters of one that was forgotten meanwhile went with it, and nothing is left to clear.
+pub fn right(commit: &mut Commit, cx: &Cx, device: Option<&Device>) {
+    let Guess::Reserved { path, at } = cx.guess() else {
+        return;
+    };
+    if let Path::Device(reserved) = path
+        && device.is_none_or(|device| device.id != reserved)
+    {
+        return;
+    }
+    commit.settle_guess(cx.guesses.clear(path, at, cx.now()));
 }
 
-/// Counts a reserved guess as wrong; the one that is one too many locks the path and, where there is an account, says so.
-pub async fn wrong(
-    commit: &mut Commit,
-    cx: &Cx,
-    path: Path,
-    account: Option<UserId>,
-) -> Result<(), Fault> {
+/// Counts the reserved guess as wrong; the one that is one too many locks the path and, where there is an account, says so.
+/// On a path that is gone nothing is counted: nobody can guess on it any more.
+pub async fn wrong(commit: &mut Commit, cx: &Cx, account: Option<UserId>) -> Result<(), Fault> {
+    let Guess::Reserved { path, .. } = cx.guess() else {
+        return Ok(());
+    };
     let Some(counters) = cx.guesses.counters(path).await? else {
         return Ok(());
     };

@@ -113,7 +113,7 @@ pub async fn compare(
     guess: &Password,
     account: Option<&Account>,
 ) -> Result<Option<Verdict>, Fault> {
-    let reserved = cx.guess() == Guess::Reserved;
+    let reserved = matches!(cx.guess(), Guess::Reserved { .. });
     let hash = account.and_then(|account| account.password.as_ref());
     let verdict = cx
         .passwords

@@ -18,12 +18,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use quivive_delivery::{Catalogue, Code, Fault, Stored};
+use quivive_delivery::{Catalogue, Fault, Stored, Unfit, criteria};
 use quivive_domain::Address;
 use uuid::Uuid;
 
-use crate::facts::AuditLogCreated;
-use crate::kernel::{Actor, Kernel, Request};
+use crate::audit::{self, Look};
+use crate::kernel::{Kernel, Request};
 use crate::ports::{Criterion, EventIndex};
 
 pub use indexer::Indexer;
@@ -47,43 +47,32 @@ pub enum Question {
 /// Why a question cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswerable {
-    #[error("there is nothing of this name to search by")]
-    Unknown,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("no type in the catalogue has this name; a family is for the feed")]
     NoSuchType,
-    #[error("a UUID is wanted")]
-    NoUuid,
-    #[error("from 1 to 128 bytes are wanted")]
-    Length,
     #[error("an e-mail address is wanted")]
     NoAddress,
     #[error("an IP address is wanted")]
     NoIp,
 }
 
-/// Of a subject, in bytes.
-const MAX_SUBJECT_BYTES: usize = 128;
-
 impl Question {
     /// By the name of its parameter.
     pub fn read(name: &str, value: &str, catalogue: &Catalogue) -> Result<Self, Unanswerable> {
-        let uuid = || Uuid::try_parse(value).map_err(|_| Unanswerable::NoUuid);
         match name {
             "type" => catalogue
                 .find(value)
                 .map(|spec| Self::Type(spec.kind.to_owned()))
                 .ok_or(Unanswerable::NoSuchType),
-            "subject" if !(1..=MAX_SUBJECT_BYTES).contains(&value.len()) => {
-                Err(Unanswerable::Length)
-            }
-            "subject" => Ok(Self::Subject(value.to_owned())),
-            "workflow_id" => uuid().map(Self::Workflow),
-            "correlation_id" => uuid().map(Self::Correlation),
+            "subject" => Ok(Self::Subject(criteria::subject(value)?)),
+            "workflow_id" => Ok(Self::Workflow(criteria::uuid(value)?)),
+            "correlation_id" => Ok(Self::Correlation(criteria::uuid(value)?)),
             "address" => Address::parse(value)
                 .map(Self::Address)
                 .map_err(|_| Unanswerable::NoAddress),
             "ip" => Source::parse(value).map(Self::Ip).ok_or(Unanswerable::NoIp),
-            _ => Err(Unanswerable::Unknown),
+            _ => Err(Unfit::Unknown.into()),
         }
     }
 
@@ -171,23 +160,16 @@ impl Search {
 
     /// Says whom it was about where that is an account, and never the address that was asked for.
     async fn record(&self, question: &Question, request: Request) -> Result<(), Fault> {
-        let families = self.kernel.families();
+        let accounts = &self.kernel.families().accounts;
         let account = match question {
-            Question::Address(address) => families.accounts.by_address(address).await?,
+            Question::Address(address) => accounts.by_address(address).await?,
             _ => None,
         };
-        let fact = AuditLogCreated {
-            audit_id: families.ids.next(),
-            action: Code::new("events_searched"),
-            resource_type: Code::new("event"),
-            resource_id: None,
-            actor_id: match request.actor {
-                Actor::User(id) | Actor::Admin(id) => Some(id),
-                // Which service, the event itself says.
-                Actor::Anonymous | Actor::Service(_) | Actor::System => None,
-            },
-            user_id: account.map(|account| account.id),
+        let look = Look {
+            action: "events_searched",
+            which: None,
+            about: account.map(|account| account.id),
         };
-        self.kernel.note(&fact, request).await
+        audit::record(&self.kernel, look, request).await
     }
 }

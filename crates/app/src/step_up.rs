@@ -87,11 +87,11 @@ impl Again {
         };
         if !verdict.matches {
             let mut commit = Commit::default();
-            guesses::wrong(&mut commit, cx, self.path(), Some(account.id)).await?;
+            guesses::wrong(&mut commit, cx, Some(account.id)).await?;
             return Ok(Shown::Wrong(commit));
         }
         let mut commit = cx.fenced(account);
-        guesses::right(&mut commit, cx, self.path());
+        guesses::right(&mut commit, cx, self.device.as_ref());
         if self.device.is_some() {
             commit.write(cx.guesses.end_row(account.id));
         }

@@ -1,7 +1,7 @@
 //! An in-memory world for tests: every port over plain maps, a clock that is set, and trouble that can be asked for.
 //!
-//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it (see `ports.rs`, `services.rs` and `machine.rs` in `testing`). A
-//! [`Scene`] is a world with one person in it, and the words in which a test of a workflow is written:
+//! **Cast.** [`State`] is what a database would hold. A [`World`] is every port over it, a file of `testing` for each
+//! family. A [`Scene`] is a world with one person in it, and the words in which a test of a workflow is written:
 //! `given(account().verified()).when(log_in(PASSWORD)).await.succeeded()`.
 //!
 //! **How a write works.** A port builds a [`Write`] whose `sql` is a name such as `"one_time_token redeem"`. Its first
@@ -10,10 +10,14 @@
 //!
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
+mod accounts;
+mod attempts;
+mod commits;
 mod deliveries;
+mod guesses;
 mod index;
 mod machine;
-mod ports;
+mod one_time;
 #[expect(
     clippy::return_self_not_must_use,
     clippy::needless_pass_by_value,
@@ -21,38 +25,27 @@ mod ports;
 )]
 mod scene;
 mod services;
+mod sessions;
+mod state;
 mod statistics;
 mod webhooks;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quivive_delivery::engine::Decider;
 use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{
-    BoxFuture, CommitError, Committed, Expect, Fault, Head, Log, Stored, Time, Transaction, Value,
-    Write, chain,
-};
-use quivive_domain::api_key::ApiKey;
-use quivive_domain::guess::Guesses as GuessCounters;
-use quivive_domain::one_time::OneTimeToken;
-use quivive_domain::refresh::GlobalVersion;
-use quivive_domain::session::Session;
-use quivive_domain::{Account, ApiKeyId, EndpointId, PasswordHash, SessionId, TokenId, UserId};
+use quivive_delivery::{Head, Stored, Time, chain};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use crate::access::Revocations;
 use crate::kernel::{Families, Kernel, Parts};
-use crate::ports::{
-    Attempt, Endpoint, EventSchema, Letter, MailError, NewDevice, NewRefreshToken, OpenAttempt,
-    Read, Receipt, StoredSecret,
-};
+use crate::ports::{Letter, MailError, Read};
 use crate::settings::Settings;
 use crate::switchboard::Workflows;
+use commits::{Ambush, Plan};
 
 pub use deliveries::FakeSubscription;
 pub use index::Tags;
@@ -61,90 +54,10 @@ pub use scene::{
     NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
     presented, refresh,
 };
+pub use state::{DeviceRow, RefreshRow, State};
 
 /// The log's epoch in every world.
 const EPOCH: u64 = 1;
-
-/// A refresh token's row.
-#[derive(Debug, Clone)]
-pub struct RefreshRow {
-    pub token: NewRefreshToken,
-    /// When, by whom, for which successor, and the key that one is derived under.
-    pub used: Option<(Time, [u8; 32], TokenId, String)>,
-}
-
-/// A device's row.
-#[derive(Debug, Clone)]
-pub struct DeviceRow {
-    pub new: NewDevice,
-    pub used_at: Time,
-}
-
-/// What a database would hold, but for the log.
-#[derive(Debug, Clone)]
-pub struct State {
-    pub accounts: BTreeMap<UserId, Account>,
-    /// Newest first.
-    pub history: BTreeMap<UserId, Vec<PasswordHash>>,
-    pub first_administrator: bool,
-    pub guesses: BTreeMap<Uuid, GuessCounters>,
-    /// With the time of their issue.
-    pub one_time: BTreeMap<TokenId, (OneTimeToken, Time)>,
-    /// The hour and how many letters of a kind it saw.
-    pub letters: BTreeMap<(UserId, &'static str), (i64, u32)>,
-    pub devices: Vec<DeviceRow>,
-    pub sessions: BTreeMap<SessionId, Session>,
-    pub refresh: BTreeMap<TokenId, RefreshRow>,
-    /// Global token versions, with the time from which no lower one is accepted.
-    pub rotations: BTreeMap<u32, Time>,
-    /// With the digest of its secret.
-    pub api_keys: BTreeMap<ApiKeyId, (ApiKey, [u8; 32])>,
-    /// By generation, day, word and reason.
-    pub sign_ins: BTreeMap<(u32, i64, &'static str, String), u64>,
-    /// By type and version.
-    pub event_schemas: Vec<EventSchema>,
-    pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
-    pub attempts: BTreeMap<Uuid, OpenAttempt>,
-    pub endpoints: BTreeMap<EndpointId, Endpoint>,
-    pub secrets: Vec<StoredSecret>,
-    pub messages: Vec<Attempt>,
-    /// The tags of each event from the first on, as far as the index reaches.
-    pub index: Vec<Tags>,
-    pub subscriptions: BTreeMap<String, FakeSubscription>,
-    /// Who decided about dead letters, in order.
-    pub decided: Vec<Decider>,
-}
-
-impl State {
-    fn global(&self, now: Time) -> GlobalVersion {
-        let last = |(version, _): (&u32, &Time)| *version;
-        let mut over = self.rotations.iter();
-        GlobalVersion {
-            current: self.rotations.iter().next_back().map_or(1, last),
-            floor: over
-                .rfind(|(_, cut_off_at)| **cut_off_at <= now)
-                .map_or(1, last),
-        }
-    }
-}
-
-/// Changes the state and says how many rows it touched.
-type Plan = Arc<dyn Fn(&mut State) -> u64 + Send + Sync>;
-
-/// What happens to a commit instead of, or before, being applied.
-#[derive(Clone)]
-enum Trouble {
-    Fails(Fault),
-    /// Something else is done first.
-    After(Arc<dyn Fn(World) -> BoxFuture<'static, ()> + Send + Sync>),
-}
-
-/// Trouble for the next commits that carry an event of a type.
-struct Ambush {
-    kind: &'static str,
-    times: u32,
-    trouble: Trouble,
-}
 
 struct Inside {
     state: State,
@@ -192,29 +105,7 @@ impl World {
         };
         Self(Arc::new(Shared {
             inside: Mutex::new(Inside {
-                state: State {
-                    accounts: BTreeMap::new(),
-                    history: BTreeMap::new(),
-                    first_administrator: false,
-                    guesses: BTreeMap::new(),
-                    one_time: BTreeMap::new(),
-                    letters: BTreeMap::new(),
-                    devices: Vec::new(),
-                    sessions: BTreeMap::new(),
-                    refresh: BTreeMap::new(),
-                    rotations: BTreeMap::from([(1, Time::UNIX_EPOCH)]),
-                    api_keys: BTreeMap::new(),
-                    sign_ins: BTreeMap::new(),
-                    event_schemas: Vec::new(),
-                    receipts: BTreeMap::new(),
-                    attempts: BTreeMap::new(),
-                    endpoints: BTreeMap::new(),
-                    secrets: Vec::new(),
-                    messages: Vec::new(),
-                    index: Vec::new(),
-                    subscriptions: BTreeMap::new(),
-                    decided: Vec::new(),
-                },
+                state: State::default(),
                 log: Vec::new(),
                 plans: Vec::new(),
                 ambushes: Vec::new(),
@@ -330,78 +221,6 @@ impl World {
         self.inside().vault.remove(vault_key);
     }
 
-    /// The next `times` commits that carry an event of that type fail.
-    pub fn fail(&self, kind: &'static str, times: u32, fault: Fault) {
-        self.ambush(kind, times, Trouble::Fails(fault));
-    }
-
-    /// Changes the state right before the next `times` commits that carry an event of that type: after the workflow has
-    /// decided.
-    pub fn meanwhile(
-        &self,
-        kind: &'static str,
-        times: u32,
-        change: impl Fn(&mut State) + Send + Sync + 'static,
-    ) {
-        let change = Arc::new(change);
-        self.before(kind, times, move |world| {
-            let change = Arc::clone(&change);
-            Box::pin(async move { world.change(|state| change(state)) })
-        });
-    }
-
-    /// Does something right before the next `times` commits that carry an event of that type; for outcomes, which are
-    /// waited for.
-    pub fn before(
-        &self,
-        kind: &'static str,
-        times: u32,
-        action: impl Fn(World) -> BoxFuture<'static, ()> + Send + Sync + 'static,
-    ) {
-        self.ambush(kind, times, Trouble::After(Arc::new(action)));
-    }
-
-    fn ambush(&self, kind: &'static str, times: u32, trouble: Trouble) {
-        self.inside().ambushes.push(Ambush {
-            kind,
-            times,
-            trouble,
-        });
-    }
-
-    fn trouble(&self, transaction: &Transaction) -> Option<Trouble> {
-        let mut inside = self.inside();
-        let carries = |kind| {
-            transaction
-                .records
-                .iter()
-                .any(|r| r.envelope().kind == kind)
-        };
-        let ambush = inside
-            .ambushes
-            .iter_mut()
-            .find(|a| a.times > 0 && carries(a.kind))?;
-        ambush.times -= 1;
-        Some(ambush.trouble.clone())
-    }
-
-    /// A write by its name: its plan, and the ids it is about.
-    pub fn write(
-        &self,
-        name: &'static str,
-        ids: &[Uuid],
-        plan: impl Fn(&mut State) -> u64 + Send + Sync + 'static,
-    ) -> Write {
-        let mut inside = self.inside();
-        let number = i64::try_from(inside.plans.len()).unwrap_or(i64::MAX);
-        inside.plans.push(Arc::new(plan));
-        let ids = ids.iter().copied().map(Value::Id);
-        Write::one(
-            name,
-            std::iter::once(Value::Int(number)).chain(ids).collect(),
-        )
-    }
-
     /// Reads now, answers after others had their turn: what a workflow decides on is old already.
     fn read<T: Send + 'static>(&self, look: impl FnOnce(&State) -> T) -> Read<'static, T> {
         let seen = self.see(look);
@@ -413,39 +232,6 @@ impl World {
             }
             Ok(seen)
         })
-    }
-
-    fn apply(&self, transaction: Transaction) -> Result<Committed, CommitError> {
-        let mut inside = self.inside();
-        let mut state = inside.state.clone();
-        for (index, write) in transaction.writes.iter().enumerate() {
-            let plan = match write.params.first() {
-                Some(Value::Int(number)) => inside
-                    .plans
-                    .get(usize::try_from(*number).unwrap_or(usize::MAX)),
-                _ => None,
-            };
-            let plan = plan.expect("writes of a world are made by World::write");
-            let touched = plan(&mut state);
-            if let Expect::Rows(rows) = write.expect
-                && rows != touched
-            {
-                inside.missed.push(write.sql);
-                return Err(CommitError::Missed(index));
-            }
-        }
-        inside.state = state;
-        let mut head = *self.0.head.borrow();
-        let first_position = head.position + u64::from(!transaction.records.is_empty());
-        for record in transaction.records {
-            head.position += 1;
-            let stored = record.stored(&head.chain, head.position, EPOCH, inside.now);
-            head.chain = stored.chain;
-            inside.log.push(stored);
-        }
-        drop(inside);
-        self.0.head.send_replace(head);
-        Ok(Committed { first_position })
     }
 
     /// Every port of a workflow.
@@ -502,48 +288,5 @@ impl World {
     /// Waits for every task that was begun.
     pub async fn settle(&self) {
         self.0.tasks.shut_down().await;
-    }
-}
-
-impl Log for World {
-    fn commit(
-        &self,
-        transaction: Transaction,
-    ) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        match self.trouble(&transaction) {
-            None => {
-                let result = self.apply(transaction);
-                Box::pin(async move {
-                    tokio::task::yield_now().await;
-                    result
-                })
-            }
-            Some(Trouble::Fails(fault)) => {
-                Box::pin(std::future::ready(Err(CommitError::Fault(fault))))
-            }
-            Some(Trouble::After(action)) => {
-                let world = self.clone();
-                Box::pin(async move {
-                    action(world.clone()).await;
-                    world.apply(transaction)
-                })
-            }
-        }
-    }
-
-    fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
-        let inside = self.inside();
-        let events: Vec<_> = inside
-            .log
-            .iter()
-            .filter(|e| e.position > after)
-            .take(limit)
-            .cloned()
-            .collect();
-        Box::pin(std::future::ready(Ok(events)))
-    }
-
-    fn head(&self) -> watch::Receiver<Head> {
-        self.0.head.subscribe()
     }
 }

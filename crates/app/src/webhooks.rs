@@ -256,7 +256,7 @@ impl Endpoints {
         };
         let name = name_of(endpoint.id);
         let sender = Sender::to(&self.tools, endpoint).await?;
-        let delivery = Delivery::new(sender, filter);
+        let delivery = Delivery::new(self.tasks.clone(), sender, filter);
         Ok(Subscription::durable(name, entries, Arc::new(delivery))
             .order(order)
             .concurrency(CONCURRENCY)

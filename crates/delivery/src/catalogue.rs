@@ -164,16 +164,47 @@ impl Catalogue {
     /// The fields of a stored event as others may see them: of the current version of its type, which is the first of the
     /// answer, with the personal ones as null. An event that is not known, or of a newer version, is as it is.
     pub fn shown(&self, event: &Stored) -> Result<(u32, Map<String, Value>), serde_json::Error> {
-        let stored = event.envelope.version;
+        let fields = serde_json::from_slice(&event.body)?;
+        let (version, mut fields) = self.current(event, fields);
+        for name in self.personal_fields(event) {
+            fields.insert(name.to_owned(), Value::Null);
+        }
+        Ok((version, fields))
+    }
+
+    /// As [`Catalogue::shown`], for who may see the personal fields: `personal` is what was opened of them. Those that could
+    /// not be opened are null.
+    pub fn shown_whole(
+        &self,
+        event: &Stored,
+        personal: Option<&[u8]>,
+    ) -> Result<(u32, Map<String, Value>), serde_json::Error> {
         let mut fields: Map<String, Value> = serde_json::from_slice(&event.body)?;
+        if let Some(personal) = personal {
+            fields.extend(serde_json::from_slice::<Map<String, Value>>(personal)?);
+        }
+        let (version, mut fields) = self.current(event, fields);
+        for name in self.personal_fields(event) {
+            fields.entry(name).or_insert(Value::Null);
+        }
+        Ok((version, fields))
+    }
+
+    /// The fields of a stored event in the current version of its type, which comes first, as far as both are known.
+    fn current(&self, event: &Stored, mut fields: Map<String, Value>) -> (u32, Map<String, Value>) {
+        let stored = event.envelope.version;
         let Some(spec) = self.spec(&event.envelope.kind) else {
-            return Ok((stored, fields));
+            return (stored, fields);
         };
         let known = stored == spec.version || event::upcast(spec.past, stored, &mut fields);
-        for field in spec.fields.iter().filter(|field| field.personal) {
-            fields.insert(field.name.to_owned(), Value::Null);
-        }
-        Ok((if known { spec.version } else { stored }, fields))
+        (if known { spec.version } else { stored }, fields)
+    }
+
+    /// By the current version of its type.
+    fn personal_fields(&self, event: &Stored) -> impl Iterator<Item = &'static str> {
+        let fields = self.spec(&event.envelope.kind).map(|spec| &spec.fields);
+        let personal = fields.into_iter().flatten().filter(|field| field.personal);
+        personal.map(|field| field.name)
     }
 
     /// As [`Catalogue::shown`], in a version of its type that somebody was promised. `None` where it was stored with a newer

@@ -5,10 +5,13 @@
 //! are texts: an integer of the specification has 32 bits. What is personal is not opened: such fields are null, and
 //! address and agent of the request are not in it at all.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
+use crate::Time;
 use crate::catalogue::{Catalogue, EventSpec};
-use crate::envelope::{Priority, Stored};
+use crate::envelope::{Key, Priority, Stored};
 
 /// The media type of one, and of several in an array.
 pub const MEDIA_TYPE: &str = "application/cloudevents+json";
@@ -23,75 +26,101 @@ pub struct Origin {
     pub schemas: String,
 }
 
+/// The message of an event, to be serialised.
+#[derive(Debug, Serialize)]
+pub struct Message<'a> {
+    specversion: &'static str,
+    id: Uuid,
+    source: &'a str,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    time: Time,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataschema: Option<String>,
+    partitionkey: &'a Key,
+    recordedtime: Time,
+    correlationid: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    pos: String,
+    epoch: String,
+    workflowid: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requestid: Option<&'a str>,
+    actorkind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actorid: Option<Uuid>,
+    priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<&'static str>,
+    dataversion: u32,
+    data: Map<String, Value>,
+}
+
 /// The message of an event. The version of its data is that of `dataschema`: the current one of its type, where the
 /// catalogue knows it.
-pub fn message(
-    event: &Stored,
+pub fn message<'a>(
+    event: &'a Stored,
     catalogue: &Catalogue,
-    origin: &Origin,
-) -> Result<Value, serde_json::Error> {
+    origin: &'a Origin,
+) -> Result<Message<'a>, serde_json::Error> {
     let (version, data) = catalogue.shown(event)?;
-    Ok(compose(event, catalogue, origin, version, &data))
+    Ok(compose(event, catalogue, origin, version, data))
 }
 
 /// The same for who was promised a version of the data. `None` where the event cannot be told in it any more.
-pub fn message_as(
-    event: &Stored,
+pub fn message_as<'a>(
+    event: &'a Stored,
     catalogue: &Catalogue,
-    origin: &Origin,
+    origin: &'a Origin,
     version: u32,
-) -> Result<Option<Value>, serde_json::Error> {
+) -> Result<Option<Message<'a>>, serde_json::Error> {
     let data = catalogue.shown_as(event, version)?;
-    Ok(data.map(|data| compose(event, catalogue, origin, version, &data)))
+    Ok(data.map(|data| compose(event, catalogue, origin, version, data)))
 }
 
-fn compose(
-    event: &Stored,
+/// An attribute that has no value is left out.
+fn compose<'a>(
+    event: &'a Stored,
     catalogue: &Catalogue,
-    origin: &Origin,
+    origin: &'a Origin,
     version: u32,
-    data: &Map<String, Value>,
-) -> Value {
+    data: Map<String, Value>,
+) -> Message<'a> {
     let envelope = &event.envelope;
     let spec = catalogue.spec(&envelope.kind);
     let schema = spec
         .filter(|spec| spec.versions().any(|known| known == version))
         .map(|spec| format!("{}/{}/{version}", origin.schemas, spec.kind));
-    let message = json!({
-        "specversion": "1.0",
-        "id": envelope.id,
-        "source": origin.source,
-        "type": envelope.kind,
-        "subject": envelope.subject,
-        "time": envelope.time,
-        "datacontenttype": "application/json",
-        "dataschema": schema,
-        "partitionkey": envelope.key,
-        "recordedtime": event.recorded_at,
-        "correlationid": envelope.correlation_id,
-        "causationid": envelope.causation_id,
-        "traceparent": envelope.traceparent,
-        "pos": event.position.to_string(),
-        "epoch": event.epoch.to_string(),
-        "workflowid": envelope.workflow_id,
-        "requestid": envelope.request_id,
-        "actorkind": envelope.actor.kind,
-        "actorid": envelope.actor.id,
-        "priority": envelope.priority,
-        "category": spec.map(|spec| spec.category),
-        "dataversion": version,
-        "data": data,
-    });
-    without_nulls(message)
-}
-
-/// An attribute that has no value is left out.
-fn without_nulls(message: Value) -> Value {
-    let Value::Object(attributes) = message else {
-        return message;
-    };
-    let there = |(_, value): &(String, Value)| !value.is_null();
-    Value::Object(attributes.into_iter().filter(there).collect::<Map<_, _>>())
+    Message {
+        specversion: "1.0",
+        id: envelope.id,
+        source: &origin.source,
+        r#type: &envelope.kind,
+        subject: envelope.subject.as_deref(),
+        time: envelope.time,
+        datacontenttype: "application/json",
+        dataschema: schema,
+        partitionkey: &envelope.key,
+        recordedtime: event.recorded_at,
+        correlationid: envelope.correlation_id,
+        causationid: envelope.causation_id,
+        traceparent: envelope.traceparent.as_deref(),
+        pos: event.position.to_string(),
+        epoch: event.epoch.to_string(),
+        workflowid: envelope.workflow_id,
+        requestid: envelope.request_id.as_deref(),
+        actorkind: &envelope.actor.kind,
+        actorid: envelope.actor.id,
+        priority: envelope.priority,
+        category: spec.map(|spec| spec.category),
+        dataversion: version,
+        data,
+    }
 }
 
 /// The JSON Schema of every message: its attributes, without what follows from the type.
@@ -148,13 +177,10 @@ pub fn data_schema(spec: &EventSpec) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::catalogue::Class;
-    use crate::envelope::Key;
     use crate::fakes::envelope;
-    use crate::{Actor, Event, Time};
+    use crate::{Actor, Event};
 
     #[derive(Debug, Event)]
     #[event(
@@ -212,7 +238,7 @@ mod tests {
             source: "https://shop.example".to_owned(),
             schemas: "https://shop.example/schemas".to_owned(),
         };
-        message(event, &catalogue(), &origin).unwrap()
+        serde_json::to_value(message(event, &catalogue(), &origin).unwrap()).unwrap()
     }
 
     #[test]
@@ -261,7 +287,10 @@ mod tests {
             schemas: "https://shop.example/schemas".to_owned(),
         };
         let event = stored("order.placed", 1);
-        let told_as = |version| message_as(&event, &catalogue(), &origin, version).unwrap();
+        let told_as = |version| {
+            let message = message_as(&event, &catalogue(), &origin, version).unwrap();
+            message.map(|message| serde_json::to_value(message).unwrap())
+        };
         assert_eq!(told_as(1), Some(told(&event)));
         assert_eq!(told_as(2), None);
     }

@@ -1,5 +1,7 @@
 //! Which events a reader of the log asks for: read and judged here for all who ask, over HTTP or at a terminal.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::catalogue::{CUSTOM, Catalogue};
@@ -42,20 +44,19 @@ impl Criteria {
     /// Sets one by the name that the envelope has for it. A criterion that nothing can meet is refused: it is a mistake,
     /// and whoever made it would wait for ever.
     pub fn set(&mut self, name: &str, value: &str, catalogue: &Catalogue) -> Result<(), Unfit> {
-        let uuid = || Uuid::try_parse(value).map_err(|_| Unfit::NoUuid);
         match name {
             "type" => self.kind = Some(Kind::read(value, catalogue).ok_or(Unfit::NoSuchType)?),
-            "workflow_id" => self.workflow_id = Some(uuid()?),
-            "correlation_id" => self.correlation_id = Some(uuid()?),
-            "subject" => {
-                if !(1..=MAX_SUBJECT_BYTES).contains(&value.len()) {
-                    return Err(Unfit::Length);
-                }
-                self.subject = Some(value.to_owned());
-            }
+            "workflow_id" => self.workflow_id = Some(uuid(value)?),
+            "correlation_id" => self.correlation_id = Some(uuid(value)?),
+            "subject" => self.subject = Some(subject(value)?),
             _ => return Err(Unfit::Unknown),
         }
         Ok(())
+    }
+
+    /// Whom all of them are about, where that is asked for.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 
     /// Whether every event is wanted.
@@ -77,6 +78,50 @@ impl Criteria {
             && correlation_id.is_none_or(|id| id == envelope.correlation_id)
             && (subject.is_none() || *subject == envelope.subject)
     }
+}
+
+/// As they are set, joined as in a query string.
+impl fmt::Display for Criteria {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: [(&str, Option<&dyn fmt::Display>); 4] = [
+            ("type", self.kind.as_ref().map(|it| it as _)),
+            ("workflow_id", self.workflow_id.as_ref().map(|it| it as _)),
+            (
+                "correlation_id",
+                self.correlation_id.as_ref().map(|it| it as _),
+            ),
+            ("subject", self.subject.as_ref().map(|it| it as _)),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        for (at, (name, value)) in set.enumerate() {
+            let and = if at == 0 { "" } else { "&" };
+            write!(f, "{and}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(kind) => f.write_str(kind),
+            Self::Begins(head) => write!(f, "{head}*"),
+            Self::Ends(tail) => write!(f, "*{tail}"),
+        }
+    }
+}
+
+/// An id of an envelope.
+pub fn uuid(value: &str) -> Result<Uuid, Unfit> {
+    Uuid::try_parse(value).map_err(|_| Unfit::NoUuid)
+}
+
+/// The subject of an envelope.
+pub fn subject(value: &str) -> Result<String, Unfit> {
+    let fits = (1..=MAX_SUBJECT_BYTES).contains(&value.len());
+    fits.then(|| value.to_owned()).ok_or(Unfit::Length)
 }
 
 /// Whether registered types are of a family: types of `custom.*` may still come, but whoever names their last word means
@@ -118,7 +163,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Class;
     use crate::chain::GENESIS;
-    use crate::envelope::{Actor, Envelope, Key, Priority};
+    use crate::envelope::{Envelope, Key, Priority};
     use crate::events;
 
     fn catalogue() -> Catalogue {
@@ -137,22 +182,10 @@ mod tests {
             epoch: 1,
             recorded_at: time,
             envelope: Envelope {
-                id: Uuid::from_u128(1),
-                kind: kind.to_owned(),
-                version: 1,
-                key: Key::new("user", 7),
-                priority: Priority::Normal,
-                time,
                 workflow_id: Uuid::from_u128(2),
                 correlation_id: Uuid::from_u128(3),
-                causation_id: None,
                 subject: Some("ada".to_owned()),
-                actor: Actor {
-                    kind: "system".into(),
-                    id: None,
-                },
-                request_id: None,
-                traceparent: None,
+                ..Envelope::first(Uuid::from_u128(1), kind, Key::new("user", 7), time)
             },
             context: None,
             body: b"{}".to_vec(),
@@ -256,6 +289,30 @@ mod tests {
             ..event("x")
         };
         assert!(!only("subject", "ada").unwrap().admit(&nobody));
+    }
+
+    #[test]
+    fn criteria_are_written_as_they_are_set() {
+        let id = Uuid::from_u128(7).to_string();
+        let set = [
+            ("type", "delivery.*"),
+            ("workflow_id", &id),
+            ("correlation_id", &id),
+            ("subject", "ada"),
+        ];
+        let mut criteria = Criteria::default();
+        assert_eq!(criteria.to_string(), "");
+        for (name, value) in set.into_iter().rev() {
+            criteria.set(name, value, &catalogue()).unwrap();
+        }
+        let want = format!("type=delivery.*&workflow_id={id}&correlation_id={id}&subject=ada");
+        assert_eq!(criteria.to_string(), want);
+        for (value, want) in [
+            ("EventDeadLettered", "type=delivery.dead_lettered"),
+            ("*.redriven", "type=*.redriven"),
+        ] {
+            assert_eq!(only("type", value).unwrap().to_string(), want);
+        }
     }
 
     #[test]

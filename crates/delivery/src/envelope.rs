@@ -97,6 +97,30 @@ pub struct Envelope {
     pub traceparent: Option<String>,
 }
 
+impl Envelope {
+    /// Of an event that nothing caused and nobody asked for: the first of a workflow of its own, named like it.
+    pub fn first(id: Uuid, kind: impl Into<String>, key: Key, time: Time) -> Self {
+        Self {
+            id,
+            kind: kind.into(),
+            version: 1,
+            key,
+            priority: Priority::Normal,
+            time,
+            workflow_id: id,
+            correlation_id: id,
+            causation_id: None,
+            subject: None,
+            actor: Actor {
+                kind: "system".into(),
+                id: None,
+            },
+            request_id: None,
+            traceparent: None,
+        }
+    }
+}
+
 /// An event as it lies in the log. `body` is a JSON object of the open fields; personal fields and the context are sealed.
 #[derive(Debug, Clone)]
 pub struct Stored {

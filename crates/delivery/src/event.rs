@@ -144,6 +144,16 @@ pub struct Body {
     pub personal: Option<Vec<u8>>,
 }
 
+impl Body {
+    /// No fields.
+    pub fn empty() -> Self {
+        Self {
+            open: b"{}".to_vec(),
+            personal: None,
+        }
+    }
+}
+
 /// Why stored bytes are not an instance of a type.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

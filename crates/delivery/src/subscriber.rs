@@ -59,6 +59,9 @@ use crate::event::Event;
 use batch::{Alone, BatchFunction, BatchWhen};
 use handler::{Function, When};
 
+/// A cursor that moves is written about once a second.
+pub(crate) const SAVE_EVERY: Duration = Duration::from_secs(1);
+
 /// Which events a subscription wants.
 #[derive(Debug, Clone)]
 pub enum Filter {
@@ -131,6 +134,9 @@ pub struct Subscription<E = Any> {
     pub concurrency: usize,
     pub timeout: Duration,
     pub retry: Retry,
+    /// How often its cursor is written while it moves, at most. What was handled since is handled again after a kill, but for
+    /// what a handler left in our database.
+    pub save_every: Duration,
     /// What its handler calls, as alerts name it; `None`: as the subscription.
     pub target: Option<Arc<str>>,
     /// Whether it is held back as a whole while its target is away: when half of twenty calls fail within a minute, and
@@ -216,6 +222,7 @@ impl<E: Content> Subscription<E> {
             concurrency: 16,
             timeout: Duration::from_secs(30),
             retry: Retry::DEFAULT,
+            save_every: SAVE_EVERY,
             target: None,
             breaker: true,
             replay: Replay::Allow,
@@ -316,6 +323,13 @@ impl<E: Content> Subscription<E> {
         Self { retry, ..self }
     }
 
+    /// Writes its cursor more or less often than once a second. More often costs commits, and spares a handler with an effect
+    /// elsewhere repetitions after a kill.
+    #[must_use]
+    pub fn save_every(self, save_every: Duration) -> Self {
+        Self { save_every, ..self }
+    }
+
     /// Names what its handler calls. A handler that calls two is better two subscriptions, so that one can be away.
     #[must_use]
     pub fn target(self, name: impl Into<Arc<str>>) -> Self {
@@ -383,6 +397,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             concurrency,
             timeout,
             retry,
+            save_every,
             target,
             breaker,
             replay,
@@ -405,6 +420,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             concurrency,
             timeout,
             retry,
+            save_every,
             target,
             breaker,
             replay,

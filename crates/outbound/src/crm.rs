@@ -50,7 +50,7 @@ impl HttpCrm {
             .post(Post {
                 target: self.config.target.clone(),
                 headers,
-                body: message.to_string().into_bytes(),
+                body: message.to_string().into(),
             })
             .await;
         match answer {

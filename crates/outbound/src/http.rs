@@ -182,7 +182,7 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, CallError> {
 
 fn request(post: &Post) -> Result<Request<Full<Bytes>>, CallError> {
     let unfit = |_| CallError::Broken("the message does not fit HTTP".to_owned());
-    let mut request = Request::new(Full::new(Bytes::copy_from_slice(&post.body)));
+    let mut request = Request::new(Full::new(post.body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = post.target.path_and_query().parse().map_err(unfit)?;
     let headers = request.headers_mut();

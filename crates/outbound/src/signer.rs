@@ -2,7 +2,8 @@
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use quivive_app::ports::Signer;
+use quivive_app::ports::{ReadyKeys, Signer};
+use quivive_domain::webhook::SigningKeys;
 
 use crate::derivation::mac;
 
@@ -15,20 +16,33 @@ fn pair(seed: &[u8; 32]) -> Ed25519KeyPair {
 }
 
 impl Signer for LcSigner {
-    fn hmac_sha256(&self, key: &[u8], content: &[u8]) -> [u8; 32] {
-        mac(&hmac::Key::new(hmac::HMAC_SHA256, key), content)
-    }
-
-    fn ed25519(&self, seed: &[u8; 32], content: &[u8]) -> [u8; 64] {
-        let signature = pair(seed).sign(content);
-        let mut bytes = [0; 64];
-        bytes.copy_from_slice(signature.as_ref());
-        bytes
+    fn with(&self, keys: &SigningKeys) -> Box<dyn ReadyKeys> {
+        Box::new(LcKeys {
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, keys.hmac_key()),
+            pair: pair(keys.seed()),
+        })
     }
 
     fn ed25519_public_key(&self, seed: &[u8; 32]) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(pair(seed).public_key().as_ref());
+        bytes
+    }
+}
+
+struct LcKeys {
+    hmac: hmac::Key,
+    pair: Ed25519KeyPair,
+}
+
+impl ReadyKeys for LcKeys {
+    fn hmac_sha256(&self, content: &[u8]) -> [u8; 32] {
+        mac(&self.hmac, content)
+    }
+
+    fn ed25519(&self, content: &[u8]) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(self.pair.sign(content).as_ref());
         bytes
     }
 }
@@ -52,10 +66,11 @@ mod tests {
     #[test]
     fn the_published_hmac_signature() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
         let content = signed_content(id, 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(
-            hmac_signature(&LcSigner.hmac_sha256(&key, &content)),
+            hmac_signature(&mac(&key, &content)),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
     }
@@ -79,7 +94,8 @@ mod tests {
         ] {
             let seed: [u8; 32] = hex(seed).try_into().unwrap();
             assert_eq!(LcSigner.ed25519_public_key(&seed).to_vec(), hex(public));
-            let signed = LcSigner.ed25519(&seed, &hex(message));
+            let keys = LcSigner.with(&SigningKeys::new([0; 32], seed));
+            let signed = keys.ed25519(&hex(message));
             assert_eq!(signed.to_vec(), hex(signature));
             let text = ed25519_signature(&signed);
             assert_eq!(text, format!("v1a,{}", STANDARD.encode(hex(signature))));

@@ -20,7 +20,7 @@ use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
-use quivive_delivery::{Code, Event};
+use quivive_delivery::{Code, Event, Log};
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{CrmConfig, Hashing, HttpCrm, HttpOutlet, SmtpConfig, SystemClock};
 
@@ -55,7 +55,12 @@ pub struct Builder {
     pub(crate) rate_limits: bool,
     pub(crate) admin: Option<FirstAdmin>,
     pub(crate) metrics: Option<PrometheusHandle>,
+    /// Taken when the log is opened.
+    pub(crate) around_log: Option<Around>,
 }
+
+/// Puts something around the log.
+pub(crate) type Around = Box<dyn FnOnce(Arc<dyn Log>) -> Arc<dyn Log> + Send>;
 
 /// Where letters go.
 pub(crate) enum Mail {
@@ -93,6 +98,7 @@ impl Builder {
             rate_limits: true,
             admin: None,
             metrics: None,
+            around_log: None,
         }
     }
 
@@ -223,6 +229,17 @@ impl Builder {
     #[must_use]
     pub fn metrics(mut self, handle: PrometheusHandle) -> Self {
         self.metrics = Some(handle);
+        self
+    }
+
+    /// Puts something between the server and its log, through which every commit goes: to count them, to delay them, or to end
+    /// the process at one of them and see what a crash leaves behind. What it gets it must pass on as it is.
+    #[must_use]
+    pub fn around_log(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn Log>) -> Arc<dyn Log> + Send + 'static,
+    ) -> Self {
+        self.around_log = Some(Box::new(wrap));
         self
     }
 

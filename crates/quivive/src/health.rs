@@ -1,5 +1,6 @@
 //! How the server is doing: the engine's state, the store's, and what was counted.
 
+mod figures;
 mod pace;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod banner;
 mod connections;
 mod figures;
 mod management;
+mod patience;
 mod signals;
 
 use std::net::SocketAddr;

@@ -53,10 +53,14 @@ statements! {
         locked_until = $1 \
         WHERE id = $2 AND wrong + 1 >= $3 AND (locked_until IS NULL OR locked_until <= $4)";
 
-    /// The places of guesses under way stay theirs, but for the one that was right.
-    CLEAR = "UPDATE guess SET reserved = CASE WHEN reserved > wrong THEN reserved - wrong - 1 ELSE 0 END, \
+    /// The places of guesses under way stay theirs, but for the one that was right. A window that came after the reservation
+    /// has taken that back already.
+    CLEAR = "UPDATE guess SET reserved = CASE \
+        WHEN reserved <= wrong THEN 0 \
+        WHEN window_from <= $1 THEN reserved - wrong - 1 \
+        ELSE reserved - wrong END, \
         wrong = 0, in_a_row = 0, locks = 0, locked_until = NULL \
-        WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2)";
+        WHERE id = $2 AND (locked_until IS NULL OR locked_until <= $3)";
 
     /// A window that came after the reservation has taken the place back already.
     GIVE_BACK = "UPDATE guess SET reserved = reserved - 1 WHERE id = $1 AND window_from <= $2 AND reserved > wrong";
@@ -122,8 +126,9 @@ impl Guesses for Database {
         }
     }
 
-    fn clear(&self, path: Path, now: Time) -> Write {
-        Write::one(CLEAR, vec![path.id().into(), now.into()])
+    fn clear(&self, path: Path, reserved_at: Time, now: Time) -> Write {
+        let params = vec![reserved_at.into(), path.id().into(), now.into()];
+        Write::one(CLEAR, params)
     }
 
     fn give_back(&self, path: Path, reserved_at: Time) -> Write {

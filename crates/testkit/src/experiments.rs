@@ -3,9 +3,11 @@
 pub mod check;
 pub mod deliveries;
 pub mod guesses;
+pub mod hostile_receivers;
 pub mod journey;
 pub mod kills;
 pub mod races;
 pub mod secrets;
 pub mod tamper;
 pub mod timing;
+pub mod undelivered;

@@ -23,6 +23,8 @@ pub enum Act {
     Drip,
     /// The connection is reset.
     Reset,
+    /// Nothing.
+    Hang,
 }
 
 /// A request as it came.
@@ -105,6 +107,16 @@ impl Receiver {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// How many messages came to a path.
+    pub fn count(&self, path: &str) -> usize {
+        let inside = self.lock();
+        let to_it = inside
+            .messages
+            .iter()
+            .filter(|message| message.path == path);
+        to_it.count()
+    }
+
     /// What came to a path, in order.
     pub fn messages(&self, path: &str) -> Vec<Message> {
         let inside = self.lock();
@@ -184,6 +196,11 @@ impl Receiver {
                     stream.write_all(&[*byte]).await.ok()?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
+                return None;
+            }
+            Act::Hang => {
+                // Until the caller has had enough.
+                let _ = stream.read_u8().await;
                 return None;
             }
             Act::Reset => {

@@ -4,13 +4,16 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use quivive_app::Request;
 use quivive_app::access::{Access, Caller, Service};
 use quivive_app::kernel::Actor;
 use quivive_delivery::Log;
 use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
 use crate::routes::Authority;
 
 /// Of an access token, in bytes. Ours have about 600.
@@ -32,12 +35,25 @@ impl Known {
         }
     }
 
-    /// Whether it may see, or ask for, what is personal: administrators, and services whose key says so.
-    pub(crate) fn sees_personal(&self) -> bool {
+    /// The account's id or the key's.
+    pub(crate) fn id(&self) -> Uuid {
         match self {
+            Self::Person(caller) => caller.user.0,
+            Self::Service(service) => service.key.0,
+        }
+    }
+
+    /// What is personal may be seen and asked for by administrators, and by services whose key says so.
+    pub(crate) fn must_see_personal(&self) -> Result<(), Problem> {
+        let sees = match self {
             Self::Person(caller) => caller.is_admin(),
             Self::Service(service) => service.may(Scope::EventsReadPersonal),
+        };
+        if sees {
+            return Ok(());
         }
+        let need = "What is personal needs the role admin, or an API key with the scope events.read_personal.";
+        Err(Problem::with_detail(Code::Forbidden, need))
     }
 }
 
@@ -68,6 +84,19 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
+/// What workflows are told of a request whose caller is a person.
+pub(crate) struct AsCaller(pub Request);
+
+impl<S: Sync> FromRequestParts<S> for AsCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
+        let context = RequestContext::from_request_parts(parts, state).await?;
+        Ok(Self(context.request(caller.actor())))
+    }
+}
+
 /// The caller of a route that needs a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Serving(pub Service);
@@ -89,10 +118,7 @@ pub(crate) async fn caller(
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, Problem> {
     match bearer(headers) {
-        Some(token) => access
-            .authenticate(token)
-            .await
-            .map_err(|fault| Problem::of_fault(&fault)),
+        Some(token) => Ok(access.authenticate(token).await?),
         None => Ok(None),
     }
 }
@@ -129,8 +155,7 @@ async fn judge(
             .await
             .map(|it| it.map(Known::Person)),
     };
-    let known = known.map_err(|fault| Problem::of_fault(&fault))?;
-    let known = known.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    let known = known?.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
     let enough = match (&known, authority) {
         (Known::Service(service), _) => scope.is_some_and(|scope| service.may(scope)),
         (Known::Person(caller), Authority::Admin | Authority::AdminOr(_)) => caller.is_admin(),

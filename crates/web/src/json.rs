@@ -132,17 +132,7 @@ fn parse<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
             format!("The body is not JSON: {error}."),
         )
     })?;
-    fields::fit::<T>(given).map_err(|errors| {
-        let detail = match errors.as_slice() {
-            [only] => format!("{}: {}", only.pointer, only.message).into(),
-            _ => Code::InvalidFields.meaning().about.into(),
-        };
-        Problem {
-            detail,
-            errors,
-            ..Problem::new(Code::InvalidFields)
-        }
-    })
+    fields::fit::<T>(given).map_err(Problem::of_invalid_fields)
 }
 
 #[cfg(test)]

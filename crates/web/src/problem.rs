@@ -100,6 +100,8 @@ codes! {
         "A server has a thousand at most. Remove one that is not needed.";
     RecoveryRunning, CONFLICT, "recovery_running", "A recovery is under way",
         "The endpoint is being sent earlier events already. Wait until that is done.";
+    PreconditionFailed, PRECONDITION_FAILED, "precondition_failed", "It was changed since",
+        "It is not what `If-Match` names any more. Nothing was changed: read it again, and decide anew.";
     PayloadTooLarge, PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large",
         "At most 64 KiB are read.";
     UnsupportedMediaType, UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is of another type",
@@ -179,6 +181,16 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    pub fn new(pointer: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            code,
+            message: message.into(),
+        }
+    }
+}
+
 /// A refusal under way to its caller.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -245,6 +257,34 @@ impl Problem {
             detail: Cow::Owned(error.message.clone()),
             errors: vec![error],
             ..Self::new(code)
+        }
+    }
+
+    /// Because of one field, in the code's own words.
+    pub fn at(code: Code, pointer: &str) -> Self {
+        let meaning = code.meaning();
+        Self::of_field(code, FieldError::new(pointer, meaning.code, meaning.about))
+    }
+
+    /// Because a field of the body cannot be what it is.
+    pub fn of_invalid(
+        pointer: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::of_field(Code::InvalidFields, FieldError::new(pointer, code, message))
+    }
+
+    /// Because of fields of the body, each of which is named.
+    pub fn of_invalid_fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.message).into(),
+            _ => Code::InvalidFields.meaning().about.into(),
+        };
+        Self {
+            detail,
+            errors,
+            ..Self::new(Code::InvalidFields)
         }
     }
 
@@ -330,6 +370,12 @@ impl Problem {
     }
 }
 
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::of_fault(&fault)
+    }
+}
+
 /// The headers and the problem itself; the edge writes the body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
@@ -367,11 +413,7 @@ mod tests {
     async fn a_problem_is_the_document_of_rfc_9457() {
         let problem = Problem::of_field(
             Code::InvalidFields,
-            FieldError {
-                pointer: "/email".to_owned(),
-                code: "too_long",
-                message: "At most 320 bytes.".to_owned(),
-            },
+            FieldError::new("/email", "too_long", "At most 320 bytes."),
         );
         let answer = problem.render(
             problem.clone().into_response(),

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use quivive_delivery::{Envelope, Event as _, Phase, Time};
+use quivive_delivery::{DecodeError, Envelope, Event as _, Phase, Time};
 use quivive_domain::{SessionId, UserId};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -72,13 +72,20 @@ pub(super) enum Verdict {
     },
 }
 
-/// The fields that matter, in whatever event.
 #[derive(Deserialize)]
-struct Fields {
-    session_id: Option<SessionId>,
-    user_id: Option<UserId>,
-    new_version: Option<u32>,
-    grace_period_seconds: Option<u64>,
+struct Ended {
+    session_id: SessionId,
+}
+
+#[derive(Deserialize)]
+struct Rotated {
+    new_version: u32,
+    grace_period_seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    user_id: UserId,
 }
 
 impl Said {
@@ -91,30 +98,30 @@ impl Said {
     }
 
     /// What an event says, by the open fields of its body.
-    pub(crate) fn by(envelope: &Envelope, body: &[u8]) -> Option<Self> {
+    pub(crate) fn by(envelope: &Envelope, body: &[u8]) -> Result<Option<Self>, DecodeError> {
         let kind = envelope.kind.as_str();
-        let fields = || serde_json::from_slice::<Fields>(body).ok();
-        let account = || {
-            let id = envelope.key.as_str().strip_prefix("account:")?;
-            Some(Self::Changed(UserId(Uuid::parse_str(id).ok()?)))
-        };
         if ends_a_session(kind) {
-            let session = fields().and_then(|fields| fields.session_id);
-            return session.map(Self::Ended).or_else(account);
+            let Ended { session_id } = serde_json::from_slice(body)?;
+            return Ok(Some(Self::Ended(session_id)));
         }
         if kind == rotate_all_tokens::Succeeded::META.kind {
-            let fields = fields()?;
-            let grace = Duration::from_secs(fields.grace_period_seconds?);
-            return Some(Self::Rotated {
-                version: fields.new_version?,
+            let rotated: Rotated = serde_json::from_slice(body)?;
+            let grace = Duration::from_secs(rotated.grace_period_seconds);
+            return Ok(Some(Self::Rotated {
+                version: rotated.new_version,
                 cut_off_at: envelope.time + grace,
-            });
+            }));
         }
         if kind == bootstrap_administrator::Succeeded::META.kind {
             // All bootstraps share a key, so its key names nobody.
-            return fields()?.user_id.map(Self::Changed);
+            let Made { user_id } = serde_json::from_slice(body)?;
+            return Ok(Some(Self::Changed(user_id)));
         }
-        changes_an_account(kind).then(account).flatten()
+        let account = envelope.key.as_str().strip_prefix("account:");
+        let account = account.filter(|_| changes_an_account(kind));
+        Ok(account
+            .and_then(|id| Uuid::parse_str(id).ok())
+            .map(|id| Self::Changed(UserId(id))))
     }
 }
 

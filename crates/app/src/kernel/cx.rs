@@ -16,7 +16,7 @@ use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
+    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -83,8 +83,12 @@ impl Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guess {
     NotNeeded,
-    /// It is counted; it may be evaluated.
-    Reserved,
+    /// It is counted on this path since then; it may be evaluated. It is settled there, whatever becomes of the device that
+    /// led to the path.
+    Reserved {
+        path: Path,
+        at: Time,
+    },
     /// The path is closed; nothing may be evaluated.
     Closed,
 }

@@ -177,7 +177,14 @@ impl Kernel {
             }
             let (guess, reservation) = match reservation {
                 Reservation::NotNeeded => (Guess::NotNeeded, None),
-                Reservation::Take { take, give_back } => (Guess::Reserved, Some((take, give_back))),
+                Reservation::Take {
+                    path,
+                    take,
+                    give_back,
+                } => {
+                    let at = cx.now();
+                    (Guess::Reserved { path, at }, Some((take, give_back)))
+                }
                 Reservation::Busy | Reservation::Closed => (Guess::Closed, None),
             };
             cx.guess = guess;
@@ -202,7 +209,7 @@ impl Kernel {
                 give_back,
                 progress: Progress::Held(transaction),
             };
-            if W::EVEN || guess == Guess::Reserved {
+            if W::EVEN || matches!(guess, Guess::Reserved { .. }) {
                 match attempt.durable(self.log.as_ref()).await {
                     Ok(()) => {}
                     Err(CommitError::Missed(_)) => {
@@ -384,11 +391,12 @@ impl Kernel {
     }
 }
 
-/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log.
+/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log. What
+/// this program has just made fits its type.
 fn said(transaction: &Transaction) -> Vec<Said> {
     let records = transaction.records.iter();
     records
-        .filter_map(|record| Said::by(record.envelope(), record.body()))
+        .filter_map(|record| Said::by(record.envelope(), record.body()).ok().flatten())
         .collect()
 }
 

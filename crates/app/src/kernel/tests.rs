@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 use super::workflow::RESERVE_WAITERS;
 use super::{Commit, Failure, refuse_with, succeed};
-use crate::ports::Path;
 use crate::testing::{PASSWORD, Scene, password};
 use crate::workflows::accounts::lock_user;
 use toys::{Broken, Noted, Refusal, Succeeded, Toy, event, reason, scene};
@@ -386,7 +385,7 @@ async fn a_guess_that_was_settled_gives_nothing_back() {
     let toy = Toy::new(&scene, |cx| {
         Box::pin(async move {
             let (mut commit, user) = (Commit::default(), cx.subject().account().expect("known"));
-            crate::guesses::wrong(&mut commit, cx, Path::Account(user), Some(user)).await?;
+            crate::guesses::wrong(&mut commit, cx, Some(user)).await?;
             refuse_with(Refusal::Unwanted, commit)
         })
     });

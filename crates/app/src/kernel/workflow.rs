@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::cx::Cx;
+use crate::ports::Path;
 
 /// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `vetoed`, `internal`.
 pub use quivive_delivery::Code as Reason;
@@ -99,6 +100,7 @@ pub enum Reservation {
     /// `take` is the guarded write that takes the place. `give_back` joins every commit of the workflow that does not
     /// settle the guess: a refusal for another reason, a fault, a panic, a conflict.
     Take {
+        path: Path,
         take: Write,
         give_back: Write,
     },

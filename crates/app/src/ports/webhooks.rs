@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quivive_delivery::{BoxFuture, Time, Write};
-use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, SigningKeys, Target};
 use quivive_domain::{EndpointId, UserId};
 use uuid::Uuid;
 
@@ -106,7 +107,7 @@ pub trait Webhooks: Send + Sync {
 pub struct Post {
     pub target: Target,
     pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// What came back. Nothing of the body: nobody here wants to know it.
@@ -144,9 +145,15 @@ pub trait Outlet: Send + Sync {
 
 /// Signs what is sent.
 pub trait Signer: Send + Sync {
-    fn hmac_sha256(&self, key: &[u8], content: &[u8]) -> [u8; 32];
-
-    fn ed25519(&self, seed: &[u8; 32], content: &[u8]) -> [u8; 64];
+    /// Makes keys ready, once for many messages: what a signature needs of its key costs as much as the rest of it.
+    fn with(&self, keys: &SigningKeys) -> Box<dyn ReadyKeys>;
 
     fn ed25519_public_key(&self, seed: &[u8; 32]) -> [u8; 32];
+}
+
+/// Keys that sign.
+pub trait ReadyKeys: Send + Sync {
+    fn hmac_sha256(&self, content: &[u8]) -> [u8; 32];
+
+    fn ed25519(&self, content: &[u8]) -> [u8; 64];
 }

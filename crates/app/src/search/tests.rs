@@ -6,6 +6,7 @@ use std::time::Duration;
 use quivive_domain::{Address, Role};
 
 use super::*;
+use crate::kernel::Actor;
 use crate::ports::{Accounts as _, EventIndex as _};
 use crate::testing::{PASSWORD, Scene, World, account, account_of, given};
 use crate::workflows::sessions::log_in::LogIn;
@@ -213,13 +214,13 @@ fn what_cannot_be_answered_is_refused() {
     let catalogue = crate::switchboard::workflows().unwrap();
     let read = |name, value: &str| Question::read(name, value, catalogue.catalogue()).unwrap_err();
     assert_eq!(read("type", "user.*"), Unanswerable::NoSuchType);
-    assert_eq!(read("workflow_id", "1"), Unanswerable::NoUuid);
-    assert_eq!(read("correlation_id", ""), Unanswerable::NoUuid);
-    assert_eq!(read("subject", ""), Unanswerable::Length);
-    assert_eq!(read("subject", &"x".repeat(129)), Unanswerable::Length);
+    assert_eq!(read("workflow_id", "1"), Unfit::NoUuid.into());
+    assert_eq!(read("correlation_id", ""), Unfit::NoUuid.into());
+    assert_eq!(read("subject", ""), Unfit::Length.into());
+    assert_eq!(read("subject", &"x".repeat(129)), Unfit::Length.into());
     assert_eq!(read("address", "ada"), Unanswerable::NoAddress);
     assert_eq!(read("ip", "192.0.2"), Unanswerable::NoIp);
-    assert_eq!(read("key", "x"), Unanswerable::Unknown);
+    assert_eq!(read("key", "x"), Unfit::Unknown.into());
     let address = Address::parse("ada@example.org").unwrap();
     assert!(Question::Address(address).is_personal());
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quivive_delivery::subscriber::Begin;
-use quivive_delivery::{Catalogue, Cx, Received, Subscription, subscriber};
+use quivive_delivery::{Catalogue, Cx, DecodeError, Received, Subscription, subscriber};
 
 use crate::access::Said;
 use crate::kernel::Families;
@@ -19,16 +19,22 @@ pub fn subscription(families: Arc<Families>, catalogue: &Catalogue) -> Subscript
 
 // What was said before the process started is in the database, where older tokens are looked up: it begins at the head.
 #[subscriber(name = "sessions", begin = Begin::Head, on = any)]
-async fn sessions(families: &Arc<Families>, event: &Received, _: &mut Cx) {
+async fn sessions(
+    families: &Arc<Families>,
+    event: &Received,
+    _: &mut Cx,
+) -> Result<(), DecodeError> {
     let stored = &event.stored;
-    if let Some(said) = Said::by(&stored.envelope, &stored.body) {
+    if let Some(said) = Said::by(&stored.envelope, &stored.body)? {
         families.note(said, stored.recorded_at);
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use quivive_delivery::subscriber::InCommit;
+    use quivive_delivery::{Outcome, Stored};
     use secrecy::ExposeSecret as _;
 
     use super::*;
@@ -51,10 +57,13 @@ mod tests {
             caller.expect("no fault").is_some()
         }
 
-        async fn hears(&self) {
+        fn subscription(&self) -> Subscription {
             let families = Arc::clone(self.scene.kernel.families());
-            let subscription = subscription(families, self.scene.kernel.catalogue());
-            self.scene.deliver(&subscription).await;
+            subscription(families, self.scene.kernel.catalogue())
+        }
+
+        async fn hears(&self) {
+            self.scene.deliver(&self.subscription()).await;
         }
     }
 
@@ -85,6 +94,20 @@ mod tests {
         other.hears().await;
         assert!(!other.knows(&one).await);
         assert!(other.knows(&two).await);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_does_not_fit_its_type_is_poison() {
+        let (scene, other, one, _) = remembered().await;
+        let token = Some(one.refresh_token.expose_secret());
+        let log_out = LogOut::resolve(scene.kernel.families(), None, token);
+        let log_out = log_out.await.unwrap().unwrap();
+        scene.when(log_out).await.succeeded();
+        let ended = |event: &Stored| event.envelope.kind == "session.terminated";
+        let mut ended = scene.world.log().into_iter().find(ended).expect("it ended");
+        ended.body = b"{}".to_vec();
+        let outcome = scene.react(&other.subscription(), ended).await;
+        assert!(matches!(outcome, Outcome::Poison(_)), "{outcome:?}");
     }
 
     #[tokio::test]

@@ -13,8 +13,8 @@ use quivive_domain::{Account, AccountState, Address, Password, Role, SessionId, 
 use secrecy::ExposeSecret as _;
 use serde_json::Value as Json;
 
+use super::guesses::open_counters;
 use super::machine::fake_hash;
-use super::ports::open_counters;
 use super::{EPOCH, World};
 use crate::access::Access;
 use crate::kernel::{Actor, Failure, Kernel, Parts, Request, Workflow};
@@ -298,8 +298,7 @@ impl Scene {
         let mut outcomes = Vec::new();
         for event in self.world.log() {
             if self.wants(subscription, &event.envelope.kind) {
-                let received = self.received(subscription, event).await;
-                let outcome = subscription.react(&received).await;
+                let outcome = self.react(subscription, event).await;
                 if let Outcome::DoneWith(effects) = &outcome {
                     let transaction = quivive_delivery::Transaction {
                         writes: effects.writes.clone(),
@@ -313,6 +312,12 @@ impl Scene {
             }
         }
         outcomes
+    }
+
+    /// What the handler says to one event.
+    pub async fn react(&self, subscription: &Subscription, event: Stored) -> Outcome {
+        let received = self.received(subscription, event).await;
+        subscription.react(&received).await
     }
 
     fn wants(&self, subscription: &Subscription, kind: &str) -> bool {

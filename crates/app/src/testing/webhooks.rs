@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 
 use quivive_delivery::{BoxFuture, Time, Write};
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::Target;
+use quivive_domain::webhook::{SigningKeys, Target};
 use sha2::{Digest as _, Sha256};
 
 use super::World;
+use super::commits::any;
 use crate::ports::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, Read, Signer, StoredSecret, Webhooks,
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, Read, ReadyKeys, Signer, StoredSecret,
+    Webhooks,
 };
 
 /// What is behind the way out.
@@ -65,18 +67,32 @@ fn sha(parts: [&[u8]; 3]) -> [u8; 32] {
 }
 
 impl Signer for World {
-    fn hmac_sha256(&self, key: &[u8], content: &[u8]) -> [u8; 32] {
-        sha([b"hmac", key, content])
-    }
-
-    fn ed25519(&self, seed: &[u8; 32], content: &[u8]) -> [u8; 64] {
-        let mut bytes = [0; 64];
-        bytes[..32].copy_from_slice(&sha([b"ed25519", seed, content]));
-        bytes
+    fn with(&self, keys: &SigningKeys) -> Box<dyn ReadyKeys> {
+        Box::new(Stamp {
+            key: *keys.hmac_key(),
+            seed: *keys.seed(),
+        })
     }
 
     fn ed25519_public_key(&self, seed: &[u8; 32]) -> [u8; 32] {
         sha([b"public", seed, b""])
+    }
+}
+
+struct Stamp {
+    key: [u8; 32],
+    seed: [u8; 32],
+}
+
+impl ReadyKeys for Stamp {
+    fn hmac_sha256(&self, content: &[u8]) -> [u8; 32] {
+        sha([b"hmac", &self.key, content])
+    }
+
+    fn ed25519(&self, content: &[u8]) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&sha([b"ed25519", &self.seed, content]));
+        bytes
     }
 }
 
@@ -158,7 +174,7 @@ impl Webhooks for World {
     }
 
     fn note_failing(&self, id: EndpointId, since: Option<Time>) -> Write {
-        super::ports::any(self.write("webhook_endpoint failing", &[id.0], move |s| {
+        any(self.write("webhook_endpoint failing", &[id.0], move |s| {
             let known = s.endpoints.get_mut(&id);
             known
                 .map(|known| known.failing_since = since)
@@ -169,7 +185,7 @@ impl Webhooks for World {
 
     fn insert_attempt(&self, attempt: &Attempt) -> Write {
         let attempt = attempt.clone();
-        super::ports::any(
+        any(
             self.write("webhook_attempt insert", &[attempt.id], move |s| {
                 s.messages.push(attempt.clone());
                 1
@@ -178,7 +194,7 @@ impl Webhooks for World {
     }
 
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {
-        super::ports::any(self.write("webhook_attempt trim", &[id.0], move |s| {
+        any(self.write("webhook_attempt trim", &[id.0], move |s| {
             let of_it = s.messages.iter().filter(|attempt| attempt.endpoint == id);
             let mut surplus = of_it.count().saturating_sub(keep as usize);
             s.messages.retain(|attempt| {

@@ -1,7 +1,13 @@
 //! One delivery to an endpoint, and what its answer means.
 
-use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use quivive_delivery::tasks::Tasks;
+use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received, Stored};
 use quivive_domain::webhook::{Disabled, MAX_FAILING, retry_after};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use super::message::{Message, is_about_endpoints};
 use super::sender::{Sender, Sent};
@@ -12,29 +18,38 @@ use crate::workflows::webhooks::change_endpoint::{Change, ChangeEndpoint, Refusa
 
 /// The handler of an endpoint's subscription.
 pub(super) struct Delivery {
+    tasks: Tasks,
+    way: Arc<Way>,
+}
+
+/// The way of a message to its endpoint.
+struct Way {
     sender: Sender,
     filter: Filter,
 }
 
 impl Delivery {
-    pub(super) fn new(sender: Sender, filter: Filter) -> Self {
-        Self { sender, filter }
+    pub(super) fn new(tasks: Tasks, sender: Sender, filter: Filter) -> Self {
+        let way = Arc::new(Way { sender, filter });
+        Self { tasks, way }
     }
+}
 
-    async fn deliver(&self, event: &Received, attempt: u32) -> Outcome {
+impl Way {
+    async fn deliver(&self, event: &Stored, attempt: u32) -> Outcome {
         let Sender {
             tools, endpoint, ..
         } = &self.sender;
-        if !self.filter.admits(&event.envelope().kind) {
+        if !self.filter.admits(&event.envelope.kind) {
             return Outcome::Done;
         }
         if let Some(reason) = endpoint.disabled {
             return Outcome::Pause(format!("disabled: {}", reason.as_str()));
         }
-        if is_about_endpoints(&event.stored) {
+        if is_about_endpoints(event) {
             return Outcome::Done;
         }
-        let message = match Message::of(tools, endpoint, &event.stored) {
+        let message = match Message::of(tools, endpoint, event) {
             Ok(Some(message)) => message,
             Ok(None) => {
                 return Outcome::GiveUp(
@@ -99,7 +114,21 @@ impl Delivery {
 
 impl Handler for Delivery {
     fn handle<'a>(&'a self, event: &'a Received, cx: &'a mut Cx) -> BoxFuture<'a, Outcome> {
-        Box::pin(self.deliver(event, cx.attempt()))
+        let (way, event) = (Arc::clone(&self.way), Arc::clone(&event.stored));
+        let attempt = cx.attempt();
+        Box::pin(async move {
+            // All cores sign and send: the engine works on a subscription in one task. Whoever stops waiting ends it.
+            let task = self
+                .tasks
+                .spawn(async move { way.deliver(&event, attempt).await });
+            match AbortOnDropHandle::new(task).await {
+                Ok(outcome) => outcome,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    Err(_) => Outcome::Retry("it was broken off".to_owned()),
+                },
+            }
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! What is posted: an event as a CloudEvents message, in the version of its data that the endpoint reads.
 
+use bytes::Bytes;
 use quivive_delivery::cloudevents;
 use quivive_delivery::{Fault, Stored};
 use quivive_domain::EndpointId;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -17,7 +19,7 @@ pub(super) struct Message {
     /// Its `webhook-id`.
     pub(super) id: Uuid,
     pub(super) kind: String,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 impl Message {
@@ -54,11 +56,11 @@ impl Message {
         Self::new(id, TEST, &message).map_err(Fault::internal)
     }
 
-    fn new(id: Uuid, kind: &str, message: &Value) -> Result<Self, serde_json::Error> {
+    fn new(id: Uuid, kind: &str, message: &impl Serialize) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id,
             kind: kind.to_owned(),
-            body: serde_json::to_vec(message)?,
+            body: serde_json::to_vec(message)?.into(),
         })
     }
 }

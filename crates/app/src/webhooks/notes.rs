@@ -116,3 +116,47 @@ impl Notes {
         writes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testing::nobody;
+
+    fn attempt(endpoint: u128, number: u32) -> Attempt {
+        Attempt {
+            id: Uuid::from_u128(number.into()),
+            endpoint: EndpointId(Uuid::from_u128(endpoint)),
+            event_id: Uuid::nil(),
+            event_type: "session.created".to_owned(),
+            number,
+            at: Time::UNIX_EPOCH,
+            latency_ms: 1,
+            status: Some(204),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_written_down_yet_the_last_hundred_of_each_endpoint_are_kept() {
+        let (notes, world) = (Notes::default(), nobody().world.clone());
+        for number in 1..=1_000 {
+            notes.attempt(attempt(1, number));
+        }
+        for number in 1..=3 {
+            notes.attempt(attempt(2, number));
+        }
+        let numbers = |endpoint: u128| -> Vec<u32> {
+            let inside = notes.inside();
+            let kept = &inside.attempts[&EndpointId(Uuid::from_u128(endpoint))];
+            kept.iter().map(|attempt| attempt.number).collect()
+        };
+        assert_eq!(numbers(1), (901..=1_000).collect::<Vec<_>>());
+        assert_eq!(numbers(2), [1, 2, 3]);
+        let webhooks: Arc<dyn Webhooks> = Arc::new(world);
+        // Each with what trims the table.
+        assert_eq!(notes.take(&webhooks).len(), 100 + 1 + 3 + 1);
+        assert!(notes.take(&webhooks).is_empty(), "once");
+    }
+}

@@ -6,7 +6,7 @@ use quivive_domain::webhook::SigningKeys;
 use secrecy::zeroize::Zeroizing;
 
 use crate::kernel::Families;
-use crate::ports::StoredSecret;
+use crate::ports::{ReadyKeys, StoredSecret};
 
 /// The vault's name of an endpoint's key.
 fn vault_key(endpoint: EndpointId) -> String {
@@ -37,7 +37,7 @@ pub(crate) async fn fresh(
 }
 
 /// Keys, and until when they serve; `None`: they are the newest.
-pub(super) type Keys = Vec<(SigningKeys, Option<Time>)>;
+pub(super) type Keys = Vec<(Box<dyn ReadyKeys>, Option<Time>)>;
 
 /// The keys of an endpoint, newest first. What cannot be opened is left out: a vault of another database.
 pub(super) async fn open(families: &Families, endpoint: EndpointId) -> Result<Keys, Fault> {
@@ -47,7 +47,8 @@ pub(super) async fn open(families: &Families, endpoint: EndpointId) -> Result<Ke
     };
     let opened = secrets.into_iter().filter_map(|secret| {
         let bytes = Zeroizing::new(key.open(secret.id.as_bytes(), &secret.sealed)?);
-        Some((SigningKeys::of_bytes(&bytes)?, secret.expires_at))
+        let keys = families.signer.with(&SigningKeys::of_bytes(&bytes)?);
+        Some((keys, secret.expires_at))
     });
     Ok(opened.collect())
 }

@@ -73,7 +73,6 @@ impl Sender {
 
     /// `None` without a key. The time is that of the try: receivers refuse what is older than some minutes.
     fn headers(&self, message: &Message, now: Time) -> Option<Vec<(&'static str, String)>> {
-        let signer = &self.tools.families().signer;
         let (id, seconds) = (message.id.to_string(), now.as_second());
         let content = signed_content(&id, seconds, &message.body);
         let live = self
@@ -83,8 +82,8 @@ impl Sender {
         let signatures: Vec<_> = live
             .flat_map(|(keys, _)| {
                 [
-                    hmac_signature(&signer.hmac_sha256(keys.hmac_key(), &content)),
-                    ed25519_signature(&signer.ed25519(keys.seed(), &content)),
+                    hmac_signature(&keys.hmac_sha256(&content)),
+                    ed25519_signature(&keys.ed25519(&content)),
                 ]
             })
             .collect();

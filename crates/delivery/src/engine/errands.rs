@@ -74,16 +74,12 @@ pub(super) async fn sweep(tools: Arc<Tools>, mut sweep: Sweep) -> Input {
     let Sweep {
         after, upto, limit, ..
     } = sweep;
-    let read = match &sweep.keys {
-        Some(keys) => {
-            sweep.upto = upto.min(after + SPAN);
-            let events = tools.subscriptions.backlog(keys, after, sweep.upto, limit);
-            read(events).await
-        }
-        None => {
-            let events = tools.tail.read_back(after, limit).await;
-            events.map_err(unreadable).ok()
-        }
+    let read = if let Some(keys) = &sweep.keys {
+        sweep.upto = upto.min(after + SPAN);
+        let events = tools.subscriptions.backlog(keys, after, sweep.upto, limit);
+        read(events).await
+    } else {
+        told(tools.tail.read_back(after, limit).await)
     };
     // There is more, or the log has not so much at once.
     if let Some(events) = &read
@@ -96,12 +92,15 @@ pub(super) async fn sweep(tools: Arc<Tools>, mut sweep: Sweep) -> Input {
 }
 
 async fn read(events: BoxFuture<'_, Result<Vec<Stored>, Fault>>) -> Option<Vec<Arc<Stored>>> {
-    let events = events.await.map_err(unreadable).ok()?;
+    let events = told(events.await)?;
     Some(events.into_iter().map(Arc::new).collect())
 }
 
-fn unreadable(fault: Fault) {
-    tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
+fn told<T>(read: Result<T, Fault>) -> Option<T> {
+    read.inspect_err(|fault| {
+        tracing::warn!(%fault, "what waits behind a lane cannot be read; trying again");
+    })
+    .ok()
 }
 
 /// Reads the log for a subscription that is older than the ring.

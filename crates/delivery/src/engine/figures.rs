@@ -1,25 +1,41 @@
-//! What a subscription tells the operator. Handles are looked up once; a label is a subscription, an outcome, a
-//! state or a priority.
+//! What a subscription counts for the operator. Handles are looked up once; a label is a family of subscriptions, an
+//! outcome or a priority. Where subscriptions are, [`Running::status`](super::Running::status) tells.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{Counter, Histogram, Unit};
 
-use super::machine::{Machine, Verdict};
+use super::machine::Verdict;
 use crate::envelope::Priority;
 
 pub(super) struct Figures {
-    position: Gauge,
-    lag: Gauge,
-    retrying: Gauge,
-    parked: Gauge,
     /// From the commit of an event to the end of its handler, by priority. One is registered when it is first needed:
     /// of hundreds of subscriptions most are idle.
     seconds: [Option<Histogram>; Priority::ALL.len()],
-    subscription: Arc<str>,
+    family: Arc<str>,
     outcomes: [Counter; OUTCOMES.len()],
     counted: [u64; OUTCOMES.len()],
+    pub(super) losses: Losses,
+}
+
+/// What a subscription lost, for it was older than the log is kept: how often, and how many events.
+#[derive(Clone)]
+pub(super) struct Losses {
+    times: Counter,
+    events: Counter,
+}
+
+impl Losses {
+    pub(super) fn count(&self, events: u64) {
+        self.times.increment(1);
+        self.events.increment(events);
+    }
+}
+
+/// What figures call a subscription: those of one family, `webhook:…`, are one to them.
+pub(super) fn family(subscription: &str) -> &str {
+    subscription.split(':').next().unwrap_or(subscription)
 }
 
 /// In the order of `Figures::outcomes`.
@@ -29,20 +45,19 @@ const OUTCOMES: [&str; 7] = [
 
 impl Figures {
     pub(super) fn describe() {
-        let gauge = |name, text| metrics::describe_gauge!(name, Unit::Count, text);
-        gauge(
-            "quivive_subscription_position",
-            "Position up to which everything is done or left to a lane",
-        );
-        gauge(
-            "quivive_subscription_lag_events",
-            "Events between a subscription and the head of the log",
-        );
-        gauge("quivive_lanes", "Keys in trouble");
         metrics::describe_counter!(
             "quivive_deliveries_total",
             Unit::Count,
             "Deliveries, by how they ended"
+        );
+        metrics::describe_counter!(
+            "quivive_subscriptions_expired_total",
+            "Times that a subscription was older than the log is kept, and lost events"
+        );
+        metrics::describe_counter!(
+            "quivive_subscription_events_lost_total",
+            Unit::Count,
+            "Events that were cut from the log before a subscription had them"
         );
         metrics::describe_histogram!(
             "quivive_delivery_seconds",
@@ -51,19 +66,21 @@ impl Figures {
         );
     }
 
-    pub(super) fn new(subscription: &Arc<str>) -> Self {
-        let lanes = |state: &'static str| metrics::gauge!("quivive_lanes", "subscription" => Arc::clone(subscription), "state" => state);
+    pub(super) fn new(subscription: &str) -> Self {
+        let family: Arc<str> = family(subscription).into();
+        let counter =
+            |name: &'static str| metrics::counter!(name, "subscription" => Arc::clone(&family));
         Self {
-            position: metrics::gauge!("quivive_subscription_position", "subscription" => Arc::clone(subscription)),
-            lag: metrics::gauge!("quivive_subscription_lag_events", "subscription" => Arc::clone(subscription)),
-            retrying: lanes("retrying"),
-            parked: lanes("parked"),
             seconds: [const { None }; Priority::ALL.len()],
-            subscription: Arc::clone(subscription),
             outcomes: OUTCOMES.map(|outcome| {
-                metrics::counter!("quivive_deliveries_total", "subscription" => Arc::clone(subscription), "outcome" => outcome)
+                metrics::counter!("quivive_deliveries_total", "subscription" => Arc::clone(&family), "outcome" => outcome)
             }),
             counted: [0; OUTCOMES.len()],
+            losses: Losses {
+                times: counter("quivive_subscriptions_expired_total"),
+                events: counter("quivive_subscription_events_lost_total"),
+            },
+            family,
         }
     }
 
@@ -71,11 +88,11 @@ impl Figures {
     pub(super) fn count(&mut self, verdict: &Verdict, priority: Priority, latency: Duration) {
         let outcome = match verdict {
             Verdict::Done | Verdict::DoneWith(_) => {
-                let subscription = &self.subscription;
+                let family = &self.family;
                 let seconds = self.seconds[priority as usize].get_or_insert_with(|| {
                     metrics::histogram!(
                         "quivive_delivery_seconds",
-                        "subscription" => Arc::clone(subscription), "priority" => priority.as_str()
+                        "subscription" => Arc::clone(family), "priority" => priority.as_str()
                     )
                 });
                 seconds.record(latency.as_secs_f64());
@@ -91,20 +108,12 @@ impl Figures {
         self.counted[outcome] += 1;
     }
 
-    /// Publishes what was counted and where the subscription is.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge is a float; positions are far below 2^52"
-    )]
-    pub(super) fn publish(&mut self, machine: &Machine, position: u64, head: u64) {
+    /// Publishes what was counted.
+    pub(super) fn publish(&mut self) {
         for (counter, counted) in self.outcomes.iter().zip(&mut self.counted) {
             if *counted > 0 {
                 counter.increment(std::mem::take(counted));
             }
         }
-        self.position.set(position as f64);
-        self.lag.set(head.saturating_sub(position) as f64);
-        self.retrying.set(machine.lanes_retrying() as f64);
-        self.parked.set(machine.lanes_parked() as f64);
     }
 }

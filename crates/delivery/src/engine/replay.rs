@@ -101,6 +101,8 @@ impl Running {
         from: Option<u64>,
         to: Option<u64>,
     ) -> Result<u64, ReplayError> {
+        // While one takes the place of another it would not be found.
+        let _turn = self.roster.changing.lock().await;
         let (_, replay) = self.plan(name, from, to, Uuid::nil()).await?;
         let to = replay.to.unwrap_or_else(|| self.head());
         Ok((to + 1).saturating_sub(replay.from))

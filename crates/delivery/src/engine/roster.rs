@@ -70,6 +70,7 @@ impl Roster {
             order: subscription.order,
             concurrency: subscription.concurrency,
             retry: subscription.retry,
+            save_every: subscription.save_every,
             batch: subscription.batch,
             bounds: Bounds::DEFAULT,
             breaker: subscription.breaker,
@@ -126,10 +127,7 @@ impl Running {
         if subscription.phase != Phase::Durable {
             return Err(StartError::NotDurable(name.clone()));
         }
-        let selection = one(check(
-            std::slice::from_ref(&subscription),
-            &tools.scribe.catalogue,
-        )?);
+        let selection = check(&subscription, &tools.scribe.catalogue)?;
         let loaded = tools.subscriptions.load().await?;
         let mut known = loaded
             .into_iter()
@@ -161,10 +159,7 @@ impl Running {
             return Err(StartError::OtherOrder(subscription.name));
         }
         let scribe = &self.tools.scribe;
-        let selection = one(check(
-            std::slice::from_ref(&subscription),
-            &scribe.catalogue,
-        )?);
+        let selection = check(&subscription, &scribe.catalogue)?;
         let target = Target::new(&subscription, scribe.vault.clone())
             .of(shared.target().generation(), shared.replay.is_some());
         shared.replace(subscription, Arc::new(target), selection, &self.tools.tail);
@@ -188,10 +183,6 @@ impl Running {
         self.tools.moved.send_replace(());
         Ok(found.is_some())
     }
-}
-
-fn one(mut selections: Vec<Selection>) -> Selection {
-    selections.remove(0)
 }
 
 /// For jitter alone.

@@ -434,10 +434,18 @@ impl Runner {
             .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
         let commit = tools.log.commit(transaction);
         let name = Arc::clone(&self.shared.name);
+        let lost = save.alerts.iter().filter_map(|alert| match alert {
+            Alert::Expired { lost, .. } => Some(*lost),
+            _ => None,
+        });
+        let (lost, losses) = (lost.collect::<Vec<_>>(), self.figures.losses.clone());
         Box::pin(async move {
             let result = commit.await;
-            if let Err(error) = &result {
-                tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
+            match &result {
+                Ok(_) => lost.into_iter().for_each(|events| losses.count(events)),
+                Err(error) => {
+                    tracing::warn!(subscription = &*name, %error, "its cursor and lanes are not saved; trying again");
+                }
             }
             Input::Saved {
                 committed: result.is_ok(),
@@ -446,11 +454,9 @@ impl Runner {
     }
 
     fn publish(&mut self, now: Now) -> Instant {
-        let head = self.tools.log.head().borrow().position;
-        let position = self.shared.position(&self.tools.tail);
+        self.figures.publish();
         let (cursor, next) = {
             let machine = self.shared.machine();
-            self.figures.publish(&machine, position, head);
             let next = machine.next_tick(now);
             let lanes = machine.lanes_retrying() > 0;
             // The time of a lane is the wall clock's, which may jump.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
+use super::figures;
 use super::machine::{DeliveryState, Wish};
 use super::roster::Roster;
 use super::tail::BATCH_EVENTS;
@@ -34,6 +35,13 @@ pub struct SubscriptionStatus {
     pub generation: u32,
     /// It is a replay of another one.
     pub replay: Option<StoredReplay>,
+}
+
+impl SubscriptionStatus {
+    /// What figures call it: the subscriptions of one family, `webhook:…`, are one to them.
+    pub fn family(&self) -> &str {
+        figures::family(&self.name)
+    }
 }
 
 /// Which events a subscription takes.

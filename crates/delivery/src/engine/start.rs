@@ -120,7 +120,7 @@ impl Engine {
 
     /// Checks what is registered, adds or renames its rows in one commit, and begins to deliver.
     pub async fn start(self) -> Result<Running, StartError> {
-        let selections = check(&self.registered, &self.parts.catalogue)?;
+        let selections = check_all(&self.registered, &self.parts.catalogue)?;
         let Self {
             parts,
             registered,
@@ -188,7 +188,7 @@ impl Engine {
 }
 
 /// What can be said without the database.
-pub(super) fn check(
+fn check_all(
     registered: &[Subscription],
     catalogue: &Catalogue,
 ) -> Result<Vec<Selection>, StartError> {
@@ -202,19 +202,27 @@ pub(super) fn check(
                 return Err(StartError::DuplicateName(name.into()));
             }
         }
-        if let Some(batch) = subscription.batch
-            && (batch.max == 0 || subscription.together.is_none())
-        {
-            return Err(StartError::NoBatch(subscription.name.clone()));
-        }
-        if subscription.concurrency == 0 {
-            return Err(StartError::NoConcurrency(subscription.name.clone()));
-        }
     }
     registered
         .iter()
-        .map(|subscription| select(subscription, catalogue))
+        .map(|subscription| check(subscription, catalogue))
         .collect()
+}
+
+/// What can be said of one by itself.
+pub(super) fn check(
+    subscription: &Subscription,
+    catalogue: &Catalogue,
+) -> Result<Selection, StartError> {
+    if let Some(batch) = subscription.batch
+        && (batch.max == 0 || subscription.together.is_none())
+    {
+        return Err(StartError::NoBatch(subscription.name.clone()));
+    }
+    if subscription.concurrency == 0 {
+        return Err(StartError::NoConcurrency(subscription.name.clone()));
+    }
+    select(subscription, catalogue)
 }
 
 /// Brings the database's subscriptions in line with the registered ones. They are in the order of registration.

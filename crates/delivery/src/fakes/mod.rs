@@ -23,30 +23,13 @@ pub use ports::{TestClock, TestIds, TestKey, TestVault};
 use crate::catalogue::Catalogue;
 use crate::clock::Time;
 use crate::engine::Parts;
-use crate::envelope::{Actor, Envelope, Key, Priority};
+use crate::envelope::{Envelope, Key};
 use crate::log::Appender;
 use crate::tasks::Tasks;
 
 /// An envelope with nothing in it but the least.
 pub fn envelope(id: Uuid, kind: &str, key: &str, time: Time) -> Envelope {
-    Envelope {
-        id,
-        kind: kind.to_owned(),
-        version: 1,
-        key: Key::stored(key.to_owned()),
-        priority: Priority::Normal,
-        time,
-        workflow_id: id,
-        correlation_id: id,
-        causation_id: None,
-        subject: None,
-        actor: Actor {
-            kind: "user".into(),
-            id: None,
-        },
-        request_id: None,
-        traceparent: None,
-    }
+    Envelope::first(id, kind, Key::stored(key.to_owned()), time)
 }
 
 /// All an engine needs, over one connection.

@@ -67,6 +67,12 @@ impl Received {
         E::read(self.envelope().version, &body)
     }
 
+    /// The same, for who takes several types: nothing where it is of another one. What is of this type and cannot be read is
+    /// an error, which is for the engine to see.
+    pub fn decode_if<E: Event>(&self) -> Result<Option<E>, DecodeError> {
+        self.is::<E>().then(|| self.decode()).transpose()
+    }
+
     /// The same delivery, with the event as its type.
     pub fn typed<E: Event>(&self) -> Result<Received<E>, DecodeError> {
         Ok(Received {

@@ -59,7 +59,8 @@ impl Pool {
 
     fn newest(&self, origin: &Origin) -> Option<Idle> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| idle.since.elapsed() < MAX_WAIT && idle.opened.elapsed() < MAX_AGE);
+        let now = Instant::now();
+        idle.retain(|idle| now < idle.since + MAX_WAIT && now < idle.opened + MAX_AGE);
         let index = idle.iter().rposition(|idle| idle.origin == *origin)?;
         idle.remove(index)
     }

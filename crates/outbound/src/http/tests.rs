@@ -194,7 +194,7 @@ fn post(url: &str) -> Post {
     Post {
         target: Target::parse(url).unwrap(),
         headers: vec![("webhook-id", "msg_1".to_owned())],
-        body: b"{\"a\":1}".to_vec(),
+        body: Bytes::from_static(b"{\"a\":1}"),
     }
 }
 

@@ -68,10 +68,15 @@ impl Opened {
         let keys = Arc::new(keys);
         let shared = Arc::new(database.clone());
         let vault: Arc<dyn Vault> = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
+        let log: Arc<dyn Log> = Arc::clone(&shared) as _;
+        let log = match builder.around_log.take() {
+            Some(wrap) => wrap(log),
+            None => log,
+        };
         let tasks = Tasks::new();
         let catalogue = Arc::new(workflows.catalogue().clone());
         let engine = EngineParts {
-            log: Arc::clone(&shared) as _,
+            log: Arc::clone(&log),
             subscriptions: Arc::clone(&shared) as _,
             vault: Arc::clone(&vault),
             appender: Arc::new(Appender::new()),
@@ -106,7 +111,7 @@ impl Opened {
         let kernel = Kernel::new(Parts {
             families: Arc::clone(&families),
             attempts: Arc::clone(&shared) as _,
-            log: Arc::clone(&shared) as Arc<dyn Log>,
+            log,
             vault: Arc::clone(&families.vault),
             tasks: tasks.clone(),
             workflows,

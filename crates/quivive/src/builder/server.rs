@@ -213,7 +213,7 @@ fn provisioning(opened: &Opened, crm: Arc<dyn Crm>) -> Vec<Subscription> {
     let profiles: Arc<dyn Profiles> = Arc::clone(&database) as _;
     let deadlines = Deadlines {
         processes: Arc::clone(&processes),
-        log: database,
+        log: Arc::clone(&opened.engine.log),
         appender: Arc::new(Appender::new()),
         catalogue: Arc::clone(opened.kernel.catalogue()),
         clock: Arc::clone(&opened.clock),

@@ -7,11 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use quivive_app::ports::EventIndex as _;
 use quivive_delivery::engine::{Running, SubscriptionStatus};
 use quivive_delivery::subscriber::LaneState;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Fault, Log as _, Time};
 use quivive_store::Database;
+
+use super::figures::{self, Figures, Oldest};
 
 /// More often than figures are collected, and seldom enough to look at every key in trouble.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -19,11 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A subscription that is behind and has not moved for this long stands still: longer than a handler may take, so that one
 /// slow delivery is not it.
 const STILL_AFTER: Duration = Duration::from_secs(45);
-
-const LANES: [(LaneState, &str); 2] = [
-    (LaneState::Retrying, "retrying"),
-    (LaneState::Parked, "parked"),
-];
 
 /// One subscription, as it was at the last look.
 #[derive(Debug, Clone, Copy)]
@@ -57,13 +55,15 @@ impl Watch {
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Self {
-        describe();
+        figures::describe();
         let (watch, stopping) = (Self::default(), tasks.stopping());
         let watching = watch.clone();
         drop(tasks.spawn(async move {
             let look = async {
+                let mut figures = Figures::default();
                 loop {
-                    if let Err(fault) = watching.look(&running, &database, clock.as_ref()).await {
+                    let looked = watching.look(&running, &database, clock.as_ref(), &mut figures);
+                    if let Err(fault) = looked.await {
                         tracing::warn!(%fault, "how old what waits is cannot be said");
                     }
                     tokio::time::sleep(LOOK_EVERY).await;
@@ -85,6 +85,7 @@ impl Watch {
         running: &Running,
         database: &Database,
         clock: &dyn Clock,
+        figures: &mut Figures,
     ) -> Result<(), Fault> {
         let all = running.status();
         self.compare(&all, Instant::now());
@@ -103,29 +104,27 @@ impl Watch {
         } else {
             Vec::new()
         };
+        figures.begin();
         for status in &all {
             let behind = ages.get(&status.position).filter(|_| status.lag > 0);
             let behind = behind.copied().unwrap_or_default();
-            let mut waiting = behind;
-            for (state, word) in LANES {
-                let lane = lanes
-                    .iter()
-                    .find(|(name, of, _)| **name == *status.name && *of == state);
-                let oldest = lane.map(|(_, _, since)| age(*since, clock));
-                let oldest = oldest.unwrap_or_default();
-                metrics::gauge!(
-                    "quivive_lanes_oldest_seconds",
-                    "subscription" => Arc::clone(&status.name), "state" => word
-                )
-                .set(oldest.as_secs_f64());
-                waiting = waiting.max(oldest);
-            }
+            let oldest = |state| {
+                let mut lanes = lanes.iter();
+                let lane = lanes.find(|(name, of, _)| **name == *status.name && *of == state);
+                lane.map_or(Duration::ZERO, |(_, _, since)| age(*since, clock))
+            };
+            let oldest = Oldest {
+                retrying: oldest(LaneState::Retrying),
+                parked: oldest(LaneState::Parked),
+            };
             if let Some(seen) = self.seen().get_mut(&status.name) {
-                (seen.pace.age, seen.pace.waiting) = (behind, waiting);
+                seen.pace.age = behind;
+                seen.pace.waiting = behind.max(oldest.retrying).max(oldest.parked);
             }
-            publish(status, self.pace(&status.name));
+            figures.add(status, self.pace(&status.name), oldest);
         }
-        Ok(())
+        figures.publish();
+        index(database, clock).await
     }
 
     /// Notes who has moved, and says once of each who has not for long.
@@ -164,60 +163,30 @@ impl Watch {
     }
 }
 
+/// Tells how far the index of the log is behind it.
+async fn index(database: &Database, clock: &dyn Clock) -> Result<(), Fault> {
+    let (reached, head) = (database.reaches().await?, database.head().borrow().position);
+    let next = if reached < head {
+        database.read(reached, 1).await?.pop()
+    } else {
+        None
+    };
+    let waited = next.map_or(Duration::ZERO, |event| age(event.recorded_at, clock));
+    figures::publish_index(head.saturating_sub(reached), waited);
+    Ok(())
+}
+
 /// Zero where the clock was set back.
 fn age(of: Time, clock: &dyn Clock) -> Duration {
     let micros = clock.now().as_microsecond() - of.as_microsecond();
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "deliveries under way are far fewer than 2^52"
-)]
-fn publish(status: &SubscriptionStatus, pace: Pace) {
-    let gauge =
-        |name: &'static str| metrics::gauge!(name, "subscription" => Arc::clone(&status.name));
-    gauge("quivive_subscription_lag_seconds").set(pace.age.as_secs_f64());
-    gauge("quivive_subscription_in_flight").set(status.in_flight as f64);
-    gauge("quivive_subscription_stuck").set(f64::from(u8::from(pace.stuck)));
-    gauge("quivive_subscription_broken").set(f64::from(u8::from(status.broken)));
-    gauge("quivive_subscription_paused").set(f64::from(u8::from(status.paused)));
-}
-
-fn describe() {
-    metrics::describe_gauge!(
-        "quivive_subscription_lag_seconds",
-        metrics::Unit::Seconds,
-        "Age of the oldest event that a subscription has not come to"
-    );
-    metrics::describe_gauge!(
-        "quivive_subscription_in_flight",
-        "Deliveries under way, and commits of what they left behind"
-    );
-    metrics::describe_gauge!(
-        "quivive_subscription_stuck",
-        "1 where a subscription is behind and has not moved for 45 seconds"
-    );
-    metrics::describe_gauge!(
-        "quivive_subscription_broken",
-        "1 where the target of a subscription does not answer, and nothing but a probe is delivered"
-    );
-    metrics::describe_gauge!(
-        "quivive_subscription_paused",
-        "1 where nothing is delivered until an operator resumes the subscription"
-    );
-    metrics::describe_gauge!(
-        "quivive_lanes_oldest_seconds",
-        metrics::Unit::Seconds,
-        "For how long the key that is longest in trouble has been"
-    );
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn status(position: u64, lag: u64) -> SubscriptionStatus {
+    pub(in crate::health) fn status(position: u64, lag: u64) -> SubscriptionStatus {
         SubscriptionStatus {
             name: "mail".into(),
             position,

@@ -2,7 +2,8 @@
 //!
 //! **Limits.** One more than the limit waits in the system's queue. Headers must come within 10 s, and in 64 KiB, or the
 //! answer is 431. An HTTP/1.1 connection that idles between requests is closed after the same 10 s, one that speaks h2 after
-//! a minute: a proxy in front should keep its connections for less than 10 s, or retry.
+//! a minute: a proxy in front should keep its connections for less than 10 s, or retry. Who takes nothing of an answer for two
+//! minutes loses it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ use quivive_delivery::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
+
+use super::patience::Patient;
 
 /// For a client to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -170,7 +173,8 @@ async fn serve(
     let seen = Arc::clone(&activity);
     let service =
         service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seen)));
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(protocol.serve_connection(TokioIo::new(Patient::new(stream)), service));
     let mut silence = pin!(activity.silence());
     let mut leaving = false;
     let ended = loop {

@@ -1,8 +1,11 @@
 //! The experiments, small: `prove` runs them long.
 
-use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
+};
+use quivive_testkit::{Options, Server};
 
-use crate::support::server;
+use crate::support::{BINARY, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journey_with_the_mailbox() {
@@ -35,11 +38,23 @@ async fn killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_posts_webhooks() {
+    let options = Options::unlimited().env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    let mut server = Server::start(BINARY, options).await;
+    println!("{}", deliveries::webhooks::run(&mut server, 5, 11).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_nobody_delivered() {
-    println!(
-        "{}",
-        deliveries::undelivered(&mut server().await, 5_000).await
-    );
+    println!("{}", undelivered::run(&mut server().await, 5_000).await);
+}
+
+/// Order alone: a debug build on a busy machine says nothing about time.
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_that_mean_no_good_beside_others() {
+    let options = Options::unlimited().env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
+    let server = Server::start(BINARY, options).await;
+    println!("{}", hostile_receivers::run(&server, 1, 60).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

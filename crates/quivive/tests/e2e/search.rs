@@ -73,6 +73,15 @@ async fn what_happened_to_an_address_is_found_and_asking_is_on_record() {
     assert_eq!(notes.last().unwrap()["data"]["user_id"], user.as_str());
     assert!(notes.iter().all(|note| note["actor"]["kind"] == "admin"));
 
+    let path = "/events?type=UserRegistrationAttempted&personal=true";
+    let page = server.api("GET", path, None, Some(&admin)).await;
+    let page = page.expect(200).json();
+    assert_eq!(page["data"][0]["data"]["email"], "ada@example.org");
+    let page = search(&server, &admin, "type=AuditLogCreated").await;
+    let which = page["data"][0]["data"]["resource_id"].as_str();
+    let which = which.expect("what was read");
+    assert!(which.starts_with("type=user.registration.attempted&positions="));
+
     let positions = |events: &[Value]| -> Vec<u64> {
         events
             .iter()

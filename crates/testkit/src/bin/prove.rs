@@ -1,17 +1,20 @@
-//! `prove NAME… [--short]`: the long experiments against the release binary, each printing its figures.
+//! `prove NAME… [--short] [--kills=N] [--step=TEXT]`: the long experiments against the release binary, each printing its figures.
 //!
 //! An experiment with a mutant is also run against a build with the fault in it, and is void when that one passes too.
+//! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name.
 
 #![expect(clippy::print_stdout, reason = "a proof prints its figures")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use quivive_testkit::experiments::{deliveries, guesses, journey, kills, races, tamper, timing};
+use quivive_testkit::experiments::{
+    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
+};
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 9] = [
+const EXPERIMENTS: [(&str, Option<&str>); 11] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -19,21 +22,25 @@ const EXPERIMENTS: [(&str, Option<&str>); 9] = [
     ("reset-race", Some("no_fence")),
     ("kills", Some("no_recovery")),
     ("undelivered", None),
-    ("delivery-kills", None),
+    (DELIVERY_KILLS, None),
+    ("webhook-kills", None),
+    ("hostile-receivers", None),
     ("timing", None),
 ];
 
+const DELIVERY_KILLS: &str = "delivery-kills";
+
 /// As the first argument: this is the process that `delivery-kills` kills.
-const DELIVER: &str = "deliver";
+const SERVE: &str = "serve-and-die";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((DELIVER, rest)) = args
+    if let Some((SERVE, rest)) = args
         .split_first()
         .map(|(first, rest)| (first.as_str(), rest))
     {
-        deliveries::deliver(rest).await;
+        deliveries::serve(rest).await;
         return ExitCode::SUCCESS;
     }
     let (flags, mut wanted): (Vec<String>, Vec<String>) =
@@ -48,18 +55,22 @@ async fn main() -> ExitCode {
     let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
     if wanted.is_empty() || wanted.iter().any(|name| !known.contains(&name.as_str())) {
         println!(
-            "usage: prove [--short] all | NAME…, where NAME is one of: {}",
+            "usage: prove [--short] [--kills=N] [--step=TEXT] all | NAME…, where NAME is one of: {}",
             known.join(", ")
         );
         return ExitCode::from(2);
     }
-    let binary = build(false);
-    let mut mutant = None;
+    let (mut binary, mut mutant) = (None, None);
     for (name, fault) in EXPERIMENTS
         .iter()
         .filter(|(name, _)| wanted.iter().any(|w| w == name))
     {
-        println!("{name}: {}", run(name, &binary, None, short).await);
+        if *name == DELIVERY_KILLS {
+            println!("{name}: {}", delivery_kills(&flags, short).await);
+            continue;
+        }
+        let binary = binary.get_or_insert_with(|| build(false));
+        println!("{name}: {}", run(name, binary, None, short).await);
         if let Some(fault) = fault {
             let mutant = mutant.get_or_insert_with(|| build(true)).clone();
             let caught = caught(name, mutant, fault, short).await;
@@ -72,6 +83,18 @@ async fn main() -> ExitCode {
     }
     println!("{} passed, 0 failed", wanted.len());
     ExitCode::SUCCESS
+}
+
+/// Kills this program itself, which serves as one that embeds the server.
+async fn delivery_kills(flags: &[String], short: bool) -> String {
+    let given = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
+    let kills = given("--kills=").map(|it| it.parse().expect("--kills is a number"));
+    let kills = kills.unwrap_or(if short { 4 } else { 200 });
+    let program = deliveries::Program {
+        path: std::env::current_exe().expect("this program has a path"),
+        arg: SERVE,
+    };
+    deliveries::run(&program, kills, 7, given("--step=").unwrap_or_default()).await
 }
 
 /// Builds the server and gives its path. A mutant is built apart, so that neither replaces the other.
@@ -109,9 +132,15 @@ async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short:
 }
 
 async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
-    let mut options = Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
+    let mut options = Options::unlimited()
+        .env("QUIVIVE__LOG__LEVEL", "warn")
+        .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     if let Some(fault) = mutant {
         options = options.env("QUIVIVE_MUTANT", fault);
+    }
+    if name == "webhook-kills" {
+        // The receiver is on this machine.
+        options = options.env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     }
     let mut server = Server::start(binary, options).await;
     let size = |small: usize, large: usize| if short { small } else { large };
@@ -136,10 +165,16 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
             );
             line
         }
-        "undelivered" => deliveries::undelivered(&mut server, size(50_000, 1_000_000) as u64).await,
-        "delivery-kills" => {
-            let program = std::env::current_exe().expect("this program has a path");
-            deliveries::run(&program, DELIVER, size(2, 200) as u64, 7).await
+        "undelivered" => undelivered::run(&mut server, size(50_000, 1_000_000) as u64).await,
+        "webhook-kills" => deliveries::webhooks::run(&mut server, size(20, 200), 7).await,
+        "hostile-receivers" => {
+            let figures = hostile_receivers::run(&server, size(1, 6), size(100, 250)).await;
+            // Few messages say little: a hundredth of them is one slow sync.
+            assert!(
+                short || figures.ratio() <= 1.2,
+                "they delay others: {figures}"
+            );
+            figures.to_string()
         }
         _ => {
             let figures = timing::run(&server, size(200, 1_000)).await;

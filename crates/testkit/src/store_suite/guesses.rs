@@ -165,7 +165,7 @@ pub(super) async fn a_closed_path_is_gone(f: Fixture) {
     assert!(f.db.counters(closed).await.expect("a read").is_none());
     f.misses(f.db.reserve(closed, &POLICY, at(2))).await;
     f.misses(f.db.wrong(closed, &POLICY, None, at(2))).await;
-    f.misses(f.db.clear(closed, at(2))).await;
+    f.misses(f.db.clear(closed, at(2), at(2))).await;
     f.must([f.db.give_back(closed, at(2))]).await;
     assert_eq!(counters(&f, other).await, cleared(at(1)));
 }
@@ -265,13 +265,15 @@ pub(super) async fn of_parallel_wrong_guesses_one_locks_and_all_are_counted(f: F
 }
 
 pub(super) async fn a_right_password_clears_unless_locked(f: Fixture) {
-    let now = at(1000);
-    let clear = |path, _: &Counters| f.db.clear(path, now);
+    let (now, reserved_at) = (at(1000), at(1000) - POLICY.window);
+    let clear = |path, _: &Counters| f.db.clear(path, reserved_at, now);
     for (before, done, after) in for_every_state(&f, clear).await {
         let locked = before.locked_until.is_some_and(|until| until > now);
         assert_eq!(done, !locked, "{before:?}");
+        // Of a window that began later, no place is its own.
+        let own = u32::from(before.window_from <= reserved_at);
         let under_way = Counters {
-            reserved: before.reserved.saturating_sub(before.wrong + 1),
+            reserved: before.reserved.saturating_sub(before.wrong + own),
             ..cleared(before.window_from)
         };
         assert_eq!(after, if locked { before } else { under_way });

@@ -35,22 +35,9 @@ impl SealKey for Mask {
 
 fn envelope(f: &Fixture, kind: &str, key: &str) -> Envelope {
     Envelope {
-        id: f.id(),
-        kind: kind.to_owned(),
-        version: 1,
-        key: Key::new("account", key),
-        priority: Priority::Normal,
-        time: at(1),
         workflow_id: f.id(),
         correlation_id: f.id(),
-        causation_id: None,
-        subject: None,
-        actor: Actor {
-            kind: "system".into(),
-            id: None,
-        },
-        request_id: None,
-        traceparent: None,
+        ..Envelope::first(f.id(), kind, Key::new("account", key), at(1))
     }
 }
 

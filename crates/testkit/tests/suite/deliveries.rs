@@ -1,11 +1,12 @@
 //! The experiment of the same name, small.
 
-use std::path::Path;
-
-use quivive_testkit::experiments::deliveries;
+use quivive_testkit::experiments::deliveries::{self, Program};
 
 #[tokio::test]
 async fn killed_at_each_step_of_a_delivery() {
-    let program = Path::new(env!("CARGO_BIN_EXE_prove"));
-    println!("{}", deliveries::run(program, "deliver", 1, 7).await);
+    let program = Program {
+        path: env!("CARGO_BIN_EXE_prove").into(),
+        arg: "serve-and-die",
+    };
+    println!("{}", deliveries::run(&program, 1, 7, "").await);
 }

@@ -19,8 +19,8 @@ use quivive_delivery::retention::{Archive as _, Filed, Report, Retention, Shelf 
 use quivive_delivery::subscriber::{Cx, Handler, Subscription};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{
-    Actor, Body, BoxFuture, Catalogue, Clock, CommitError, Committed, Envelope, Fault, Head, Ids,
-    Key, Log, Outcome, Priority, Received, Stored, Time, Transaction,
+    Body, BoxFuture, Catalogue, Clock, CommitError, Committed, Envelope, Fault, Head, Ids, Key,
+    Log, Outcome, Received, Stored, Time, Transaction,
 };
 use quivive_outbound::{FileArchive, FileVault, KeyStore, SystemClock, SystemIds, Verifier};
 use quivive_store::{Database, SQLITE_MIGRATIONS};
@@ -126,29 +126,9 @@ impl Bed {
     async fn append(&self, count: usize, key: &str) {
         let records = (0..count).map(|n| {
             let id = self.ids.next();
-            let envelope = Envelope {
-                id,
-                kind: KINDS[n % 3].to_owned(),
-                version: 1,
-                key: Key::new("account", key),
-                priority: Priority::Normal,
-                time: self.clock.now(),
-                workflow_id: id,
-                correlation_id: id,
-                causation_id: None,
-                subject: None,
-                actor: Actor {
-                    kind: "system".into(),
-                    id: None,
-                },
-                request_id: None,
-                traceparent: None,
-            };
-            let body = Body {
-                open: b"{}".to_vec(),
-                personal: None,
-            };
-            Appender::new().record(envelope, body, None, None)
+            let key = Key::new("account", key);
+            let envelope = Envelope::first(id, KINDS[n % 3], key, self.clock.now());
+            Appender::new().record(envelope, Body::empty(), None, None)
         });
         let transaction = Transaction {
             writes: Vec::new(),

@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, SchemaFormat, T
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
 
 use super::given::{Given, Members};
+use super::shaped::escaped;
 use crate::problem::FieldError;
 
 /// Errors that one answer names. A body may hold thousands of unknown fields.
@@ -194,11 +195,7 @@ pub(super) fn fit<T: Body>(given: Given) -> Result<T, Vec<FieldError>> {
         Given::Object(members) => members,
         other => {
             let message = format!("The body must be an object, not {}.", other.word());
-            return Err(vec![FieldError {
-                pointer: String::new(),
-                code: "wrong_type",
-                message,
-            }]);
+            return Err(vec![FieldError::new("", "wrong_type", message)]);
         }
     };
     let mut errors = Vec::new();
@@ -242,9 +239,5 @@ pub(super) fn fit<T: Body>(given: Given) -> Result<T, Vec<FieldError>> {
 
 fn error(name: &str, code: &'static str, message: impl Into<String>) -> FieldError {
     let name: String = name.chars().take(MAX_NAMED_CHARS).collect();
-    FieldError {
-        pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-        code,
-        message: message.into(),
-    }
+    FieldError::new(format!("/{}", escaped(&name)), code, message)
 }

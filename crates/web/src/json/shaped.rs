@@ -68,11 +68,8 @@ fn misfit(mut pointer: String, said: &str) -> FieldError {
         // It is found missing, or there already, where the object is.
         let _ = write!(pointer, "/{}", escaped(name));
     }
-    FieldError {
-        pointer,
-        code,
-        message: said.chars().take(MAX_MESSAGE_CHARS).collect(),
-    }
+    let message: String = said.chars().take(MAX_MESSAGE_CHARS).collect();
+    FieldError::new(pointer, code, message)
 }
 
 /// A JSON Pointer (RFC 6901).

@@ -125,7 +125,7 @@ fn form(visit: &Visit, status: StatusCode, attempt: &Attempt<'_>) -> Response {
 /// Says whether the link came too late for its job or merely too late.
 async fn not_admitted(visit: &Visit) -> Result<Response, Problem> {
     let administrators = visit.web.kernel.families().accounts.administrators().await;
-    let there_is_one = administrators.map_err(|fault| Problem::of_fault(&fault))? > 0;
+    let there_is_one = administrators? > 0;
     let problems = &visit.t.problems;
     Ok(if there_is_one {
         visit.refuse(StatusCode::GONE, &problems.setup_closed, None)

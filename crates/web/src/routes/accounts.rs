@@ -147,11 +147,7 @@ fn invalid_email(address: &Result<Address, quivive_domain::address::AddressError
         Ok(_) => Problem::new(Code::InvalidEmail),
         Err(error) => Problem::of_field(
             Code::InvalidEmail,
-            FieldError {
-                pointer: "/email".to_owned(),
-                code: error.code(),
-                message: error.to_string(),
-            },
+            FieldError::new("/email", error.code(), error.to_string()),
         ),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use quivive_app::workflows::api_keys::create_api_key::{self, CreateApiKey};
 use quivive_app::workflows::api_keys::revoke_api_key::{self, RevokeApiKey};
@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
+use super::id::{Id, absent};
 use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
@@ -149,7 +149,10 @@ async fn create_api_key(
                     let pointer = format!("/scopes/{}", unknown.unwrap_or_default());
                     let known = Scope::ALL.map(Scope::as_str).join(", ");
                     let message = format!("There is no such scope. There are: {known}.");
-                    Problem::of_field(Code::UnknownScope, error(pointer, "unknown_scope", message))
+                    Problem::of_field(
+                        Code::UnknownScope,
+                        FieldError::new(pointer, "unknown_scope", message),
+                    )
                 }
                 create_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
                 create_api_key::Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
@@ -164,12 +167,8 @@ async fn create_api_key(
 
 /// When it will end, if all of it can be.
 fn checked(body: &NewApiKey, now: Time) -> Result<Time, Problem> {
-    let wrong = |pointer: &str, code, message: String| {
-        Err(Problem::of_field(
-            Code::InvalidFields,
-            error(pointer.to_owned(), code, message),
-        ))
-    };
+    let wrong =
+        |pointer: &str, code, message: String| Err(Problem::of_invalid(pointer, code, message));
     let chars = body.name.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&chars) || body.name.chars().any(char::is_control) {
         let message =
@@ -202,14 +201,6 @@ fn checked(body: &NewApiKey, now: Time) -> Result<Time, Problem> {
     Ok(expires_at)
 }
 
-fn error(pointer: String, code: &'static str, message: String) -> FieldError {
-    FieldError {
-        pointer,
-        code,
-        message,
-    }
-}
-
 /// The keys of services.
 ///
 /// Those that are over are among them.
@@ -217,8 +208,7 @@ fn error(pointer: String, code: &'static str, message: String) -> FieldError {
     (status = 200, description = "Newest first.", body = ApiKeys),
 ))]
 async fn list_api_keys(State(web): State<Arc<Web>>) -> Result<axum::Json<ApiKeys>, Problem> {
-    let keys = web.kernel.families().api_keys.list(MAX_LISTED).await;
-    let keys = keys.map_err(|fault| Problem::of_fault(&fault))?;
+    let keys = web.kernel.families().api_keys.list(MAX_LISTED).await?;
     let data = keys.into_iter().map(ApiKeyView::from).collect();
     Ok(axum::Json(ApiKeys { data }))
 }
@@ -236,15 +226,8 @@ async fn revoke_api_key(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    Id(key): Id<ApiKeyId>,
 ) -> Result<StatusCode, Problem> {
-    let absent = || {
-        Problem::with_detail(
-            Code::NotFound,
-            "There is no such key, or it was revoked before.",
-        )
-    };
-    let key = ApiKeyId(Uuid::try_parse(&id).map_err(|_| absent())?);
     let command = RevokeApiKey {
         key,
         by: caller.user,
@@ -253,7 +236,7 @@ async fn revoke_api_key(
     let revoked = web.kernel.execute(command, request).await;
     revoked.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
-            revoke_api_key::Refusal::NotFound => absent(),
+            revoke_api_key::Refusal::NotFound => absent::<ApiKeyId>(),
             revoke_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
         })
     })?;

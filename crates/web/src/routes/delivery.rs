@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use quivive_app::Request;
 use quivive_app::ports::Positions;
 use quivive_app::workflows::delivery::change_subscription::{Change, ChangeSubscription, Refusal};
 use quivive_delivery::engine::Declined;
@@ -20,11 +21,10 @@ pub use dead_letters::DeadLetterView;
 
 use super::{Authority, Routes};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::{AsCaller, SignedIn};
 use crate::json::Shaped;
 use crate::limits::Family;
 use crate::problem::{Code, Problem};
-use crate::request::RequestContext;
 
 /// Of a subscription's name, in bytes. It comes into an event, so what was not looked up is bounded.
 const MAX_NAME_BYTES: usize = 128;
@@ -73,11 +73,10 @@ async fn list(State(web): State<Arc<Web>>, _admin: SignedIn) -> axum::Json<Subsc
 ))]
 async fn pause(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    change(&web, &context, caller, name, Change::Pause).await?;
+    change(&web, request, name, Change::Pause).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -93,11 +92,10 @@ async fn pause(
 ))]
 async fn resume(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    change(&web, &context, caller, name, Change::Resume).await?;
+    change(&web, request, name, Change::Resume).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -138,8 +136,7 @@ struct Replayed {
 ))]
 async fn replay(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Path(name): Path<String>,
     Shaped(body): Shaped<Replay>,
 ) -> Result<(StatusCode, axum::Json<Replayed>), Problem> {
@@ -148,13 +145,9 @@ async fn replay(
     let count = if dry_run {
         let deliveries = &web.kernel.families().deliveries;
         let would = deliveries.would_replay(&name, range).await;
-        would.map_err(|declined| match declined {
-            Declined::NotFound => no_subscription(),
-            Declined::WrongState => Problem::new(Code::WrongState),
-            Declined::Fault(fault) => Problem::of_fault(&fault),
-        })?
+        would.map_err(declined)?
     } else {
-        change(&web, &context, caller, name, Change::Replay(range)).await?
+        change(&web, request, name, Change::Replay(range)).await?
     };
     let told = Replayed { count, dry_run };
     Ok((StatusCode::ACCEPTED, axum::Json(told)))
@@ -163,8 +156,7 @@ async fn replay(
 /// Runs the workflow; answers with how many dead letters are meant.
 async fn change(
     web: &Web,
-    context: &RequestContext,
-    SignedIn(caller): SignedIn,
+    request: Request,
     subscription: String,
     change: Change,
 ) -> Result<u64, Problem> {
@@ -175,7 +167,7 @@ async fn change(
         subscription,
         change,
     };
-    let done = web.kernel.execute(command, context.request(caller.actor()));
+    let done = web.kernel.execute(command, request);
     let reply = done.await.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
             Refusal::NotFound => no_subscription(),
@@ -184,6 +176,15 @@ async fn change(
         })
     })?;
     Ok(reply.count)
+}
+
+/// What the engine did not do where no workflow asked it.
+fn declined(declined: Declined) -> Problem {
+    match declined {
+        Declined::NotFound => no_subscription(),
+        Declined::WrongState => Problem::new(Code::WrongState),
+        Declined::Fault(fault) => fault.into(),
+    }
 }
 
 fn no_subscription() -> Problem {

@@ -4,16 +4,17 @@ mod append;
 mod batch;
 mod cursor;
 mod feed;
-pub(in crate::routes) mod query;
+mod query;
 mod schemas;
 mod search;
+mod showing;
 mod stream;
 mod tree;
 pub(in crate::routes) mod view;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use quivive_delivery::{Fault, Stored};
@@ -23,12 +24,16 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::id::{Id, Named, absent};
 use super::{Authority, Routes};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::{Known, SignedIn};
 use crate::limits::Family;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
+use crate::request::RequestContext;
+use crate::routes::query::wrong;
 use query::Query;
+use showing::Showing;
 pub use tree::Tree;
 pub use view::EventView;
 use view::Opener;
@@ -67,8 +72,11 @@ struct EventPage {
 
 /// The feed of all events.
 ///
-/// In order and without gaps: ask again with `next_cursor`, and nothing is missed. Personal fields are null. With a filter
-/// a page may be empty and still say `has_more`: it looks at 5,000 events at most, and `next_cursor` is behind them.
+/// In order and without gaps: ask again with `next_cursor`, and nothing is missed. With a filter a page may be empty and
+/// still say `has_more`: it looks at 5,000 events at most, and `next_cursor` is behind them.
+///
+/// Personal fields are null, unless they are asked for with `personal=true`; then they are null once the person they were
+/// about is erased. Every page that has some is an event of its own, `AuditLogCreated`: who read it, and what.
 ///
 /// A restore of the database raises the `epoch`, and positions are others then. Send the `epoch` along, so that an old
 /// cursor is answered with 410 instead of the wrong events.
@@ -83,21 +91,30 @@ struct EventPage {
     ("workflow_id" = Option<String>, Query, description = "A UUID."),
     ("correlation_id" = Option<String>, Query, description = "A UUID."),
     ("subject" = Option<String>, Query, description = "As the envelope has it: a user's id, or a keyed digest."),
-    ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
+    ("personal" = Option<bool>, Query, description = "`true`: personal fields, too."),
 ), responses(
     (status = 200, description = "The next events.", content(
         (EventPage = "application/json"),
         (Vec<Object> = "application/cloudevents-batch+json"),
     )),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+    (status = 403, description = "`forbidden`: this needs the role admin, or an API key with the scope events.read, and events.read_personal for personal fields"),
     (status = 410, description = "`cursor_expired`: the log was restored, or holds what comes after the cursor no more"),
 ))]
 async fn read_feed(
     State(web): State<Arc<Web>>,
+    context: RequestContext,
+    caller: Known,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = Query::read(&uri, web.kernel.catalogue())?;
+    let showing = Showing::of(&query, &caller, &context)?;
+    let batch = batch::is_wanted(&headers);
+    if batch && query.personal {
+        let message = "CloudEvents are without personal fields.";
+        return Err(wrong("personal", "unsupported", message));
+    }
     let head = *web.log.head().borrow();
     let after = query.after(head)?.unwrap_or(0);
     let page = feed::page(
@@ -108,14 +125,10 @@ async fn read_feed(
         head,
     )
     .await?;
-    if batch::is_wanted(&headers) {
-        return batch::answer(&web, &uri, &page, head.epoch).map_err(fault);
+    if batch {
+        return Ok(batch::answer(&web, &uri, &page, head.epoch)?);
     }
-    let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
-    let mut data = Vec::with_capacity(page.events.len());
-    for event in page.events {
-        data.push(opener.view(event).await.map_err(fault)?);
-    }
+    let data = showing.show(&web, page.events).await?;
     let page = EventPage {
         data,
         next_cursor: page.next_cursor,
@@ -145,6 +158,16 @@ struct EventDetail {
     tree: Tree,
 }
 
+struct EventId(Uuid);
+
+impl Named for EventId {
+    const ABSENT: &'static str = "There is no event with this id.";
+
+    fn of(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 /// One event, with its delivery to each subscription, its cause and its effects.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", params(
     ("id" = String, Path, description = "The event's id, a UUID."),
@@ -155,17 +178,16 @@ struct EventDetail {
 async fn read_event(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
-    Path(id): Path<String>,
+    Id(EventId(id)): Id<EventId>,
 ) -> Result<axum::Json<EventDetail>, Problem> {
-    let absent = || Problem::with_detail(Code::NotFound, "There is no event with this id.");
-    let id = Uuid::try_parse(&id).map_err(|_| absent())?;
-    let position = web.index.position_of(id).await.map_err(fault)?;
+    let absent = absent::<EventId>;
+    let position = web.index.position_of(id).await?;
     let after = position.ok_or_else(absent)?.saturating_sub(1);
-    let found = web.log.read(after, 1).await.map_err(fault)?;
+    let found = web.log.read(after, 1).await?;
     // Retention may have cut it since.
     let event = found.into_iter().find(|event| event.envelope.id == id);
     let event = event.ok_or_else(absent)?;
-    let detail = detail(&web, event).await.map_err(fault)?;
+    let detail = detail(&web, event).await?;
     Ok(axum::Json(detail))
 }
 
@@ -199,13 +221,7 @@ async fn read_catalogue(
     let catalogue = web.kernel.catalogue();
     let all = catalogue.all().iter().chain(catalogue.registered());
     let all = serde_json::to_value(all.collect::<Vec<_>>());
-    all.map(axum::Json)
-        .map_err(|error| fault(Fault::internal(error)))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
+    Ok(axum::Json(all.map_err(Fault::internal)?))
 }
 
 #[cfg(test)]

@@ -60,28 +60,11 @@ pub(super) async fn weak(
     match judged {
         Ok(Err(weakness)) => Problem::of_field(
             Code::WeakPassword,
-            FieldError {
-                pointer: pointer.to_owned(),
-                code: weakness.code(),
-                message: weakness.to_string(),
-            },
+            FieldError::new(pointer, weakness.code(), weakness.to_string()),
         ),
         // The workflow knew more than we do, for example the address.
-        Ok(Ok(())) | Err(_) => of_field(Code::WeakPassword, pointer),
+        Ok(Ok(())) | Err(_) => Problem::at(Code::WeakPassword, pointer),
     }
-}
-
-/// A code that is about one field, in the code's own words.
-fn of_field(code: Code, pointer: &str) -> Problem {
-    let meaning = code.meaning();
-    Problem::of_field(
-        code,
-        FieldError {
-            pointer: pointer.to_owned(),
-            code: meaning.code,
-            message: meaning.about.to_owned(),
-        },
-    )
 }
 
 struct Change {
@@ -139,11 +122,13 @@ async fn change_password(
         Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {
             change_password::Refusal::UserNotFound => Problem::new(Code::Unauthenticated),
             change_password::Refusal::InvalidPassword => {
-                of_field(Code::InvalidPassword, "/current_password")
+                Problem::at(Code::InvalidPassword, "/current_password")
             }
-            change_password::Refusal::WeakPassword => of_field(Code::WeakPassword, "/new_password"),
+            change_password::Refusal::WeakPassword => {
+                Problem::at(Code::WeakPassword, "/new_password")
+            }
             change_password::Refusal::PasswordReused => {
-                of_field(Code::PasswordReused, "/new_password")
+                Problem::at(Code::PasswordReused, "/new_password")
             }
         })),
     }
@@ -192,7 +177,7 @@ async fn step_up(
         .map_err(|failure| {
             Problem::of_failure(failure, |refusal| match refusal {
                 Refusal::InvalidPassword | Refusal::TooManyAttempts => {
-                    of_field(Code::InvalidPassword, "/password")
+                    Problem::at(Code::InvalidPassword, "/password")
                 }
                 Refusal::SessionEnded => Problem::new(Code::Unauthenticated),
             })
@@ -296,8 +281,8 @@ async fn reset_password(
             | Refusal::TokenAlreadyUsed
             | Refusal::UserNotFound
             | Refusal::AccountInactive => Problem::new(Code::InvalidToken),
-            Refusal::WeakPassword => of_field(Code::WeakPassword, "/new_password"),
-            Refusal::PasswordReused => of_field(Code::PasswordReused, "/new_password"),
+            Refusal::WeakPassword => Problem::at(Code::WeakPassword, "/new_password"),
+            Refusal::PasswordReused => Problem::at(Code::PasswordReused, "/new_password"),
         })),
     }
 }

@@ -106,10 +106,7 @@ async fn register_schema(
     if !is_custom_name(&body.kind) {
         let message =
             "`custom.` and words in lower case with dots between them, of at most 100 bytes.";
-        return Err(Problem::of_field(
-            Code::InvalidFields,
-            error("/type", "invalid_type", message),
-        ));
+        return Err(Problem::of_invalid("/type", "invalid_type", message));
     }
     let schemas = &web.kernel.families().event_schemas;
     let command = || RegisterEventSchema {
@@ -122,10 +119,7 @@ async fn register_schema(
     };
     let request = context.request(caller.actor());
     let registered = register(&web.kernel, command(), request).await;
-    let all = schemas
-        .all()
-        .await
-        .map_err(|fault| Problem::of_fault(&fault))?;
+    let all = schemas.all().await?;
     let known: Vec<_> = all
         .iter()
         .filter(|row| row.kind == body.kind)
@@ -155,16 +149,8 @@ fn refused(
         | Refusal::TooManySchemas => Code::SchemaConflict,
     };
     match told {
-        Some((_, it)) => Problem::of_field(code, error(&it.pointer, it.code, &it.message)),
+        Some((_, it)) => Problem::of_field(code, FieldError::new(it.pointer, it.code, it.message)),
         None => Problem::new(code),
-    }
-}
-
-fn error(pointer: &str, code: &'static str, message: &str) -> FieldError {
-    FieldError {
-        pointer: pointer.to_owned(),
-        code,
-        message: message.to_owned(),
     }
 }
 
@@ -175,8 +161,7 @@ fn error(pointer: &str, code: &'static str, message: &str) -> FieldError {
 async fn list_registered_schemas(
     State(web): State<Arc<Web>>,
 ) -> Result<axum::Json<RegisteredSchemas>, Problem> {
-    let all = web.kernel.families().event_schemas.all().await;
-    let all = all.map_err(|fault| Problem::of_fault(&fault))?;
+    let all = web.kernel.families().event_schemas.all().await?;
     let data = all.into_iter().map(RegisteredSchema::from).collect();
     Ok(axum::Json(RegisteredSchemas { data }))
 }

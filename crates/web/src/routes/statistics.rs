@@ -86,8 +86,7 @@ async fn read_sign_ins(
             "From the first day to the last there are 1 to 367 days.",
         ));
     }
-    let counts = families.statistics.sign_ins(NAME, from, to).await;
-    let counts = counts.map_err(|fault| Problem::of_fault(&fault))?;
+    let counts = families.statistics.sign_ins(NAME, from, to).await?;
     Ok(axum::Json(SignInDays { days: days(counts) }))
 }
 

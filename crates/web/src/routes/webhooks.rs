@@ -1,32 +1,32 @@
 //! Webhook endpoints, for administrators.
 
+mod revision;
 mod view;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use quivive_app::Failure;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use quivive_app::ports::Endpoint;
 use quivive_app::webhooks::{Since, Unknown, Wanted};
 use quivive_app::workflows::webhooks::change_endpoint::{
     Change, ChangeEndpoint, Draft, Edit, Refusal, Reply,
 };
-use quivive_delivery::{Fault, Time};
+use quivive_app::{Failure, Request};
+use quivive_delivery::Time;
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, SigningKeys, Target};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
+use super::id::{Id, absent};
 use super::{Authority, Routes};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::{AsCaller, SignedIn};
 use crate::json::Shaped;
 use crate::limits::Family;
 use crate::problem::{Code, FieldError, Problem};
-use crate::request::RequestContext;
 use view::{
     AttemptView, AttemptViews, EndpointDetail, EndpointView, EndpointViews, NewEndpoint, NewSecret,
     RecoveryView,
@@ -106,17 +106,15 @@ struct RecoverySince {
 ))]
 async fn create_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
+    AsCaller(request): AsCaller,
     Shaped(body): Shaped<EndpointDraft>,
 ) -> Result<(StatusCode, axum::Json<NewEndpoint>), Problem> {
     described(&body.description)?;
     let order = match body.order.as_deref() {
         None => Order::default(),
         Some(word) => Order::parse(word)
-            .ok_or_else(|| invalid("/order", "unknown_value", "`none` or `key`."))?,
+            .ok_or_else(|| Problem::of_invalid("/order", "unknown_value", "`none` or `key`."))?,
     };
-    let url = body.url.clone();
     let draft = Draft {
         wanted: wanted(&web, &body.events)?,
         url: body.url,
@@ -124,8 +122,7 @@ async fn create_endpoint(
         order,
     };
     let id = EndpointId(web.kernel.families().ids.next());
-    let request = context.request(caller.actor());
-    let reply = change(&web, id, Change::Create(draft), request, Some(&url)).await?;
+    let reply = change(&web, id, Change::Create(draft), request).await?;
     let (Some(endpoint), Some(shown)) = (reply.endpoint, reply.shown) else {
         return Err(Problem::new(Code::Internal));
     };
@@ -151,16 +148,18 @@ async fn list_endpoints(
 #[utoipa::path(get, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
-    (status = 200, description = "The endpoint.", body = EndpointDetail),
+    (status = 200, description = "The endpoint.", body = EndpointDetail, headers(
+        ("ETag" = String, description = "Which revision it is: another after each change."),
+    )),
     (status = 404, description = "`not_found`"),
 ))]
 async fn read_endpoint(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
-    Path(id): Path<String>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
-    let endpoint = known(&web, &id).await?;
-    detail(&web, endpoint).await.map(axum::Json)
+    Id(id): Id<EndpointId>,
+) -> Result<Detailed, Problem> {
+    let endpoint = known(&web, id).await?;
+    detail(&web, endpoint).await
 }
 
 /// Change an endpoint.
@@ -168,41 +167,44 @@ async fn read_endpoint(
 /// Messages that wait go to where it is then.
 #[utoipa::path(patch, path = "/api/v1/admin/webhooks/{id}", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
+    ("If-Match" = Option<String>, Header, description = "The `ETag` that the change was made of: where others changed it since, \
+        nothing is."),
 ), request_body = EndpointEdit, responses(
-    (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 200, description = "As it is now.", body = EndpointDetail, headers(
+        ("ETag" = String, description = "Which revision it is: another after each change."),
+    )),
     (status = 404, description = "`not_found`"),
+    (status = 412, description = "`precondition_failed`"),
     (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
 ))]
 async fn update_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
+    headers: HeaderMap,
     Shaped(body): Shaped<EndpointEdit>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
+) -> Result<Detailed, Problem> {
     described(body.description.as_deref().unwrap_or_default())?;
-    let endpoint = known(&web, &id).await?;
+    let endpoint = known(&web, id).await?;
     let wanted = match (&body.events, body.schema_versions.as_deref()) {
         (Some(events), None | Some("current")) => Some(wanted(&web, events)?),
         (None, Some("current")) => Some(Wanted::now(web.kernel.catalogue(), endpoint.events)),
         (None, None) => None,
-        (_, Some(_)) => return Err(invalid("/schema_versions", "unknown_value", "`current`.")),
+        (_, Some(_)) => {
+            return Err(Problem::of_invalid(
+                "/schema_versions",
+                "unknown_value",
+                "`current`.",
+            ));
+        }
     };
-    let url = body.url.clone();
     let edit = Edit {
         url: body.url,
         description: body.description,
         wanted,
+        revisions: revision::wanted(&headers),
     };
-    let request = context.request(caller.actor());
-    let change = change(
-        &web,
-        endpoint.id,
-        Change::Update(edit),
-        request,
-        url.as_deref(),
-    );
-    answer(&web, change.await?).await
+    changed(&web, id, Change::Update(edit), request).await
 }
 
 /// Remove an endpoint.
@@ -216,12 +218,10 @@ async fn update_endpoint(
 ))]
 async fn delete_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
 ) -> Result<StatusCode, Problem> {
-    let request = context.request(caller.actor());
-    change(&web, read(&id)?, Change::Delete, request, None).await?;
+    change(&web, id, Change::Delete, request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -236,13 +236,10 @@ async fn delete_endpoint(
 ))]
 async fn enable_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
-    let request = context.request(caller.actor());
-    let reply = change(&web, read(&id)?, Change::Enable, request, None).await?;
-    answer(&web, reply).await
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
+) -> Result<Detailed, Problem> {
+    changed(&web, id, Change::Enable, request).await
 }
 
 /// Send no messages to an endpoint until it is enabled.
@@ -254,14 +251,11 @@ async fn enable_endpoint(
 ))]
 async fn disable_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
-) -> Result<axum::Json<EndpointDetail>, Problem> {
-    let request = context.request(caller.actor());
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
+) -> Result<Detailed, Problem> {
     let disable = Change::Disable(Disabled::Operator);
-    let reply = change(&web, read(&id)?, disable, request, None).await?;
-    answer(&web, reply).await
+    changed(&web, id, disable, request).await
 }
 
 /// Give an endpoint a new secret.
@@ -275,12 +269,10 @@ async fn disable_endpoint(
 ))]
 async fn rotate_secret(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
 ) -> Result<(StatusCode, axum::Json<NewSecret>), Problem> {
-    let request = context.request(caller.actor());
-    let reply = change(&web, read(&id)?, Change::RotateSecret, request, None).await?;
+    let reply = change(&web, id, Change::RotateSecret, request).await?;
     let shown = reply.shown.ok_or_else(|| Problem::new(Code::Internal))?;
     Ok((StatusCode::CREATED, axum::Json(shown.into())))
 }
@@ -296,16 +288,13 @@ async fn rotate_secret(
 ))]
 async fn test_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
 ) -> Result<axum::Json<AttemptView>, Problem> {
-    let id = read(&id)?;
-    let request = context.request(caller.actor());
-    change(&web, id, Change::Test, request, None).await?;
-    let sent = web.endpoints.test(id).await.map_err(fault)?;
+    change(&web, id, Change::Test, request).await?;
+    let sent = web.endpoints.test(id).await?;
     sent.map(|attempt| axum::Json(attempt.into()))
-        .ok_or_else(absent)
+        .ok_or_else(absent::<EndpointId>)
 }
 
 /// Send an endpoint again what it was sent since some moment.
@@ -321,26 +310,23 @@ async fn test_endpoint(
 ))]
 async fn recover_endpoint(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    SignedIn(caller): SignedIn,
-    Path(id): Path<String>,
+    AsCaller(request): AsCaller,
+    Id(id): Id<EndpointId>,
     Shaped(body): Shaped<RecoverySince>,
 ) -> Result<(StatusCode, axum::Json<RecoveryView>), Problem> {
     let since = match (body.since, body.after) {
         (Some(time), None) => Since::Time(time),
         (None, Some(position)) => Since::Position(position),
         _ => {
-            return Err(invalid(
+            return Err(Problem::of_invalid(
                 "/since",
                 "missing_field",
                 "`since` or `after`, one of them.",
             ));
         }
     };
-    let id = read(&id)?;
-    let request = context.request(caller.actor());
-    change(&web, id, Change::Recover, request, None).await?;
-    let begun = web.endpoints.recover(id, since).await.map_err(fault)?;
+    change(&web, id, Change::Recover, request).await?;
+    let begun = web.endpoints.recover(id, since).await?;
     let begun = begun.ok_or_else(|| Problem::new(Code::RecoveryRunning))?;
     Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
 }
@@ -355,96 +341,96 @@ async fn recover_endpoint(
 async fn list_attempts(
     State(web): State<Arc<Web>>,
     _admin: SignedIn,
-    Path(id): Path<String>,
+    Id(id): Id<EndpointId>,
 ) -> Result<axum::Json<AttemptViews>, Problem> {
-    let endpoint = known(&web, &id).await?;
-    let attempts = web.endpoints.attempts(endpoint.id).await.map_err(fault)?;
+    let endpoint = known(&web, id).await?;
+    let attempts = web.endpoints.attempts(endpoint.id).await?;
     let data = attempts.into_iter().map(AttemptView::from).collect();
     Ok(axum::Json(AttemptViews { data }))
 }
 
-/// `url` is the one that the change brings.
+/// Runs the workflow.
 async fn change(
     web: &Web,
     endpoint: EndpointId,
     change: Change,
-    request: quivive_app::Request,
-    url: Option<&str>,
+    request: Request,
 ) -> Result<Reply, Problem> {
+    let url = match &change {
+        Change::Create(draft) => Some(draft.url.clone()),
+        Change::Update(edit) => edit.url.clone(),
+        _ => None,
+    };
     let command = ChangeEndpoint { endpoint, change };
     let changed = web.endpoints.change(command, request).await;
-    changed.map_err(|failure| refused(failure, url))
+    changed.map_err(|failure| refused(failure, url.as_deref()))
 }
 
 fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
-    let of_url = |code: Code, message: &str| {
-        let error = FieldError {
-            pointer: "/url".to_owned(),
-            code: code.meaning().code,
-            message: message.to_owned(),
-        };
-        Problem::of_field(code, error)
-    };
+    const URL: &str = "/url";
     Problem::of_failure(failure, |refusal| match refusal {
-        Refusal::InvalidUrl => match url.map(Target::parse) {
-            Some(Err(unfit)) => of_url(Code::InvalidUrl, &format!("It is not called: {unfit}.")),
-            _ => of_url(
-                Code::InvalidUrl,
-                "https, to port 443, 8443 or 80, or what `webhooks.ports` of the configuration adds.",
-            ),
-        },
-        Refusal::PrivateAddress => {
-            of_url(Code::PrivateAddress, Code::PrivateAddress.meaning().about)
+        Refusal::InvalidUrl => {
+            let message = match url.map(Target::parse) {
+                Some(Err(unfit)) => format!("It is not called: {unfit}."),
+                _ => "https, to port 443, 8443 or 80, or what `webhooks.ports` of the configuration adds.".to_owned(),
+            };
+            let code = Code::InvalidUrl;
+            Problem::of_field(code, FieldError::new(URL, code.meaning().code, message))
         }
-        Refusal::Unresolved => of_url(Code::UnresolvedHost, Code::UnresolvedHost.meaning().about),
+        Refusal::PrivateAddress => Problem::at(Code::PrivateAddress, URL),
+        Refusal::Unresolved => Problem::at(Code::UnresolvedHost, URL),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
-        Refusal::NotFound => absent(),
+        Refusal::NotFound => absent::<EndpointId>(),
+        Refusal::Changed => Problem::new(Code::PreconditionFailed),
         Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
     })
 }
 
-async fn answer(web: &Web, reply: Reply) -> Result<axum::Json<EndpointDetail>, Problem> {
-    let endpoint = reply.endpoint.ok_or_else(absent)?;
-    detail(web, endpoint).await.map(axum::Json)
+/// The same, and shows how the endpoint is then.
+async fn changed(
+    web: &Web,
+    id: EndpointId,
+    wanted: Change,
+    request: Request,
+) -> Result<Detailed, Problem> {
+    let reply = change(web, id, wanted, request).await?;
+    let endpoint = reply.endpoint.ok_or_else(absent::<EndpointId>)?;
+    detail(web, endpoint).await
 }
 
-async fn detail(web: &Web, endpoint: Endpoint) -> Result<EndpointDetail, Problem> {
-    let id = endpoint.id;
+/// An endpoint with its tag.
+type Detailed = ([(HeaderName, String); 1], axum::Json<EndpointDetail>);
+
+async fn detail(web: &Web, endpoint: Endpoint) -> Result<Detailed, Problem> {
+    let (id, tag) = (endpoint.id, revision::tag(&endpoint));
     let secrets = web.kernel.families().webhooks.secrets(id).await;
     let now = web.kernel.families().clock.now();
-    let live = secrets.map_err(fault)?.into_iter();
+    let live = secrets?.into_iter();
     let live = live.filter(|secret| secret.expires_at.is_none_or(|until| now < until));
-    Ok(EndpointDetail {
+    let detail = EndpointDetail {
         endpoint: endpoint.into(),
         paused: web.endpoints.is_paused(id),
         public_keys: live
             .map(|secret| SigningKeys::public_key(&secret.public_key))
             .collect(),
         recovery: web.endpoints.recovery(id).map(RecoveryView::from),
-    })
+    };
+    Ok((tag, axum::Json(detail)))
 }
 
-async fn known(web: &Web, id: &str) -> Result<Endpoint, Problem> {
-    let endpoint = web.kernel.families().webhooks.endpoint(read(id)?).await;
-    endpoint.map_err(fault)?.ok_or_else(absent)
-}
-
-fn read(id: &str) -> Result<EndpointId, Problem> {
-    Uuid::try_parse(id).map(EndpointId).map_err(|_| absent())
-}
-
-fn absent() -> Problem {
-    Problem::with_detail(Code::NotFound, "There is no endpoint with this id.")
+async fn known(web: &Web, id: EndpointId) -> Result<Endpoint, Problem> {
+    let endpoint = web.kernel.families().webhooks.endpoint(id).await?;
+    endpoint.ok_or_else(absent::<EndpointId>)
 }
 
 fn wanted(web: &Web, events: &[String]) -> Result<Wanted, Problem> {
     if events.len() > MAX_PATTERNS {
         let message = format!("At most {MAX_PATTERNS}: `user.*` says as much as all of its types.");
-        return Err(invalid("/events", "too_many", &message));
+        return Err(Problem::of_invalid("/events", "too_many", message));
     }
     Wanted::parse(web.kernel.catalogue(), events).map_err(|Unknown(index)| {
         let message = "No type in the catalogue has this name or is of this family.";
-        invalid(&format!("/events/{index}"), "unknown_event", message)
+        Problem::of_invalid(format!("/events/{index}"), "unknown_event", message)
     })
 }
 
@@ -454,21 +440,7 @@ fn described(text: &str) -> Result<(), Problem> {
     }
     let message =
         format!("At most {MAX_DESCRIPTION_CHARS} characters, none of them a control character.");
-    Err(invalid("/description", "too_long", &message))
-}
-
-fn invalid(pointer: &str, code: &'static str, message: &str) -> Problem {
-    let error = FieldError {
-        pointer: pointer.to_owned(),
-        code,
-        message: message.to_owned(),
-    };
-    Problem::of_field(Code::InvalidFields, error)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
+    Err(Problem::of_invalid("/description", "too_long", message))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Toy {
     pub(super) fn guessing(scene: &Scene) -> Self {
         Self::new(scene, |cx| {
             Box::pin(std::future::ready(match cx.guess() {
-                Guess::Reserved => succeed(Commit::default(), Succeeded { done: true }, ()),
+                Guess::Reserved { .. } => succeed(Commit::default(), Succeeded { done: true }, ()),
                 Guess::Closed => refuse(Refusal::Closed),
                 Guess::NotNeeded => refuse(Refusal::Unwanted),
             }))

@@ -127,7 +127,7 @@ fn sessions_are_minted_in_one_place() {
         &["insert_session("],
         &[
             "app/src/sessions.rs",
-            "app/src/ports.rs",
+            "app/src/ports/sessions.rs",
             "store/src/sessions.rs",
         ],
     );

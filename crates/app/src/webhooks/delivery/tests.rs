@@ -151,7 +151,7 @@ async fn nothing_personal_is_sent() {
     assert!(matches!(outcome, Outcome::Done));
     let subscription = bed.subscription().await;
     assert!(!subscription.personal);
-    let text = String::from_utf8(bed.scene.world.posted()[0].body.clone()).unwrap();
+    let text = String::from_utf8(bed.scene.world.posted()[0].body.to_vec()).unwrap();
     assert!(
         text.contains("user.login.succeeded") && !text.contains("ada@example.org"),
         "{text}"

@@ -112,9 +112,7 @@ impl Workflow for LogIn {
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
         let Who {
-            account,
-            device,
-            path,
+            account, device, ..
         } = self.who(cx).await?;
         let verdict = passwords::compare(cx, &self.password, account.as_ref()).await?;
         let right = verdict.filter(|verdict| verdict.matches);
@@ -122,14 +120,14 @@ impl Workflow for LogIn {
             let mut commit = Commit::default();
             let account = account.map(|account| account.id);
             if verdict.is_some() {
-                guesses::wrong(&mut commit, cx, path, account).await?;
+                guesses::wrong(&mut commit, cx, account).await?;
             }
             let refusal = account.map_or(Refusal::UserNotFound, |_| Refusal::InvalidCredentials);
             return refuse_with(refusal, commit);
         };
 
         let mut commit = cx.fenced(account);
-        guesses::right(&mut commit, cx, path);
+        guesses::right(&mut commit, cx, device.as_ref());
         if let Some(refusal) = barred(account) {
             return refuse_with(refusal, commit);
         }

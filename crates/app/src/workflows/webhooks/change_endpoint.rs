@@ -52,6 +52,8 @@ pub struct Edit {
     pub url: Option<String>,
     pub description: Option<String>,
     pub wanted: Option<Wanted>,
+    /// Only if it is one of these now.
+    pub revisions: Option<Vec<u32>>,
 }
 
 impl Change {
@@ -114,6 +116,8 @@ pub enum Refusal {
     Unresolved,
     Forbidden,
     NotFound,
+    /// It is not what the edit was made of any more.
+    Changed,
     TooMany,
 }
 
@@ -273,6 +277,10 @@ async fn apply(
 }
 
 async fn edited(cx: &Cx, edit: &Edit, endpoint: Endpoint) -> Result<Endpoint, Refusal> {
+    let meant = |revisions: &Vec<u32>| revisions.contains(&endpoint.revision);
+    if !edit.revisions.as_ref().is_none_or(meant) {
+        return Err(Refusal::Changed);
+    }
     let target = match &edit.url {
         Some(url) => callable(cx, url).await?,
         None => endpoint.target,

@@ -1,6 +1,7 @@
 //! What becomes of events that go before they were handled.
 
 use super::ledger::Alert;
+use super::mutant::{self, Mutant};
 use super::step::Machine;
 use super::terms::{DeliveryState, Now};
 use crate::envelope::Stored;
@@ -27,9 +28,10 @@ impl Machine {
         if self.held().is_some_and(|event| event.position <= upto) {
             self.let_go_of_held();
         }
-        self.lanes.expire(upto, now);
+        let of_lanes = upto + u64::from(mutant::is(Mutant::ExpiryTooFar));
+        self.lanes.expire(of_lanes, now);
         self.window.expire(upto);
-        if lost > 0 {
+        if lost > 0 && !mutant::is(Mutant::LossUntold) {
             let to = upto;
             self.ledger.tell(Alert::Expired { from, to, lost });
         }

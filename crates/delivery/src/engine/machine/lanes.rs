@@ -275,6 +275,14 @@ impl Lanes {
         self.enlist(key);
     }
 
+    /// A new lane begins at `due`.
+    pub(super) fn defer(&mut self, key: &Key, due: Time) {
+        if let Some(lane) = self.all.get_mut(key) {
+            lane.due = due;
+            self.enlist(key);
+        }
+    }
+
     /// The event at the front waits for a decision, and with it the whole key.
     pub(super) fn park(&mut self, key: &Key, failure: &Failure, event: &Arc<Stored>, now: Now) {
         let Some(lane) = self.all.get_mut(key) else {
@@ -348,18 +356,23 @@ impl Lanes {
             lane.done < upto && matches!(lane.phase, Phase::Due | Phase::Parked)
         };
         let keys = self.all.iter().filter(behind);
-        let keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        let mut keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        // A map has no order; what comes of it should.
+        keys.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         for key in keys {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            if lane.phase == Phase::Parked {
+            let stays = lane.stays(upto);
+            if lane.phase == Phase::Parked && !stays {
                 lane.phase = Phase::Due;
                 self.parked -= 1;
             }
             self.buffered -= lane.expire(upto, now);
             self.touch(&key);
-            self.go_on(&key, now);
+            if !stays {
+                self.go_on(&key, now);
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use crate::engine::decisions::Decider;
 use crate::envelope::Key;
 use crate::subscriber::{Condition, StoredLane};
 
-/// A cursor that moves is written at most this often, and a save that failed is tried again after as long.
-pub(in crate::engine) const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// A save that failed is tried again after as long.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// So many changed lanes are written without waiting, so that no save grows large.
 const SAVE_LANES: usize = 256;
 
@@ -71,6 +71,8 @@ struct UnderWay {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
+    /// A cursor that moves is written at most this often.
+    every: Duration,
     /// The cursor in the database.
     saved: u64,
     /// Not before this, unless it is urgent.
@@ -87,8 +89,9 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(saved: u64, condition: Condition) -> Self {
+    pub(super) fn new(every: Duration, saved: u64, condition: Condition) -> Self {
         Self {
+            every,
             saved,
             next: Duration::ZERO,
             urgent: false,
@@ -124,6 +127,13 @@ impl Ledger {
         self.urgent = true;
     }
 
+    /// Whether the database does not know yet that events were lost.
+    pub(super) fn owes_a_loss(&self) -> bool {
+        let under_way = self.under_way.iter().flat_map(|save| &save.alerts);
+        let mut untold = self.alerts.iter().chain(under_way);
+        untold.any(|alert| matches!(alert, Alert::Expired { .. }))
+    }
+
     /// Answers an operator's order when the database has all that it changed.
     pub(super) fn answer(&mut self, order: u64, count: u64) {
         self.answers.push((order, count));
@@ -153,7 +163,7 @@ impl Ledger {
     pub(super) fn begin(&mut self, cursor: u64, lanes: &mut Lanes, now: Now) -> Option<Save> {
         self.urgent = false;
         self.failed = false;
-        self.next = now.tick + SAVE_EVERY;
+        self.next = now.tick + self.every;
         let cursor = lanes.limit(cursor);
         let passed = lanes.take_passed(cursor);
         let rows = lanes.take_rows();
@@ -216,7 +226,7 @@ impl Ledger {
                 self.alerts.splice(0..0, alerts);
             }
             self.answers.splice(0..0, answers);
-            self.next = now.tick + SAVE_EVERY;
+            self.next = now.tick + AGAIN_AFTER;
             lanes.unsaved(rows, passed, now);
             Vec::new()
         }

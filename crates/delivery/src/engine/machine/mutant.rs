@@ -49,6 +49,14 @@ mutants! {
     RedriveSkips,
     /// A discard passes over all that waits behind the event too.
     DiscardDropsLane,
+    /// What is lost to retention is not told.
+    LossUntold,
+    /// A key goes on after it while the database does not know.
+    LossOvertaken,
+    /// A dead letter that stays goes on without a decision.
+    ParkedForgotten,
+    /// A lane loses the first event that stays, too.
+    ExpiryTooFar,
     /// A lane takes part in a sweep that has passed events of it.
     LateLaneJoins,
     /// A lane that had no room for an event takes the next.

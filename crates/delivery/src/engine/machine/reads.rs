@@ -20,15 +20,18 @@ use super::mutant::{self, Mutant};
 use super::step::Machine;
 use super::terms::{Effect, Now, key_of};
 use super::verdict::later;
+use super::window::WINDOW_EVENTS;
 use crate::envelope::{Key, Stored};
 
 /// After a read that failed.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// A lane whose next event only a newer program reads. It is read again for nothing, so not often.
 const NEWER_AGAIN: Duration = Duration::from_mins(1);
-/// How much lanes hold, and how much is read for them at once.
+/// How much a subscription holds in memory, and how much is read for lanes at once.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::engine) struct Bounds {
+    /// Events above the cursor: what one stuck key can make the window hold before its lane is made.
+    pub(in crate::engine) window: u64,
     /// Waiting events that one lane holds in memory.
     pub(in crate::engine) lane: usize,
     /// Waiting events that all lanes of a subscription hold: half of it what comes, half what is read again.
@@ -44,6 +47,7 @@ pub(in crate::engine) struct Bounds {
 
 impl Bounds {
     pub(in crate::engine) const DEFAULT: Self = Self {
+        window: WINDOW_EVENTS,
         lane: 64,
         lanes: 4096,
         fronts: 256,
@@ -229,12 +233,11 @@ impl Lanes {
             return;
         };
         lane.phase = Phase::Reading;
-        match lane.front(self.order) {
-            Some(position) => self.reads.fronts.push_back((key.clone(), position)),
-            None => {
-                self.reads.hungry += 1;
-                self.reads.members.insert(key.clone());
-            }
+        if let Some(position) = lane.front(self.order) {
+            self.reads.fronts.push_back((key.clone(), position));
+        } else {
+            self.reads.hungry += 1;
+            self.reads.members.insert(key.clone());
         }
     }
 

@@ -13,7 +13,7 @@ use super::mutant::{self, Mutant};
 use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::Rng;
-use super::window::{State, WINDOW_EVENTS, Window};
+use super::window::{State, Window};
 use crate::envelope::{Key, Stored};
 use crate::subscriber::{StoredLane, StoredSubscription};
 
@@ -51,10 +51,10 @@ impl Machine {
         let lanes = Lanes::load(rules.order, rules.bounds, lanes, cursor, now);
         let unclean = condition.running;
         Self {
-            window: Window::new(rules.order, cursor),
+            window: Window::new(rules.order, rules.bounds.window, cursor),
             caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
             lanes,
-            ledger: Ledger::new(cursor, starting(condition)),
+            ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
             held: None,
@@ -126,7 +126,7 @@ impl Machine {
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
         let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
-            || self.window.room() >= WINDOW_EVENTS / 4;
+            || self.window.room() >= self.rules.bounds.window / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
     }

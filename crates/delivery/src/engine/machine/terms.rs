@@ -106,6 +106,8 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
     pub(in crate::engine) retry: Retry,
+    /// How often a cursor that moves is written, at most.
+    pub(in crate::engine) save_every: Duration,
     pub(in crate::engine) batch: Option<Batch>,
     pub(in crate::engine) bounds: Bounds,
     /// Whether it is held back as a whole when its target is away.

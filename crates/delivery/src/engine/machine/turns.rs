@@ -8,7 +8,7 @@ use super::mutant::{self, Mutant};
 use super::pulse::mark_of;
 use super::step::Machine;
 use super::terms::{Effect, Now};
-use super::verdict::Rng;
+use super::verdict::{Rng, later};
 use crate::envelope::Stored;
 use crate::subscriber::Batch;
 
@@ -33,6 +33,7 @@ impl Machine {
         }
         self.decide_on(now);
         self.begin(now, rng, effects);
+        self.unstall(now);
         self.read_for_lanes(now, effects);
         if self.stopping || self.is_paused() {
             self.unmark(now);
@@ -56,6 +57,20 @@ impl Machine {
         }
     }
 
+    /// A full window does not wait for the quick attempts of a few: they go on in lanes.
+    fn unstall(&mut self, now: Now) {
+        while self.breaker.is_closed()
+            && let Some((position, until)) = self.window.stalling()
+            && let Some(taken) = self.window.take(position)
+        {
+            let key = self.open(&taken, now);
+            self.lanes
+                .defer(&key, later(now.wall, until.saturating_sub(now.tick)));
+            self.got_lane(&taken.event, now);
+            self.ledger.hurry();
+        }
+    }
+
     /// What may begin now.
     pub(super) fn admits(&self, tick: Duration) -> Admits {
         let paused = self.is_paused() && !mutant::is(Mutant::PausedGoesOn);
@@ -63,7 +78,9 @@ impl Machine {
         let careful = self.caution.is_some()
             && self.in_flight() > 0
             && !mutant::is(Mutant::CarefulInParallel);
-        if stopping || paused || careful {
+        // What goes on after a loss would hide it from the next start.
+        let untold = self.ledger.owes_a_loss() && !mutant::is(Mutant::LossOvertaken);
+        if stopping || paused || careful || untold {
             Admits::Nothing
         } else {
             self.breaker.admits(tick)

@@ -14,10 +14,13 @@ use super::mutant::{self, Mutant};
 use crate::envelope::{Priority, Stored};
 use crate::subscriber::Order;
 
-/// Events above the cursor at most: what one stuck key can make the window hold before its lane is made.
+/// Events above the cursor at most, in the product.
 pub(in crate::engine) const WINDOW_EVENTS: u64 = 4096;
 /// A delivery that has not ended after this long gets a lane, so that neither the cursor nor the other keys wait for it.
 pub(in crate::engine) const HANG_AFTER: Duration = Duration::from_secs(1);
+
+/// So many events at most that pause are taken for what is wrong with them, and not with the target.
+const FEW: usize = 64;
 
 /// No slot follows in the chain; positions begin at 1.
 const NONE: u64 = 0;
@@ -92,6 +95,8 @@ impl Eq for ByKey {}
 #[derive(Debug)]
 pub(super) struct Window {
     order: Order,
+    /// Events above the cursor at most.
+    bound: u64,
     /// The last event read from the log.
     read: u64,
     slots: VecDeque<Slot>,
@@ -109,9 +114,10 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(order: Order, cursor: u64) -> Self {
+    pub(super) fn new(order: Order, bound: u64, cursor: u64) -> Self {
         Self {
             order,
+            bound,
             read: cursor,
             slots: VecDeque::new(),
             keys: HashMap::new(),
@@ -141,7 +147,7 @@ impl Window {
 
     /// How many more positions it may read.
     pub(super) fn room(&self) -> u64 {
-        WINDOW_EVENTS.saturating_sub(self.read - self.cursor())
+        self.bound.saturating_sub(self.read - self.cursor())
     }
 
     pub(super) fn ready(&self) -> usize {
@@ -271,6 +277,19 @@ impl Window {
             self.slots[index].state = State::Pausing;
             self.pauses.insert((until, position));
         }
+    }
+
+    /// The oldest event that pauses, and until when, where the window is full and waits for nothing but a few of these.
+    pub(super) fn stalling(&self) -> Option<(u64, Duration)> {
+        let stalls = self.room() == 0 && self.in_flight() == 0 && self.ready() == 0;
+        if !stalls || self.pauses.len() > FEW {
+            return None;
+        }
+        let mut pauses = self.pauses.iter();
+        pauses.find_map(|(until, position)| {
+            let first = self.slots.front()?.position;
+            (*position == first).then_some((first, *until))
+        })
     }
 
     /// The target is away: as if this attempt had not been made.

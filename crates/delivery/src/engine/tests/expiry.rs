@@ -1,10 +1,70 @@
 //! Readers that are older than what they read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, Histogram, KeyName, Metadata, Recorder, SharedString, Unit};
+
 use super::*;
 use crate::events::SubscriptionExpired;
 
 fn expired(trial: &Trial) -> Vec<SubscriptionExpired> {
     trial.memory.events_of()
+}
+
+/// Keeps what is counted.
+#[derive(Default)]
+struct Counted(Mutex<HashMap<String, Arc<AtomicU64>>>);
+
+impl Counted {
+    fn of(&self, name: &str, subscription: &str) -> u64 {
+        let all = self.0.lock().unwrap();
+        let found = all.get(&format!("{name} {subscription}"));
+        found.map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Counted {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &Metadata<'_>) -> Counter {
+        let label = key.labels().next().map_or("", |label| label.value());
+        let name = format!("{} {label}", key.name());
+        Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(name).or_default()))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_members_of_a_family_lose_is_counted_as_one() {
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    let names = ["webhook:1", "webhook:2"];
+    let filter = Filter::matching(["order.*"]);
+    let member = |name| Subscription::durable(name, filter.clone(), script.clone());
+    let running = trial.start(names.map(member).into()).await;
+    for name in names {
+        running.pause(name).await.unwrap();
+    }
+    for _ in 0..3 {
+        trial.memory.append(PLACED, "a");
+    }
+    running.expire(0, 3).await.unwrap();
+    let counted = |figure: &str| counted.of(figure, "webhook");
+    until(|| counted("quivive_subscriptions_expired_total") == 2).await;
+    assert_eq!(counted("quivive_subscription_events_lost_total"), 6);
 }
 
 #[tokio::test(start_paused = true)]

@@ -204,6 +204,45 @@ async fn a_long_backlog_is_read_in_parts_and_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_window_does_not_wait_for_the_quick_attempts_of_a_few() {
+    let trial = Trial::new();
+    let script = Script::new(|call| if call.key == "bad" { fail() } else { done() });
+    let running = trial.start_one(&script).await;
+    let good = (0..10_000).map(|_| (PLACED, "good"));
+    trial
+        .memory
+        .append_all(std::iter::once((PLACED, "bad")).chain(good));
+    let began = Instant::now();
+    until(|| script.count() > 10_000).await;
+    assert!(
+        began.elapsed() < Duration::from_millis(40),
+        "{:?}",
+        began.elapsed()
+    );
+    until(|| running.status()[0].lanes_retrying == 1).await;
+    // The quick attempt has its time in the lane.
+    let bad = script.calls_of(1);
+    assert_eq!(bad.len(), 1);
+    until(|| script.calls_of(1).len() == 2).await;
+    let wait = script.calls_of(1)[1].at.abs_diff(bad[0].at).as_millis();
+    assert!((50..70).contains(&wait), "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_window_in_which_many_failed_waits_for_their_quick_attempts() {
+    let trial = Trial::new();
+    let script = Script::new(|call| if call.attempt == 1 { fail() } else { done() });
+    let mut mail = mail(&script);
+    mail.breaker = false;
+    let running = trial.start(vec![mail]).await;
+    let keys: Vec<_> = (0..5_000).map(|key| format!("k:{key}")).collect();
+    let events = keys.iter().map(|key| (PLACED, key.as_str()));
+    trial.memory.append_all(events);
+    until(|| script.count() == 10_000).await;
+    assert_eq!(running.status()[0].lanes_retrying, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backlog_that_cannot_be_read_is_read_later() {
     let trial = Trial::new();
     let script = Script::new(|call| {

@@ -40,6 +40,20 @@ async fn a_moving_cursor_is_saved_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn or_as_often_as_its_subscription_says() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    let often = mail(&script).save_every(Duration::from_millis(100));
+    trial.start(vec![often]).await;
+    for _ in 0..100 {
+        trial.memory.append(PLACED, "a");
+        millis(10).await;
+    }
+    let saves = trial.memory.commits() - 101;
+    assert!((9..=12).contains(&saves), "{saves} saves in a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_kill_it_goes_on_from_the_saved_cursor() {
     let mut trial = Trial::new();
     let script = Script::new(|_| done());

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
-use crate::routes::events::query::{DEFAULT_LIMIT, MAX_LIMIT, pairs, wrong};
+use crate::routes::query::{DEFAULT_LIMIT, limit, pairs, unknown, wrong};
 
 /// Which dead letters of the subscription: those that fit all that is given. Nothing given, all of them.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -93,7 +93,7 @@ impl Asked {
             subscription: None,
             choice: Choice::default(),
             after: None,
-            limit: DEFAULT_LIMIT,
+            limit: DEFAULT_LIMIT as usize,
         };
         for (name, value) in pairs(uri)? {
             asked.set(&name, value, catalogue)?;
@@ -128,16 +128,8 @@ impl Asked {
                 let place = read_place(&value);
                 self.after = Some(place.ok_or_else(|| Problem::new(Code::InvalidCursor))?);
             }
-            "limit" => {
-                let limit = value.parse().ok();
-                let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                let wrong = || wrong(name, "out_of_range", "A number from 1 to 250.");
-                self.limit = limit.ok_or_else(wrong)?;
-            }
-            _ => {
-                let none = "There is no such parameter here.";
-                return Err(wrong(name, "unknown_parameter", none));
-            }
+            "limit" => self.limit = limit(name, &value)? as usize,
+            _ => return Err(unknown(name)),
         }
         Ok(())
     }

@@ -5,23 +5,22 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use quivive_app::Request;
 use quivive_app::workflows::delivery::change_subscription::Change;
-use quivive_delivery::engine::Declined;
+use quivive_delivery::Time;
 use quivive_delivery::subscriber::{Choice, DeadLetter, DeadLetterGroup, ErrorClass};
-use quivive_delivery::{Fault, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::chosen::{Asked, Chosen, write_place};
-use super::{change, no_subscription};
+use super::{change, declined};
 use crate::Web;
-use crate::auth::SignedIn;
+use crate::auth::{AsCaller, SignedIn};
 use crate::json::Shaped;
 use crate::limits::Family;
-use crate::problem::{Code, FieldError, Problem};
-use crate::request::RequestContext;
+use crate::problem::{Code, Problem};
 use crate::routes::events::EventView;
 use crate::routes::events::view::Opener;
 use crate::routes::{Authority, Routes};
@@ -146,19 +145,13 @@ async fn list(
     let letters = web.dead_letters.as_ref();
     let mut found = letters
         .dead_letters(name, choice, asked.after.as_ref(), asked.limit + 1)
-        .await
-        .map_err(fault)?;
+        .await?;
     let has_more = found.len() > asked.limit;
     found.truncate(asked.limit);
     let last = found.last().filter(|_| has_more);
     let next_cursor = last.map(|last| write_place(&last.subscription, &last.lane.key));
     let groups = match asked.after {
-        None => Some(
-            letters
-                .dead_letter_groups(name, choice)
-                .await
-                .map_err(fault)?,
-        ),
+        None => Some(letters.dead_letter_groups(name, choice).await?),
         Some(_) => None,
     };
     Ok(axum::Json(DeadLetterPage {
@@ -208,16 +201,16 @@ async fn show(
     let found = web
         .dead_letters
         .dead_letters(Some(&subscription), &choice, None, 1);
-    let letter = found.await.map_err(fault)?.pop().ok_or_else(absent)?;
+    let letter = found.await?.pop().ok_or_else(absent)?;
     let deliveries = &web.kernel.families().deliveries;
     let behind = deliveries.behind(&subscription, &letter.lane).await;
     let behind = behind.map_err(declined)?.unwrap_or_default();
     let at = letter.lane.position.saturating_sub(1);
-    let event = web.log.read(at, 1).await.map_err(fault)?.pop();
+    let event = web.log.read(at, 1).await?.pop();
     let event = match event.filter(|event| event.envelope.id == event_id) {
         Some(event) => {
             let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
-            Some(opener.view(event).await.map_err(fault)?)
+            Some(opener.view(event).await?)
         }
         None => None,
     };
@@ -283,21 +276,19 @@ struct Decided {
 ))]
 async fn redrive(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Shaped(body): Shaped<Redrive>,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let choice = body.choice.into_choice(web.kernel.catalogue());
-    if body.dry_run {
-        return counted(&web, &body.subscription, &choice).await;
-    }
-    let wanted = Change::Redrive {
-        choice,
-        per_second: body.rate,
-    };
-    let count = change(&web, &context, caller, body.subscription, wanted).await?;
-    let dry_run = false;
-    Ok(axum::Json(Decided { count, dry_run }))
+    let (subscription, per_second) = (body.subscription, body.rate);
+    decide(
+        &web,
+        request,
+        subscription,
+        body.choice,
+        body.dry_run,
+        |choice| Change::Redrive { choice, per_second },
+    )
+    .await
 }
 
 /// Pass over dead letters.
@@ -312,51 +303,41 @@ async fn redrive(
 ))]
 async fn discard(
     State(web): State<Arc<Web>>,
-    context: RequestContext,
-    caller: SignedIn,
+    AsCaller(request): AsCaller,
     Shaped(body): Shaped<Discard>,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let reason = body.reason.trim();
+    let reason = body.reason.trim().to_owned();
     if !(1..=MAX_REASON_CHARS).contains(&reason.chars().count()) {
-        let error = FieldError {
-            pointer: "/reason".to_owned(),
-            code: "out_of_range",
-            message: "From 1 to 500 characters.".to_owned(),
-        };
-        return Err(Problem::of_field(Code::InvalidFields, error));
+        let message = format!("From 1 to {MAX_REASON_CHARS} characters.");
+        return Err(Problem::of_invalid("/reason", "out_of_range", message));
     }
-    let choice = body.choice.into_choice(web.kernel.catalogue());
-    if body.dry_run {
-        return counted(&web, &body.subscription, &choice).await;
-    }
-    let reason = reason.to_owned();
-    let wanted = Change::Discard { choice, reason };
-    let count = change(&web, &context, caller, body.subscription, wanted).await?;
-    let dry_run = false;
-    Ok(axum::Json(Decided { count, dry_run }))
+    decide(
+        &web,
+        request,
+        body.subscription,
+        body.choice,
+        body.dry_run,
+        |choice| Change::Discard { choice, reason },
+    )
+    .await
 }
 
-async fn counted(
+/// Decides about dead letters, or counts them.
+async fn decide(
     web: &Web,
-    subscription: &str,
-    choice: &Choice,
+    request: Request,
+    subscription: String,
+    choice: Chosen,
+    dry_run: bool,
+    decision: impl FnOnce(Choice) -> Change,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let deliveries = &web.kernel.families().deliveries;
-    let count = deliveries.count(subscription, choice).await;
-    let count = count.map_err(declined)?;
-    let dry_run = true;
+    let choice = choice.into_choice(web.kernel.catalogue());
+    let count = if dry_run {
+        let deliveries = &web.kernel.families().deliveries;
+        let count = deliveries.count(&subscription, &choice).await;
+        count.map_err(declined)?
+    } else {
+        change(web, request, subscription, decision(choice)).await?
+    };
     Ok(axum::Json(Decided { count, dry_run }))
-}
-
-fn declined(declined: Declined) -> Problem {
-    match declined {
-        Declined::NotFound => no_subscription(),
-        Declined::WrongState => Problem::new(Code::WrongState),
-        Declined::Fault(error) => fault(error),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn fault(fault: Fault) -> Problem {
-    Problem::of_fault(&fault)
 }

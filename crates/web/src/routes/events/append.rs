@@ -185,7 +185,7 @@ pub(super) async fn append_events(
                 format!("Event {index} of the request was given before with other content."),
             ),
             NotRaised::Conflict => Problem::new(Code::Conflict).and_retry_after(1),
-            NotRaised::Fault(fault) => Problem::of_fault(&fault),
+            NotRaised::Fault(fault) => fault.into(),
         })?;
     let data = raised.into_iter().map(AppendedEvent::from).collect();
     Ok((StatusCode::CREATED, axum::Json(Appended { data })))
@@ -198,7 +198,7 @@ impl Names {
     fn of(service: &Service, headers: &HeaderMap, batch: &Batch) -> Result<Self, Problem> {
         if !(1..=MAX_BATCH).contains(&batch.events.len()) {
             let message = format!("From 1 to {MAX_BATCH} events.");
-            return Err(invalid(vec![error(String::new(), "out_of_range", message)]));
+            return Err(invalid(vec![FieldError::new("", "out_of_range", message)]));
         }
         let ids: Vec<_> = batch.events.iter().filter_map(|event| event.id).collect();
         let twice = |(index, event): (usize, &NewEvent)| {
@@ -210,7 +210,7 @@ impl Names {
             && let Some(index) = batch.events.iter().enumerate().find_map(twice)
         {
             let message = "Given more than once in this request.".to_owned();
-            return Err(invalid(vec![error(
+            return Err(invalid(vec![FieldError::new(
                 format!("/{index}/id"),
                 "duplicate_id",
                 message,
@@ -283,7 +283,7 @@ fn fitting(
             String::new()
         };
         let Value::Object(data) = event.data.0 else {
-            errors.push(error(
+            errors.push(FieldError::new(
                 format!("{at}/data"),
                 "wrong_type",
                 "Must be an object.".to_owned(),
@@ -304,7 +304,7 @@ fn fitting(
             Err(misfits) => errors.extend(
                 misfits
                     .into_iter()
-                    .map(|it| error(format!("{at}{}", it.pointer), it.code, it.message)),
+                    .map(|it| FieldError::new(format!("{at}{}", it.pointer), it.code, it.message)),
             ),
         }
     }
@@ -317,21 +317,5 @@ fn fitting(
 
 fn invalid(mut errors: Vec<FieldError>) -> Problem {
     errors.truncate(MAX_ERRORS);
-    let detail = match errors.as_slice() {
-        [only] => format!("{}: {}", only.pointer, only.message).into(),
-        _ => Code::InvalidFields.meaning().about.into(),
-    };
-    Problem {
-        detail,
-        errors,
-        ..Problem::new(Code::InvalidFields)
-    }
-}
-
-fn error(pointer: String, code: &'static str, message: String) -> FieldError {
-    FieldError {
-        pointer,
-        code,
-        message,
-    }
+    Problem::of_invalid_fields(errors)
 }

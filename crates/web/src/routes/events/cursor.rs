@@ -5,6 +5,7 @@ use std::fmt;
 use quivive_delivery::{Fault, Head, Log};
 
 use crate::problem::{Code, Problem};
+use crate::routes::query::number;
 
 /// A position, and the epoch of the log in which it is one, where that is known. Written `345` or `1-345`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +47,6 @@ impl fmt::Display for Cursor {
         }
         write!(f, "{}", self.position)
     }
-}
-
-/// Digits alone: neither a sign nor nothing.
-pub(super) fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }
 
 fn of_another_epoch(kept: u64, now: u64) -> Problem {

@@ -8,17 +8,14 @@ use quivive_app::search::{Question, Search, Tags, Unanswerable};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::cursor::{Cursor, number};
-use super::fault;
-use super::query::{MAX_LIMIT, wrong};
+use super::cursor::Cursor;
+use super::query::unusable;
 use super::view::{EventView, Opener};
 use crate::Web;
 use crate::auth::Known;
-use crate::problem::{Code, FieldError, Problem};
+use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
-
-/// As the feed's pages.
-const DEFAULT_LIMIT: u32 = 50;
+use crate::routes::query::{self, DEFAULT_LIMIT, pairs, wrong};
 
 /// A page of what was found.
 #[derive(Serialize, ToSchema)]
@@ -56,7 +53,7 @@ pub(super) struct FoundPage {
 ), responses(
     (status = 200, description = "The newest events that fit.", body = FoundPage),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
-    (status = 403, description = "`forbidden`: `address` and `ip` need the role admin, or the scope `events.read_personal`"),
+    (status = 403, description = "`forbidden`: this needs the role admin, or an API key with the scope events.read, and events.read_personal for `address` and `ip`"),
     (status = 410, description = "`cursor_expired`: the log was restored"),
 ))]
 pub(super) async fn search_events(
@@ -66,9 +63,8 @@ pub(super) async fn search_events(
     uri: Uri,
 ) -> Result<axum::Json<FoundPage>, Problem> {
     let asked = Asked::read(&web, &uri)?;
-    if asked.question.is_personal() && !caller.sees_personal() {
-        let need = "Searching by what is personal needs the role admin, or an API key with the scope events.read_personal.";
-        return Err(Problem::with_detail(Code::Forbidden, need));
+    if asked.question.is_personal() {
+        caller.must_see_personal()?;
     }
     let head = *web.log.head().borrow();
     let below = match asked.before {
@@ -85,14 +81,11 @@ pub(super) async fn search_events(
     let request = context.request(caller.actor());
     let found = search
         .find(&asked.question, below, asked.limit, request)
-        .await
-        .map_err(fault)?;
+        .await?;
     let last = found.events.last().map(|event| event.position);
-    let mut opener = Opener::new(web.vault.as_ref(), web.kernel.catalogue());
-    let mut data = Vec::with_capacity(found.events.len());
-    for event in found.events {
-        data.push(opener.view(event).await.map_err(fault)?);
-    }
+    let data = Opener::new(web.vault.as_ref(), web.kernel.catalogue())
+        .all(found.events)
+        .await?;
     Ok(axum::Json(FoundPage {
         data,
         next_cursor: last.filter(|_| found.has_more),
@@ -110,7 +103,7 @@ struct Asked {
 
 impl Asked {
     fn read(web: &Web, uri: &Uri) -> Result<Self, Problem> {
-        let pairs = super::query::pairs(uri)?;
+        let pairs = pairs(uri)?;
         let (mut question, mut before, mut limit) = (None, None, None);
         for (name, value) in &pairs {
             match name.as_str() {
@@ -118,7 +111,7 @@ impl Asked {
                     let cursor = Cursor::read(value);
                     before = Some(cursor.ok_or_else(|| Problem::new(Code::InvalidCursor))?);
                 }
-                "limit" => limit = Some(limited(name, value)?),
+                "limit" => limit = Some(query::limit(name, value)?),
                 _ => {
                     let read = Question::read(name, value, web.kernel.catalogue());
                     let read = read.map_err(|error| unanswerable(name, error))?;
@@ -140,22 +133,13 @@ impl Asked {
     }
 }
 
-fn limited(name: &str, value: &str) -> Result<u32, Problem> {
-    number(value)
-        .filter(|limit| (1..=MAX_LIMIT as u64).contains(limit))
-        .and_then(|limit| u32::try_from(limit).ok())
-        .ok_or_else(|| wrong(name, "out_of_range", "A number from 1 to 250."))
-}
-
 fn unanswerable(name: &str, error: Unanswerable) -> Problem {
     let (code, message) = match error {
-        Unanswerable::Unknown => ("unknown_parameter", "There is no such parameter here."),
+        Unanswerable::Unfit(unfit) => return unusable(name, unfit),
         Unanswerable::NoSuchType => (
             "unknown_type",
             "No type in the catalogue has this name. Families are for the feed.",
         ),
-        Unanswerable::NoUuid => ("wrong_type", "A UUID."),
-        Unanswerable::Length => ("out_of_range", "From 1 to 128 bytes."),
         Unanswerable::NoAddress => ("wrong_type", "An e-mail address."),
         Unanswerable::NoIp => ("wrong_type", "An IP address."),
     };
@@ -163,13 +147,6 @@ fn unanswerable(name: &str, error: Unanswerable) -> Problem {
 }
 
 fn nothing_to_search_by() -> Problem {
-    Problem::of_field(
-        Code::InvalidQuery,
-        FieldError {
-            pointer: "?".to_owned(),
-            code: "missing",
-            message: "One of subject, workflow_id, correlation_id, type, address and ip."
-                .to_owned(),
-        },
-    )
+    let message = "One of subject, workflow_id, correlation_id, type, address and ip.";
+    wrong("", "missing", message)
 }

@@ -6,7 +6,7 @@
 //! **Guarantees.** What a stream says after a position is what the log has after it that meets the criteria, without a gap.
 //! Every event has its cursor as `id`, and so has what was skipped, a little later: a reader that comes back with its
 //! `Last-Event-ID` misses nothing and has nothing twice. A slow reader is read for slowly: nobody waits for it, and a page
-//! is all that is kept for it. A stream ends within seconds when the caller might not open it any more, and when the
+//! is all that is kept for it; one that takes nothing for two minutes is let go. A stream ends within seconds when the caller might not open it any more, and when the
 //! server stops.
 
 use std::convert::Infallible;
@@ -20,15 +20,17 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::poll_fn;
 use quivive_delivery::{Criteria, Fault, Head, Stored};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cursor::{Cursor, Unread, held};
 use super::feed;
-use super::query::{MAX_LIMIT, Query};
-use super::view::Opener;
+use super::query::Query;
+use super::showing::Showing;
 use crate::Web;
-use crate::auth::Pass;
+use crate::auth::{Known, Pass};
 use crate::problem::{Code, Problem};
+use crate::request::RequestContext;
+use crate::routes::query::MAX_LIMIT;
 
 /// A reader that went away is noticed by writing to it; proxies end what is silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -38,6 +40,9 @@ const JUDGED_EVERY: Duration = Duration::from_secs(3);
 
 /// How often a reader is told of events that were skipped.
 const MARKED_EVERY: Duration = Duration::from_secs(5);
+
+/// For a reader to take the next event. Who is behind may be slow, not asleep: its place is for others then.
+const TAKEN_WITHIN: Duration = Duration::from_mins(2);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -54,7 +59,7 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
 /// they come back, it goes on after that event, and nothing is missed. An `id` alone says how far events were skipped.
 ///
 /// It ends when the access token does or its session, and when the server stops: come back with a new token and the last
-/// `id`. There are 64 places.
+/// `id`. It ends, too, when nothing of it was taken for two minutes. There are 64 places, 8 of them for one caller.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events", params(
     ("after" = Option<u64>, Query, description = "A position, exclusive; without it the stream begins with what is to come. Also with its epoch: `1-345`."),
     ("epoch" = Option<u64>, Query, description = "The `epoch` that the cursor came with: of another one it is refused instead of misread."),
@@ -63,18 +68,22 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
     ("workflow_id" = Option<String>, Query, description = "A UUID."),
     ("correlation_id" = Option<String>, Query, description = "A UUID."),
     ("subject" = Option<String>, Query, description = "As the envelope has it: a user's id, or a keyed digest."),
-    ("personal" = Option<bool>, Query, description = "Personal fields, too: nobody has the permission for that yet."),
+    ("personal" = Option<bool>, Query, description = "`true`: personal fields, too."),
 ), responses(
     (status = 200, description = "Events until one of the two goes away.", body = String, content_type = "text/event-stream"),
     (status = 400, description = "`invalid_cursor`, `invalid_query`"),
+    (status = 403, description = "`forbidden`: this needs the role admin, or an API key with the scope events.read, and events.read_personal for personal fields"),
     (status = 410, description = "`cursor_expired`: the log was restored, or holds what comes after the cursor no more"),
 ))]
 pub(super) async fn stream_events(
     State(web): State<Arc<Web>>,
+    context: RequestContext,
+    caller: Known,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = Query::read(&uri, web.kernel.catalogue())?.without_limit()?;
+    let showing = Showing::of(&query, &caller, &context)?;
     let pass = Pass::of(&headers, super::AUTHORITY)?;
     let head = web.log.head();
     let now = *head.borrow();
@@ -89,6 +98,7 @@ pub(super) async fn stream_events(
     let follower = Follower {
         web: Arc::clone(&web),
         pass,
+        showing,
         criteria: query.criteria,
         epoch: now.epoch,
         at: after,
@@ -96,7 +106,7 @@ pub(super) async fn stream_events(
         head,
         events,
     };
-    web.streams.open(follower.follow())?;
+    web.streams.open(caller.id(), follower.follow())?;
     let body = poll_fn(move |cx| {
         taken
             .poll_recv(cx)
@@ -121,6 +131,7 @@ fn resumed(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
 struct Follower {
     web: Arc<Web>,
     pass: Pass,
+    showing: Showing,
     criteria: Criteria,
     epoch: u64,
     /// Everything up to here was looked at.
@@ -185,7 +196,7 @@ impl Follower {
     async fn page(&mut self) -> Result<bool, Over> {
         let head = *self.head.borrow_and_update();
         let log = self.web.log.as_ref();
-        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT, head).await;
+        let page = feed::page(log, &self.criteria, self.at, MAX_LIMIT as usize, head).await;
         let page = page.map_err(|unread| over(&unread))?;
         let events = self
             .shown(page.events)
@@ -199,16 +210,12 @@ impl Follower {
     }
 
     async fn shown(&self, events: Vec<Stored>) -> Result<Vec<(u64, Event)>, Fault> {
-        let mut opener = Opener::new(self.web.vault.as_ref(), self.web.kernel.catalogue());
-        let mut shown = Vec::with_capacity(events.len());
-        for stored in events {
-            let position = stored.position;
-            let event = Event::default().event(&stored.envelope.kind);
-            let view = opener.view(stored).await?;
-            let event = event.json_data(view).map_err(Fault::internal)?;
-            shown.push((position, event));
-        }
-        Ok(shown)
+        let views = self.showing.show(&self.web, events).await?;
+        let shown = views.into_iter().map(|view| {
+            let event = Event::default().event(&view.kind).json_data(&view);
+            Ok((view.position, event.map_err(Fault::internal)?))
+        });
+        shown.collect()
     }
 
     /// Gives the reader an event with its cursor, or a cursor alone, as soon as there is room.
@@ -217,9 +224,13 @@ impl Follower {
             epoch: Some(self.epoch),
             position,
         };
-        let sent = self.events.send(event.id(cursor.to_string())).await;
+        let sent = self.events.send(event.id(cursor.to_string()));
+        let sent = timeout(TAKEN_WITHIN, sent).await;
         self.said = (position, Instant::now());
-        sent.map_err(|_| Over)
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Over),
+        }
     }
 }
 

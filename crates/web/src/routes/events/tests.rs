@@ -3,6 +3,7 @@
 mod appended;
 mod cursors;
 mod made;
+mod personal;
 mod search;
 mod stream;
 
@@ -234,9 +235,6 @@ async fn a_query_is_right_or_refused() {
                 .starts_with('?')
         );
     }
-    let personal = feed(&server, &token, "?personal=true").await;
-    assert_eq!(personal.problem(), (403, "forbidden".to_owned()));
-    assert!(personal.body.contains("events.read_personal"));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! An event as it is shown: the envelope whole, with the address and the agent opened, and the personal fields as null.
+//! An event as it is shown: the envelope whole, with the address and the agent opened, and the personal fields as null unless
+//! they are asked for.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,11 +20,11 @@ pub struct EventView {
     id: Uuid,
     #[serde(rename = "type")]
     #[schema(example = "user.login.succeeded")]
-    kind: String,
+    pub(super) kind: String,
     /// Of `data`: what was stored with an older version is shown as the current one.
     version: u32,
     /// Dense, from 1: the order of all events.
-    position: u64,
+    pub(super) position: u64,
     epoch: u64,
     /// When it happened.
     #[schema(value_type = String, format = "date-time")]
@@ -76,10 +77,19 @@ const UNKNOWN_CATEGORY: &str = "operation";
 impl EventView {
     /// As the current version of its type, the personal fields as null; `context` is what was opened of it, or nothing.
     pub fn new(event: Stored, context: Context, catalogue: &Catalogue) -> Result<Self, Fault> {
-        let (version, data) = catalogue.shown(&event).map_err(Fault::internal)?;
+        let shown = catalogue.shown(&event).map_err(Fault::internal)?;
+        Ok(Self::of(event, context, shown, catalogue))
+    }
+
+    fn of(
+        event: Stored,
+        context: Context,
+        (version, data): (u32, Map<String, Value>),
+        catalogue: &Catalogue,
+    ) -> Self {
         let envelope = event.envelope;
         let spec = catalogue.spec(&envelope.kind);
-        Ok(Self {
+        Self {
             id: envelope.id,
             category: spec.map_or(UNKNOWN_CATEGORY, |spec| spec.category),
             kind: envelope.kind,
@@ -102,7 +112,7 @@ impl EventView {
             traceparent: envelope.traceparent,
             priority: envelope.priority,
             data,
-        })
+        }
     }
 }
 
@@ -110,6 +120,7 @@ impl EventView {
 pub(in crate::routes) struct Opener<'a> {
     vault: &'a dyn Vault,
     catalogue: &'a Catalogue,
+    personal: bool,
     /// `None`: destroyed.
     keys: HashMap<String, Option<Arc<dyn SealKey>>>,
 }
@@ -119,28 +130,61 @@ impl<'a> Opener<'a> {
         Self {
             vault,
             catalogue,
+            personal: false,
             keys: HashMap::new(),
         }
     }
 
-    pub(in crate::routes) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
-        let context = match &event.context {
-            Some(sealed) => self.context(event.envelope.workflow_id, sealed).await?,
-            None => Context::default(),
-        };
-        EventView::new(event, context, self.catalogue)
+    /// Personal fields are opened, too, for somebody who may see them.
+    pub(super) fn with_personal_fields(self) -> Self {
+        Self {
+            personal: true,
+            ..self
+        }
     }
 
-    /// Empty when its key is gone: then so is what it said.
-    async fn context(&mut self, workflow: Uuid, sealed: &Sealed) -> Result<Context, Fault> {
+    pub(in crate::routes) async fn all(
+        mut self,
+        events: Vec<Stored>,
+    ) -> Result<Vec<EventView>, Fault> {
+        let mut views = Vec::with_capacity(events.len());
+        for event in events {
+            views.push(self.view(event).await?);
+        }
+        Ok(views)
+    }
+
+    pub(in crate::routes) async fn view(&mut self, event: Stored) -> Result<EventView, Fault> {
+        let context = self.open(event.envelope.workflow_id, event.context.as_ref());
+        let context = context
+            .await?
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default();
+        if !self.personal {
+            return EventView::new(event, context, self.catalogue);
+        }
+        let personal = self
+            .open(event.envelope.id, event.personal.as_ref())
+            .await?;
+        let shown = self.catalogue.shown_whole(&event, personal.as_deref());
+        let shown = shown.map_err(Fault::internal)?;
+        Ok(EventView::of(event, context, shown, self.catalogue))
+    }
+
+    /// Nothing when its key is gone: then so is what it said.
+    async fn open(
+        &mut self,
+        bound_to: Uuid,
+        sealed: Option<&Sealed>,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
         if !self.keys.contains_key(&sealed.key) {
             let key = self.vault.existing(&sealed.key).await?;
             self.keys.insert(sealed.key.clone(), key);
         }
         let key = self.keys.get(&sealed.key).and_then(Option::as_ref);
-        let plain = key.and_then(|key| key.open(workflow.as_bytes(), &sealed.bytes));
-        Ok(plain
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .unwrap_or_default())
+        Ok(key.and_then(|key| key.open(bound_to.as_bytes(), &sealed.bytes)))
     }
 }

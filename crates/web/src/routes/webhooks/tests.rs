@@ -261,3 +261,41 @@ async fn what_is_wrong_is_named() {
         assert_eq!(answer.problem(), (404, "not_found".to_owned()), "{path}");
     }
 }
+
+#[tokio::test]
+async fn an_edit_of_what_others_changed_since_is_refused() {
+    let desk = desk().await;
+    let (_, path) = desk.registered().await;
+    let url = format!("{ROOT}{path}");
+    let edit = async |description: &str, made_of: Option<&str>| {
+        let change = json!({"description": description});
+        let ask = ask(&Method::PATCH, &url).body(&change);
+        let ask = match made_of {
+            Some(tag) => ask.header("if-match", tag),
+            None => ask,
+        };
+        desk.send(ask).await
+    };
+    let read = async || desk.send(get(&url)).await;
+    let first = read().await.header("etag").to_owned();
+    let edited = edit("one", Some(&first)).await;
+    assert_eq!(edited.status, 200, "{edited:?}");
+    let second = edited.header("etag").to_owned();
+    assert_ne!(second, first);
+    assert_eq!(read().await.header("etag"), second);
+
+    let late = edit("two", Some(&first)).await;
+    assert_eq!(late.problem(), (412, "precondition_failed".to_owned()));
+    assert_eq!(read().await.json()["description"], "one");
+    for (description, made_of) in [
+        ("three", Some(format!("{first}, {second}"))),
+        ("four", Some("*".to_owned())),
+        ("five", None),
+    ] {
+        let edited = edit(description, made_of.as_deref()).await;
+        assert_eq!(edited.status, 200, "{edited:?}");
+        assert_eq!(edited.json()["description"], description);
+    }
+    let disabled = desk.post(&format!("{path}/disable"), &json!({})).await;
+    assert_ne!(disabled.header("etag"), second, "that is a change too");
+}

@@ -272,9 +272,14 @@ async fn a_guess_that_is_under_way_on_a_device_does_not_outlive_it() {
         let devices = scene.world.see(|s| s.devices.len());
         assert_eq!(devices, usize::from(!refused), "{context}");
         assert_eq!(paths(&scene).len(), 1 + devices, "{context}");
-        // It counts on the path that is left.
+        // One that was not reserved yet counts on the path that is left; one that was is gone with the device's.
         let on_account = scene.world.see(|s| s.guesses[&scene.user.0]);
-        assert_eq!(on_account.wrong, u32::from(refused), "{context}");
+        let wrong = u32::from(refused && moment == attempted);
+        assert_eq!(
+            (on_account.wrong, on_account.reserved),
+            (wrong, wrong),
+            "{context}"
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use quivive_domain::refresh::Presented;
 
 use super::*;
 use crate::testing::{
-    NEW_PASSWORD, PASSWORD, Scene, Told, account, fake_hash, given, nobody, password,
+    NEW_PASSWORD, PASSWORD, Scene, State, Told, account, fake_hash, given, nobody, password,
 };
 use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
 use crate::workflows::sessions::refresh_tokens::RefreshTokens;

@@ -115,6 +115,13 @@ async fn one_line_for_each_refusal() {
         .refuses("inside.example", CallError::Refused(Refused::Private));
     let told = scene.when(change(endpoint.id, Change::Update(edit))).await;
     told.refused(Refusal::PrivateAddress);
+    let edit = Edit {
+        description: Some("of another revision".to_owned()),
+        revisions: Some(vec![endpoint.revision + 1]),
+        ..Edit::default()
+    };
+    let told = scene.when(change(endpoint.id, Change::Update(edit))).await;
+    told.refused(Refusal::Changed);
     assert_eq!(stored(&scene, endpoint.id), Some(endpoint.clone()));
     scene.world.change(|s| {
         for number in 1..u128::from(MAX_ENDPOINTS) {

@@ -27,7 +27,7 @@ const SCHEDULES: u64 = 1_000;
 /// Seeds are shared out among so many threads.
 const THREADS: u64 = 2;
 /// Each fault must be found within so many.
-const SCHEDULES_FOR_A_MUTANT: u64 = 400;
+const SCHEDULES_FOR_A_MUTANT: u64 = 1_000;
 /// The last lines of its trace that a failure shows.
 const LINES: usize = 60;
 

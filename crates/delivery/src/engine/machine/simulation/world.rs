@@ -21,7 +21,8 @@ use crate::engine::decisions::Decider;
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{
-    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, StoredLane, StoredSubscription,
+    Batch, Choice, Condition, ErrorClass, LaneState, Order as Sequence, Retry, SAVE_EVERY,
+    StoredLane, StoredSubscription,
 };
 
 /// Few keys meet each other often; of many, enough are tried for the breaker to judge the target.
@@ -79,6 +80,9 @@ pub(super) struct Known {
     pub(super) handled: bool,
     /// An operator had it passed over.
     pub(super) discarded: bool,
+    /// It went before it was handled: in this life, and as the database has it.
+    pub(super) expiring: bool,
+    pub(super) expired: bool,
     /// Handled, in this life.
     pub(super) handled_now: bool,
     /// It is not to be tried before this.
@@ -213,9 +217,15 @@ impl World {
             order,
             concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
             retry: RETRY,
+            save_every: SAVE_EVERY,
             batch,
             // Small, so that they are met.
             bounds: Bounds {
+                window: if seed % 2 == 1 {
+                    4096
+                } else {
+                    4 + rng.up_to(20)
+                },
                 lane: usize::try_from(1 + rng.up_to(4)).unwrap(),
                 lanes: usize::try_from(2 + rng.up_to(20)).unwrap(),
                 fronts: usize::try_from(1 + rng.up_to(3)).unwrap(),
@@ -340,6 +350,9 @@ impl World {
         for together in begun {
             for (event, attempt) in &together {
                 self.check_turn(event, *attempt);
+                // It was behind one that was under way, or the cursor was when the process was killed.
+                let known = self.of_mut(event);
+                (known.expiring, known.expired) = (false, false);
             }
             self.check_places(together.len());
             died |= together
@@ -429,7 +442,8 @@ impl World {
                     self.pass_time();
                     self.step(Input::Tick);
                 }
-                940..960 => self.decide(),
+                940..956 => self.decide(),
+                956..960 => self.expire(),
                 960..970 => self.outage = !self.outage,
                 970..974 => self.order(Wish::Pause),
                 974..986 => self.order(Wish::Resume),
@@ -490,6 +504,31 @@ impl World {
             _ => Fate::Redrive(None),
         };
         self.order(letters(choice, fate));
+    }
+
+    /// What is old goes, handled or not.
+    fn expire(&mut self) {
+        let mut upto = self.rng.up_to(self.log.len() as u64);
+        let lanes = self.database.lanes.iter().flatten();
+        let mut parked = lanes.filter(|row| row.state == LaneState::Parked);
+        let gap = parked.find(|row| row.done + 1 < row.position);
+        // Seldom by chance: between what a key has done and the dead letter that it waits with.
+        if let Some(before) = gap.map(|row| row.position - 1)
+            && self.chance(50)
+        {
+            upto = before;
+        }
+        if self.stopping || self.machine.lowest() >= upto {
+            return;
+        }
+        let old = |event: &&Arc<Stored>| event.position <= upto && self.machine.owes(event);
+        let owed: Vec<_> = self.log.iter().filter(old).cloned().collect();
+        let lost = owed.len() as u64;
+        self.order(Wish::Expire { upto, lost });
+        // What was under way ends as it ends, and counts as lost all the same.
+        for event in owed {
+            self.of_mut(&event).expiring = !self.machine.owes(&event);
+        }
     }
 
     fn order(&mut self, wish: Wish) {

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use quivive_delivery::chain::GENESIS;
 use quivive_delivery::{
-    Actor, BoxFuture, CommitError, Committed, Envelope, Fault, Head, Key, Log, Priority, Stored,
-    Time, Transaction,
+    BoxFuture, CommitError, Committed, Envelope, Fault, Head, Key, Log, Stored, Time, Transaction,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -68,22 +67,9 @@ fn event(kind: &str, head: Head) -> Stored {
         epoch: head.epoch,
         recorded_at: Time::UNIX_EPOCH,
         envelope: Envelope {
-            id,
-            kind: kind.to_owned(),
-            version: 1,
-            key: Key::new("made", 1),
-            priority: Priority::Normal,
-            time: Time::UNIX_EPOCH,
-            workflow_id: id,
             correlation_id: Uuid::from_u128(u128::from(head.position) / 2),
-            causation_id: None,
             subject: Some(format!("of {kind}")),
-            actor: Actor {
-                kind: "system".into(),
-                id: None,
-            },
-            request_id: None,
-            traceparent: None,
+            ..Envelope::first(id, kind, Key::new("made", 1), Time::UNIX_EPOCH)
         },
         context: None,
         body: b"{}".to_vec(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::made::{Made, RARE, USUAL};
 use super::*;
@@ -22,10 +23,15 @@ struct Frame {
 const PATIENCE: usize = 40;
 
 /// An open stream.
-struct Reader(BodyDataStream);
+pub(super) struct Reader(BodyDataStream);
 
 impl Reader {
-    async fn open(server: &Server, token: &str, query: &str, last: Option<&str>) -> Self {
+    pub(super) async fn open(
+        server: &Server,
+        token: &str,
+        query: &str,
+        last: Option<&str>,
+    ) -> Self {
         let mut ask = get(&format!("/api/v1/events/stream{query}")).token(token);
         if let Some(last) = last {
             ask = ask.header("last-event-id", last);
@@ -71,7 +77,7 @@ impl Reader {
     }
 
     /// The next events, and the cursor that came with each.
-    async fn events(&mut self, count: usize) -> Vec<(String, Value)> {
+    pub(super) async fn events(&mut self, count: usize) -> Vec<(String, Value)> {
         let mut events = Vec::new();
         while events.len() < count {
             let frame = self.next().await.expect("the stream goes on");
@@ -199,7 +205,6 @@ async fn a_place_or_a_parameter_that_is_wrong_is_refused_before_it_begins() {
         ("?after=22", None, (400, "invalid_cursor")),
         ("", Some("2-22"), (400, "invalid_cursor")),
         ("", Some("x"), (400, "invalid_cursor")),
-        ("?personal=true", None, (403, "forbidden")),
         ("?after=9", None, (410, "cursor_expired")),
         ("?after=15&epoch=1", None, (410, "cursor_expired")),
         ("", Some("1-15"), (410, "cursor_expired")),
@@ -303,6 +308,45 @@ async fn a_place_is_free_when_the_reader_goes_and_all_end_with_the_server() {
     assert_eq!(streams.free(), 2);
     let late = Reader::open(&server, &token, "?after=0", None).await;
     assert!(late.end().await < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_loses_the_place_and_who_is_slow_keeps_it() {
+    let log = Made::of_epoch(1);
+    log.append(USUAL, 900);
+    let (server, token, streams) = over(&log, 2).await;
+    let asleep = Reader::open(&server, &token, "?after=0", None).await;
+    let mut slow = Reader::open(&server, &token, "?after=0", None).await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(110)).await;
+        slow.events(1).await;
+    }
+    assert_eq!(streams.free(), 1);
+    assert!(asleep.end().await < Duration::from_secs(1), "it was let go");
+    slow.events(800).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_caller_leaves_places_for_others() {
+    let log = Made::of_epoch(1);
+    let (server, token, streams) = over(&log, 64).await;
+    let mut own = Vec::new();
+    for _ in 0..8 {
+        own.push(Reader::open(&server, &token, "", None).await);
+    }
+    let refused = server
+        .send(get("/api/v1/events/stream").token(&token))
+        .await;
+    assert_eq!(refused.problem(), (503, "busy".to_owned()));
+    assert_eq!(refused.header("retry-after"), "10");
+    assert_eq!(streams.free(), 56);
+    let other = streams.open(Uuid::from_u128(7), std::future::pending());
+    assert_eq!((other.is_ok(), streams.free()), (true, 55));
+    own.pop();
+    assert_eq!(free(&streams, 56).await, 56);
+    drop(Reader::open(&server, &token, "", None).await);
+    drop(own);
+    assert_eq!(free(&streams, 63).await, 63);
 }
 
 /// Waits until so many places are free.

@@ -140,11 +140,42 @@ async fn a_device_that_another_server_registers_meanwhile_counts() {
 async fn a_device_that_is_forgotten_meanwhile_is_a_new_one() {
     let scene = given(account().verified());
     let tokens = scene.signed_in().await;
-    scene.world.meanwhile(Succeeded::META.kind, 1, |s| {
-        let device = s.devices.remove(0);
-        s.guesses.remove(&device.new.id.0);
-    });
+    // Others guess on the account's own path: what is settled on the device's is none of theirs.
+    let others = account_path(&scene, |path| (path.reserved, path.wrong) = (4, 3));
+    scene
+        .world
+        .meanwhile(Succeeded::META.kind, 1, forget_the_device);
     let told = scene.when(with_device(PASSWORD, &tokens)).await;
-    told.succeeded().raised(&SIGNED_IN);
-    assert_eq!(scene.world.missed(), ["guess clear"]);
+    let told = told.succeeded().raised(&SIGNED_IN);
+    assert_eq!(told.scene.world.missed(), ["guess clear"]);
+    assert_eq!(account_path(&scene, |_| {}), others);
+}
+
+#[tokio::test]
+async fn a_wrong_guess_on_a_device_that_is_forgotten_meanwhile_is_none_on_the_accounts_path() {
+    let scene = given(account().verified());
+    let tokens = scene.signed_in().await;
+    let others = account_path(&scene, |path| (path.reserved, path.wrong) = (4, 4));
+    scene
+        .world
+        .meanwhile(Failed::META.kind, 1, forget_the_device);
+    let told = scene.when(with_device(NEW_PASSWORD, &tokens)).await;
+    told.refused(Refusal::InvalidCredentials).raised(&[]);
+    assert_eq!(scene.world.missed(), ["guess wrong"]);
+    assert_eq!(account_path(&scene, |_| {}), others, "nor is it locked");
+}
+
+fn forget_the_device(state: &mut State) {
+    let device = state.devices.remove(0);
+    state.guesses.remove(&device.new.id.0);
+}
+
+/// The counters of the account's own path, after a change.
+fn account_path(scene: &Scene, change: impl FnOnce(&mut Guesses)) -> Guesses {
+    let id = scene.user.0;
+    scene.world.change(|state| {
+        let path = state.guesses.get_mut(&id).expect("it is open");
+        change(path);
+        *path
+    })
 }

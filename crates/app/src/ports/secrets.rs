@@ -1,0 +1,78 @@
+//! What is slow or secret: password hashing, the server's keys, access tokens.
+
+use std::sync::Arc;
+
+use quivive_delivery::{Fault, Time};
+use quivive_domain::{Password, PasswordHash, Role, SessionId, UserId};
+use uuid::Uuid;
+
+use super::Read;
+
+/// A place in the hashing queue. Dropping it gives the place back.
+pub type HashTicket = Arc<dyn std::any::Any + Send + Sync>;
+
+/// Whether a password fits a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub matches: bool,
+    /// The hash was made with older parameters; make a new one while the password is at hand.
+    pub outdated: bool,
+}
+
+/// Password hashing: slow on purpose, in threads and memory of its own.
+pub trait PasswordHasher: Send + Sync {
+    /// A place in the bounded queue, for one workflow; [`Fault::Busy`] when it is full.
+    fn admit(&self) -> Result<HashTicket, Fault>;
+
+    fn hash(&self, ticket: &HashTicket, password: &Password) -> Read<'_, PasswordHash>;
+
+    /// `None` as hash: the same work against a hash that nothing fits, so that an unknown account costs what a known does.
+    fn verify(
+        &self,
+        ticket: &HashTicket,
+        password: &Password,
+        hash: Option<&PasswordHash>,
+    ) -> Read<'_, Verdict>;
+}
+
+/// Keys of the server, apart from the database. What they make is compared in constant time.
+pub trait KeyRing: Send + Sync {
+    /// The id of the key that new tokens are made with.
+    fn current(&self) -> &str;
+
+    /// HMAC-SHA-256 under the key of that id for that purpose; `None` when there is no such key any more.
+    fn mac(&self, key: &str, purpose: &'static str, message: &[u8]) -> Option<[u8; 32]>;
+
+    /// A keyed digest that outlives rotations: for devices and the like, never for secrets.
+    fn digest(&self, purpose: &'static str, bytes: &[u8]) -> [u8; 32];
+}
+
+/// What an access token says. Times are seconds since 1970, as in RFC 9068.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AccessClaims {
+    pub iss: String,
+    pub aud: String,
+    pub sub: UserId,
+    pub iat: i64,
+    pub exp: i64,
+    pub jti: Uuid,
+    pub sid: SessionId,
+    pub roles: Vec<Role>,
+    /// The global token version it was issued under.
+    pub gv: u32,
+    /// The user's.
+    pub uv: u32,
+    pub amr: Vec<String>,
+    pub auth_time: i64,
+}
+
+/// Signs and verifies access tokens: the one place that does.
+pub trait AccessTokens: Send + Sync {
+    fn sign(&self, claims: &AccessClaims) -> Result<String, Fault>;
+
+    /// The claims of a token that one of our keys signed, of type `at+jwt`, for this issuer and audience, and in its time.
+    fn verify(&self, token: &str, now: Time) -> Option<AccessClaims>;
+
+    /// The public keys, as a JSON Web Key Set (RFC 7517).
+    fn jwks(&self) -> serde_json::Value;
+}
