@@ -114,9 +114,10 @@ impl Access {
         }))
     }
 
-    /// The caller's account, as of at most a second ago. `None`: it or the session has gone since.
+    /// The caller's account, as of at most a second ago and of what was said of it last. `None`: it or the session has gone since.
     pub async fn account(&self, caller: &Caller) -> Result<Option<Account>, Fault> {
-        let view = self.view(caller.session, None).await?;
+        let after = self.families.revocations.changed_at(caller.user);
+        let view = self.view(caller.session, after).await?;
         Ok(view.map(|view| view.account.clone()))
     }
 
@@ -129,8 +130,9 @@ impl Access {
             ..
         } = self.families.as_ref();
         loop {
-            match sessions.global_version(clock.now()).await {
-                Ok(version) => break revocations.knows_from(version.current),
+            let now = clock.now();
+            match sessions.global_version(now).await {
+                Ok(version) => break revocations.begin(version.current, now),
                 Err(fault) => {
                     tracing::warn!(%fault, "access tokens are looked up until this can be read");
                 }

@@ -1,5 +1,5 @@
 //! What the product needs from outside, by family. Each port is object-safe: reads are boxed futures, changes are plain
-//! functions that build a [`Write`] for the commit.
+//! functions that build a [`Write`](quivive_delivery::Write) for the commit.
 //!
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 

@@ -30,8 +30,7 @@ impl Proven {
 
     /// The administrator who asks, as they are now: fence by this account what is done for them.
     pub async fn administrator(&self, cx: &Cx) -> Result<Result<Account, Denied>, Fault> {
-        let account = cx.accounts.by_id(self.user).await?;
-        Ok(match account.filter(Account::is_admin) {
+        Ok(match cx.administrator(self.user).await? {
             None => Err(Denied::Forbidden),
             Some(_) if !self.is_fresh(cx) => Err(Denied::StepUpRequired),
             Some(account) => Ok(account),

@@ -37,10 +37,9 @@ use std::time::Duration;
 
 use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Head, Stored, Time, chain};
+use quivive_delivery::{Fault, Head, Stored, Time, chain};
 use tokio::sync::watch;
 
-use crate::access::Revocations;
 use crate::kernel::{Families, Kernel, Parts};
 use crate::ports::{Letter, MailError, Read};
 use crate::settings::Settings;
@@ -237,7 +236,7 @@ impl World {
     /// Every port of a workflow.
     pub fn families(&self, settings: Settings) -> Arc<Families> {
         Arc::new(Families {
-            revocations: Arc::new(Revocations::new(self.now())),
+            revocations: Arc::default(),
             accounts: Arc::new(self.clone()),
             guesses: Arc::new(self.clone()),
             one_time: Arc::new(self.clone()),

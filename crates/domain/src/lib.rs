@@ -10,6 +10,7 @@ pub mod guess;
 pub mod ids;
 pub mod one_time;
 pub mod password;
+pub mod rationale;
 pub mod refresh;
 pub mod session;
 pub mod webhook;
@@ -19,6 +20,7 @@ pub use address::Address;
 pub use email::Email;
 pub use ids::{ApiKeyId, DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordPolicy};
+pub use rationale::Rationale;
 
 /// A moment in UTC, in whole microseconds.
 pub type Time = jiff::Timestamp;

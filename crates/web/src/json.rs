@@ -12,6 +12,7 @@ use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use futures_util::StreamExt as _;
+use quivive_domain::Rationale;
 
 pub(crate) use fields::{
     Body, DEVICE_TOKEN, EMAIL, Field, Fields, PASSWORD, REFRESH_TOKEN, TOKEN, Text, schema,
@@ -133,6 +134,12 @@ fn parse<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
         )
     })?;
     fields::fit::<T>(given).map_err(Problem::of_invalid_fields)
+}
+
+/// The field `reason` of a body, where it is for the trail.
+pub(crate) fn rationale(given: &str) -> Result<Rationale, Problem> {
+    Rationale::parse(given)
+        .map_err(|error| Problem::of_invalid("/reason", "out_of_range", error.to_string()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! **Guarantees.** A revocation is remembered, or else every token that it could mean is looked up: those that were issued
 //! before `complete_since`. Memory is bounded: the oldest goes first, and `complete_since` moves on. When the log was not
-//! followed to its head within the last second, everything is looked up.
+//! followed to its head within the last second, everything is looked up. What is noted twice, by both, does no harm.
 //!
 //! **Not guaranteed.** That a token which is looked up is refused: an account changes for many reasons.
 
@@ -14,13 +14,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use quivive_delivery::{DecodeError, Envelope, Event as _, Phase, Time};
+use quivive_delivery::{Envelope, Event as _, Phase, Time};
 use quivive_domain::{SessionId, UserId};
 use serde::Deserialize;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
+use crate::kernel::Subject;
 use crate::ports::AccessClaims;
 use crate::workflows::operators::bootstrap_administrator;
 use crate::workflows::rotations::rotate_all_tokens;
@@ -58,6 +58,8 @@ pub(crate) enum Said {
     Changed(UserId),
     /// From that time on no lower version is accepted.
     Rotated { version: u32, cut_off_at: Time },
+    /// Whom it means cannot be told: it could be everybody.
+    Anything,
 }
 
 /// What is known of a token.
@@ -98,30 +100,32 @@ impl Said {
     }
 
     /// What an event says, by the open fields of its body.
-    pub(crate) fn by(envelope: &Envelope, body: &[u8]) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn by(envelope: &Envelope, body: &[u8]) -> Option<Self> {
+        let kind = envelope.kind.as_str();
+        Self::concerns(kind).then(|| Self::read(envelope, body).unwrap_or(Self::Anything))
+    }
+
+    fn read(envelope: &Envelope, body: &[u8]) -> serde_json::Result<Self> {
         let kind = envelope.kind.as_str();
         if ends_a_session(kind) {
             let Ended { session_id } = serde_json::from_slice(body)?;
-            return Ok(Some(Self::Ended(session_id)));
+            return Ok(Self::Ended(session_id));
         }
         if kind == rotate_all_tokens::Succeeded::META.kind {
             let rotated: Rotated = serde_json::from_slice(body)?;
             let grace = Duration::from_secs(rotated.grace_period_seconds);
-            return Ok(Some(Self::Rotated {
+            return Ok(Self::Rotated {
                 version: rotated.new_version,
                 cut_off_at: envelope.time + grace,
-            }));
+            });
         }
         if kind == bootstrap_administrator::Succeeded::META.kind {
             // All bootstraps share a key, so its key names nobody.
             let Made { user_id } = serde_json::from_slice(body)?;
-            return Ok(Some(Self::Changed(user_id)));
+            return Ok(Self::Changed(user_id));
         }
-        let account = envelope.key.as_str().strip_prefix("account:");
-        let account = account.filter(|_| changes_an_account(kind));
-        Ok(account
-            .and_then(|id| Uuid::parse_str(id).ok())
-            .map(|id| Self::Changed(UserId(id))))
+        let account = Subject::of_key(&envelope.key).account();
+        Ok(account.map_or(Self::Anything, Self::Changed))
     }
 }
 
@@ -154,7 +158,7 @@ struct Remembered {
     said: HashMap<Whom, Time>,
     /// The same by time.
     order: VecDeque<(Time, Whom)>,
-    /// Everything said of tokens that were issued in a later second than this one is here.
+    /// Everything said of tokens that were issued in a later second than this one is here. They tell the second alone.
     complete_since: Time,
     /// Versions with the time from which no lower one is accepted; both rise.
     rotations: Vec<(u32, Time)>,
@@ -164,24 +168,25 @@ struct Remembered {
     followed_at: Option<Instant>,
 }
 
-/// What is remembered of it.
+/// What is remembered of it; nothing yet.
 pub struct Revocations {
     remembered: RwLock<Remembered>,
     max: usize,
 }
 
-impl Revocations {
-    /// From now on.
-    pub fn new(now: Time) -> Self {
-        Self::bounded(now, MAX_REMEMBERED)
+impl Default for Revocations {
+    fn default() -> Self {
+        Self::bounded(MAX_REMEMBERED)
     }
+}
 
-    fn bounded(now: Time, max: usize) -> Self {
+impl Revocations {
+    fn bounded(max: usize) -> Self {
         Self {
             remembered: RwLock::new(Remembered {
                 said: HashMap::new(),
                 order: VecDeque::new(),
-                complete_since: now,
+                complete_since: Time::MAX,
                 rotations: Vec::new(),
                 known_from: u32::MAX,
                 followed_at: None,
@@ -190,22 +195,18 @@ impl Revocations {
         }
     }
 
-    /// Remembers what was said; `at` is a time at which it was, or just had been, committed: no token that it means was issued
-    /// later. Nothing is remembered for longer than such tokens live.
-    pub(crate) fn note(&self, said: Said, at: Time, now: Time, lifetime: Duration) {
+    /// Remembers what was said in a commit of before `now`: no token that it means is issued any more. Nothing is remembered
+    /// for longer than such tokens live.
+    pub(crate) fn note(&self, said: Said, now: Time, lifetime: Duration) {
         let mut remembered = self.write();
-        let whom = match said {
-            Said::Ended(session) => Whom::Session(session),
-            Said::Changed(account) => Whom::Account(account),
+        match said {
+            Said::Ended(session) => remembered.insert(Whom::Session(session), now),
+            Said::Changed(account) => remembered.insert(Whom::Account(account), now),
             Said::Rotated {
                 version,
                 cut_off_at,
-            } => return remembered.rotate(version, cut_off_at, now),
-        };
-        let known = remembered.said.get(&whom);
-        if known.is_none_or(|known| *known < at) {
-            remembered.said.insert(whom, at);
-            remembered.order.push_back((at, whom));
+            } => remembered.rotate(version, cut_off_at, now),
+            Said::Anything => remembered.complete_since = remembered.complete_since.max(now),
         }
         while remembered.order.len() > self.max
             || remembered
@@ -217,9 +218,11 @@ impl Revocations {
         }
     }
 
-    /// Rotations of versions above this one will have been noted.
-    pub(super) fn knows_from(&self, version: u32) {
-        self.write().known_from = version;
+    /// Whatever is said from now on will be noted, and rotations of versions above this one.
+    pub(super) fn begin(&self, version: u32, now: Time) {
+        let mut remembered = self.write();
+        remembered.known_from = version;
+        remembered.complete_since = now;
     }
 
     /// Everything that was in the log at this moment has been noted.
@@ -227,9 +230,13 @@ impl Revocations {
         self.write().followed_at = Some(at);
     }
 
+    /// When an account changed last, as far as it is remembered.
+    pub(super) fn changed_at(&self, account: UserId) -> Option<Time> {
+        self.read().said.get(&Whom::Account(account)).copied()
+    }
+
     pub(super) fn judge(&self, claims: &AccessClaims, now: Time) -> Verdict {
         let remembered = self.read();
-        // They are counted in whole seconds, so that one of the same second may have been issued before.
         let since = |time: &Time| claims.iat > time.as_second();
         let said = |whom| remembered.said.get(&whom);
         if said(Whom::Session(claims.sid)).is_some() || claims.gv < remembered.floor(now) {
@@ -264,6 +271,15 @@ impl Revocations {
 }
 
 impl Remembered {
+    /// What ended once is over; what has changed may change again.
+    fn insert(&mut self, whom: Whom, now: Time) {
+        let known = self.said.get(&whom);
+        if known.is_none_or(|at| matches!(whom, Whom::Account(_)) && *at < now) {
+            self.said.insert(whom, now);
+            self.order.push_back((now, whom));
+        }
+    }
+
     fn forget_oldest(&mut self) {
         let Some((at, whom)) = self.order.pop_front() else {
             return;

@@ -1,4 +1,5 @@
 use futures_util::future::join_all;
+use quivive_domain::Rationale;
 use secrecy::ExposeSecret as _;
 
 use super::*;
@@ -23,11 +24,11 @@ async fn signed_in() -> (Scene, Access, Tokens) {
 /// As [`signed_in`], a second after the start of a server that follows the log.
 async fn followed() -> (Scene, Access, Tokens) {
     let scene = given(account().verified().with_reset_token());
+    let families = Arc::clone(scene.kernel.families());
+    families.revocations.begin(1, scene.world.now());
+    families.revocations.followed(Instant::now());
     scene.world.pass(Duration::from_secs(1));
     let tokens = scene.signed_in().await;
-    let families = Arc::clone(scene.kernel.families());
-    families.revocations.knows_from(1);
-    families.revocations.followed(Instant::now());
     (scene, Access::new(families), tokens)
 }
 
@@ -105,7 +106,7 @@ async fn one_line_for_each_refusal() {
         assert!(caller(&access, &tokens).await.is_some());
         scene.world.change(change);
         let families = scene.kernel.families();
-        families.note(Said::Changed(scene.user), scene.world.now());
+        families.note(Said::Changed(scene.user));
         assert!(caller(&access, &tokens).await.is_none(), "{why}");
     }
     for (scene, access, tokens) in [signed_in().await, followed().await] {
@@ -170,7 +171,7 @@ async fn memory_spares_the_database_and_without_both_nobody_gets_in() {
 
     let (scene, access, tokens) = followed().await;
     let families = scene.kernel.families();
-    families.note(Said::Changed(scene.user), scene.world.now());
+    families.note(Said::Changed(scene.user));
     scene.world.fail_reads(true);
     let unknown = access
         .authenticate(tokens.access_token.expose_secret())
@@ -193,8 +194,12 @@ async fn what_is_looked_up_is_remembered_for_a_second() {
     assert!(caller(&access, &tokens).await.is_some());
     scene.world.change(CHANGES[5].1);
     let families = scene.kernel.families();
-    families.note(Said::Changed(scene.user), scene.world.now());
+    families.note(Said::Changed(scene.user));
     assert!(caller(&access, &tokens).await.is_none());
+}
+
+fn rationale(text: &str) -> Rationale {
+    Rationale::parse(text).expect("it fits")
 }
 
 async fn revoke(scene: &Scene, tokens: &Tokens, how: &str) {
@@ -227,7 +232,7 @@ async fn revoke(scene: &Scene, tokens: &Tokens, how: &str) {
         "rotation" => {
             let rotate = RotateAllTokens {
                 by: None,
-                reason: "breach".to_owned(),
+                reason: rationale("breach"),
                 grace: None,
             };
             scene.when(rotate).await.succeeded();
@@ -236,7 +241,7 @@ async fn revoke(scene: &Scene, tokens: &Tokens, how: &str) {
             let rotate = RotateUserTokens {
                 user: scene.user,
                 by: By::System,
-                reason: "lost".to_owned(),
+                reason: rationale("lost"),
             };
             scene.when(rotate).await.succeeded();
         }
@@ -296,6 +301,35 @@ async fn of_fifty_requests_beside_a_sign_out_none_that_begins_after_it_gets_in()
     assert!(caller(&access, &tokens).await.is_none());
 }
 
+/// Whatever of the account a refresh had read when the role was taken.
+#[tokio::test]
+async fn a_token_that_was_decided_before_a_role_was_taken_does_not_have_it() {
+    for turns in 0..12 {
+        let scene = given(account().verified().role(Role::Admin));
+        let families = Arc::clone(scene.kernel.families());
+        families.revocations.begin(1, scene.world.now());
+        families.revocations.followed(Instant::now());
+        let tokens = scene.signed_in().await;
+        let access = Access::new(Arc::clone(&families));
+        let taken = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            scene.world.change(|s| {
+                s.accounts
+                    .values_mut()
+                    .for_each(|account| account.roles.clear());
+            });
+            families.note(Said::Changed(scene.user));
+            scene.world.pass(Duration::from_secs(1));
+        };
+        let (told, ()) = futures_util::future::join(scene.when(refresh(&tokens)), taken).await;
+        let tokens = told.succeeded().reply();
+        let who = caller(&access, &tokens).await.expect("good");
+        assert!(!who.is_admin(), "after {turns} turns");
+    }
+}
+
 /// Of what the log says now, who was at its head a while ago knows nothing.
 #[tokio::test(start_paused = true)]
 async fn it_counts_as_followed_as_of_when_everything_up_to_the_head_was_noted() {
@@ -303,19 +337,21 @@ async fn it_counts_as_followed_as_of_when_everything_up_to_the_head_was_noted() 
 
     use quivive_delivery::Log as _;
 
-    let (scene, access, tokens) = followed().await;
+    let (scene, access, _) = followed().await;
     tokio::time::advance(FRESH).await;
     let families = scene.kernel.families();
-    let token = tokens.access_token.expose_secret();
-    let claims = families.access_tokens.verify(token, scene.world.now());
-    let claims = claims.expect("good");
-    let from_memory = || families.revocations.judge(&claims, scene.world.now()) == Verdict::Good;
     let head = || scene.world.head().borrow().position;
     let (before, reached) = (head(), AtomicU64::new(0));
     let follow = access.follow(scene.world.head(), || reached.load(Ordering::SeqCst));
     let watch = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        scene.signed_in().await;
+        scene.world.pass(Duration::from_secs(1));
+        let tokens = scene.signed_in().await;
+        let now = scene.world.now();
+        let token = tokens.access_token.expose_secret();
+        let claims = families.access_tokens.verify(token, now);
+        let claims = claims.expect("good");
+        let from_memory = || families.revocations.judge(&claims, now) == Verdict::Good;
         reached.store(before, Ordering::SeqCst);
         for _ in 0..30 {
             tokio::time::sleep(LOOK_EVERY).await;

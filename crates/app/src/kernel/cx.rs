@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address};
+use quivive_domain::{Account, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -45,10 +45,10 @@ pub struct Families {
 }
 
 impl Families {
-    /// Remembers what was said against access tokens, in a commit of that time at the latest.
-    pub(crate) fn note(&self, said: Said, at: Time) {
+    /// Remembers what was said against access tokens, in a commit of before.
+    pub(crate) fn note(&self, said: Said) {
         let lifetime = self.settings.lifetimes.access_token;
-        self.revocations.note(said, at, self.clock.now(), lifetime);
+        self.revocations.note(said, self.clock.now(), lifetime);
     }
 }
 
@@ -157,6 +157,15 @@ impl Cx {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// The time of what is decided next: no later than what it rests on was read, so that a token that it issues is not taken
+    /// for one that knows what was said meanwhile.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            self.now = self.families.clock.now();
+        }
+    }
+
     /// Who decides here, for what the delivery engine does about it in a commit of its own.
     pub fn decider(&self) -> Decider {
         Decider {
@@ -184,6 +193,12 @@ impl Cx {
 
     pub fn guess(&self) -> Guess {
         self.guess
+    }
+
+    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
+        let account = self.accounts.by_id(id).await?;
+        Ok(account.filter(Account::is_admin))
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version

@@ -233,7 +233,7 @@ impl Kernel {
         let began = tokio::time::Instant::now();
         let mut waiter = None;
         loop {
-            cx.now = self.families.clock.now();
+            cx.look_at_the_clock();
             let reservation = workflow.reserve(cx).await?;
             if !matches!(reservation, Reservation::Busy) || began.elapsed() >= RESERVE_PATIENCE {
                 return Ok(reservation);
@@ -257,7 +257,7 @@ impl Kernel {
         mut attempt: Attempt<W>,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         for _ in 0..MAX_DECISIONS {
-            cx.now = self.families.clock.now();
+            cx.look_at_the_clock();
             let run = AssertUnwindSafe(workflow.run(cx)).catch_unwind();
             let decision = match attempt.beside(self.log.as_ref(), run).await {
                 Ok(Ok(decision)) => decision,
@@ -299,10 +299,7 @@ impl Kernel {
             drop(assembled.turn);
             match committed {
                 Ok(_) => {
-                    let now = self.families.clock.now();
-                    for said in said {
-                        self.families.note(said, now);
-                    }
+                    said.into_iter().for_each(|said| self.families.note(said));
                     return assembled.answer;
                 }
                 Err(CommitError::Missed(0)) => {
@@ -391,12 +388,11 @@ impl Kernel {
     }
 }
 
-/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log. What
-/// this program has just made fits its type.
+/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log.
 fn said(transaction: &Transaction) -> Vec<Said> {
     let records = transaction.records.iter();
     records
-        .filter_map(|record| Said::by(record.envelope(), record.body()).ok().flatten())
+        .filter_map(|record| Said::by(record.envelope(), record.body()))
         .collect()
 }
 

@@ -34,17 +34,17 @@ pub fn password(text: &str) -> Password {
     Password::new(text.to_owned()).expect("short enough")
 }
 
-/// What asks for new tokens with these.
+/// A one-time token as a letter's link carries it.
+pub fn presented(text: &str) -> Option<one_time::Presented> {
+    one_time::Presented::parse(text)
+}
+
+/// The refresh token of these is handed in, without a device.
 pub fn refresh(tokens: &Tokens) -> RefreshTokens {
     RefreshTokens {
         token: refresh::Presented::parse(tokens.refresh_token.expose_secret()),
         device_token: None,
     }
-}
-
-/// A one-time token as a letter's link carries it.
-pub fn presented(text: &str) -> Option<one_time::Presented> {
-    one_time::Presented::parse(text)
 }
 
 /// A person's account, before the test begins.
@@ -269,7 +269,7 @@ impl Scene {
         self.when(log_in).await.succeeded().reply()
     }
 
-    /// Whether their access token is good, asked of who remembers nothing.
+    /// Whether an access token is good, asked of somebody who remembers nothing.
     pub async fn opens(&self, tokens: &Tokens) -> bool {
         let access = Access::new(Arc::clone(self.kernel.families()));
         let caller = access.authenticate(tokens.access_token.expose_secret());

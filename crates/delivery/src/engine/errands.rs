@@ -81,7 +81,7 @@ pub(super) async fn sweep(tools: Arc<Tools>, mut sweep: Sweep) -> Input {
     } else {
         told(tools.tail.read_back(after, limit).await)
     };
-    // There is more, or the log has not so much at once.
+    // A read of all keys ends anywhere, one of some keys at its limit: it is whole up to its last event.
     if let Some(events) = &read
         && (events.len() == limit || sweep.keys.is_none())
         && let Some(last) = events.last()

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quivive_app::access::Revocations;
 use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
 use quivive_app::switchboard;
@@ -87,7 +86,7 @@ impl Opened {
         };
         let deliveries = Arc::new(Deliveries::new(AtRest::new(engine.clone())));
         let families = Arc::new(Families {
-            revocations: Arc::new(Revocations::new(clock.now())),
+            revocations: Arc::default(),
             accounts: Arc::clone(&shared) as _,
             guesses: Arc::clone(&shared) as _,
             one_time: Arc::clone(&shared) as _,

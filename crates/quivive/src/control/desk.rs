@@ -12,7 +12,7 @@ use quivive_app::workflows::operators::bootstrap_administrator::{
 use quivive_app::workflows::passwords::request_password_reset::{self, RequestPasswordReset};
 use quivive_app::{Request, one_time};
 use quivive_delivery::{Catalogue, Codes as _, Context, Criteria, Fault, Log as _, Stored, Unfit};
-use quivive_domain::{Address, UserId};
+use quivive_domain::{Address, Rationale, UserId};
 use quivive_store::Database;
 use quivive_web::{EventView, Operation, Setup as _, Tree};
 use serde_json::{Value, json};
@@ -332,6 +332,11 @@ fn criteria(tail: &Tail, catalogue: &Catalogue) -> Result<Criteria, Failure> {
 
 pub(super) fn refused(message: &str, remedy: &str) -> Failure {
     Failure::new(Class::Refused, message, remedy)
+}
+
+/// The reason that an operator gives, for the trail.
+pub(super) fn rationale(given: &str) -> Result<Rationale, Failure> {
+    Rationale::parse(given).map_err(|error| refused("the reason does not fit", &error.to_string()))
 }
 
 /// What became of a workflow that has no reply.

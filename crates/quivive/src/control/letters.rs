@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::call::{Chosen, Decide, Fate};
-use super::desk::{Desk, fault, refused, told, view};
+use super::desk::{Desk, fault, rationale, refused, told, view};
 use crate::failure::Failure;
 
 /// Dead letters read at once.
@@ -152,7 +152,10 @@ impl Desk {
                     choice,
                     per_second: rate,
                 },
-                Fate::Discard { reason } => Change::Discard { choice, reason },
+                Fate::Discard { reason } => Change::Discard {
+                    choice,
+                    reason: rationale(&reason)?,
+                },
             };
             self.change(subscription, change).await?
         };

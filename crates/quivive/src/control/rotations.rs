@@ -10,13 +10,13 @@ use quivive_domain::Address;
 use serde_json::{Value, json};
 
 use super::call::RotateTokens;
-use super::desk::{Desk, fault, refused, told};
+use super::desk::{Desk, fault, rationale, refused, told};
 use crate::failure::Failure;
 
 impl Desk {
     pub(super) async fn rotate_tokens(&self, rotate: RotateTokens) -> Result<Value, Failure> {
         match &rotate.user {
-            Some(email) => self.rotate_user(email, rotate.reason).await,
+            Some(email) => self.rotate_user(email, &rotate.reason).await,
             None => self.rotate_all(rotate).await,
         }
     }
@@ -25,7 +25,7 @@ impl Desk {
         use rotate_all_tokens::Refusal;
         let command = RotateAllTokens {
             by: None,
-            reason: rotate.reason,
+            reason: rationale(&rotate.reason)?,
             grace: rotate.grace_seconds.map(Duration::from_secs),
         };
         let rotated = self.kernel.execute(command, Request::system()).await;
@@ -45,7 +45,7 @@ impl Desk {
         }))
     }
 
-    async fn rotate_user(&self, email: &str, reason: String) -> Result<Value, Failure> {
+    async fn rotate_user(&self, email: &str, reason: &str) -> Result<Value, Failure> {
         let nobody = || refused("nobody has this address", "write it as you@example.org");
         let address = Address::parse(email).map_err(|_| nobody())?;
         let accounts = &self.kernel.families().accounts;
@@ -53,7 +53,7 @@ impl Desk {
         let command = RotateUserTokens {
             user: account.ok_or_else(nobody)?.id,
             by: By::System,
-            reason,
+            reason: rationale(reason)?,
         };
         let rotated = self.kernel.execute(command, Request::system()).await;
         let rotated = rotated.map_err(|outcome| told(outcome, |_| nobody()))?;

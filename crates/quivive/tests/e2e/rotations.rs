@@ -182,7 +182,10 @@ async fn the_command_rotates_beside_a_server_and_without_one() {
     assert_eq!(me(&server, &tokens).await, 401);
     let tokens = server.login("ada@example.com", PASSWORD).await;
     server.stop().await;
-    let (code, rotated, err) = told(&server, &["--reason", "breach"]).await;
+    let (code, _, err) = told(&server, &["--reason", "two\nlines"]).await;
+    assert!(code != Some(0) && err.contains("500 characters"), "{err}");
+    // A breach is one with space around it, too.
+    let (code, rotated, err) = told(&server, &["--reason", " breach "]).await;
     let want = json!({"previous_version": 1, "new_version": 2, "grace_period_seconds": 0});
     assert_eq!((code, rotated), (Some(0), want), "{err}");
     let (code, _, err) = told(&server, &["--reason", "breach", "--grace-seconds", "1"]).await;

@@ -5,7 +5,7 @@
 //! **Cast.** The experiment starts a process of its own ([`serve`]) over and over, on the same data: the server, with all
 //! that it does by itself, as a program embeds it, with three subscriptions of that program and its customer relations
 //! (`subject`). What it is asked over HTTP it acknowledges or not (`work`). Its handlers have fuses, and so has the log
-//! under it: at a [`Step`] the process sends itself SIGKILL (`fuse`). It is started again at once (`course`). After all
+//! under it: at a step the process sends itself SIGKILL (`fuse`). It is started again at once (`course`). After all
 //! kills of a step it runs to its end without one, and what is in the database and in files outside is compared with the
 //! log (`found`, `processes`).
 //!

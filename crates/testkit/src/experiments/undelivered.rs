@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quivive_delivery::log::{Appender, Record};
-use quivive_delivery::{Actor, Body, Clock, Envelope, Ids, Key, Log as _, Priority, Transaction};
+use quivive_delivery::{Body, Clock, Envelope, Ids, Key, Log as _, Transaction};
 use quivive_outbound::{SystemClock, SystemIds};
 use quivive_store::{Database, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
@@ -53,30 +53,9 @@ impl Drop for Bed {
 }
 
 fn record(bed: &Bed, appender: &Appender, i: u64) -> Record {
-    let id = bed.ids.next();
-    let envelope = Envelope {
-        id,
-        kind: "subject.made".to_owned(),
-        version: 1,
-        key: Key::new("key", i % KEYS),
-        priority: Priority::Normal,
-        time: bed.clock.now(),
-        workflow_id: id,
-        correlation_id: id,
-        causation_id: None,
-        subject: None,
-        actor: Actor {
-            kind: "system".into(),
-            id: None,
-        },
-        request_id: None,
-        traceparent: None,
-    };
-    let body = Body {
-        open: b"{}".to_vec(),
-        personal: None,
-    };
-    appender.record(envelope, body, None, None)
+    let key = Key::new("key", i % KEYS);
+    let envelope = Envelope::first(bed.ids.next(), "subject.made", key, bed.clock.now());
+    appender.record(envelope, Body::empty(), None, None)
 }
 
 /// A million events that nobody has delivered: the server serves within five seconds, and holds little while it goes

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use quivive_domain::{ApiKeyId, EndpointId};
+use quivive_domain::{ApiKeyId, EndpointId, UserId};
 use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
@@ -16,6 +16,14 @@ pub(super) trait Named {
     const ABSENT: &'static str;
 
     fn of(id: Uuid) -> Self;
+}
+
+impl Named for UserId {
+    const ABSENT: &'static str = "There is no such user.";
+
+    fn of(id: Uuid) -> Self {
+        Self(id)
+    }
 }
 
 impl Named for EndpointId {

@@ -3,26 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
 use quivive_app::workflows::rotations::rotate_user_tokens::{self, By, RotateUserTokens};
-use quivive_domain::UserId;
+use quivive_domain::{Rationale, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
+use super::id::{Id, absent};
 use super::{Authority, Routes};
 use crate::Web;
 use crate::auth::SignedIn;
-use crate::json::{Body, Field, Fields, Json, Shaped, Text};
+use crate::json::{Body, Field, Fields, Json, Shaped, Text, rationale};
 use crate::limits::Family;
 use crate::openapi::described;
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
-
-/// Of a reason, in characters: a sentence or two. It is in three events.
-const MAX_REASON_CHARS: usize = 500;
 
 /// The reason of who gives none.
 const SIGNED_OUT_EVERYWHERE: &str = "signed out everywhere";
@@ -42,7 +39,7 @@ impl Body for MyRotation {
     const FIELDS: &'static [Field] = &[Field {
         name: "reason",
         text: Text::Line {
-            max_chars: MAX_REASON_CHARS,
+            max_chars: Rationale::MAX_CHARS,
         },
         required: false,
         about: "For the trail.",
@@ -126,10 +123,9 @@ async fn rotate_theirs(
     State(web): State<Arc<Web>>,
     context: RequestContext,
     caller: SignedIn,
-    Path(id): Path<String>,
+    Id(user): Id<UserId>,
     Shaped(body): Shaped<UserRotation>,
 ) -> Result<axum::Json<UserRotationResult>, Problem> {
-    let user = UserId(Uuid::try_parse(&id).map_err(|_| no_user())?);
     let by = By::Administrator(caller.0.proven());
     rotate_user(&web, &context, &caller, user, by, &body.reason).await
 }
@@ -143,13 +139,13 @@ async fn rotate_user(
     given: &str,
 ) -> Result<axum::Json<UserRotationResult>, Problem> {
     use rotate_user_tokens::Refusal;
-    let reason = reason(given)?;
+    let reason = rationale(given)?;
     let command = RotateUserTokens { user, by, reason };
     let request = context.request(caller.actor());
     let rotated = web.kernel.execute(command, request).await;
     let rotated = rotated.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
-            Refusal::UserNotFound => no_user(),
+            Refusal::UserNotFound => absent::<UserId>(),
             Refusal::Forbidden => Problem::new(Code::Forbidden),
             Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
         })
@@ -179,7 +175,7 @@ async fn rotate_all(
     use rotate_all_tokens::Refusal;
     let command = RotateAllTokens {
         by: Some(caller.proven()),
-        reason: reason(&body.reason)?,
+        reason: rationale(&body.reason)?,
         grace: body.grace_period_seconds.map(Duration::from_secs),
     };
     let request = context.request(caller.actor());
@@ -191,7 +187,7 @@ async fn rotate_all(
                     "None with the reason `breach`; else at most as long as a refresh token lives.";
                 Problem::of_field(
                     Code::InvalidGrace,
-                    field("/grace_period_seconds", "invalid_grace", message),
+                    FieldError::new("/grace_period_seconds", "invalid_grace", message),
                 )
             }
             Refusal::Forbidden => Problem::new(Code::Forbidden),
@@ -203,31 +199,6 @@ async fn rotate_all(
         new_version: rotated.new_version,
         grace_period_seconds: rotated.grace.as_secs(),
     }))
-}
-
-fn reason(given: &str) -> Result<String, Problem> {
-    let reason = given.trim();
-    let fits = (1..=MAX_REASON_CHARS).contains(&reason.chars().count());
-    if !fits || reason.chars().any(char::is_control) {
-        let message = "From 1 to 500 characters, none of them a control character.";
-        return Err(Problem::of_field(
-            Code::InvalidFields,
-            field("/reason", "out_of_range", message),
-        ));
-    }
-    Ok(reason.to_owned())
-}
-
-fn field(pointer: &str, code: &'static str, message: &str) -> FieldError {
-    FieldError {
-        pointer: pointer.to_owned(),
-        code,
-        message: message.to_owned(),
-    }
-}
-
-fn no_user() -> Problem {
-    Problem::with_detail(Code::NotFound, "There is no such user.")
 }
 
 #[cfg(test)]

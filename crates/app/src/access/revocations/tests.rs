@@ -1,4 +1,5 @@
 use quivive_delivery::Catalogue;
+use uuid::Uuid;
 
 use super::*;
 use crate::switchboard::workflows;
@@ -36,8 +37,8 @@ fn token(sid: u128, sub: u128, iat: i64) -> AccessClaims {
 
 /// From second 100 on, followed now.
 fn known(max: usize) -> Revocations {
-    let revocations = Revocations::bounded(at(100), max);
-    revocations.knows_from(1);
+    let revocations = Revocations::bounded(max);
+    revocations.begin(1, at(100));
     revocations.followed(Instant::now());
     revocations
 }
@@ -56,8 +57,8 @@ async fn memory_judges_what_it_covers_and_nothing_else() {
     };
     assert_eq!(judge(&old), LOOK_UP, "a version of before the start");
 
-    revocations.note(Said::Ended(session(1)), at(150), at(150), LIFETIME);
-    revocations.note(Said::Changed(user(2)), at(150), at(150), LIFETIME);
+    revocations.note(Said::Ended(session(1)), at(150), LIFETIME);
+    revocations.note(Said::Changed(user(2)), at(150), LIFETIME);
     assert_eq!(judge(&token(1, 1, 101)), Verdict::Bad);
     assert_eq!(judge(&token(3, 1, 101)), Verdict::Good, "another session");
     let after = Some(at(150));
@@ -68,8 +69,8 @@ async fn memory_judges_what_it_covers_and_nothing_else() {
         "or before, in that second"
     );
     assert_eq!(judge(&token(4, 2, 151)), Verdict::Good);
-    // Told again by the log, which says when it was.
-    revocations.note(Said::Changed(user(2)), at(140), at(150), LIFETIME);
+    // By a clock that was set back.
+    revocations.note(Said::Changed(user(2)), at(140), LIFETIME);
     assert_eq!(judge(&token(4, 2, 149)), Verdict::LookUp { after });
 
     tokio::time::advance(Duration::from_millis(999)).await;
@@ -86,10 +87,39 @@ async fn memory_judges_what_it_covers_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_known_before_it_begins() {
+    let revocations = Revocations::bounded(10);
+    let judge = || revocations.judge(&token(1, 1, 101), at(200));
+    revocations.followed(Instant::now());
+    assert_eq!(judge(), LOOK_UP);
+    revocations.note(Said::Ended(session(2)), at(90), LIFETIME);
+    revocations.begin(1, at(100));
+    assert_eq!(judge(), Verdict::Good);
+}
+
+/// A session that ended is counted once, though both tell of it.
+#[tokio::test(start_paused = true)]
+async fn what_is_noted_twice_is_remembered_once() {
+    let revocations = known(10);
+    for second in [150, 151] {
+        revocations.note(Said::Ended(session(1)), at(second), LIFETIME);
+    }
+    assert_eq!(revocations.read().order.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_told_means_everybody() {
+    let revocations = known(10);
+    revocations.note(Said::Anything, at(150), LIFETIME);
+    let judge = |iat| revocations.judge(&token(1, 1, iat), at(200));
+    assert_eq!((judge(150), judge(151)), (LOOK_UP, Verdict::Good));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_forgotten_is_looked_up() {
     let revocations = known(3);
     let note = |n: u128, second| {
-        revocations.note(Said::Ended(session(n)), at(second), at(second), LIFETIME);
+        revocations.note(Said::Ended(session(n)), at(second), LIFETIME);
     };
     for n in 1..=4 {
         note(n, 150 + i64::try_from(n).unwrap());
@@ -114,7 +144,7 @@ async fn what_is_forgotten_is_looked_up() {
 async fn one_account_that_changes_all_the_time_takes_a_bounded_place() {
     let revocations = known(3);
     for second in 150..1_000 {
-        revocations.note(Said::Changed(user(1)), at(second), at(second), LIFETIME);
+        revocations.note(Said::Changed(user(1)), at(second), LIFETIME);
     }
     assert_eq!(revocations.read().order.len(), 3);
     let after = Some(at(999));
@@ -128,10 +158,10 @@ async fn one_account_that_changes_all_the_time_takes_a_bounded_place() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_remembered_for_longer_than_what_it_is_about() {
     let revocations = known(10);
-    revocations.note(Said::Ended(session(1)), at(150), at(150), LIFETIME);
-    revocations.note(Said::Ended(session(2)), at(1_049), at(1_049), LIFETIME);
+    revocations.note(Said::Ended(session(1)), at(150), LIFETIME);
+    revocations.note(Said::Ended(session(2)), at(1_049), LIFETIME);
     assert_eq!(revocations.read().said.len(), 2);
-    revocations.note(Said::Ended(session(3)), at(1_050), at(1_050), LIFETIME);
+    revocations.note(Said::Ended(session(3)), at(1_050), LIFETIME);
     assert_eq!(revocations.read().said.len(), 2);
     // The token has ended; one that says otherwise is looked up.
     assert_eq!(revocations.judge(&token(1, 1, 150), at(1_050)), LOOK_UP);
@@ -149,7 +179,7 @@ async fn the_floor_is_the_highest_version_whose_grace_is_over() {
                 cut_off_at,
             };
             for _ in 0..2 {
-                revocations.note(said, at(200), at(200), LIFETIME);
+                revocations.note(said, at(200), LIFETIME);
             }
         }
         assert_eq!(revocations.read().rotations, [(3, at(300)), (5, at(600))]);
@@ -174,7 +204,7 @@ async fn the_floor_is_the_highest_version_whose_grace_is_over() {
             version: 6,
             cut_off_at: at(700),
         };
-        revocations.note(more, at(650), at(650), LIFETIME);
+        revocations.note(more, at(650), LIFETIME);
         assert_eq!(revocations.read().rotations, [(5, at(600)), (6, at(700))]);
     }
 }

@@ -79,8 +79,7 @@ impl Workflow for RevokeApiKey {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let by = cx.accounts.by_id(self.by).await?;
-        if !by.is_some_and(|by| by.is_admin()) {
+        if cx.administrator(self.by).await?.is_none() {
             return refuse(Refusal::Forbidden);
         }
         let view = cx.api_keys.view(self.key).await?;

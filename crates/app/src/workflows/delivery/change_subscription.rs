@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 
 use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::Choice;
+use quivive_domain::Rationale;
 
 use crate::kernel::Actor;
 use crate::ports::Positions;
@@ -33,7 +34,7 @@ pub enum Change {
     /// Dead letters are passed over, for good.
     Discard {
         choice: Choice,
-        reason: String,
+        reason: Rationale,
     },
 }
 
@@ -142,6 +143,7 @@ impl Workflow for ChangeSubscription {
             }
             Change::Replay(range) => engine.replay(name, range, cx.decider()).await,
             Change::Discard { choice, reason } => {
+                let reason = reason.into();
                 engine.discard(name, choice, reason, cx.decider()).await
             }
         };
@@ -204,7 +206,7 @@ mod tests {
     fn discard() -> Change {
         Change::Discard {
             choice: Choice::default(),
-            reason: "no use".to_owned(),
+            reason: Rationale::parse("no use").expect("it fits"),
         }
     }
 

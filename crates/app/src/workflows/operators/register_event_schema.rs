@@ -197,8 +197,7 @@ impl Workflow for RegisterEventSchema {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let by = cx.accounts.by_id(self.by).await?;
-        if !by.is_some_and(|by| by.is_admin()) {
+        if cx.administrator(self.by).await?.is_none() {
             return refuse(Refusal::Forbidden);
         }
         let all = cx.event_schemas.all().await?;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use quivive_domain::Rationale;
 use uuid::Uuid;
 
 use crate::step_up::{Denied, Proven};
@@ -16,7 +17,7 @@ pub const BREACH: &str = "breach";
 pub struct RotateAllTokens {
     /// An administrator; `None`: the system.
     pub by: Option<Proven>,
-    pub reason: String,
+    pub reason: Rationale,
     /// `None`: as configured, or none where the reason is a breach.
     pub grace: Option<Duration>,
 }
@@ -100,7 +101,7 @@ impl Workflow for RotateAllTokens {
     fn attempted(&self, _: &Subject) -> Attempted {
         Attempted {
             triggered_by: self.triggered_by(),
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
         }
     }
 
@@ -120,7 +121,7 @@ impl Workflow for RotateAllTokens {
                 Err(denied) => return refuse(denied.into()),
             },
         };
-        let breach = self.reason == BREACH;
+        let breach = self.reason.as_str() == BREACH;
         let lifetimes = cx.settings.lifetimes;
         let usual = if breach {
             Duration::ZERO
@@ -141,7 +142,7 @@ impl Workflow for RotateAllTokens {
             triggered_by: self.triggered_by(),
             previous_version: previous,
             new_version: version,
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
             grace_period_seconds: grace.as_secs(),
         };
         let reply = Reply {

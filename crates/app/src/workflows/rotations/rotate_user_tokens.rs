@@ -3,6 +3,7 @@
 //!
 //! Devices stay known: nobody has shown that the password is in the wrong hands. Source: documents 000, 002.
 
+use quivive_domain::Rationale;
 use quivive_domain::session::InvalidatedBy;
 
 use crate::sessions::end_sessions;
@@ -12,7 +13,7 @@ use crate::workflows::prelude::*;
 pub struct RotateUserTokens {
     pub user: UserId,
     pub by: By,
-    pub reason: String,
+    pub reason: Rationale,
 }
 
 /// Who asks.
@@ -106,7 +107,7 @@ impl Workflow for RotateUserTokens {
         Attempted {
             user_id: self.user,
             triggered_by: self.triggered_by(),
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
         }
     }
 
@@ -145,7 +146,7 @@ impl Workflow for RotateUserTokens {
             triggered_by: self.triggered_by(),
             previous_version: reply.previous_version,
             new_version: reply.new_version,
-            reason: self.reason.clone(),
+            reason: self.reason.clone().into(),
         };
         succeed(commit, succeeded, reply)
     }

@@ -358,7 +358,7 @@ impl Lanes {
         let keys = self.all.iter().filter(behind);
         let mut keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
         // A map has no order; what comes of it should.
-        keys.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        keys.sort_unstable();
         for key in keys {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;

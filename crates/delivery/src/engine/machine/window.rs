@@ -285,11 +285,9 @@ impl Window {
         if !stalls || self.pauses.len() > FEW {
             return None;
         }
-        let mut pauses = self.pauses.iter();
-        pauses.find_map(|(until, position)| {
-            let first = self.slots.front()?.position;
-            (*position == first).then_some((first, *until))
-        })
+        let first = self.slots.front()?.position;
+        let pause = self.pauses.iter().find(|(_, position)| *position == first);
+        pause.map(|(until, _)| (first, *until))
     }
 
     /// The target is away: as if this attempt had not been made.

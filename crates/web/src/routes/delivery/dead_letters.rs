@@ -18,15 +18,12 @@ use super::chosen::{Asked, Chosen, write_place};
 use super::{change, declined};
 use crate::Web;
 use crate::auth::{AsCaller, SignedIn};
-use crate::json::Shaped;
+use crate::json::{Shaped, rationale};
 use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use crate::routes::events::EventView;
 use crate::routes::events::view::Opener;
 use crate::routes::{Authority, Routes};
-
-/// Of a reason for discarding, in characters: a sentence or two.
-const MAX_REASON_CHARS: usize = 500;
 
 pub(super) fn router() -> Routes {
     Routes::new()
@@ -306,11 +303,7 @@ async fn discard(
     AsCaller(request): AsCaller,
     Shaped(body): Shaped<Discard>,
 ) -> Result<axum::Json<Decided>, Problem> {
-    let reason = body.reason.trim().to_owned();
-    if !(1..=MAX_REASON_CHARS).contains(&reason.chars().count()) {
-        let message = format!("From 1 to {MAX_REASON_CHARS} characters.");
-        return Err(Problem::of_invalid("/reason", "out_of_range", message));
-    }
+    let reason = rationale(&body.reason)?;
     decide(
         &web,
         request,

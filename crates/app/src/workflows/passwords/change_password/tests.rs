@@ -1,13 +1,12 @@
 use quivive_delivery::Event as _;
 use quivive_domain::guess::Guesses;
-use quivive_domain::refresh::Presented;
 use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::access::Access;
-use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, State, account, given, password};
+use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, State, account, given, password, refresh};
 use crate::workflows::sessions::log_in::{self, LogIn};
-use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
+use crate::workflows::sessions::refresh_tokens::{self};
 
 /// Somebody with a session of their own and two others.
 async fn signed_in() -> (Scene, Tokens) {
@@ -22,13 +21,6 @@ fn change(scene: &Scene, session: SessionId, current: &str, new: &str) -> Change
         session,
         current: password(current),
         new: password(new),
-    }
-}
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
     }
 }
 

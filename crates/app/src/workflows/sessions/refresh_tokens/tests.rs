@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use quivive_delivery::{Event as _, Time};
 
 use super::*;
-use crate::testing::{Scene, account, given};
+use crate::testing::{Scene, account, given, refresh};
 use crate::workflows::sessions::log_out::LogOut;
 
 const THEFT: [&str; 3] = [
@@ -13,13 +13,6 @@ const THEFT: [&str; 3] = [
     "session.invalidated",
 ];
 const DAY: u64 = 24 * 3600;
-
-fn refresh(tokens: &Tokens) -> RefreshTokens {
-    RefreshTokens {
-        token: Presented::parse(tokens.refresh_token.expose_secret()),
-        device_token: None,
-    }
-}
 
 fn same(one: &Tokens, two: &Tokens) -> bool {
     one.refresh_token.expose_secret() == two.refresh_token.expose_secret()
