@@ -96,7 +96,9 @@ impl Bare {
             validation,
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(cores())
@@ -104,8 +106,7 @@ impl Bare {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                tell.send(listener.local_addr().unwrap()).unwrap();
+                let listener = TcpListener::from_std(listener).unwrap();
                 let router = Router::new().route("/me", get(me)).with_state(verifier);
                 let served = axum::serve(listener, router);
                 tokio::select! {
@@ -115,7 +116,7 @@ impl Bare {
             });
         });
         Self {
-            address: told.recv().unwrap(),
+            address,
             stop,
             thread,
         }

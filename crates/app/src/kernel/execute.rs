@@ -299,7 +299,9 @@ impl Kernel {
             drop(assembled.turn);
             match committed {
                 Ok(_) => {
-                    said.into_iter().for_each(|said| self.families.note(said));
+                    for said in said {
+                        self.families.note(said);
+                    }
                     return assembled.answer;
                 }
                 Err(CommitError::Missed(0)) => {
