@@ -61,6 +61,30 @@ async fn a_good_token_says_who_calls() {
     );
 }
 
+/// It is remembered for a second, unless something was said of it.
+#[tokio::test(start_paused = true)]
+async fn the_account_is_as_it_was_when_something_was_said_of_it_last() {
+    let (scene, access, tokens) = followed().await;
+    let who = caller(&access, &tokens).await.expect("good");
+    let locale = async || {
+        access
+            .account(&who)
+            .await
+            .expect("no fault")
+            .expect("there")
+            .locale
+    };
+    let before = locale().await;
+    scene.world.change(|s| {
+        s.accounts
+            .values_mut()
+            .for_each(|account| "eo".clone_into(&mut account.locale));
+    });
+    assert_eq!(locale().await, before);
+    scene.kernel.families().note(Said::Changed(scene.user));
+    assert_eq!(locale().await, "eo");
+}
+
 type Change = fn(&mut State);
 
 const CHANGES: [(&str, Change); 7] = [
@@ -111,6 +135,7 @@ async fn one_line_for_each_refusal() {
     }
     for (scene, access, tokens) in [signed_in().await, followed().await] {
         assert!(access.authenticate("nonsense").await.unwrap().is_none());
+        assert!(caller(&access, &tokens).await.is_some());
         scene.world.pass(Duration::from_mins(15));
         assert!(caller(&access, &tokens).await.is_none(), "its time is over");
     }
