@@ -5,7 +5,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(reason: &str, grace_s: Option<u64>) -> RotateAllTokens {
     RotateAllTokens {
@@ -58,7 +58,7 @@ async fn what_a_breach_cut_off_no_later_rotation_admits_again() {
     assert_eq!(told.reply().grace, Duration::ZERO);
     for grace in [300, 0, 2_000] {
         for tokens in [&old, &newer] {
-            assert!(!scene.opens(&tokens).await);
+            assert!(!scene.opens(tokens).await);
             scene
                 .when(refresh(tokens))
                 .await

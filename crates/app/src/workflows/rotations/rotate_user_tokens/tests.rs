@@ -3,7 +3,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{Scene, account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
     RotateUserTokens {
@@ -31,7 +31,7 @@ async fn what_was_issued_before_is_good_for_nothing_and_a_new_sign_in_is() {
             "reason": "a lost telephone"})
     );
     for tokens in [&one, &two] {
-        assert!(!scene.opens(&tokens).await);
+        assert!(!scene.opens(tokens).await);
         let told = scene
             .when(refresh(tokens))
             .await
