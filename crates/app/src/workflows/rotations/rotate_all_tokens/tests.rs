@@ -58,7 +58,7 @@ async fn what_a_breach_cut_off_no_later_rotation_admits_again() {
     assert_eq!(told.reply().grace, Duration::ZERO);
     for grace in [300, 0, 2_000] {
         for tokens in [&old, &newer] {
-            assert!(!scene.opens(&tokens).await);
+            assert!(!scene.opens(tokens).await);
             scene
                 .when(refresh(tokens))
                 .await

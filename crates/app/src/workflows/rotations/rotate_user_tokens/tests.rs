@@ -31,7 +31,7 @@ async fn what_was_issued_before_is_good_for_nothing_and_a_new_sign_in_is() {
             "reason": "a lost telephone"})
     );
     for tokens in [&one, &two] {
-        assert!(!scene.opens(&tokens).await);
+        assert!(!scene.opens(tokens).await);
         let told = scene
             .when(refresh(tokens))
             .await
