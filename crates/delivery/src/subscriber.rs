@@ -379,7 +379,15 @@ impl<E: Content> Subscription<E> {
 
     /// Hands one event to the handler, as the engine does, and says what came of it. For tests of handlers.
     pub async fn react(&self, event: &Received) -> Outcome {
-        let mut cx = Cx::new(1);
+        self.conclude(event, Cx::new(1)).await
+    }
+
+    /// The same, as a replay of this generation does.
+    pub async fn react_again(&self, event: &Received, generation: u32) -> Outcome {
+        self.conclude(event, Cx::new(1).of(generation, true)).await
+    }
+
+    async fn conclude(&self, event: &Received, mut cx: Cx) -> Outcome {
         let outcome = self.handler.handle(event, &mut cx).await;
         cx.conclude(outcome)
     }

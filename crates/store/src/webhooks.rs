@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quivive_app::ports::{Attempt, Endpoint, Read, StoredSecret, Webhooks};
+use quivive_app::ports::{Attempt, Endpoint, Read, StoredRecovery, StoredSecret, Webhooks};
 use quivive_delivery::{Fault, Time, Value, Write};
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
@@ -19,6 +19,10 @@ statements! {
 
     SECRETS = "SELECT id, sealed, public_key, created_at, expires_at FROM webhook_secret \
         WHERE endpoint = $1 ORDER BY id DESC";
+
+    RECOVERY = "SELECT generation, after_pos, upto_pos, sent, EXISTS (SELECT 1 FROM replay \
+        WHERE replay.subscription = $1 AND replay.generation = webhook_recovery.generation) \
+        FROM webhook_recovery WHERE endpoint = $2";
 
     ATTEMPTS = "SELECT id, event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
         WHERE endpoint = $1 ORDER BY id DESC";
@@ -37,6 +41,16 @@ statements! {
     DELETE_SECRETS = "DELETE FROM webhook_secret WHERE endpoint = $1";
 
     DELETE_ATTEMPTS = "DELETE FROM webhook_attempt WHERE endpoint = $1";
+
+    DELETE_RECOVERY = "DELETE FROM webhook_recovery WHERE endpoint = $1";
+
+    /// Misses when no replay begins.
+    BEGIN_RECOVERY = "INSERT INTO webhook_recovery (endpoint, generation, after_pos, upto_pos, sent) \
+        SELECT $1, generation, from_pos - 1, to_pos, 0 FROM replay WHERE subscription = $2 \
+        ON CONFLICT (endpoint) DO UPDATE SET generation = excluded.generation, after_pos = excluded.after_pos, \
+        upto_pos = excluded.upto_pos, sent = 0";
+
+    COUNT_RECOVERED = "UPDATE webhook_recovery SET sent = sent + 1 WHERE endpoint = $1 AND generation = $2";
 
     INSERT_SECRET = "INSERT INTO webhook_secret (endpoint, id, sealed, public_key, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -93,6 +107,23 @@ impl Webhooks for Database {
         })
     }
 
+    fn recovery<'a>(
+        &'a self,
+        id: EndpointId,
+        subscription: &str,
+    ) -> Read<'a, Option<StoredRecovery>> {
+        let params = vec![subscription.to_owned().into(), id.0.into()];
+        self.one(RECOVERY, params, |cells| {
+            Ok(StoredRecovery {
+                generation: cells.take("webhook_recovery.generation")?,
+                after: cells.take("webhook_recovery.after_pos")?,
+                upto: cells.take("webhook_recovery.upto_pos")?,
+                sent: cells.take("webhook_recovery.sent")?,
+                under_way: cells.take("under_way")?,
+            })
+        })
+    }
+
     fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
         let params = vec![
             endpoint.id.0.into(),
@@ -132,6 +163,7 @@ impl Webhooks for Database {
             Write::one(DELETE, vec![id.0.into()]),
             Write::any(DELETE_SECRETS, vec![id.0.into()]),
             Write::any(DELETE_ATTEMPTS, vec![id.0.into()]),
+            Write::any(DELETE_RECOVERY, vec![id.0.into()]),
         ]
     }
 
@@ -175,6 +207,15 @@ impl Webhooks for Database {
 
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {
         Write::any(TRIM_ATTEMPTS, vec![id.0.into(), keep.into()])
+    }
+
+    fn begin_recovery(&self, id: EndpointId, subscription: &str) -> Write {
+        let params = vec![id.0.into(), subscription.to_owned().into()];
+        Write::one(BEGIN_RECOVERY, params)
+    }
+
+    fn count_recovered(&self, id: EndpointId, generation: u32) -> Write {
+        Write::any(COUNT_RECOVERED, vec![id.0.into(), generation.into()])
     }
 }
 

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::{FakeSubscription, Tags};
 use crate::ports::{
-    Attempt, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt, StoredSecret,
+    Attempt, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
+    StoredRecovery, StoredSecret,
 };
 
 /// A refresh token's row.
@@ -60,6 +61,7 @@ pub struct State {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     pub secrets: Vec<StoredSecret>,
     pub messages: Vec<Attempt>,
+    pub recoveries: BTreeMap<EndpointId, StoredRecovery>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
     pub subscriptions: BTreeMap<String, FakeSubscription>,
@@ -88,6 +90,7 @@ impl Default for State {
             endpoints: BTreeMap::new(),
             secrets: Vec::new(),
             messages: Vec::new(),
+            recoveries: BTreeMap::new(),
             index: Vec::new(),
             subscriptions: BTreeMap::new(),
             decided: Vec::new(),

@@ -200,6 +200,15 @@ CREATE TABLE webhook_secret (
     PRIMARY KEY (endpoint, id)
 ) STRICT, WITHOUT ROWID;
 
+-- The last recovery of each endpoint: a replay of its subscription, and how many of its messages were taken.
+CREATE TABLE webhook_recovery (
+    endpoint   BLOB    NOT NULL PRIMARY KEY,
+    generation INTEGER NOT NULL,
+    after_pos  INTEGER NOT NULL,
+    upto_pos   INTEGER NOT NULL,
+    sent       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The newest attempts of each endpoint, written some at a time.
 CREATE TABLE webhook_attempt (
     endpoint   BLOB    NOT NULL,

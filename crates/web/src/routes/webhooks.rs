@@ -307,8 +307,8 @@ async fn test_endpoint(
 
 /// Send an endpoint again what it was sent since some moment.
 ///
-/// In the background, one message after the other, under the ids they had; `recovery` of the endpoint says how far it is.
-/// What lies after the endpoint's place in the log comes in its turn.
+/// In the background, under the ids they had, also over a restart; `recovery` of the endpoint says how far it is. What lies
+/// after the endpoint's place in the log comes in its turn, meanwhile.
 #[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/recoveries", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), request_body = RecoverySince, responses(
@@ -333,9 +333,8 @@ async fn recover_endpoint(
             ));
         }
     };
-    change(&web, id, Change::Recover, request).await?;
-    let begun = web.endpoints.recover(id, since).await?;
-    let begun = begun.ok_or_else(|| Problem::new(Code::RecoveryRunning))?;
+    let begun = web.endpoints.recover(id, since, request).await;
+    let begun = begun.map_err(|failure| refused(failure, None))?;
     Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
 }
 
@@ -391,6 +390,7 @@ fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
         Refusal::NotFound => absent::<EndpointId>(),
         Refusal::Changed => Problem::new(Code::PreconditionFailed),
         Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
+        Refusal::RecoveryRunning => Problem::new(Code::RecoveryRunning),
     })
 }
 
@@ -421,7 +421,7 @@ async fn detail(web: &Web, endpoint: Endpoint) -> Result<Detailed, Problem> {
         public_keys: live
             .map(|secret| SigningKeys::public_key(&secret.public_key))
             .collect(),
-        recovery: web.endpoints.recovery(id).map(RecoveryView::from),
+        recovery: web.endpoints.recovery(id).await?.map(RecoveryView::from),
     };
     Ok((tag, axum::Json(detail)))
 }
