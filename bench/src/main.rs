@@ -57,7 +57,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 21] = [
+const NAMES: [(&str, &str); 22] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -72,6 +72,7 @@ const NAMES: [(&str, &str); 21] = [
     ("idle-endpoints", "idle-endpoints"),
     ("redrive", "redrive"),
     ("webhooks", "webhooks"),
+    ("webhooks-ed25519", "webhooks"),
     ("growth", "growth"),
     ("token-check", "tokens"),
     ("token-check-cached", "tokens"),
@@ -139,7 +140,7 @@ async fn main() -> std::process::ExitCode {
         measures.push(trouble::redrive().await);
     }
     if group("webhooks") {
-        measures.push(webhooks::measure(&binary).await);
+        measures.extend(webhooks::measure(&binary).await);
     }
     if group("tokens") {
         measures.extend(tokens::measure(&binary).await);

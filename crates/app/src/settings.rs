@@ -31,6 +31,8 @@ pub struct Links {
     pub verify: String,
     pub reset: String,
     pub forgot: String,
+    pub change_email: String,
+    pub revert_email: String,
 }
 
 impl Links {
@@ -41,6 +43,8 @@ impl Links {
             verify: format!("{base}/verify?token={{token}}"),
             reset: format!("{base}/reset?token={{token}}"),
             forgot: format!("{base}/forgot"),
+            change_email: format!("{base}/email-change?token={{token}}"),
+            revert_email: format!("{base}/email-revert?token={{token}}"),
         }
     }
 

@@ -19,7 +19,7 @@ use quivive_domain::{SessionId, UserId};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
+use crate::facts::{SessionEvicted, SessionExpired, SessionInvalidated, SessionTerminated};
 use crate::kernel::Subject;
 use crate::ports::AccessClaims;
 use crate::workflows::operators::bootstrap_administrator;
@@ -134,7 +134,7 @@ fn ends_a_session(kind: &str) -> bool {
         SessionTerminated::META.kind,
         SessionInvalidated::META.kind,
         SessionEvicted::META.kind,
-        "session.expired",
+        SessionExpired::META.kind,
     ];
     facts.contains(&kind)
 }

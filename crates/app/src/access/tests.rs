@@ -4,6 +4,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::sessions::Tokens;
+use crate::step_up::By;
 use crate::testing::{
     NEW_PASSWORD, PASSWORD, Scene, State, account, account_of, given, password, refresh,
 };
@@ -11,7 +12,7 @@ use crate::workflows::operators::bootstrap_administrator::{BootstrapAdministrato
 use crate::workflows::passwords::change_password::ChangePassword;
 use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
 use crate::workflows::rotations::rotate_all_tokens::RotateAllTokens;
-use crate::workflows::rotations::rotate_user_tokens::{By, RotateUserTokens};
+use crate::workflows::rotations::rotate_user_tokens::RotateUserTokens;
 use crate::workflows::sessions::log_out::LogOut;
 
 async fn signed_in() -> (Scene, Access, Tokens) {

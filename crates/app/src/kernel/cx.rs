@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address, UserId};
+use quivive_domain::{Account, AccountState, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -16,7 +16,7 @@ use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
+    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -176,6 +176,15 @@ impl Cx {
         }
     }
 
+    /// This attempt, for whoever is to conclude it after it waits.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let workflow_id = self.workflow_id;
+        self.attempted_id.map(|attempted_id| Waiting {
+            workflow_id,
+            attempted_id,
+        })
+    }
+
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.
     pub fn log_epoch(&self) -> u64 {
         self.log_epoch
@@ -195,10 +204,10 @@ impl Cx {
         self.guess
     }
 
-    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    /// The account if it is an active administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
     pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
         let account = self.accounts.by_id(id).await?;
-        Ok(account.filter(Account::is_admin))
+        Ok(account.filter(|a| a.is_admin() && a.state == AccountState::Active))
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version
@@ -240,6 +249,18 @@ impl Cx {
                 Ok(subject)
             }
             None => self.digest("address", address.canonical().as_bytes()).await,
+        }
+    }
+
+    /// An account by its id, which is kept for [`Cx::account_of_subject`], else a digest of the id: what is not there, or not
+    /// there any more, gets no key.
+    pub async fn subject_of_user(&self, id: UserId) -> Result<Subject, Fault> {
+        match self.accounts.by_id(id).await? {
+            Some(account) => {
+                self.keep(account);
+                Ok(Subject::Account(id))
+            }
+            None => self.digest("user", id.0.as_bytes()).await,
         }
     }
 

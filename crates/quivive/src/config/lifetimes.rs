@@ -77,6 +77,8 @@ pub(super) struct Sessions {
 pub(super) struct Letters {
     email_verification_seconds: u64,
     password_reset_seconds: u64,
+    email_change_seconds: u64,
+    email_revert_seconds: u64,
     an_hour: u32,
     pub templates: Option<PathBuf>,
 }
@@ -119,6 +121,16 @@ pub(super) fn check(
         letters.password_reset_seconds,
         MAX_SECONDS,
     );
+    let email_change = seconds(
+        "letters.email_change_seconds",
+        letters.email_change_seconds,
+        MAX_SECONDS,
+    );
+    let email_revert = seconds(
+        "letters.email_revert_seconds",
+        letters.email_revert_seconds,
+        MAX_SECONDS,
+    );
     let honest_retry = report.within(
         "tokens.honest_retry_seconds",
         tokens.honest_retry_seconds,
@@ -158,6 +170,8 @@ pub(super) fn check(
         rotation_grace: Duration::from_secs(rotation_grace),
         email_verification,
         password_reset,
+        email_change,
+        email_revert,
         letters_an_hour: report.within("letters.an_hour", letters.an_hour, 1..=1_000),
     }
 }

@@ -162,6 +162,8 @@ impl Plan {
             &mut settings.links.verify,
             &mut settings.links.reset,
             &mut settings.links.forgot,
+            &mut settings.links.change_email,
+            &mut settings.links.revert_email,
         ] {
             if text.starts_with(&self.public_url) {
                 *text = moved(text);

@@ -25,6 +25,7 @@ mod revocation;
 mod rotations;
 mod search;
 mod services;
+mod sessions;
 mod smtp;
 mod support;
 mod tokens;
