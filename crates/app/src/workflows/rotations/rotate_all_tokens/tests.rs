@@ -175,3 +175,18 @@ async fn who_loses_the_role_meanwhile_rotates_nothing() {
     scene.when(command).await.refused(Refusal::Forbidden);
     assert_eq!(scene.world.see(|s| s.rotations.len()), 1);
 }
+
+/// What is asked for rules, not what is configured.
+#[tokio::test]
+async fn the_grace_that_was_asked_for_is_the_one() {
+    for grace in [10, 800] {
+        let scene = given(account().verified());
+        let old = scene.signed_in().await;
+        let told = scene.when(rotate("yearly", Some(grace))).await.succeeded();
+        assert_eq!(told.reply().grace, Duration::from_secs(grace));
+        let scene = scene.after(grace - 1);
+        assert!(scene.opens(&old).await);
+        let scene = scene.after(1);
+        assert!(!scene.opens(&old).await);
+    }
+}

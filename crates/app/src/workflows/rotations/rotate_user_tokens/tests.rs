@@ -119,3 +119,21 @@ async fn a_sign_in_that_races_it_carries_the_new_version() {
     assert!(scene.opens(&tokens).await);
     assert_eq!(scene.world.missed(), ["account fence"]);
 }
+
+#[tokio::test]
+async fn who_loses_the_role_meanwhile_rotates_nobody() {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    let (admin, proven) = (root.user, root.proven());
+    let scene = root.and(account().verified());
+    let kind = "token.user_rotation.succeeded";
+    scene.world.meanwhile(kind, 1, move |s| {
+        let admin = s.accounts.get_mut(&admin).expect("there");
+        admin.roles = vec![Role::User];
+        admin.security_version += 1;
+    });
+    scene
+        .when(rotate(&scene, By::Administrator(proven)))
+        .await
+        .refused(Refusal::Forbidden);
+    assert_eq!(scene.account().token_version, 1);
+}
