@@ -124,7 +124,7 @@ async fn open(bed: &Bed, user: UserId) -> (Session, TokenId) {
     let token = TokenId(bed.ids.next());
     let transaction = Transaction {
         writes: vec![
-            bed.database.insert_session(&session, u32::MAX),
+            bed.database.insert_session(&session, None, u32::MAX),
             bed.database
                 .insert_refresh_token(&leaf(&session, token), now),
         ],
@@ -151,7 +151,8 @@ fn leaf(session: &Session, id: TokenId) -> NewRefreshToken {
 fn rotation(bed: &Bed, session: &Session, old: TokenId, new: TokenId) -> Vec<Write> {
     let now = bed.clock.now();
     vec![
-        bed.database.touch(session.id, session.idle_until, now),
+        bed.database
+            .touch(session.id, None, session.idle_until, now),
         bed.database.use_refresh_token(old, new, "k1", [3; 32], now),
         bed.database.insert_refresh_token(&leaf(session, new), now),
     ]

@@ -1,7 +1,7 @@
 //! Events that belong to no workflow of their own: each is raised in the commit of whatever caused it.
 
 use quivive_delivery::{Code, Event, Time};
-use quivive_domain::session::{InvalidatedBy, TerminatedBy};
+use quivive_domain::session::{ExpiredBy, InvalidatedBy, TerminatedBy};
 use quivive_domain::{DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
@@ -34,6 +34,20 @@ pub struct SessionTerminated {
     pub session_id: SessionId,
     pub user_id: UserId,
     pub reason: TerminatedBy,
+}
+
+/// Its time was over.
+#[derive(Event)]
+#[event(
+    type = "session.expired",
+    version = 1,
+    name = "SessionExpired",
+    audit = "SESSION_EXPIRED"
+)]
+pub struct SessionExpired {
+    pub session_id: SessionId,
+    pub user_id: UserId,
+    pub reason: ExpiredBy,
 }
 
 /// A security consequence.
@@ -79,6 +93,22 @@ pub struct TokenIssued {
     pub scopes: Vec<String>,
     pub client_id: Option<String>,
     pub expires_at: Time,
+}
+
+/// A refresh token was handed in. Those of an ended session are worth nothing either, and are not told one by one.
+#[derive(Event)]
+#[event(
+    type = "token.revoked",
+    version = 1,
+    name = "TokenRevoked",
+    audit = "TOKEN_REVOKED"
+)]
+pub struct TokenRevoked {
+    pub token_id: TokenId,
+    pub user_id: UserId,
+    pub token_type: Code,
+    pub revoked_by: Option<UserId>,
+    pub revocation_reason: Code,
 }
 
 #[derive(Event)]
@@ -147,6 +177,19 @@ pub struct DeviceRegistered {
 #[serde(transparent)]
 #[schemars(inline, extend("format" = "digest"))]
 pub struct Fingerprint(pub String);
+
+/// Somebody asked for another address, which is asked now whether it is theirs. The attempt names the address.
+#[derive(Event)]
+#[event(
+    type = "user.email_change_requested",
+    version = 1,
+    name = "EmailChangeRequested",
+    audit = "EMAIL_CHANGE_REQUESTED"
+)]
+pub struct EmailChangeRequested {
+    pub user_id: UserId,
+    pub token_id: TokenId,
+}
 
 #[derive(Event)]
 #[event(

@@ -53,8 +53,16 @@ pub enum Template {
     NewDevice,
     /// Signing in is closed: for a while after wrong passwords, or by an administrator.
     AccountLocked,
+    /// An administrator deactivated the account.
+    AccountDeactivated,
+    /// An administrator reactivated it.
+    AccountReactivated,
     /// A refresh token was used twice, so its session was ended.
     TokenReuse,
+    /// Confirm that an address which an account is to go by is yours. Needs a link.
+    EmailChangeConfirm,
+    /// The account goes by another address. To the old one, with a link that takes it back, and to the new one without.
+    EmailChanged,
     /// All sessions were ended.
     SessionsEnded,
 }
@@ -69,6 +77,10 @@ impl Template {
         Template::PasswordChanged,
         Template::NewDevice,
         Template::AccountLocked,
+        Template::AccountDeactivated,
+        Template::AccountReactivated,
+        Template::EmailChangeConfirm,
+        Template::EmailChanged,
         Template::TokenReuse,
         Template::SessionsEnded,
     ];
@@ -83,6 +95,10 @@ impl Template {
             Template::PasswordChanged => "password_changed",
             Template::NewDevice => "new_device",
             Template::AccountLocked => "account_locked",
+            Template::AccountDeactivated => "account_deactivated",
+            Template::AccountReactivated => "account_reactivated",
+            Template::EmailChangeConfirm => "email_change_confirm",
+            Template::EmailChanged => "email_changed",
             Template::TokenReuse => "token_reuse",
             Template::SessionsEnded => "sessions_ended",
         }
@@ -91,11 +107,17 @@ impl Template {
     /// Whether the letter is pointless without [`Slots::link`].
     pub fn needs_link(self) -> bool {
         match self {
-            Template::VerifyEmail | Template::AlreadyRegistered | Template::ResetPassword => true,
+            Template::VerifyEmail
+            | Template::AlreadyRegistered
+            | Template::ResetPassword
+            | Template::EmailChangeConfirm => true,
             Template::Welcome
             | Template::PasswordChanged
             | Template::NewDevice
             | Template::AccountLocked
+            | Template::AccountDeactivated
+            | Template::EmailChanged
+            | Template::AccountReactivated
             | Template::TokenReuse
             | Template::SessionsEnded => false,
         }
@@ -161,6 +183,10 @@ const BUILT_IN: &[(&str, &str)] = built_in!(
     "password_changed",
     "new_device",
     "account_locked",
+    "account_deactivated",
+    "account_reactivated",
+    "email_change_confirm",
+    "email_changed",
     "token_reuse",
     "sessions_ended",
 );

@@ -4,6 +4,7 @@
 //! [`workflows`]; [`kernel`] runs it.
 
 pub mod access;
+pub mod accounts;
 pub mod audit;
 pub mod custom_events;
 pub mod devices;

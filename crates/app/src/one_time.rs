@@ -5,11 +5,21 @@ use quivive_domain::one_time::{OneTimeToken, Presented, Purpose, Redeemable};
 use quivive_domain::{Account, TokenId};
 
 use crate::kernel::{Commit, Cx, Families, Subject};
+use crate::ports::EmailChange;
 
 /// Adds a new token to a commit, ends the older ones of its purpose and counts its letter: misses when the letters of this
 /// hour are spent. Its secret exists nowhere yet.
 pub fn issue(commit: &mut Commit, cx: &Cx, account: &Account, purpose: Purpose) -> TokenId {
-    let lifetimes = cx.settings.lifetimes;
+    commit.write(cx.one_time.end_open(account.id, purpose, cx.now()));
+    let token = add(commit, cx, account, purpose);
+    let (kind, limit) = (purpose.as_str(), cx.settings.lifetimes.letters_an_hour);
+    commit.write(cx.one_time.count_letter(account.id, kind, limit, cx.now()));
+    token
+}
+
+/// Adds a new token beside those there are, without counting its letter: for what the owner must be able to do whatever
+/// happened before.
+pub fn add(commit: &mut Commit, cx: &Cx, account: &Account, purpose: Purpose) -> TokenId {
     let token = OneTimeToken {
         id: TokenId(cx.ids.next()),
         purpose,
@@ -17,14 +27,11 @@ pub fn issue(commit: &mut Commit, cx: &Cx, account: &Account, purpose: Purpose) 
         key: cx.keys.current().to_owned(),
         credential_epoch: account.credential_epoch,
         log_epoch: cx.log_epoch(),
-        expires_at: cx.now() + lifetimes.one_time(purpose),
+        expires_at: cx.now() + cx.settings.lifetimes.one_time(purpose),
         used_at: None,
         ended_at: None,
     };
-    commit.write(cx.one_time.end_open(account.id, purpose, cx.now()));
     commit.write(cx.one_time.insert(&token, cx.now()));
-    let (kind, limit) = (purpose.as_str(), lifetimes.letters_an_hour);
-    commit.write(cx.one_time.count_letter(account.id, kind, limit, cx.now()));
     token.id
 }
 
@@ -99,6 +106,17 @@ async fn find(
         && token.log_epoch == cx.log_epoch()
         && mac.is_some_and(|mac| presented.has_mac(&mac));
     Ok(genuine.then_some(token))
+}
+
+/// What a presented token changes.
+pub async fn email_change(
+    cx: &Cx,
+    presented: Option<&Presented>,
+) -> Result<Option<EmailChange>, Fault> {
+    match presented {
+        Some(presented) => cx.accounts.email_change(presented.id).await,
+        None => Ok(None),
+    }
 }
 
 /// Whether an account has had all its letters of a purpose for this hour.

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use quivive_delivery::{BoxFuture, Fault};
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, EmailChange};
 pub use api_keys::{ApiKeyView, ApiKeys};
-pub use attempts::{OpenAttempt, OpenAttempts};
+pub use attempts::{OpenAttempt, OpenAttempts, Waiting};
 pub use custom_events::{EventSchema, EventSchemas, Receipt, Receipts};
 pub use deliveries::{Deliveries, Positions};
 pub use guesses::{Guesses, Path};
@@ -33,7 +33,7 @@ pub use one_time::OneTimeTokens;
 pub use people::{Contact, Crm, CrmError, Profiles};
 pub use search::{Criterion, EventIndex, IndexEntry, Related, Tag};
 pub use secrets::{AccessClaims, AccessTokens, HashTicket, KeyRing, PasswordHasher, Verdict};
-pub use sessions::{Device, NewDevice, NewRefreshToken, SessionView, Sessions};
+pub use sessions::{Device, ListedSession, NewDevice, NewRefreshToken, SessionView, Sessions};
 pub use statistics::{SignInCount, SignInStatistics, SignIns};
 pub use webhooks::{
     Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredRecovery,

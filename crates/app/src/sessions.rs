@@ -1,16 +1,23 @@
 //! Sessions and their tokens: minted here and nowhere else, rotated here, ended here. Each adds to the caller's commit, so
 //! that the effect and its events are one.
 
-use quivive_delivery::{Code, Fault, Time};
+pub(crate) mod expiry;
+
+#[cfg(test)]
+mod tests;
+
+use quivive_delivery::{Code, Fault, Time, Write};
 use quivive_domain::refresh::{Presented, RefreshToken, Use};
-use quivive_domain::session::{InvalidatedBy, Session};
-use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId};
+use quivive_domain::session::{InvalidatedBy, Session, TerminatedBy};
+use quivive_domain::{Account, DeviceId, FamilyId, SessionId, TokenId, UserId};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::devices;
-use crate::facts::{SessionCreated, SessionEvicted, SessionInvalidated, TokenIssued};
+use crate::facts::{
+    SessionCreated, SessionEvicted, SessionInvalidated, SessionTerminated, TokenIssued,
+};
 use crate::kernel::{Commit, Cx, Families};
 use crate::ports::{AccessClaims, Device, NewRefreshToken};
 
@@ -80,7 +87,10 @@ pub async fn mint_session(
         expires_at: now + lifetimes.session_absolute,
         ended_at: None,
     };
-    commit.write(cx.sessions.insert_session(&session, lifetimes.max_sessions));
+    commit.write(
+        cx.sessions
+            .insert_session(&session, cx.request.ip, lifetimes.max_sessions),
+    );
     commit.fact(&SessionCreated {
         session_id: session.id,
         user_id: account.id,
@@ -217,7 +227,7 @@ pub fn rotate(
         idle_until: cx.now() + cx.settings.lifetimes.session_idle,
         ..token.session.clone()
     };
-    commit.write(cx.sessions.touch(session.id, session.ends_at(), cx.now()));
+    commit.write(touch(cx, &session, session.ends_at()));
     let key = cx.keys.current();
     commit.write(
         cx.sessions
@@ -271,44 +281,80 @@ pub async fn end_everything(
     except: Option<&Session>,
     reason: InvalidatedBy,
 ) -> Result<u32, Fault> {
-    let open = end_sessions(commit, cx, account, except.map(|s| s.id), reason).await?;
-    let device = except.and_then(|session| session.device);
+    let (kept, device) = (except.map(|s| s.id), except.and_then(|s| s.device));
+    let ended = end_all(commit, cx, account, kept, Ending::Invalidated(reason)).await?;
     let reason = Code::new(reason.as_str());
-    devices::forget_all(commit, cx, account, device, &open, &reason).await?;
-    Ok(u32::try_from(open.len()).unwrap_or(u32::MAX))
+    devices::forget_all(commit, cx, account, device, &ended, &reason).await?;
+    Ok(count(&ended))
 }
 
 /// Ends every open session of an account but `except`, with its tokens. Misses when one came or went meanwhile. Says which.
-pub async fn end_sessions(
+pub async fn end_all(
     commit: &mut Commit,
     cx: &Cx,
     account: &Account,
     except: Option<SessionId>,
-    reason: InvalidatedBy,
+    how: Ending,
 ) -> Result<Vec<Session>, Fault> {
     let mut open = cx.sessions.open_of(account.id).await?;
     open.retain(|session| Some(session.id) != except);
     for session in &open {
-        commit.write(cx.sessions.end(session.id, cx.now()));
-        commit.fact(&SessionInvalidated {
-            session_id: session.id,
-            user_id: account.id,
-            reason,
-        });
+        end(commit, cx, (session.id, account.id), how);
     }
     commit.write(cx.sessions.no_session_but(account.id, except));
     Ok(open)
+}
+
+/// How many, as events say it.
+pub fn count(sessions: &[Session]) -> u32 {
+    u32::try_from(sessions.len()).unwrap_or(u32::MAX)
+}
+
+/// How a session ends before its time.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending {
+    Terminated(TerminatedBy),
+    Invalidated(InvalidatedBy),
+    /// There were as many as there may be.
+    Evicted {
+        max_sessions: u32,
+    },
+}
+
+/// Ends a session with all its tokens, and says how. Misses when it was ended: so each has one ending, and one event of it.
+/// What ends by its time is in `expiry`.
+pub fn end(commit: &mut Commit, cx: &Cx, (session_id, user_id): (SessionId, UserId), how: Ending) {
+    commit.write(cx.sessions.end(session_id, cx.now()));
+    match how {
+        Ending::Terminated(reason) => commit.fact(&SessionTerminated {
+            session_id,
+            user_id,
+            reason,
+        }),
+        Ending::Invalidated(reason) => commit.fact(&SessionInvalidated {
+            session_id,
+            user_id,
+            reason,
+        }),
+        Ending::Evicted { max_sessions } => commit.fact(&SessionEvicted {
+            session_id,
+            user_id,
+            max_sessions,
+        }),
+    };
+}
+
+/// Notes that a session is used, and where from: misses when it was ended.
+pub fn touch(cx: &Cx, session: &Session, idle_until: Time) -> Write {
+    cx.sessions
+        .touch(session.id, cx.request.ip, idle_until, cx.now())
 }
 
 fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account, open: &[Session]) {
     let max = cx.settings.lifetimes.max_sessions;
     let surplus = (open.len() + 1).saturating_sub(max as usize);
     for session in open.iter().take(surplus) {
-        commit.write(cx.sessions.end(session.id, cx.now()));
-        commit.fact(&SessionEvicted {
-            session_id: session.id,
-            user_id: account.id,
-            max_sessions: max,
-        });
+        let how = Ending::Evicted { max_sessions: max };
+        end(commit, cx, (session.id, account.id), how);
     }
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     /// `aud` of access tokens.
     pub audience: String,
     pub lifetimes: Lifetimes,
+    /// Access tokens of which it is remembered that their signature is good.
+    pub verified_tokens: usize,
     pub guesses: GuessPolicy,
     pub passwords: PasswordPolicy,
     /// Earlier passwords that may not return, the current one among them.
@@ -29,6 +31,8 @@ pub struct Links {
     pub verify: String,
     pub reset: String,
     pub forgot: String,
+    pub change_email: String,
+    pub revert_email: String,
 }
 
 impl Links {
@@ -39,6 +43,8 @@ impl Links {
             verify: format!("{base}/verify?token={{token}}"),
             reset: format!("{base}/reset?token={{token}}"),
             forgot: format!("{base}/forgot"),
+            change_email: format!("{base}/email-change?token={{token}}"),
+            revert_email: format!("{base}/email-revert?token={{token}}"),
         }
     }
 
@@ -57,6 +63,7 @@ impl Settings {
             links: Links::hosted(&issuer),
             issuer,
             lifetimes: Lifetimes::default(),
+            verified_tokens: 16_384,
             guesses: GuessPolicy::default(),
             passwords: PasswordPolicy::default(),
             password_history: 5,

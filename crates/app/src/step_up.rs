@@ -6,6 +6,7 @@ use quivive_domain::{Account, Password, SessionId, UserId};
 
 use crate::kernel::{Commit, Cx, Reservation};
 use crate::ports::{Device, Path};
+use crate::sessions::touch;
 use crate::{devices, guesses, passwords};
 
 /// Who asks, and when they last proved a factor.
@@ -34,6 +35,27 @@ impl Proven {
             None => Err(Denied::Forbidden),
             Some(_) if !self.is_fresh(cx) => Err(Denied::StepUpRequired),
             Some(account) => Ok(account),
+        })
+    }
+}
+
+/// Who asks for something that is done to an account.
+#[derive(Debug, Clone, Copy)]
+pub enum By {
+    Owner,
+    Administrator(Proven),
+    System,
+}
+
+impl By {
+    /// What is done for them begins with this commit: an administrator's misses when they are none any more.
+    pub async fn commit(&self, cx: &Cx) -> Result<Result<Commit, Denied>, Fault> {
+        Ok(match self {
+            Self::Owner | Self::System => Ok(Commit::default()),
+            Self::Administrator(proven) => {
+                let administrator = proven.administrator(cx).await?;
+                administrator.map(|administrator| cx.fenced(&administrator))
+            }
         })
     }
 }
@@ -100,7 +122,7 @@ impl Again {
     /// The session, if it still is one. The commit misses when somebody ends it meanwhile.
     pub fn goes_on(self, commit: &mut Commit, cx: &Cx) -> Option<Session> {
         let session = self.session.filter(|session| session.is_live(cx.now()))?;
-        commit.write(cx.sessions.touch(session.id, session.idle_until, cx.now()));
+        commit.write(touch(cx, &session, session.idle_until));
         Some(session)
     }
 }

@@ -6,7 +6,6 @@ use quivive_delivery::catalogue::{Class, Duplicate};
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Priority};
 
-use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
@@ -25,12 +24,21 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<sessions::log_in::LogIn>()?
         .workflow::<sessions::refresh_tokens::RefreshTokens>()?
         .workflow::<sessions::log_out::LogOut>()?
+        .workflow::<sessions::revoke_session::RevokeSession>()?
+        .workflow::<sessions::revoke_all_sessions::RevokeAllSessions>()?
         .workflow::<sessions::step_up::StepUp>()?
         .workflow::<rotations::rotate_all_tokens::RotateAllTokens>()?
         .workflow::<rotations::rotate_user_tokens::RotateUserTokens>()?
         .workflow::<passwords::change_password::ChangePassword>()?
         .workflow::<passwords::request_password_reset::RequestPasswordReset>()?
         .workflow::<passwords::confirm_password_reset::ConfirmPasswordReset>()?
+        .workflow::<accounts::change_email::ChangeEmail>()?
+        .workflow::<accounts::confirm_email_change::ConfirmEmailChange>()?
+        .workflow::<accounts::revert_email_change::RevertEmailChange>()?
+        .workflow::<accounts::lock_user::LockUser>()?
+        .workflow::<accounts::unlock_user::UnlockUser>()?
+        .workflow::<accounts::deactivate_user::DeactivateUser>()?
+        .workflow::<accounts::reactivate_user::ReactivateUser>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
@@ -38,22 +46,21 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
         .workflow::<webhooks::change_endpoint::ChangeEndpoint>()?
         // What happens by itself.
-        .part_of::<accounts::lock_user::Attempted>("user_lock")?
-        .part_of::<accounts::lock_user::Succeeded>("user_lock")?
-        .part_of::<accounts::unlock_user::Attempted>("user_unlock")?
-        .part_of::<accounts::unlock_user::Succeeded>("user_unlock")?
         .part_of::<sessions::revoke_device::Attempted>("device_revocation")?
         .part_of::<sessions::revoke_device::Succeeded>("device_revocation")?
         // What belongs to no workflow.
         .fact::<facts::SessionCreated>()?
         .fact::<facts::SessionTerminated>()?
+        .fact::<facts::SessionExpired>()?
         .fact::<facts::SessionInvalidated>()?
         .fact::<facts::SessionEvicted>()?
         .fact::<facts::TokenIssued>()?
+        .fact::<facts::TokenRevoked>()?
         .fact::<facts::TokenFamilyRevoked>()?
         .fact::<facts::TokenReuseDetected>()?
         .fact::<facts::TokenRejectedDueToRotation>()?
         .fact::<facts::DeviceRegistered>()?
+        .fact::<facts::EmailChangeRequested>()?
         .fact::<facts::EmailDelivered>()?
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<facts::AuditLogCreated>()?
@@ -74,7 +81,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
 /// Every built-in subscriber.
 pub fn subscribers(
     families: &Arc<Families>,
-    access: &Arc<Access>,
+    catalogue: &Catalogue,
     mailer: Arc<dyn Mailer>,
     letters: Letters,
     endpoints: &Arc<Endpoints>,
@@ -82,7 +89,7 @@ pub fn subscribers(
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
-        subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::sessions::subscription(Arc::clone(families), catalogue),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),
     ]

@@ -51,6 +51,9 @@ pub const FAMILY: &str = "webhook:";
 /// Messages under way to one endpoint, and as many again of those in trouble.
 const CONCURRENCY: usize = 4;
 
+/// Messages under way to one that takes them all.
+const GROWING_TO: usize = 64;
+
 /// More than the way out takes at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -279,6 +282,12 @@ impl Endpoints {
         Ok(Subscription::durable(name, entries, Arc::new(delivery))
             .order(order)
             .concurrency(CONCURRENCY)
+            .growing_to(
+                std::env::var("XCONC")
+                    .ok()
+                    .and_then(|v| v.parse().ok())
+                    .unwrap_or(GROWING_TO),
+            )
             .timeout(TIMEOUT)
             .retry(Retry::WEBHOOK)
             .begin(Begin::Head))

@@ -2,9 +2,14 @@
 //! file's end or, where they are long, in a file beside it.
 
 pub mod accounts {
+    pub mod change_email;
+    pub mod confirm_email_change;
+    pub mod deactivate_user;
     pub mod lock_user;
+    pub mod reactivate_user;
     pub mod register_user;
     pub mod request_email_verification;
+    pub mod revert_email_change;
     pub mod unlock_user;
     pub mod verify_email;
 }
@@ -38,7 +43,9 @@ pub mod sessions {
     pub mod log_in;
     pub mod log_out;
     pub mod refresh_tokens;
+    pub mod revoke_all_sessions;
     pub mod revoke_device;
+    pub mod revoke_session;
     pub mod step_up;
 }
 

@@ -19,20 +19,30 @@ use crate::{Time, TokenId, UserId};
 pub enum Purpose {
     VerifyEmail,
     ResetPassword,
+    ChangeEmail,
+    /// Takes a change of address back.
+    RevertEmail,
 }
 
 impl Purpose {
+    pub const ALL: [Self; 4] = [
+        Self::VerifyEmail,
+        Self::ResetPassword,
+        Self::ChangeEmail,
+        Self::RevertEmail,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VerifyEmail => "verify_email",
             Self::ResetPassword => "reset_password",
+            Self::ChangeEmail => "change_email",
+            Self::RevertEmail => "revert_email",
         }
     }
 
     pub fn stored(word: &str) -> Option<Self> {
-        [Self::VerifyEmail, Self::ResetPassword]
-            .into_iter()
-            .find(|p| p.as_str() == word)
+        Self::ALL.into_iter().find(|p| p.as_str() == word)
     }
 
     /// How long a token of this purpose serves by default.
@@ -40,6 +50,8 @@ impl Purpose {
         match self {
             Self::VerifyEmail => Duration::from_hours(24),
             Self::ResetPassword => Duration::from_mins(15),
+            Self::ChangeEmail => Duration::from_hours(1),
+            Self::RevertEmail => Duration::from_hours(7 * 24),
         }
     }
 }
@@ -104,7 +116,8 @@ pub struct OneTimeToken {
 pub enum Redeemable {
     Yes,
     Used,
-    /// Too late, or a newer one was asked for, or the credential it was bound to has changed.
+    /// Too late, or a newer one was asked for, or the credential it was bound to has changed. What takes a change back
+    /// outlives further changes: they may be whoever's it is taken back from.
     Expired,
 }
 
@@ -115,7 +128,7 @@ impl OneTimeToken {
             Redeemable::Used
         } else if self.ended_at.is_some()
             || self.expires_at <= now
-            || self.credential_epoch != credential_epoch
+            || (self.credential_epoch != credential_epoch && self.purpose != Purpose::RevertEmail)
         {
             Redeemable::Expired
         } else {

@@ -29,6 +29,9 @@ pub struct Lifetimes {
     pub rotation_grace: Duration,
     pub email_verification: Duration,
     pub password_reset: Duration,
+    pub email_change: Duration,
+    /// How long the old address can take a change back.
+    pub email_revert: Duration,
     /// Letters of a kind an hour for one address.
     pub letters_an_hour: u32,
 }
@@ -48,6 +51,8 @@ impl Default for Lifetimes {
             rotation_grace: Duration::from_mins(5),
             email_verification: Duration::from_hours(24),
             password_reset: Duration::from_mins(15),
+            email_change: Duration::from_hours(1),
+            email_revert: days(7),
             letters_an_hour: 3,
         }
     }
@@ -59,6 +64,8 @@ impl Lifetimes {
         match purpose {
             Purpose::VerifyEmail => self.email_verification,
             Purpose::ResetPassword => self.password_reset,
+            Purpose::ChangeEmail => self.email_change,
+            Purpose::RevertEmail => self.email_revert,
         }
     }
 }
@@ -87,6 +94,26 @@ impl Session {
     pub fn ends_at(&self) -> Time {
         self.idle_until.min(self.expires_at)
     }
+
+    /// Which of its times is over, the earlier one first.
+    pub fn expired(&self, now: Time) -> Option<ExpiredBy> {
+        let (over, by) = if self.idle_until < self.expires_at {
+            (self.idle_until, ExpiredBy::Idle)
+        } else {
+            (self.expires_at, ExpiredBy::Absolute)
+        };
+        (over <= now).then_some(by)
+    }
+}
+
+/// Which of a session's times is over: the reason in `SessionExpired`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredBy {
+    // It was not used for too long.
+    Idle,
+    // However often it was used.
+    Absolute,
 }
 
 /// Why a session was ended as a security consequence: the reason in `SessionInvalidated`.
@@ -96,6 +123,9 @@ pub enum InvalidatedBy {
     PasswordChange,
     PasswordReset,
     TokenReuse,
+    Lock,
+    Deactivation,
+    EmailChange,
     Rotation,
 }
 
@@ -105,6 +135,9 @@ impl InvalidatedBy {
             Self::PasswordChange => "password_change",
             Self::PasswordReset => "password_reset",
             Self::TokenReuse => "token_reuse",
+            Self::Lock => "lock",
+            Self::Deactivation => "deactivation",
+            Self::EmailChange => "email_change",
             Self::Rotation => "rotation",
         }
     }
@@ -115,4 +148,6 @@ impl InvalidatedBy {
 #[serde(rename_all = "snake_case")]
 pub enum TerminatedBy {
     Logout,
+    // From a list of sessions: by the person, or by an administrator.
+    Revocation,
 }

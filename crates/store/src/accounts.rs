@@ -1,8 +1,9 @@
 //! People's accounts and their earlier passwords.
 
-use quivive_app::ports::{Accounts, Read};
+use quivive_app::ports::{Accounts, EmailChange, Read, Waiting};
 use quivive_delivery::{Fault, Time, Value, Write};
-use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, UserId};
+use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, TokenId, UserId};
+use uuid::Uuid;
 
 use crate::rows::Cells;
 use crate::{Database, guesses, int};
@@ -56,6 +57,47 @@ statements! {
 
     /// Keeps the first time.
     VERIFY = "UPDATE account SET verified_at = COALESCE(verified_at, $1) WHERE id = $2";
+
+    /// Guarded like a grant; that the address is free is a guard too, so that a taken one is a miss and no error.
+    SET_EMAIL = "UPDATE account SET email = $1, email_canonical = $2, credential_epoch = credential_epoch + 1, \
+        security_version = security_version + 1, verified_at = COALESCE(verified_at, $3), touched = $3 \
+        WHERE id = $4 AND security_version = $5 \
+        AND NOT EXISTS (SELECT 1 FROM account WHERE email_canonical = $2 AND id <> $4)";
+
+    EMAIL_CHANGE = "SELECT token, account, email, email_canonical, workflow, attempted \
+        FROM email_change WHERE token = $1";
+
+    OPEN_EMAIL_CHANGES = "SELECT token, account, email, email_canonical, workflow, attempted \
+        FROM email_change WHERE account = $1 AND workflow IS NOT NULL";
+
+    INSERT_EMAIL_CHANGE = "INSERT INTO email_change (token, account, email, email_canonical, workflow, attempted) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+
+    END_EMAIL_CHANGE = "DELETE FROM email_change WHERE token = $1";
+
+    /// Guarded like a grant.
+    SET_STATE = "UPDATE account SET state = $1, security_version = security_version + 1, \
+        credential_epoch = credential_epoch + $2, touched = $3 WHERE id = $4 AND security_version = $5";
+
+    /// A guard: it touches the row of one that is left, so that whoever would take that one away meanwhile waits.
+    ANOTHER_ADMINISTRATOR = "UPDATE account SET touched = $1 WHERE id = (SELECT id FROM account \
+        WHERE roles <> 'user' AND state = 'active' AND ' ' || roles || ' ' LIKE '% admin %' AND id <> $2 LIMIT 1)";
+
+    PAGE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account WHERE account.id > $1 ORDER BY account.id LIMIT $2"
+    );
+
+    /// The first condition is the index's own.
+    PAGE_BY_STATE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account \
+         WHERE account.state <> 'active' AND account.state = $1 AND account.id > $2 ORDER BY account.id LIMIT $3"
+    );
+
+    /// Nearly all are.
+    PAGE_ACTIVE = concat!(
+        "SELECT account.id, ", account_columns!(), " FROM account \
+         WHERE account.id > $1 AND account.state = 'active' ORDER BY account.id LIMIT $2"
+    );
 
     /// The claim is a note about the database, once for all: it stays when its account or its role goes.
     CLAIM_FIRST_ADMINISTRATOR = "INSERT INTO meta (name, value) SELECT 'first_administrator', $1 \
@@ -166,6 +208,77 @@ impl Accounts for Database {
         Write::one(VERIFY, vec![now.into(), id.0.into()])
     }
 
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write {
+        let params = vec![
+            address.typed().to_owned().into(),
+            address.canonical().to_owned().into(),
+            now.into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
+        Write::one(SET_EMAIL, params)
+    }
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>> {
+        self.one(EMAIL_CHANGE, vec![token.0.into()], email_change)
+    }
+
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>> {
+        self.all(OPEN_EMAIL_CHANGES, vec![account.0.into()], email_change)
+    }
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write {
+        let params = vec![
+            change.token.0.into(),
+            change.account.0.into(),
+            change.address.typed().to_owned().into(),
+            change.address.canonical().to_owned().into(),
+            change.attempt.map(|attempt| attempt.workflow_id).into(),
+            change.attempt.map(|attempt| attempt.attempted_id).into(),
+        ];
+        Write::one(INSERT_EMAIL_CHANGE, params)
+    }
+
+    fn end_email_change(&self, token: TokenId) -> Write {
+        Write::one(END_EMAIL_CHANGE, vec![token.0.into()])
+    }
+
+    fn set_state(&self, account: &Account, state: AccountState, now: Time) -> Write {
+        let params = vec![
+            state.as_str().into(),
+            u32::from(state == AccountState::Inactive).into(),
+            now.into(),
+            account.id.0.into(),
+            account.security_version.into(),
+        ];
+        Write::one(SET_STATE, params)
+    }
+
+    fn another_administrator(&self, but: UserId, now: Time) -> Write {
+        Write::one(ANOTHER_ADMINISTRATOR, vec![now.into(), but.0.into()])
+    }
+
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>> {
+        // No account has the nil id.
+        let mut params = vec![after.map_or(Uuid::nil(), |id| id.0).into(), limit.into()];
+        let sql = match state {
+            None => PAGE,
+            Some(AccountState::Active) => PAGE_ACTIVE,
+            Some(state) => {
+                params.insert(0, state.as_str().into());
+                PAGE_BY_STATE
+            }
+        };
+        self.all(sql, params, |cells| {
+            account(cells.take("account.id")?, cells)
+        })
+    }
+
     fn claim_first_administrator(&self, now: Time) -> Write {
         Write::one(CLAIM_FIRST_ADMINISTRATOR, vec![now.to_string().into()])
     }
@@ -183,10 +296,7 @@ impl Accounts for Database {
 
 /// Reads [`account_columns`].
 pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
-    let typed: String = cells.take("account.email")?;
-    let canonical: String = cells.take("account.email_canonical")?;
-    let email = Address::stored(typed, canonical)
-        .ok_or_else(|| Fault::Internal("account.email_canonical holds no address".to_owned()))?;
+    let email = address(cells)?;
     Ok(Account {
         id,
         email,
@@ -203,6 +313,35 @@ pub(crate) fn account(id: UserId, cells: &mut Cells) -> Result<Account, Fault> {
         roles: roles(&word(cells, "account.roles")?),
         created_at: cells.take("account.created_at")?,
     })
+}
+
+fn email_change(cells: &mut Cells) -> Result<EmailChange, Fault> {
+    let (token, account) = (
+        cells.take("email_change.token")?,
+        cells.take("email_change.account")?,
+    );
+    let address = address(cells)?;
+    let workflow: Option<Uuid> = cells.take("email_change.workflow")?;
+    let attempted: Option<Uuid> = cells.take("email_change.attempted")?;
+    Ok(EmailChange {
+        token,
+        account,
+        address,
+        attempt: workflow
+            .zip(attempted)
+            .map(|(workflow_id, attempted_id)| Waiting {
+                workflow_id,
+                attempted_id,
+            }),
+    })
+}
+
+/// As typed and canonical.
+fn address(cells: &mut Cells) -> Result<Address, Fault> {
+    let typed: String = cells.take("email")?;
+    let canonical: String = cells.take("email_canonical")?;
+    Address::stored(typed, canonical)
+        .ok_or_else(|| Fault::Internal("email_canonical holds no address".to_owned()))
 }
 
 fn word(cells: &mut Cells, column: &'static str) -> Result<std::borrow::Cow<'static, str>, Fault> {

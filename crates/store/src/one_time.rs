@@ -15,6 +15,10 @@ statements! {
     END_OPEN = "UPDATE one_time_token SET ended_at = $1 \
         WHERE account = $2 AND purpose = $3 AND used_at IS NULL AND ended_at IS NULL";
 
+    /// Ids rise.
+    END_NEWER = "UPDATE one_time_token SET ended_at = $1 \
+        WHERE account = $2 AND purpose = $3 AND id > $4 AND used_at IS NULL AND ended_at IS NULL";
+
     INSERT = "INSERT INTO one_time_token \
         (id, purpose, account, key_id, credential_epoch, log_epoch, issued_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
@@ -42,6 +46,12 @@ impl OneTimeTokens for Database {
             END_OPEN,
             vec![now.into(), account.0.into(), purpose.as_str().into()],
         )
+    }
+
+    fn end_newer(&self, than: TokenId, account: UserId, purpose: Purpose, now: Time) -> Write {
+        let purpose = purpose.as_str().into();
+        let params = vec![now.into(), account.0.into(), purpose, than.0.into()];
+        Write::any(END_NEWER, params)
     }
 
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write {

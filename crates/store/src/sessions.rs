@@ -3,7 +3,11 @@
 //! [`Sessions::refresh_token`] and [`Sessions::view`] are the hot path: one statement each, every join on a primary key,
 //! and values moved out of the row as they are.
 
-use quivive_app::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, Sessions};
+use std::net::IpAddr;
+
+use quivive_app::ports::{
+    Device, ListedSession, NewDevice, NewRefreshToken, Read, SessionView, Sessions,
+};
 use quivive_delivery::{Fault, Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
@@ -58,6 +62,17 @@ statements! {
          WHERE session.account = $1 AND session.ended_at IS NULL ORDER BY session.created_at, session.id"
     );
 
+    LIST = concat!(
+        "SELECT session.id, ", session_columns!(), ", session.ip, device.name FROM session \
+         LEFT JOIN device ON device.account = session.account AND device.id = session.device \
+         WHERE session.account = $1 AND session.ended_at IS NULL ORDER BY session.created_at, session.id"
+    );
+
+    DUE = concat!(
+        "SELECT session.id, ", session_columns!(), " FROM session \
+         WHERE session.ended_at IS NULL AND session.look_at <= $1 ORDER BY session.look_at LIMIT $2"
+    );
+
     /// Walks the successors by primary key: a theft is rare, and an index over families would cost every refresh a third of
     /// what it writes.
     FAMILY_SIZE = "WITH RECURSIVE chain (successor, generation) AS ( \
@@ -91,9 +106,9 @@ statements! {
     /// Counts within the statement, after the fence has locked the account's row: two logins cannot both take the last
     /// place. The cast is because nothing else tells PostgreSQL the parameter's type.
     INSERT_SESSION = "INSERT INTO session \
-        (id, account, device, created_at, last_seen_at, idle_until, expires_at, ended_at) \
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8 \
-        WHERE (SELECT count(*) FROM session WHERE account = $2 AND ended_at IS NULL) < CAST($9 AS BIGINT) \
+        (id, account, device, created_at, last_seen_at, idle_until, expires_at, ended_at, ip, look_at) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 \
+        WHERE (SELECT count(*) FROM session WHERE account = $2 AND ended_at IS NULL) < CAST($11 AS BIGINT) \
         ON CONFLICT DO NOTHING";
 
     INSERT_REFRESH_TOKEN = "INSERT INTO refresh_token \
@@ -103,9 +118,15 @@ statements! {
     USE_REFRESH_TOKEN = "UPDATE refresh_token SET used_at = $1, used_by = $2, successor = $3, successor_key = $4 \
         WHERE id = $5 AND used_at IS NULL";
 
-    TOUCH = "UPDATE session SET last_seen_at = $1, idle_until = $2 WHERE id = $3 AND ended_at IS NULL";
+    TOUCH = "UPDATE session SET last_seen_at = $1, idle_until = $2, ip = $3 WHERE id = $4 AND ended_at IS NULL";
 
     END = "UPDATE session SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL";
+
+    EXPIRE = "UPDATE session SET ended_at = $1 \
+        WHERE id = $2 AND ended_at IS NULL AND (idle_until <= $1 OR expires_at <= $1)";
+
+    LOOK_AGAIN = "UPDATE session SET look_at = CASE WHEN idle_until < expires_at THEN idle_until ELSE expires_at END \
+        WHERE id = $1 AND ended_at IS NULL";
 
     /// A guard alone, like [`NO_DEVICE_BUT`].
     NO_SESSION_BUT = "UPDATE session SET ended_at = ended_at WHERE account = $1 AND id <> $2 AND ended_at IS NULL";
@@ -125,6 +146,22 @@ impl Sessions for Database {
 
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>> {
         self.all(OPEN_OF, vec![account.0.into()], |cells| {
+            session(cells.take("session.id")?, cells)
+        })
+    }
+
+    fn list(&self, account: UserId) -> Read<'_, Vec<ListedSession>> {
+        self.all(LIST, vec![account.0.into()], |cells| {
+            Ok(ListedSession {
+                session: session(cells.take("session.id")?, cells)?,
+                ip: ip(cells)?,
+                device: cells.take("device.name")?,
+            })
+        })
+    }
+
+    fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>> {
+        self.all(DUE, vec![now.into(), limit.into()], |cells| {
             session(cells.take("session.id")?, cells)
         })
     }
@@ -189,7 +226,7 @@ impl Sessions for Database {
         none_but(NO_DEVICE_BUT, account, except.map(|device| device.0))
     }
 
-    fn insert_session(&self, session: &Session, max: u32) -> Write {
+    fn insert_session(&self, session: &Session, ip: Option<IpAddr>, max: u32) -> Write {
         Write::one(
             INSERT_SESSION,
             vec![
@@ -201,6 +238,8 @@ impl Sessions for Database {
                 session.idle_until.into(),
                 session.expires_at.into(),
                 session.ended_at.into(),
+                ip.map(|ip| ip.to_string()).into(),
+                session.ends_at().into(),
                 max.into(),
             ],
         )
@@ -237,8 +276,18 @@ impl Sessions for Database {
         Write::one(USE_REFRESH_TOKEN, params)
     }
 
-    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write {
-        Write::one(TOUCH, vec![now.into(), idle_until.into(), session.0.into()])
+    fn touch(&self, session: SessionId, ip: Option<IpAddr>, idle_until: Time, now: Time) -> Write {
+        let ip = ip.map(|ip| ip.to_string()).into();
+        let params = vec![now.into(), idle_until.into(), ip, session.0.into()];
+        Write::one(TOUCH, params)
+    }
+
+    fn expire(&self, session: SessionId, now: Time) -> Write {
+        Write::one(EXPIRE, vec![now.into(), session.0.into()])
+    }
+
+    fn look_again(&self, session: SessionId) -> Write {
+        Write::any(LOOK_AGAIN, vec![session.0.into()])
     }
 
     fn end(&self, session: SessionId, now: Time) -> Write {
@@ -323,6 +372,12 @@ fn session(id: SessionId, cells: &mut Cells) -> Result<Session, Fault> {
         expires_at: cells.take("session.expires_at")?,
         ended_at: cells.take("session.ended_at")?,
     })
+}
+
+/// What is no address any more is shown as none.
+fn ip(cells: &mut Cells) -> Result<Option<IpAddr>, Fault> {
+    let text: Option<String> = cells.take("session.ip")?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 fn global_version(cells: &mut Cells) -> Result<GlobalVersion, Fault> {

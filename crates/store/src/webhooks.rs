@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use quivive_app::ports::{Attempt, Endpoint, Read, StoredRecovery, StoredSecret, Webhooks};
 use quivive_delivery::{Fault, Time, Value, Write};
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{Disabled, Order, Pattern, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
 
 use crate::Database;
 use crate::rows::Cells;
 
 statements! {
-    ALL = "SELECT id, url, description, events, sending_order, disabled, failing_since, versions, created_by, \
+    ALL = "SELECT id, url, description, events, sending_order, signatures, disabled, failing_since, versions, created_by, \
         created_at, updated_at, revision FROM webhook_endpoint ORDER BY id";
 
-    BY_ID = "SELECT id, url, description, events, sending_order, disabled, failing_since, versions, created_by, \
+    BY_ID = "SELECT id, url, description, events, sending_order, signatures, disabled, failing_since, versions, created_by, \
         created_at, updated_at, revision FROM webhook_endpoint WHERE id = $1";
 
     SECRETS = "SELECT id, sealed, public_key, created_at, expires_at FROM webhook_secret \
@@ -27,12 +27,12 @@ statements! {
     ATTEMPTS = "SELECT id, event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
         WHERE endpoint = $1 ORDER BY id DESC";
 
-    INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, disabled, versions, created_by, \
-        created_at, updated_at, revision) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
-        WHERE (SELECT COUNT(*) FROM webhook_endpoint) < CAST($12 AS BIGINT) ON CONFLICT DO NOTHING";
+    INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, signatures, disabled, versions, \
+        created_by, created_at, updated_at, revision) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+        WHERE (SELECT COUNT(*) FROM webhook_endpoint) < CAST($13 AS BIGINT) ON CONFLICT DO NOTHING";
 
-    UPDATE = "UPDATE webhook_endpoint SET url = $1, description = $2, events = $3, disabled = $4, versions = $5, \
-        updated_at = $6, revision = revision + 1 WHERE id = $7 AND revision = $8";
+    UPDATE = "UPDATE webhook_endpoint SET url = $1, description = $2, events = $3, signatures = $4, disabled = $5, \
+        versions = $6, updated_at = $7, revision = revision + 1 WHERE id = $8 AND revision = $9";
 
     NOTE_FAILING = "UPDATE webhook_endpoint SET failing_since = $1 WHERE id = $2";
 
@@ -131,6 +131,7 @@ impl Webhooks for Database {
             endpoint.description.clone().into(),
             patterns(&endpoint.events),
             endpoint.order.as_str().into(),
+            endpoint.signatures.as_str().into(),
             endpoint.disabled.map(Disabled::as_str).into(),
             versions(&endpoint.versions),
             endpoint.created_by.map(|user| user.0).into(),
@@ -147,6 +148,7 @@ impl Webhooks for Database {
             endpoint.target.as_str().to_owned().into(),
             endpoint.description.clone().into(),
             patterns(&endpoint.events),
+            endpoint.signatures.as_str().into(),
             endpoint.disabled.map(Disabled::as_str).into(),
             versions(&endpoint.versions),
             endpoint.updated_at.into(),
@@ -228,6 +230,7 @@ fn endpoint(cells: &mut Cells) -> Result<Endpoint, Fault> {
             text.split_whitespace().map(Pattern::parse).collect()
         })?,
         order: read(cells, "webhook_endpoint.sending_order", Order::parse)?,
+        signatures: read(cells, "webhook_endpoint.signatures", Signatures::parse)?,
         disabled: match cells.take::<Option<String>>("webhook_endpoint.disabled")? {
             None => None,
             Some(word) => Some(known(&word, "webhook_endpoint.disabled", Disabled::parse)?),

@@ -58,6 +58,11 @@ checks! {
         a_rotation_raises_the_two_versions_it_is_about
         an_address_is_verified_once
         administrators_are_counted_when_active
+        a_state_is_set_once_and_raises_versions
+        another_administrator_is_an_active_one
+        an_address_is_changed_once_and_never_to_a_taken_one
+        an_email_change_is_kept_until_it_ends
+        accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
     }
@@ -87,6 +92,7 @@ checks! {
         of_fifty_parallel_uses_one_succeeds
         an_ended_token_is_not_redeemed
         a_newer_token_ends_the_open_ones_of_its_purpose
+        those_after_a_token_end_and_those_before_stay
         letters_are_counted_within_the_hour_up_to_the_limit
         of_two_hundred_parallel_letters_the_limit_is_counted
     }
@@ -100,6 +106,8 @@ checks! {
         of_parallel_sessions_no_more_than_the_limit_are_open
         a_guard_says_whether_a_session_is_open
         open_sessions_come_oldest_first
+        listed_sessions_come_with_device_and_address
+        what_is_over_is_due_and_expires_once
         families_are_counted
         a_device_is_found_by_its_token_within_its_account
         of_parallel_devices_no_more_than_the_limit_are_remembered

@@ -8,6 +8,7 @@
 
 mod assets;
 mod dev_mail;
+pub(crate) mod email_change;
 mod forgot;
 mod form;
 mod frame;
@@ -38,6 +39,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .merge(home::routes())
         .merge(assets::routes())
         .merge(verify::routes())
+        .merge(email_change::routes())
         .merge(reset::routes())
         .merge(forgot::routes())
         .merge(setup::routes())

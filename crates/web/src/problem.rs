@@ -94,6 +94,8 @@ codes! {
         "The `Allow` header says which methods are.";
     WrongState, CONFLICT, "wrong_state", "There is nothing to do",
         "What was asked for is so already, or nothing is left that it could be done to. Nothing was changed.";
+    LastAdministrator, CONFLICT, "last_administrator", "This is the last administrator",
+        "Without them nobody could administer this server. Make another administrator first.";
     CursorExpired, GONE, "cursor_expired", "The feed does not go on from there",
         "The log was restored from a backup since, or it holds what comes after the cursor no more. The detail says which, and where to begin again.";
     TooManyEndpoints, CONFLICT, "too_many_endpoints", "There are enough webhook endpoints",

@@ -6,6 +6,7 @@ mod api_keys;
 mod delivery;
 mod discovery;
 mod docs;
+mod email_changes;
 mod events;
 mod id;
 mod me;
@@ -16,6 +17,7 @@ mod rotations;
 mod schemas;
 mod sessions;
 mod statistics;
+mod users;
 mod webhooks;
 
 use std::sync::{Arc, LazyLock};
@@ -151,10 +153,12 @@ pub(crate) fn api() -> Routes {
         .merge(accounts::router())
         .merge(sessions::router())
         .merge(me::router())
+        .merge(email_changes::router())
         .merge(passwords::router())
         .merge(rotations::router())
         .merge(events::router())
         .merge(statistics::router())
+        .merge(users::router())
         .merge(api_keys::router())
         .merge(schemas::router())
         .merge(webhooks::router())

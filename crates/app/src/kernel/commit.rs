@@ -4,7 +4,7 @@ use quivive_delivery::{Body, Event, EventMeta, Fault, Key, Write};
 use quivive_domain::UserId;
 
 use super::turns::Turn;
-use crate::ports::OpenAttempt;
+use crate::ports::Waiting;
 
 /// Writes and events that become durable together with the outcome, or not at all. Begin one that grants anything with
 /// [`super::Cx::fenced`].
@@ -55,7 +55,7 @@ pub(super) enum Role {
     /// Half of a triple that happens by itself.
     Automatic,
     /// The outcome of another attempt.
-    Concludes(OpenAttempt),
+    Concludes(Waiting),
 }
 
 impl Commit {
@@ -90,7 +90,7 @@ impl Commit {
     }
 
     /// Closes another open attempt with its outcome, in this commit: misses when it was closed before.
-    pub fn conclude<E: Event>(&mut self, attempt: OpenAttempt, outcome: &E) -> &mut Self {
+    pub fn conclude<E: Event>(&mut self, attempt: Waiting, outcome: &E) -> &mut Self {
         self.push(outcome, Role::Concludes(attempt))
     }
 

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, Address, UserId};
+use quivive_domain::{Account, AccountState, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
 use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
+use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Webhooks,
+    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -39,7 +40,16 @@ pub struct Families {
     pub ids: Arc<dyn Ids>,
     pub clock: Arc<dyn Clock>,
     pub deliveries: Arc<dyn Deliveries>,
+    pub revocations: Arc<Revocations>,
     pub settings: Settings,
+}
+
+impl Families {
+    /// Remembers what was said against access tokens, in a commit of before.
+    pub(crate) fn note(&self, said: Said) {
+        let lifetime = self.settings.lifetimes.access_token;
+        self.revocations.note(said, self.clock.now(), lifetime);
+    }
 }
 
 /// Where a command came from.
@@ -147,6 +157,15 @@ impl Cx {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// The time of what is decided next: no later than what it rests on was read, so that a token that it issues is not taken
+    /// for one that knows what was said meanwhile.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            self.now = self.families.clock.now();
+        }
+    }
+
     /// Who decides here, for what the delivery engine does about it in a commit of its own.
     pub fn decider(&self) -> Decider {
         Decider {
@@ -155,6 +174,15 @@ impl Cx {
             correlation_id: self.request.correlation_id.unwrap_or(self.workflow_id),
             causation_id: self.attempted_id,
         }
+    }
+
+    /// This attempt, for whoever is to conclude it after it waits.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let workflow_id = self.workflow_id;
+        self.attempted_id.map(|attempted_id| Waiting {
+            workflow_id,
+            attempted_id,
+        })
     }
 
     /// The log's epoch; a restore raises it, and what was bound to the old one is dead.
@@ -176,10 +204,10 @@ impl Cx {
         self.guess
     }
 
-    /// The account if it is an administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
+    /// The account if it is an active administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
     pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
         let account = self.accounts.by_id(id).await?;
-        Ok(account.filter(Account::is_admin))
+        Ok(account.filter(|a| a.is_admin() && a.state == AccountState::Active))
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version
@@ -221,6 +249,18 @@ impl Cx {
                 Ok(subject)
             }
             None => self.digest("address", address.canonical().as_bytes()).await,
+        }
+    }
+
+    /// An account by its id, which is kept for [`Cx::account_of_subject`], else a digest of the id: what is not there, or not
+    /// there any more, gets no key.
+    pub async fn subject_of_user(&self, id: UserId) -> Result<Subject, Fault> {
+        match self.accounts.by_id(id).await? {
+            Some(account) => {
+                self.keep(account);
+                Ok(Subject::Account(id))
+            }
+            None => self.digest("user", id.0.as_bytes()).await,
         }
     }
 

@@ -15,6 +15,7 @@ use super::execute::Kernel;
 use super::records::{Place, SealKeys, Trail};
 use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
 use crate::ports::OpenAttempt;
+use crate::sessions::expiry;
 use crate::{custom_events, guesses};
 
 /// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
@@ -114,6 +115,9 @@ impl Kernel {
                 let log = kernel.log.as_ref();
                 if let Err(fault) = custom_events::forget_receipts(&kernel.families, log).await {
                     tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
+                }
+                if let Err(fault) = expiry::expire(&kernel).await {
+                    tracing::warn!(%fault, "sessions whose time is over were not ended; trying again");
                 }
                 if let Err(fault) = guesses::forget_strangers(&kernel.families, log).await {
                     tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");

@@ -212,11 +212,17 @@ pub(super) fn format_value(
 /// Whether the address of this letter's reader was proved by the person whose name we hold.
 fn greets_by_name(template: Template) -> bool {
     match template {
-        Template::VerifyEmail | Template::AlreadyRegistered | Template::ResetPassword => false,
+        Template::VerifyEmail
+        | Template::AlreadyRegistered
+        | Template::ResetPassword
+        | Template::EmailChangeConfirm => false,
         Template::Welcome
         | Template::PasswordChanged
         | Template::NewDevice
         | Template::AccountLocked
+        | Template::AccountDeactivated
+        | Template::EmailChanged
+        | Template::AccountReactivated
         | Template::TokenReuse
         | Template::SessionsEnded => true,
     }

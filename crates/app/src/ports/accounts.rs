@@ -1,9 +1,19 @@
 //! People's accounts.
 
 use quivive_delivery::{Time, Write};
-use quivive_domain::{Account, Address, PasswordHash, Role, UserId};
+use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, TokenId, UserId};
 
-use super::Read;
+use super::{Read, Waiting};
+
+/// An address that an account is to go by, once a letter's token is presented.
+#[derive(Debug, Clone)]
+pub struct EmailChange {
+    pub token: TokenId,
+    pub account: UserId,
+    pub address: Address,
+    /// The change that waits for it; `None` where the token takes one back.
+    pub attempt: Option<Waiting>,
+}
 
 /// People's accounts.
 pub trait Accounts: Send + Sync {
@@ -42,6 +52,35 @@ pub trait Accounts: Send + Sync {
 
     /// Marks the address as verified, whether or not it was.
     fn verify_address(&self, id: UserId, now: Time) -> Write;
+
+    /// Lets it go by another address, which is proved, and raises credential epoch and security version. Misses when
+    /// anything has raised the security version since it was read, or another account goes by that address.
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write;
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>>;
+
+    /// Those of an account that wait.
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>>;
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write;
+
+    /// Misses when it is gone.
+    fn end_email_change(&self, token: TokenId) -> Write;
+
+    /// Gives it another state, raises its security version and, when it is deactivated, its credential epoch. Misses when
+    /// anything has raised the security version since it was read.
+    fn set_state(&self, account: &Account, state: AccountState, now: Time) -> Write;
+
+    /// Changes nothing; misses when there is no active administrator but this one.
+    fn another_administrator(&self, but: UserId, now: Time) -> Write;
+
+    /// Accounts whose ids follow `after`, by id, at most `limit`; those in a state, where one is given.
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>>;
 
     /// Claims the place of the first administrator; misses when it was claimed or there is an administrator.
     fn claim_first_administrator(&self, now: Time) -> Write;

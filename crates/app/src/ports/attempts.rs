@@ -21,6 +21,13 @@ pub struct OpenAttempt {
     pub node: Uuid,
 }
 
+/// An attempt that waits, as what will conclude it keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub workflow_id: Uuid,
+    pub attempted_id: Uuid,
+}
+
 /// The kernel's own table.
 pub trait OpenAttempts: Send + Sync {
     /// Those that a crash or a deadline left behind: running ones of another node or past their deadline, and waiting ones

@@ -13,6 +13,9 @@ pub trait OneTimeTokens: Send + Sync {
     /// Ends the account's open tokens of that purpose.
     fn end_open(&self, account: UserId, purpose: Purpose, now: Time) -> Write;
 
+    /// Ends the account's open tokens of that purpose that were made after this one.
+    fn end_newer(&self, than: TokenId, account: UserId, purpose: Purpose, now: Time) -> Write;
+
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write;
 
     /// The compare-and-set of single use: misses when it was used or ended.

@@ -1,5 +1,7 @@
 //! Sessions, their refresh tokens, and the devices they are opened from.
 
+use std::net::IpAddr;
+
 use quivive_delivery::{Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken};
 use quivive_domain::session::Session;
@@ -50,6 +52,15 @@ pub struct SessionView {
     pub global: GlobalVersion,
 }
 
+/// An open session with where it was last used from, as its owner is shown it.
+#[derive(Debug, Clone)]
+pub struct ListedSession {
+    pub session: Session,
+    /// The name of its device, unless that was forgotten.
+    pub device: Option<String>,
+    pub ip: Option<IpAddr>,
+}
+
 /// Sessions, refresh tokens and devices.
 pub trait Sessions: Send + Sync {
     /// A refresh token with its session, account and versions, in one read.
@@ -60,6 +71,12 @@ pub trait Sessions: Send + Sync {
 
     /// The account's sessions that were not ended, oldest first.
     fn open_of(&self, account: UserId) -> Read<'_, Vec<Session>>;
+
+    /// The same with where each was used from.
+    fn list(&self, account: UserId) -> Read<'_, Vec<ListedSession>>;
+
+    /// Sessions that were not ended and, when they were last looked at, were to be over by now; at most `limit`.
+    fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>>;
 
     /// How many refresh tokens the family of this one has: as many as its last generation says. 0 for an unknown token.
     fn family_size(&self, token: TokenId) -> Read<'_, u32>;
@@ -87,8 +104,8 @@ pub trait Sessions: Send + Sync {
     /// Changes nothing; misses when the account has a device but `except`.
     fn no_device_but(&self, account: UserId, except: Option<DeviceId>) -> Write;
 
-    /// Misses when the account has `max` sessions that were not ended.
-    fn insert_session(&self, session: &Session, max: u32) -> Write;
+    /// Misses when the account has `max` sessions that were not ended. `ip`: where it is opened from.
+    fn insert_session(&self, session: &Session, ip: Option<IpAddr>, max: u32) -> Write;
 
     fn insert_refresh_token(&self, token: &NewRefreshToken, now: Time) -> Write;
 
@@ -102,8 +119,14 @@ pub trait Sessions: Send + Sync {
         now: Time,
     ) -> Write;
 
-    /// Notes activity; misses when the session was ended.
-    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write;
+    /// Notes activity, and where from; misses when the session was ended.
+    fn touch(&self, session: SessionId, ip: Option<IpAddr>, idle_until: Time, now: Time) -> Write;
+
+    /// Ends a session whose time is over; misses when it was ended or went on.
+    fn expire(&self, session: SessionId, now: Time) -> Write;
+
+    /// Looks at a session that went on when it is to be over by now.
+    fn look_again(&self, session: SessionId) -> Write;
 
     /// Ends a session; misses when it was ended.
     fn end(&self, session: SessionId, now: Time) -> Write;

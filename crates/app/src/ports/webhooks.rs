@@ -1,11 +1,12 @@
 //! What webhooks need from outside: their state, a way out over HTTP, signatures.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quivive_delivery::{BoxFuture, Time, Write};
-use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, SigningKeys, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, Signatures, SigningKeys, Target};
 use quivive_domain::{EndpointId, UserId};
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ pub struct Endpoint {
     /// Of the events it wants; none means all.
     pub events: Vec<Pattern>,
     pub order: Order,
+    pub signatures: Signatures,
     /// `None`: messages are sent to it.
     pub disabled: Option<Disabled>,
     /// Since when every message has failed, as of a second ago.
@@ -133,7 +135,7 @@ pub trait Webhooks: Send + Sync {
 /// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Post {
-    pub target: Target,
+    pub target: Arc<Target>,
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
@@ -158,7 +160,7 @@ pub enum CallError {
     TimedOut(Duration),
     #[error("it broke off: {0}")]
     Broken(String),
-    #[error("too many calls are under way")]
+    #[error("no place for it: too many calls are under way")]
     Busy,
 }
 

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use quivive_delivery::subscriber::{Effects, Fact, Replay};
 use quivive_delivery::{Code, Cx, Fault, Outcome, Received, Subscription, Time, subscriber};
 use quivive_domain::one_time::Redeemable;
-use quivive_domain::{Account, TokenId, UserId};
+use quivive_domain::{Account, Address, TokenId, UserId};
 use uuid::Uuid;
 
-use crate::facts::{DeviceRegistered, EmailDelivered, EmailDeliveryFailed, TokenReuseDetected};
+use crate::facts::{
+    DeviceRegistered, EmailChangeRequested, EmailDelivered, EmailDeliveryFailed, TokenReuseDetected,
+};
 use crate::kernel::Families;
-use crate::letters::{Letters, Locale, Slots, Template};
+use crate::letters::{By, Letters, Locale, Slots, Template};
 use crate::one_time;
 use crate::ports::{Letter, MailError, Mailer};
 use crate::settings::Links;
-use crate::workflows::{accounts, passwords};
+use crate::workflows::{accounts, passwords, sessions};
 
 /// "You already have an account": at most one an hour, however often somebody tries.
 const ALREADY_REGISTERED_AN_HOUR: u32 = 1;
@@ -46,6 +48,13 @@ pub fn subscription(
     passwords::confirm_password_reset::Succeeded,
     passwords::change_password::Succeeded,
     accounts::lock_user::Succeeded,
+    accounts::deactivate_user::Succeeded,
+    accounts::reactivate_user::Succeeded,
+    accounts::change_email::Succeeded,
+    accounts::confirm_email_change::Succeeded,
+    accounts::revert_email_change::Succeeded,
+    sessions::revoke_all_sessions::Succeeded,
+    EmailChangeRequested,
     TokenReuseDetected,
     DeviceRegistered,
 ])]
@@ -62,6 +71,8 @@ struct Email {
 /// A letter to be written.
 struct Draft {
     template: Template,
+    /// Elsewhere than to the account's address.
+    to: Option<Address>,
     link: Option<String>,
     link_minutes: Option<u32>,
     lock_minutes: Option<u32>,
@@ -73,6 +84,7 @@ impl Draft {
     fn of(template: Template) -> Self {
         Self {
             template,
+            to: None,
             link: None,
             link_minutes: None,
             lock_minutes: None,
@@ -164,6 +176,18 @@ impl Email {
                 .with_token(Template::ResetPassword, &links.reset, token, account)
                 .await?);
         }
+        if let Some(requested) = event.decode_if::<EmailChangeRequested>()? {
+            let (link, token) = (&links.change_email, requested.token_id);
+            return Ok(self
+                .elsewhere(Template::EmailChangeConfirm, link, token, account)
+                .await?);
+        }
+        if let Some(confirmed) = event.decode_if::<accounts::confirm_email_change::Succeeded>()? {
+            let (link, token) = (&links.revert_email, confirmed.revert_token_id);
+            return Ok(self
+                .elsewhere(Template::EmailChanged, link, token, account)
+                .await?);
+        }
         if let Some(failed) = event.decode_if::<accounts::register_user::Failed>()? {
             return Ok(self
                 .already_registered(failed.reason.as_str(), account)
@@ -179,6 +203,12 @@ impl Email {
                 ..Draft::of(Template::AccountLocked)
             }));
         }
+        if let Some(ended) = event.decode_if::<sessions::revoke_all_sessions::Succeeded>()? {
+            return Ok((ended.session_count > 0).then(|| Draft {
+                link: Some(links.forgot.clone()),
+                ..Draft::of(Template::SessionsEnded)
+            }));
+        }
         if event.is::<DeviceRegistered>() {
             // The first device is the one that registered: nothing new to its owner. After a new password none is the first.
             let devices = self.families.sessions.devices(account.id).await?;
@@ -187,6 +217,14 @@ impl Email {
         }
         Ok(if event.is::<accounts::verify_email::Succeeded>() {
             Some(Draft::of(Template::Welcome))
+        } else if event.is::<accounts::change_email::Succeeded>()
+            || event.is::<accounts::revert_email_change::Succeeded>()
+        {
+            Some(Draft::of(Template::EmailChanged))
+        } else if event.is::<accounts::deactivate_user::Succeeded>() {
+            Some(Draft::of(Template::AccountDeactivated))
+        } else if event.is::<accounts::reactivate_user::Succeeded>() {
+            Some(Draft::of(Template::AccountReactivated))
         } else if event.is::<TokenReuseDetected>() {
             Some(Draft::of(Template::TokenReuse))
         } else if event.is::<passwords::change_password::Succeeded>()
@@ -220,6 +258,24 @@ impl Email {
         }))
     }
 
+    /// To the address that the token is about, not the account's.
+    async fn elsewhere(
+        &self,
+        template: Template,
+        link: &str,
+        id: TokenId,
+        account: &Account,
+    ) -> Result<Option<Draft>, Fault> {
+        let Some(change) = self.families.accounts.email_change(id).await? else {
+            return Ok(None);
+        };
+        let draft = self.with_token(template, link, id, account).await?;
+        Ok(draft.map(|draft| Draft {
+            to: Some(change.address),
+            ..draft
+        }))
+    }
+
     async fn already_registered(
         &self,
         reason: &str,
@@ -248,6 +304,7 @@ impl Email {
             link: draft.link.clone(),
             link_minutes: draft.link_minutes,
             lock_minutes: draft.lock_minutes,
+            by: by(event, account),
             display_name: account.display_name.clone(),
             ip: event.context.ip.clone(),
             agent: event.context.agent.clone(),
@@ -262,12 +319,27 @@ impl Email {
             .render(draft.template, locale, &slots)
             .map_err(Fault::internal)?;
         Ok(Letter {
-            to: account.email.typed().to_owned(),
+            to: draft
+                .to
+                .as_ref()
+                .unwrap_or(&account.email)
+                .typed()
+                .to_owned(),
             template: draft.template.code(),
             subject: rendered.subject,
             text: rendered.text,
             html: rendered.html,
         })
+    }
+}
+
+/// Who did it, as the owner is told.
+fn by(event: &Received, account: &Account) -> By {
+    let actor = &event.envelope().actor;
+    match actor.kind.as_ref() {
+        "admin" if actor.id != Some(account.id.0) => By::Administrator,
+        "system" => By::System,
+        _ => By::Person,
     }
 }
 

@@ -17,6 +17,11 @@ const OURS: &[&str] = &[
     "delivery.undo_requested",
     // A reader older than retention is expired with an event, it says there, and names none.
     "delivery.subscription_expired",
+    // The letter to the new address hangs on it: the attempt is there before its token is.
+    "user.email_change_requested",
+    // A confirmation is a command of its own, which may fail, and concludes the change; so is taking one back.
+    "email_change_confirmation",
+    "email_change_reversal",
     // Types come by registration, and an operator's change has its audit.
     "event_schema_registration",
     // A process of several steps says how far it is, so that the next step begins.
@@ -27,6 +32,17 @@ const OURS: &[&str] = &[
 /// Reasons of our own, likewise.
 const OUR_REASONS: &[(&str, &str)] = &[
     ("operator.bootstrap.failed", "invalid_email"),
+    // Letters to addresses that somebody names are counted.
+    ("user.email_change.failed", "rate_limited"),
+    // A lock of the last administrator would lock everybody out; of a deactivated account it would be the lesser bar.
+    ("user.lock.failed", "last_administrator"),
+    ("user.lock.failed", "already_inactive"),
+    // Administrators show first that it is them.
+    ("session.all_revocation.failed", "step_up_required"),
+    ("user.lock.failed", "step_up_required"),
+    ("user.unlock.failed", "step_up_required"),
+    ("user.deactivation.failed", "step_up_required"),
+    ("user.reactivation.failed", "step_up_required"),
     ("user.step_up.failed", "session_ended"),
     ("webhook.endpoint_change.failed", "unresolved"),
     ("webhook.endpoint_change.failed", "not_found"),

@@ -1,11 +1,11 @@
 //! [`Accounts`] over a [`World`].
 
 use quivive_delivery::{Time, Write};
-use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, UserId};
+use quivive_domain::{Account, AccountState, Address, PasswordHash, Role, TokenId, UserId};
 
 use super::commits::row;
 use super::{State, World};
-use crate::ports::{Accounts, Guesses as _, Path, Read};
+use crate::ports::{Accounts, EmailChange, Guesses as _, Path, Read};
 
 impl World {
     /// A write on the account as it was read: it misses when the security version was raised since.
@@ -130,6 +130,81 @@ impl Accounts for World {
                 |_| true,
                 |a| a.verified_at = a.verified_at.or(Some(now)),
             )
+        })
+    }
+
+    fn set_email(&self, account: &Account, address: &Address, now: Time) -> Write {
+        let (id, version, address) = (account.id, account.security_version, address.clone());
+        self.write("account set_email", &[id.0], move |s| {
+            let mut others = s.accounts.values().filter(|a| a.id != id);
+            if others.any(|a| a.email.canonical() == address.canonical()) {
+                return 0;
+            }
+            row(
+                s.accounts.get_mut(&id),
+                |a| a.security_version == version,
+                |a| {
+                    a.email = address.clone();
+                    a.verified_at = a.verified_at.or(Some(now));
+                    a.credential_epoch += 1;
+                    a.security_version += 1;
+                },
+            )
+        })
+    }
+
+    fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>> {
+        self.read(|s| s.email_changes.get(&token).cloned())
+    }
+
+    fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>> {
+        let open = move |c: &&EmailChange| c.account == account && c.attempt.is_some();
+        self.read(|s| s.email_changes.values().filter(open).cloned().collect())
+    }
+
+    fn insert_email_change(&self, change: &EmailChange) -> Write {
+        let change = change.clone();
+        self.write("email_change insert", &[change.token.0], move |s| {
+            u64::from(
+                s.email_changes
+                    .insert(change.token, change.clone())
+                    .is_none(),
+            )
+        })
+    }
+
+    fn end_email_change(&self, token: TokenId) -> Write {
+        self.write("email_change end", &[token.0], move |s| {
+            u64::from(s.email_changes.remove(&token).is_some())
+        })
+    }
+
+    fn set_state(&self, account: &Account, state: AccountState, _: Time) -> Write {
+        self.seen("account set_state", account, move |a| {
+            a.state = state;
+            a.security_version += 1;
+            a.credential_epoch += u32::from(state == AccountState::Inactive);
+        })
+    }
+
+    fn another_administrator(&self, but: UserId, _: Time) -> Write {
+        self.write("account another_administrator", &[but.0], move |s| {
+            let others = s.accounts.values().filter(|a| a.id != but);
+            let mut active = others.filter(|a| a.is_admin() && a.state == AccountState::Active);
+            u64::from(active.next().is_some())
+        })
+    }
+
+    fn page(
+        &self,
+        after: Option<UserId>,
+        state: Option<AccountState>,
+        limit: u32,
+    ) -> Read<'_, Vec<Account>> {
+        self.read(|s| {
+            let follow = s.accounts.values().filter(|a| Some(a.id) > after);
+            let meant = follow.filter(|a| state.is_none_or(|state| a.state == state));
+            meant.take(limit as usize).cloned().collect()
         })
     }
 

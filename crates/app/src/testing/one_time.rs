@@ -36,6 +36,15 @@ impl OneTimeTokens for World {
         )
     }
 
+    fn end_newer(&self, than: TokenId, account: UserId, purpose: Purpose, now: Time) -> Write {
+        any(self.write("one_time_token end_newer", &[than.0], move |s| {
+            let tokens = s.one_time.values_mut().map(|(token, _)| token);
+            let mine = tokens.filter(|t| t.account == account && t.purpose == purpose);
+            let newer = mine.filter(|t| t.id > than && t.used_at.is_none());
+            newer.map(|t| t.ended_at = t.ended_at.or(Some(now))).count() as u64
+        }))
+    }
+
     fn insert(&self, token: &OneTimeToken, now: Time) -> Write {
         let token = token.clone();
         self.write("one_time_token insert", &[token.id.0], move |s| {

@@ -1,13 +1,17 @@
 //! [`Sessions`] over a [`World`].
 
+use std::net::IpAddr;
+
 use quivive_delivery::{Time, Write};
 use quivive_domain::refresh::{GlobalVersion, RefreshToken, Use};
 use quivive_domain::session::Session;
 use quivive_domain::{DeviceId, SessionId, TokenId, UserId};
 
-use super::commits::{none, row};
+use super::commits::{any, none, row};
 use super::{DeviceRow, RefreshRow, State, World};
-use crate::ports::{Device, NewDevice, NewRefreshToken, Read, SessionView, Sessions};
+use crate::ports::{
+    Device, ListedSession, NewDevice, NewRefreshToken, Read, SessionView, Sessions,
+};
 
 fn refresh_token(state: &State, id: TokenId, now: Time) -> Option<RefreshToken> {
     let row = state.refresh.get(&id)?;
@@ -87,6 +91,30 @@ impl Sessions for World {
         })
     }
 
+    fn list(&self, account: UserId) -> Read<'_, Vec<ListedSession>> {
+        self.read(|s| {
+            let open = s.sessions.values().filter(|x| is_open_of(x, account));
+            let listed = open.map(|session| ListedSession {
+                session: session.clone(),
+                device: devices_of(s, account)
+                    .find(|row| Some(row.new.id) == session.device)
+                    .map(|row| row.new.name.clone()),
+                ip: s.session_ips.get(&session.id).copied(),
+            });
+            let mut listed: Vec<_> = listed.collect();
+            listed.sort_by_key(|entry| (entry.session.created_at, entry.session.id));
+            listed
+        })
+    }
+
+    fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>> {
+        self.read(|s| {
+            let due = |x: &&Session| x.ended_at.is_none() && x.ends_at() <= now;
+            let due = s.sessions.values().filter(due);
+            due.take(limit as usize).cloned().collect()
+        })
+    }
+
     fn family_size(&self, token: TokenId) -> Read<'_, u32> {
         self.read(|s| {
             let family = s.refresh.get(&token).map(|row| row.token.family);
@@ -160,13 +188,14 @@ impl Sessions for World {
         }))
     }
 
-    fn insert_session(&self, session: &Session, max: u32) -> Write {
+    fn insert_session(&self, session: &Session, ip: Option<IpAddr>, max: u32) -> Write {
         let session = session.clone();
         self.write("session insert", &[session.id.0], move |s| {
             let open = |x: &&Session| is_open_of(x, session.account);
             if s.sessions.values().filter(open).count() >= max as usize {
                 return 0;
             }
+            s.session_ips.extend(ip.map(|ip| (session.id, ip)));
             u64::from(s.sessions.insert(session.id, session.clone()).is_none())
         })
     }
@@ -199,8 +228,9 @@ impl Sessions for World {
         })
     }
 
-    fn touch(&self, session: SessionId, idle_until: Time, now: Time) -> Write {
+    fn touch(&self, session: SessionId, ip: Option<IpAddr>, idle_until: Time, now: Time) -> Write {
         self.write("session touch", &[session.0], move |s| {
+            s.session_ips.extend(ip.map(|ip| (session, ip)));
             row(
                 s.sessions.get_mut(&session),
                 |x| x.ended_at.is_none(),
@@ -219,6 +249,21 @@ impl Sessions for World {
                 |x| x.ended_at = Some(now),
             )
         })
+    }
+
+    fn expire(&self, session: SessionId, now: Time) -> Write {
+        self.write("session expire", &[session.0], move |s| {
+            row(
+                s.sessions.get_mut(&session),
+                |x| x.ended_at.is_none() && x.ends_at() <= now,
+                |x| x.ended_at = Some(now),
+            )
+        })
+    }
+
+    /// It always looks when the time is over.
+    fn look_again(&self, _: SessionId) -> Write {
+        any(self.write("session look_again", &[], |_| 0))
     }
 
     fn no_session_but(&self, account: UserId, except: Option<SessionId>) -> Write {

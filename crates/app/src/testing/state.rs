@@ -1,6 +1,7 @@
 //! What a database would hold, as maps.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use quivive_delivery::Time;
 use quivive_delivery::engine::Decider;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::{FakeSubscription, Tags};
 use crate::ports::{
-    Attempt, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
+    Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
     StoredRecovery, StoredSecret,
 };
 
@@ -43,10 +44,13 @@ pub struct State {
     pub guesses: BTreeMap<Uuid, GuessCounters>,
     /// With the time of their issue.
     pub one_time: BTreeMap<TokenId, (OneTimeToken, Time)>,
+    pub email_changes: BTreeMap<TokenId, EmailChange>,
     /// The hour and how many letters of a kind it saw.
     pub letters: BTreeMap<(UserId, &'static str), (i64, u32)>,
     pub devices: Vec<DeviceRow>,
     pub sessions: BTreeMap<SessionId, Session>,
+    /// Where each was last used from.
+    pub session_ips: BTreeMap<SessionId, IpAddr>,
     pub refresh: BTreeMap<TokenId, RefreshRow>,
     /// Global token versions, with the time from which no lower one is accepted.
     pub rotations: BTreeMap<u32, Time>,
@@ -77,9 +81,11 @@ impl Default for State {
             first_administrator: false,
             guesses: BTreeMap::new(),
             one_time: BTreeMap::new(),
+            email_changes: BTreeMap::new(),
             letters: BTreeMap::new(),
             devices: Vec::new(),
             sessions: BTreeMap::new(),
+            session_ips: BTreeMap::new(),
             refresh: BTreeMap::new(),
             rotations: BTreeMap::from([(1, Time::UNIX_EPOCH)]),
             api_keys: BTreeMap::new(),

@@ -69,6 +69,7 @@ impl Roster {
             versions: tools.versions.clone(),
             order: subscription.order,
             concurrency: subscription.concurrency,
+            growing_to: subscription.growing_to,
             retry: subscription.retry,
             save_every: subscription.save_every,
             batch: subscription.batch,

@@ -192,7 +192,7 @@ fn with_limits(outlet: HttpOutlet) -> HttpOutlet {
 
 fn post(url: &str) -> Post {
     Post {
-        target: Target::parse(url).unwrap(),
+        target: Arc::new(Target::parse(url).unwrap()),
         headers: vec![("webhook-id", "msg_1".to_owned())],
         body: Bytes::from_static(b"{\"a\":1}"),
     }

@@ -14,6 +14,9 @@ const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// An access token is good until it ends, but for its session's end: a day is the most.
 const MAX_ACCESS_TOKEN_SECONDS: u64 = 24 * 3600;
 
+/// Of tokens whose signature is remembered: half a gigabyte.
+const MAX_VERIFIED: usize = 1_000_000;
+
 /// A proof that is older than a day proves nothing.
 const MAX_STEP_UP_SECONDS: u64 = 24 * 3600;
 
@@ -22,6 +25,13 @@ const MAX_STEP_UP_SECONDS: u64 = 24 * 3600;
 #[serde(deny_unknown_fields)]
 pub(super) struct Product {
     name: String,
+}
+
+impl Tokens {
+    /// Of how many access tokens it is remembered that their signature is good.
+    pub(super) fn verified(&self, report: &mut Report<'_>) -> usize {
+        report.within("tokens.verified", self.verified, 0..=MAX_VERIFIED)
+    }
 }
 
 impl Product {
@@ -46,6 +56,7 @@ pub(super) struct Tokens {
     access_token_seconds: u64,
     refresh_token_seconds: u64,
     honest_retry_seconds: u64,
+    verified: usize,
     step_up_seconds: u64,
     rotation_grace_seconds: u64,
 }
@@ -66,6 +77,8 @@ pub(super) struct Sessions {
 pub(super) struct Letters {
     email_verification_seconds: u64,
     password_reset_seconds: u64,
+    email_change_seconds: u64,
+    email_revert_seconds: u64,
     an_hour: u32,
     pub templates: Option<PathBuf>,
 }
@@ -108,6 +121,16 @@ pub(super) fn check(
         letters.password_reset_seconds,
         MAX_SECONDS,
     );
+    let email_change = seconds(
+        "letters.email_change_seconds",
+        letters.email_change_seconds,
+        MAX_SECONDS,
+    );
+    let email_revert = seconds(
+        "letters.email_revert_seconds",
+        letters.email_revert_seconds,
+        MAX_SECONDS,
+    );
     let honest_retry = report.within(
         "tokens.honest_retry_seconds",
         tokens.honest_retry_seconds,
@@ -147,6 +170,8 @@ pub(super) fn check(
         rotation_grace: Duration::from_secs(rotation_grace),
         email_verification,
         password_reset,
+        email_change,
+        email_revert,
         letters_an_hour: report.within("letters.an_hour", letters.an_hour, 1..=1_000),
     }
 }

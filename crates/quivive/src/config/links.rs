@@ -15,6 +15,8 @@ pub(super) struct Links {
     verify: Option<String>,
     reset: Option<String>,
     forgot: Option<String>,
+    change_email: Option<String>,
+    revert_email: Option<String>,
 }
 
 impl Links {
@@ -40,6 +42,20 @@ impl Links {
                 self.forgot.as_deref(),
                 false,
                 hosted.forgot,
+                report,
+            ),
+            change_email: template(
+                "links.change_email",
+                self.change_email.as_deref(),
+                true,
+                hosted.change_email,
+                report,
+            ),
+            revert_email: template(
+                "links.revert_email",
+                self.revert_email.as_deref(),
+                true,
+                hosted.revert_email,
                 report,
             ),
         }

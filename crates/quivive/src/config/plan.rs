@@ -138,6 +138,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
             &sections.letters,
             report,
         ),
+        verified_tokens: sections.tokens.verified(report),
         guesses: sections.lockout.check(report),
         passwords,
         password_history,
@@ -161,6 +162,8 @@ impl Plan {
             &mut settings.links.verify,
             &mut settings.links.reset,
             &mut settings.links.forgot,
+            &mut settings.links.change_email,
+            &mut settings.links.revert_email,
         ] {
             if text.starts_with(&self.public_url) {
                 *text = moved(text);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use quivive_app::Request;
+use quivive_app::step_up::By;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
-use quivive_app::workflows::rotations::rotate_user_tokens::{By, RotateUserTokens};
+use quivive_app::workflows::rotations::rotate_user_tokens::RotateUserTokens;
 use quivive_delivery::Codes as _;
 use quivive_domain::Address;
 use serde_json::{Value, json};

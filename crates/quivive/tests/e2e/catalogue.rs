@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 12] = [
+const ELSEWHERE: [(&str, &str); 13] = [
+    (
+        "session.expired",
+        "sessions::a_session_that_is_not_used_ends_by_itself",
+    ),
     (
         "email.delivery_failed",
         "smtp::a_mail_server_that_is_away_or_refuses",
@@ -206,6 +210,7 @@ async fn drive(server: &Server, admin: &str) {
     .await
     .expect(202);
     sessions(server, email).await;
+    ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
     services(server, admin).await;
     rotations(server, admin).await;
@@ -343,20 +348,65 @@ async fn sessions(server: &Server, email: &str) {
         .await
         .expect(401);
     let tokens = server.login(email, &format!("{PASSWORD} changed")).await;
-    server
-        .api(
-            "DELETE",
-            "/sessions/current",
-            None,
-            tokens["access_token"].as_str(),
-        )
-        .await
-        .expect(204);
     let body = json!({"refresh_token": tokens["refresh_token"]});
-    server
-        .api("DELETE", "/sessions/current", Some(body), None)
-        .await
-        .expect(204);
+    for token in [tokens["access_token"].as_str(), None] {
+        server
+            .api("DELETE", "/sessions/current", Some(body.clone()), token)
+            .await
+            .expect(204);
+    }
+}
+
+async fn ended_sessions(server: &Server, admin: &str, email: &str) {
+    let other = server.login(email, &format!("{PASSWORD} changed")).await;
+    let tokens = server.login(email, &format!("{PASSWORD} changed")).await;
+    let end = async |path: &str, token: Option<&str>, status| {
+        let answer = server.api("DELETE", path, None, token).await;
+        answer.expect(status);
+    };
+    let token = tokens["access_token"].as_str();
+    let path = format!("/sessions/{}", other["session_id"].as_str().unwrap());
+    end(&path, token, 204).await;
+    end(&path, token, 404).await;
+    end("/sessions?keep_current=false", token, 200).await;
+    let nobody = format!("/admin/users/{}/sessions", uuid::Uuid::nil());
+    end(&nobody, Some(admin), 404).await;
+    let password = format!("{PASSWORD} changed");
+    let tokens = server.login(email, &password).await;
+    let me = server.api("GET", "/me", None, tokens["access_token"].as_str());
+    let me = me.await.expect(200).json();
+    let because = Some(json!({"reason": "driven"}));
+    for act in ["lock", "unlock", "deactivate", "reactivate"] {
+        let path = format!("/admin/users/{}/{act}", me["user_id"].as_str().unwrap());
+        let body = because.clone().filter(|_| act.ends_with("activate"));
+        for status in [204, 409] {
+            let answer = server.api("POST", &path, body.clone(), Some(admin));
+            answer.await.expect(status);
+        }
+    }
+    moved(server, email, &password).await;
+}
+
+/// To another address and back.
+async fn moved(server: &Server, email: &str, password: &str) {
+    let tokens = server.login(email, password).await;
+    for new_email in ["root@example.org", "moved@example.org"] {
+        let body = Some(json!({"new_email": new_email}));
+        let token = tokens["access_token"].as_str();
+        let asked = server.api("POST", "/me/email-changes", body, token);
+        asked.await.expect(202);
+    }
+    let confirm = server.token("moved@example.org", "email_change_confirm");
+    let confirm = json!({"token": confirm.await});
+    for status in [200, 400] {
+        let path = "/me/email-change-confirmations";
+        post(server, path, confirm.clone()).await.expect(status);
+    }
+    let revert = json!({"token": server.token(email, "email_changed").await});
+    for status in [200, 400] {
+        let path = "/me/email-change-reversals";
+        post(server, path, revert.clone()).await.expect(status);
+    }
 }
 
 async fn lock_and_reset(server: &Server, email: &str) {

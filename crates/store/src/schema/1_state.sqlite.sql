@@ -18,6 +18,8 @@ CREATE TABLE account (
 ) STRICT, WITHOUT ROWID;
 -- For counting administrators. Partial: accounts with the default role, nearly all, are not in it and pay nothing.
 CREATE INDEX account_privileged ON account (roles, state) WHERE roles <> 'user';
+-- For listing those that were locked or deactivated.
+CREATE INDEX account_barred ON account (state) WHERE state <> 'active';
 
 -- Earlier password hashes, by the credential epoch in which each was replaced: unique and rising for an account.
 CREATE TABLE password_history (
@@ -61,10 +63,15 @@ CREATE TABLE session (
     last_seen_at     INTEGER NOT NULL,
     idle_until       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
-    ended_at         INTEGER
+    ended_at         INTEGER,
+    ip               TEXT,
+    look_at          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- For listing, counting and ending the open sessions of an account. Partial: what has ended is out of it.
 CREATE INDEX session_open ON session (account) WHERE ended_at IS NULL;
+-- For ending those whose time is over. `look_at` is no later than that time; it stays where it is while the session is used,
+-- so that a refresh does not pay for the index: whoever looks then moves it.
+CREATE INDEX session_due ON session (look_at) WHERE ended_at IS NULL;
 
 -- `proved_at`: when the person proved a factor, for the tokens of its family.
 -- A use is all of it or nothing: a token that was used and does not say how could not be judged.
@@ -110,6 +117,18 @@ CREATE TABLE one_time_token (
 ) STRICT, WITHOUT ROWID;
 -- For ending the older tokens of an account when a new one is made.
 CREATE INDEX one_time_token_account ON one_time_token (account, purpose, issued_at);
+
+-- Addresses that accounts are to go by, by the token that decides; with the attempt that waits, unless it takes one back.
+CREATE TABLE email_change (
+    token           BLOB NOT NULL PRIMARY KEY,
+    account         BLOB NOT NULL,
+    email           TEXT NOT NULL,
+    email_canonical TEXT NOT NULL,
+    workflow        BLOB,
+    attempted       BLOB,
+    CHECK ((workflow IS NULL) = (attempted IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX email_change_account ON email_change (account);
 
 -- Letters of a kind to an account, in the hour (since 1970) of the last one: one row, begun again each hour.
 CREATE TABLE letter_count (
@@ -178,6 +197,7 @@ CREATE TABLE webhook_endpoint (
     description   TEXT    NOT NULL,
     events        TEXT    NOT NULL,
     sending_order TEXT    NOT NULL,
+    signatures    TEXT    NOT NULL,
     disabled      TEXT,
     failing_since INTEGER,
     versions      TEXT    NOT NULL,

@@ -1,5 +1,5 @@
-use quivive_app::ports::{Accounts as _, Guesses as _, Path};
-use quivive_domain::{Account, AccountState, Address, Role, UserId};
+use quivive_app::ports::{Accounts as _, EmailChange, Guesses as _, Path, Waiting};
+use quivive_domain::{Account, AccountState, Address, Role, TokenId, UserId};
 
 use super::fixture::{Fixture, at, new_account, password};
 
@@ -181,6 +181,129 @@ pub(super) async fn administrators_are_counted_when_active(f: Fixture) {
     assert_eq!(granted.roles, [Role::Admin, Role::User]);
     assert_eq!(versions(&granted), (1, 2, 1));
     f.misses(f.db.grant_role(&hal, Role::Support)).await;
+}
+
+pub(super) async fn a_state_is_set_once_and_raises_versions(f: Fixture) {
+    let seen = f.account("ada").await;
+    let locks = (0..20).map(|n| f.db.set_state(&seen, AccountState::Locked, at(n)));
+    assert_eq!(f.race(locks.collect()).await, 1);
+    let locked = f.reread(&seen).await;
+    assert_eq!(locked.state, AccountState::Locked);
+    assert_eq!(versions(&locked), (1, 2, 1));
+    f.misses(f.db.fence(&seen, at(30))).await;
+    f.must([f.db.set_state(&locked, AccountState::Inactive, at(31))])
+        .await;
+    let inactive = f.reread(&seen).await;
+    assert_eq!(inactive.state, AccountState::Inactive);
+    assert_eq!(versions(&inactive), (2, 3, 1), "links are worth nothing");
+}
+
+pub(super) async fn another_administrator_is_an_active_one(f: Fixture) {
+    let make = async |name, state, roles: &[Role]| {
+        let mut account = new_account(UserId(f.id()), name);
+        (account.state, account.roles) = (state, roles.to_vec());
+        f.must(f.db.insert(&account)).await;
+        account
+    };
+    let active = AccountState::Active;
+    let ada = make("ada", active, &[Role::Admin, Role::User]).await;
+    make("bob", AccountState::Locked, &[Role::Admin]).await;
+    make("cid", AccountState::Inactive, &[Role::Admin]).await;
+    make("dan", active, &[Role::Support, Role::User]).await;
+    f.misses(f.db.another_administrator(ada.id, at(1))).await;
+    f.must([f.db.another_administrator(UserId(f.id()), at(1))])
+        .await;
+    let eve = make("eve", active, &[Role::Admin]).await;
+    f.must([
+        f.db.another_administrator(ada.id, at(1)),
+        f.db.another_administrator(eve.id, at(1)),
+    ])
+    .await;
+    let mut done = 0;
+    for target in [&eve, &ada] {
+        let lock = f.db.set_state(target, AccountState::Locked, at(2));
+        let guard = f.db.another_administrator(target.id, at(2));
+        done += u32::from(f.commit(vec![lock, guard]).await.is_ok());
+    }
+    assert_eq!(done, 1, "one is left");
+    assert_eq!(f.db.administrators().await.expect("a read"), 1);
+}
+
+pub(super) async fn an_address_is_changed_once_and_never_to_a_taken_one(f: Fixture) {
+    let seen = f.account("ada").await;
+    f.account("bob").await;
+    let to = |name: &str| Address::parse(&format!("{name}@example.org")).expect("an address");
+    f.misses(f.db.set_email(&seen, &to("Bob"), at(5))).await;
+    let changes = (0..20).map(|n| f.db.set_email(&seen, &to(&format!("Ada{n}")), at(5)));
+    assert_eq!(f.race(changes.collect()).await, 1);
+    let moved = f.reread(&seen).await;
+    assert!(moved.email.typed().starts_with("Ada"));
+    assert!(moved.email.canonical().starts_with("ada"));
+    assert_eq!(moved.verified_at, Some(at(5)));
+    assert_eq!(versions(&moved), (2, 2, 1));
+    // The same address in another spelling is their own.
+    f.must([f.db.set_email(&moved, &to("ADA"), at(6))]).await;
+    let again = f.reread(&seen).await;
+    assert_eq!(again.email.typed(), "ADA@example.org");
+    assert_eq!(again.verified_at, Some(at(5)));
+}
+
+pub(super) async fn an_email_change_is_kept_until_it_ends(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    let change = |account, waits: bool| EmailChange {
+        token: TokenId(f.id()),
+        account,
+        address: Address::parse("Ada@new.example").expect("an address"),
+        attempt: waits.then(|| Waiting {
+            workflow_id: f.id(),
+            attempted_id: f.id(),
+        }),
+    };
+    let (open, back) = (change(ada, true), change(ada, false));
+    for given in [&open, &back, &change(bob, true)] {
+        f.must([f.db.insert_email_change(given)]).await;
+    }
+    f.misses(f.db.insert_email_change(&open)).await;
+    let find = async |token| f.db.email_change(token).await.expect("a read");
+    for given in [&open, &back] {
+        let found = find(given.token).await.expect("stored");
+        assert_eq!((found.token, found.account), (given.token, ada));
+        assert_eq!(found.address.typed(), "Ada@new.example");
+        assert_eq!(found.attempt, given.attempt);
+    }
+    let of_ada = f.db.open_email_changes(ada).await.expect("a read");
+    let tokens: Vec<_> = of_ada.iter().map(|change| change.token).collect();
+    assert_eq!(tokens, [open.token]);
+    let ends = (0..20).map(|_| f.db.end_email_change(open.token)).collect();
+    assert_eq!(f.race(ends).await, 1);
+    assert!(find(open.token).await.is_none());
+    assert!(find(back.token).await.is_some());
+}
+
+pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {
+    let mut all = Vec::new();
+    for name in ["ada", "bob", "cid", "dan"] {
+        all.push(f.account(name).await);
+    }
+    f.must([f.db.set_state(&all[1], AccountState::Locked, at(1))])
+        .await;
+    f.must([f.db.set_state(&all[3], AccountState::Inactive, at(1))])
+        .await;
+    let page = async |after: Option<&Account>, state, limit| {
+        let page = f.db.page(after.map(|a| a.id), state, limit).await;
+        let page = page.expect("a read");
+        page.into_iter().map(|a| a.id).collect::<Vec<_>>()
+    };
+    let ids = |of: &[usize]| of.iter().map(|n| all[*n].id).collect::<Vec<_>>();
+    assert_eq!(page(None, None, 9).await, ids(&[0, 1, 2, 3]));
+    assert_eq!(page(None, None, 2).await, ids(&[0, 1]));
+    assert_eq!(page(Some(&all[1]), None, 9).await, ids(&[2, 3]));
+    let (active, locked) = (Some(AccountState::Active), Some(AccountState::Locked));
+    assert_eq!(page(None, active, 9).await, ids(&[0, 2]));
+    assert_eq!(page(Some(&all[0]), active, 9).await, ids(&[2]));
+    assert_eq!(page(None, locked, 9).await, ids(&[1]));
+    assert!(page(Some(&all[1]), locked, 9).await.is_empty());
+    assert_eq!(page(None, Some(AccountState::Inactive), 9).await, ids(&[3]));
 }
 
 pub(super) async fn the_first_administrator_is_claimed_once(f: Fixture) {

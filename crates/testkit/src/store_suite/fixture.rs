@@ -100,7 +100,7 @@ impl Fixture {
             expires_at: at(created_s + 1000),
             ended_at: None,
         };
-        self.must([self.db.insert_session(&session, u32::MAX)])
+        self.must([self.db.insert_session(&session, None, u32::MAX)])
             .await;
         session
     }

@@ -27,7 +27,7 @@ async fn reread(f: &Fixture, token: &OneTimeToken) -> OneTimeToken {
 }
 
 pub(super) async fn what_is_inserted_is_read_back(f: Fixture) {
-    for purpose in [Purpose::VerifyEmail, Purpose::ResetPassword] {
+    for purpose in Purpose::ALL {
         let token = issue(&f, UserId(f.id()), purpose, at(1)).await;
         let found = reread(&f, &token).await;
         assert_eq!(format!("{found:?}"), format!("{token:?}"));
@@ -68,6 +68,26 @@ pub(super) async fn a_newer_token_ends_the_open_ones_of_its_purpose(f: Fixture) 
     for (token, ended_at) in [
         (&used, None),
         (&open, Some(at(4))),
+        (&other_purpose, None),
+        (&other_account, None),
+    ] {
+        assert_eq!(reread(&f, token).await.ended_at, ended_at, "{token:?}");
+    }
+}
+
+pub(super) async fn those_after_a_token_end_and_those_before_stay(f: Fixture) {
+    let (ada, bob) = (UserId(f.id()), UserId(f.id()));
+    let before = issue(&f, ada, Purpose::RevertEmail, at(1)).await;
+    let token = issue(&f, ada, Purpose::RevertEmail, at(2)).await;
+    let after = issue(&f, ada, Purpose::RevertEmail, at(3)).await;
+    let other_purpose = issue(&f, ada, Purpose::VerifyEmail, at(3)).await;
+    let other_account = issue(&f, bob, Purpose::RevertEmail, at(3)).await;
+    let end = f.db.end_newer(token.id, ada, Purpose::RevertEmail, at(4));
+    f.must([end]).await;
+    for (token, ended_at) in [
+        (&before, None),
+        (&token, None),
+        (&after, Some(at(4))),
         (&other_purpose, None),
         (&other_account, None),
     ] {

@@ -36,7 +36,7 @@ pub(super) async fn a_view_is_the_session_its_account_and_the_versions(f: Fixtur
         expires_at: at(4),
         ended_at: Some(at(6)),
     };
-    f.must([f.db.insert_session(&session, 1)]).await;
+    f.must([f.db.insert_session(&session, None, 1)]).await;
     let view =
         f.db.view(session.id, at(9))
             .await
@@ -180,7 +180,8 @@ pub(super) async fn a_use_shows_whether_its_successor_was_used(f: Fixture) {
 pub(super) async fn an_ended_session_is_neither_touched_nor_ended_again(f: Fixture) {
     let account = f.account("ada").await;
     let session = f.session(&account, 1).await;
-    f.must([f.db.touch(session.id, at(500), at(20))]).await;
+    f.must([f.db.touch(session.id, None, at(500), at(20))])
+        .await;
     let touched = Session {
         last_seen_at: at(20),
         idle_until: at(500),
@@ -190,14 +191,16 @@ pub(super) async fn an_ended_session_is_neither_touched_nor_ended_again(f: Fixtu
     let ends = (0..50).map(|_| f.db.end(touched.id, at(30))).collect();
     assert_eq!(f.race(ends).await, 1);
     f.misses(f.db.end(touched.id, at(31))).await;
-    f.misses(f.db.touch(touched.id, at(600), at(32))).await;
+    f.misses(f.db.touch(touched.id, None, at(600), at(32)))
+        .await;
     let ended = Session {
         ended_at: Some(at(30)),
         ..touched
     };
     same(&reread(&f, ended.id).await, &ended);
     f.misses(f.db.end(SessionId(f.id()), at(1))).await;
-    f.misses(f.db.touch(SessionId(f.id()), at(1), at(1))).await;
+    f.misses(f.db.touch(SessionId(f.id()), None, at(1), at(1)))
+        .await;
 }
 
 pub(super) async fn of_parallel_sessions_no_more_than_the_limit_are_open(f: Fixture) {
@@ -210,10 +213,15 @@ pub(super) async fn of_parallel_sessions_no_more_than_the_limit_are_open(f: Fixt
         id: SessionId(f.id()),
         ..oldest.clone()
     };
-    let inserts = (0..50).map(|_| f.db.insert_session(&new(), 4)).collect();
+    let inserts = (0..50)
+        .map(|_| f.db.insert_session(&new(), None, 4))
+        .collect();
     assert_eq!(f.race(inserts).await, 3);
-    f.misses(f.db.insert_session(&new(), 0)).await;
-    let both = [f.db.end(oldest.id, at(5)), f.db.insert_session(&new(), 4)];
+    f.misses(f.db.insert_session(&new(), None, 0)).await;
+    let both = [
+        f.db.end(oldest.id, at(5)),
+        f.db.insert_session(&new(), None, 4),
+    ];
     f.must(both).await;
     assert_eq!(f.db.open_of(ada.id).await.expect("a read").len(), 4);
     assert_eq!(f.db.open_of(bob.id).await.expect("a read").len(), 1);
@@ -255,6 +263,68 @@ pub(super) async fn open_sessions_come_oldest_first(f: Fixture) {
             .expect("a read")
             .is_empty()
     );
+}
+
+pub(super) async fn listed_sessions_come_with_device_and_address(f: Fixture) {
+    let account = f.account("ada").await;
+    let known = device(&f, account.id);
+    f.must([f.db.insert_device(&known, 2, at(1))]).await;
+    let bare = f.session(&account, 1).await;
+    let session = Session {
+        id: SessionId(f.id()),
+        device: Some(known.id),
+        created_at: at(2),
+        ..bare.clone()
+    };
+    let ip = |last| Some(std::net::IpAddr::from([192, 0, 2, last]));
+    f.must([f.db.insert_session(&session, ip(1), 2)]).await;
+    let ended = f.session(&account, 3).await;
+    f.must([f.db.end(ended.id, at(4))]).await;
+    f.session(&f.account("bob").await, 1).await;
+    let list = async || f.db.list(account.id).await.expect("a read");
+    let listed = list().await;
+    assert_eq!(listed.len(), 2);
+    same(&listed[0].session, &bare);
+    assert_eq!((listed[0].device.as_deref(), listed[0].ip), (None, None));
+    same(&listed[1].session, &session);
+    let shown = (listed[1].device.as_deref(), listed[1].ip);
+    assert_eq!(shown, (Some("Firefox on Linux"), ip(1)));
+    f.must([f.db.touch(session.id, ip(2), at(50), at(5))]).await;
+    let forgotten = f.db.device(account.id, known.token_hash).await;
+    let forgotten = forgotten.expect("a read").expect("stored");
+    f.must([f.db.remove_device(&forgotten)]).await;
+    let shown = list().await.swap_remove(1);
+    assert_eq!((shown.device, shown.ip), (None, ip(2)));
+}
+
+pub(super) async fn what_is_over_is_due_and_expires_once(f: Fixture) {
+    let account = f.account("ada").await;
+    // They are idle after 100 seconds and over after 1,000.
+    let idle = f.session(&account, 1).await;
+    let used = f.session(&account, 2).await;
+    let ended = f.session(&account, 3).await;
+    f.must([f.db.end(ended.id, at(4))]).await;
+    let due = async |second, limit| {
+        let due = f.db.due(at(second), limit).await.expect("a read");
+        due.into_iter()
+            .map(|session| session.id)
+            .collect::<Vec<_>>()
+    };
+    assert!(due(100, 9).await.is_empty());
+    assert_eq!(due(101, 9).await, [idle.id]);
+    f.must([f.db.touch(used.id, None, at(2000), at(90))]).await;
+    assert_eq!(due(500, 9).await, [idle.id, used.id], "it is looked at");
+    assert_eq!(due(500, 1).await, [idle.id]);
+    f.misses(f.db.expire(used.id, at(500))).await;
+    f.must([f.db.look_again(used.id)]).await;
+    let ends = (0..50).map(|_| f.db.expire(idle.id, at(500))).collect();
+    assert_eq!(f.race(ends).await, 1);
+    assert_eq!(reread(&f, idle.id).await.ended_at, Some(at(500)));
+    assert!(due(1001, 9).await.is_empty());
+    assert_eq!(due(1002, 9).await, [used.id], "the earlier of both times");
+    f.must([f.db.expire(used.id, at(1002))]).await;
+    f.misses(f.db.expire(SessionId(f.id()), at(9000))).await;
+    f.misses(f.db.expire(ended.id, at(9000))).await;
 }
 
 pub(super) async fn families_are_counted(f: Fixture) {
@@ -383,7 +453,7 @@ pub(super) async fn an_id_is_given_once(f: Fixture) {
         created_at: at(99),
         ..session.clone()
     };
-    f.misses(f.db.insert_session(&again, u32::MAX)).await;
+    f.misses(f.db.insert_session(&again, None, u32::MAX)).await;
     same(&reread(&f, session.id).await, &session);
     let given = f.token(&session, FamilyId(f.id())).await;
     let again = NewRefreshToken {

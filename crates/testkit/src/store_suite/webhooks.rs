@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use quivive_app::ports::{Attempt, Endpoint, StoredRecovery, StoredSecret, Webhooks as _};
 use quivive_delivery::subscriber::{StoredReplay, Subscriptions as _};
-use quivive_domain::webhook::{Disabled, Order, Pattern, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
 use quivive_domain::{EndpointId, UserId};
 
 use super::fixture::{Fixture, at, hash};
@@ -16,6 +16,7 @@ async fn register(f: &Fixture, url: &str) -> Endpoint {
             .map(|text| Pattern::parse(text).expect("a pattern"))
             .into(),
         order: Order::Key,
+        signatures: Signatures::V1,
         disabled: None,
         failing_since: None,
         versions: BTreeMap::from([("session.created".to_owned(), 2)]),
@@ -64,6 +65,7 @@ pub(super) async fn what_is_inserted_is_read_back(f: Fixture) {
         id: EndpointId(f.id()),
         events: Vec::new(),
         order: Order::None,
+        signatures: Signatures::V1a,
         disabled: Some(Disabled::Gone),
         versions: BTreeMap::new(),
         created_by: None,
@@ -98,6 +100,7 @@ pub(super) async fn a_change_that_was_decided_on_an_older_state_misses(f: Fixtur
         events: Vec::new(),
         disabled: Some(Disabled::Failing),
         versions: BTreeMap::new(),
+        signatures: Signatures::All,
         updated_at: at(9),
         ..one.clone()
     };

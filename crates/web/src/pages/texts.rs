@@ -20,10 +20,18 @@ pub(crate) struct Texts {
     pub to_start: &'static str,
     /// The rule for passwords: see [`Texts::password_hint`].
     password_hint: fn(usize) -> String,
-    /// `verify.html`
+    /// `/verify`
     pub verify: Page,
-    /// `verified.html`
+    /// `/verify/done`
     pub verified: Notice,
+    /// `/email-change`
+    pub email_change: Page,
+    /// `/email-change/done`
+    pub email_changed: Notice,
+    /// `/email-revert`
+    pub email_revert: Page,
+    /// `/email-revert/done`
+    pub email_reverted: Notice,
     /// `reset.html`
     pub reset: Page,
     /// `reset_done.html`
@@ -182,6 +190,26 @@ static EN: Texts = Texts {
         body: "Thank you. Your account is ready.",
         next: "You can close this page and sign in.",
     },
+    email_change: Page {
+        title: "Confirm your new address",
+        intro: "Press the button to show that this e-mail address is yours. From then on you sign in with it, and every device that is signed in to your account is signed out.",
+        button: "Confirm my new address",
+    },
+    email_changed: Notice {
+        title: "Your address was changed",
+        body: "Your account goes by the new address now. We told the old one, too.",
+        next: "You can close this page and sign in with the new address.",
+    },
+    email_revert: Page {
+        title: "Take the change back",
+        intro: "Press the button, and your account goes by this e-mail address again. Every device that is signed in to it is signed out.",
+        button: "Take it back",
+    },
+    email_reverted: Notice {
+        title: "The change was taken back",
+        body: "Your account goes by this address again, and every device was signed out.",
+        next: "Whoever changed it may know your password. Choose a new one now: go to the start page, and then to “Forgotten password”.",
+    },
     reset: Page {
         title: "Choose a new password",
         intro: "When you save it, every device that is signed in to your account is signed out.",
@@ -294,6 +322,26 @@ static PT: Texts = Texts {
         title: "Seu endereço está confirmado",
         body: "Agradecemos. Sua conta está pronta.",
         next: "Você pode fechar esta página e entrar.",
+    },
+    email_change: Page {
+        title: "Confirme seu novo endereço",
+        intro: "Aperte o botão para mostrar que este endereço de e-mail é seu. A partir daí você entra com ele, e todos os dispositivos conectados à sua conta são desconectados.",
+        button: "Confirmar meu novo endereço",
+    },
+    email_changed: Notice {
+        title: "Seu endereço foi alterado",
+        body: "Sua conta agora usa o novo endereço. Avisamos também o antigo.",
+        next: "Você pode fechar esta página e entrar com o novo endereço.",
+    },
+    email_revert: Page {
+        title: "Desfazer a alteração",
+        intro: "Aperte o botão, e sua conta volta a usar este endereço de e-mail. Todos os dispositivos conectados a ela são desconectados.",
+        button: "Desfazer",
+    },
+    email_reverted: Notice {
+        title: "A alteração foi desfeita",
+        body: "Sua conta voltou a usar este endereço, e todos os dispositivos foram desconectados.",
+        next: "Quem a alterou talvez saiba sua senha. Escolha uma nova agora: vá à página inicial e depois a “Esqueci a senha”.",
     },
     reset: Page {
         title: "Escolha uma nova senha",

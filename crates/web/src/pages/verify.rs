@@ -29,9 +29,11 @@ async fn ask(visit: Visit, LinkToken(token): LinkToken) -> Result<Response, Prob
     if Presented::parse(&token).is_none() {
         return Err(Problem::new(Code::InvalidToken));
     }
-    let view = views::Verify {
+    let view = views::Link {
         t: visit.t,
         product: visit.product(),
+        page: &visit.t.verify,
+        action: "/verify",
         token: &token,
     };
     Ok(visit.show(StatusCode::OK, &view))
@@ -71,9 +73,10 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 async fn done(visit: Visit) -> Response {
-    let view = views::Verified {
+    let view = views::LinkDone {
         t: visit.t,
         product: visit.product(),
+        notice: &visit.t.verified,
     };
     visit.show(StatusCode::OK, &view)
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::texts::Texts;
+use super::texts::{Notice, Page, Texts};
 use crate::KeptLetter;
 
 /// Templates that only tell.
@@ -21,8 +21,6 @@ macro_rules! notices {
 notices! {
     /// `/`
     Home = "home.html";
-    /// `/verify/done`
-    Verified = "verified.html";
     /// `/reset/done`
     ResetDone = "reset_done.html";
     /// `/email-sent`
@@ -31,13 +29,25 @@ notices! {
     SetupDone = "setup_done.html";
 }
 
-/// `/verify`
+/// A link of a letter that one button uses: `/verify`, `/email-change`, `/email-revert`.
 #[derive(Template)]
-#[template(path = "verify.html")]
-pub(super) struct Verify<'a> {
+#[template(path = "link.html")]
+pub(super) struct Link<'a> {
     pub(super) t: &'static Texts,
     pub(super) product: &'a str,
+    pub(super) page: &'static Page,
+    /// Where the button leads.
+    pub(super) action: &'static str,
     pub(super) token: &'a str,
+}
+
+/// After the button was pressed.
+#[derive(Template)]
+#[template(path = "link_done.html")]
+pub(super) struct LinkDone<'a> {
+    pub(super) t: &'static Texts,
+    pub(super) product: &'a str,
+    pub(super) notice: &'static Notice,
 }
 
 /// `/reset`
@@ -157,7 +167,14 @@ mod tests {
                 reset.render(),
                 forgot.render(),
                 problem.render(),
-                Verify { t, product, token }.render(),
+                Link {
+                    t,
+                    product,
+                    page: &t.verify,
+                    action: "/verify",
+                    token,
+                }
+                .render(),
                 DevMail {
                     t,
                     product,

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use quivive_domain::{ApiKeyId, EndpointId, UserId};
+use quivive_domain::{ApiKeyId, EndpointId, SessionId, UserId};
 use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
@@ -20,6 +20,14 @@ pub(super) trait Named {
 
 impl Named for UserId {
     const ABSENT: &'static str = "There is no such user.";
+
+    fn of(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl Named for SessionId {
+    const ABSENT: &'static str = "You have no such session.";
 
     fn of(id: Uuid) -> Self {
         Self(id)

@@ -1,4 +1,8 @@
-//! Signing in, staying signed in, and signing out.
+//! Signing in, staying signed in, and signing out. The list of one's sessions is in `listed`.
+
+mod listed;
+
+pub(super) use listed::{SessionsEnded, end_all};
 
 use std::sync::Arc;
 
@@ -32,6 +36,7 @@ pub(super) fn router() -> Routes {
         .counted(Authority::Open, Family::Refresh, routes!(refresh))
         // With a bearer token or a refresh token; without either there is nothing to end.
         .counted(Authority::Open, Family::Write, routes!(sign_out))
+        .merge(listed::router())
 }
 
 /// What a signed-in client holds.

@@ -11,7 +11,7 @@ use crate::guesses;
 use crate::kernel::{
     Commit, Cx, Guess, Kernel, Parts, Reason, Reservation, Run, Subject, Workflow, refuse, succeed,
 };
-use crate::ports::Path;
+use crate::ports::{Path, Waiting};
 use crate::switchboard::Workflows;
 use crate::testing::{Scene, World, given};
 
@@ -288,6 +288,10 @@ impl Workflow for Proof {
             return refuse(Refusal::Unwanted);
         };
         let mut commit = Commit::default();
+        let open = Waiting {
+            workflow_id: open.workflow_id,
+            attempted_id: open.attempted_id,
+        };
         commit.conclude(open, &Succeeded { done: true });
         succeed(commit, ProofSucceeded {}, ())
     }

@@ -1,20 +1,30 @@
 //! Which letters go out, and which do not.
 
-use quivive_domain::Role;
 use quivive_domain::one_time::Purpose;
 use quivive_domain::refresh::Presented;
+use quivive_domain::{Rationale, Role};
 use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::kernel::Workflow;
-use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, given, nobody, password};
+use crate::step_up::By;
+use crate::testing::{
+    NEW_PASSWORD, PASSWORD, Person, Scene, account, account_of, given, nobody, password,
+};
+use crate::workflows::accounts::change_email::ChangeEmail;
+use crate::workflows::accounts::confirm_email_change::ConfirmEmailChange;
+use crate::workflows::accounts::deactivate_user::DeactivateUser;
+use crate::workflows::accounts::lock_user::LockUser;
+use crate::workflows::accounts::reactivate_user::ReactivateUser;
 use crate::workflows::accounts::register_user::RegisterUser;
 use crate::workflows::accounts::request_email_verification::RequestEmailVerification;
+use crate::workflows::accounts::unlock_user::UnlockUser;
 use crate::workflows::accounts::verify_email::VerifyEmail;
 use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
 use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
 use crate::workflows::sessions::log_in::LogIn;
 use crate::workflows::sessions::refresh_tokens::RefreshTokens;
+use crate::workflows::sessions::revoke_all_sessions::RevokeAllSessions;
 
 const ADA: &str = "ada@example.org";
 
@@ -75,6 +85,12 @@ fn request_reset() -> RequestPasswordReset {
     }
 }
 
+/// The person, and an administrator who asks.
+fn with_root(person: Person) -> (Scene, Scene) {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    (root.clone().and(person), root.by_administrator())
+}
+
 async fn asked<W: Workflow>(scene: &Scene, workflow: W) -> Vec<Outcome> {
     let _ = scene.when(workflow).await;
     delivered(scene).await
@@ -132,6 +148,90 @@ async fn each_letter_has_its_event() {
     let _ = scene.when(again()).await;
     asked(&scene.from([198, 51, 100, 9], "curl/8"), again()).await;
     assert_eq!(templates(&scene), ["token_reuse"]);
+}
+
+#[tokio::test]
+async fn who_ended_all_sessions_is_told() {
+    let scene = given(account().verified().with_sessions(2));
+    let revoke = || RevokeAllSessions {
+        user: scene.user,
+        by: By::Owner,
+        except: None,
+    };
+    asked(&scene.by_owner(), revoke()).await;
+    assert_eq!(templates(&scene), ["sessions_ended"]);
+    assert!(scene.world.sent()[0].0.text.contains("As you asked"));
+    asked(&scene.by_owner(), revoke()).await;
+    assert_eq!(templates(&scene).len(), 2, "the first, again: none ended");
+
+    let (scene, root) = with_root(account().verified().with_sessions(2));
+    let by = By::Administrator(root.proven());
+    let (user, except) = (scene.user, None);
+    asked(&root, RevokeAllSessions { user, by, except }).await;
+    assert!(scene.world.sent()[0].0.text.contains("An administrator"));
+}
+
+#[tokio::test]
+async fn both_addresses_are_told_of_a_change() {
+    let scene = given(account().verified()).by_owner();
+    let change = ChangeEmail {
+        by: scene.proven(),
+        new_email: Address::parse("ada@new.example").unwrap(),
+    };
+    asked(&scene, change).await;
+    let sent = |scene: &Scene| {
+        let sent = scene.world.sent().into_iter();
+        sent.map(|(letter, _)| (letter.template, letter.to))
+            .collect::<Vec<_>>()
+    };
+    let new = || "ada@new.example".to_owned();
+    assert_eq!(sent(&scene), [("email_change_confirm", new())]);
+    let confirm = ConfirmEmailChange {
+        token: scene.token(Purpose::ChangeEmail),
+        session: None,
+    };
+    asked(&scene, confirm).await;
+    let (outcome, mut rest) = (("email_changed", new()), sent(&scene));
+    rest.drain(..1);
+    assert_eq!(rest, [("email_changed", ADA.to_owned()), outcome]);
+    let old = &scene.world.sent()[1].0;
+    assert!(
+        old.text
+            .contains("https://id.example.org/email-revert?token=")
+    );
+    assert!(!scene.world.sent()[2].0.text.contains("email-revert"));
+}
+
+#[tokio::test]
+async fn what_an_administrator_did_is_told() {
+    let (scene, root) = with_root(account().verified());
+    let (user, by) = (scene.user, root.proven());
+    let reason = Rationale::parse("a reason that is none of the letter's business").unwrap();
+    root.when(LockUser { user, by }).await.succeeded();
+    root.when(UnlockUser { user, by }).await.succeeded();
+    let deactivate = DeactivateUser {
+        user,
+        by,
+        reason: reason.clone(),
+    };
+    root.when(deactivate).await.succeeded();
+    let reactivate = ReactivateUser {
+        user,
+        by,
+        reason: reason.clone(),
+    };
+    root.when(reactivate).await.succeeded();
+    delivered(&scene).await;
+    let expected = [
+        "account_locked",
+        "account_deactivated",
+        "account_reactivated",
+    ];
+    assert_eq!(templates(&scene), expected);
+    for (letter, _) in scene.world.sent() {
+        assert!(letter.text.contains("An administrator"), "{}", letter.text);
+        assert!(!letter.text.contains(reason.as_str()));
+    }
 }
 
 #[tokio::test]

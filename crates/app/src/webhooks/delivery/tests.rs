@@ -6,14 +6,14 @@ use quivive_delivery::cloudevents::Origin;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Context, Log as _, Stored, Subscription, Transaction};
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{OVERLAP, Order, Target};
+use quivive_domain::webhook::{OVERLAP, Order, Signatures, Target};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::ports::{CallError, Endpoint, Positions, Post};
 use crate::testing::{FakeSubscription, Scene, account, given};
 use crate::webhooks::{Endpoints, Recovery, RecoveryState, Since, Wanted, name_of};
-use crate::workflows::webhooks::change_endpoint::Draft;
+use crate::workflows::webhooks::change_endpoint::{Draft, Edit};
 
 struct Bed {
     scene: Scene,
@@ -32,6 +32,7 @@ async fn bed(events: &[&str]) -> Bed {
         description: String::new(),
         wanted,
         order: Order::None,
+        signatures: Signatures::All,
     });
     let command = ChangeEndpoint {
         endpoint: id,
@@ -120,7 +121,7 @@ async fn a_message_is_a_signed_cloud_event_under_one_id() {
     let posted = bed.scene.world.posted();
     let (first, second) = (&posted[0], &posted[1]);
     assert_eq!(
-        first.target,
+        *first.target,
         Target::parse("https://hooks.example.org/in").unwrap()
     );
     assert_eq!(
@@ -156,6 +157,27 @@ async fn nothing_personal_is_sent() {
         text.contains("user.login.succeeded") && !text.contains("ada@example.org"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_receiver_that_verifies_one_signature_is_sent_that_one() {
+    let bed = bed(&["session.*"]).await;
+    for (wanted, schemes) in [
+        (Signatures::V1, &["v1"][..]),
+        (Signatures::V1a, &["v1a"]),
+        (Signatures::All, &["v1", "v1a"]),
+    ] {
+        let edit = Edit {
+            signatures: Some(wanted),
+            ..Edit::default()
+        };
+        bed.change(Change::Update(edit)).await;
+        bed.sign_in().await;
+        let posted = bed.scene.world.posted();
+        let line = header(posted.last().unwrap(), "webhook-signature");
+        let sent = line.split(' ').map(|one| one.split(',').next().unwrap());
+        assert_eq!(sent.collect::<Vec<_>>(), schemes);
+    }
 }
 
 #[tokio::test]

@@ -6,22 +6,14 @@
 use quivive_domain::Rationale;
 use quivive_domain::session::InvalidatedBy;
 
-use crate::sessions::end_sessions;
-use crate::step_up::{Denied, Proven};
+use crate::sessions::{Ending, end_all};
+use crate::step_up::{By, Denied};
 use crate::workflows::prelude::*;
 
 pub struct RotateUserTokens {
     pub user: UserId,
     pub by: By,
     pub reason: Rationale,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-pub enum By {
-    Owner,
-    Administrator(Proven),
-    System,
 }
 
 #[derive(Event)]
@@ -121,21 +113,17 @@ impl Workflow for RotateUserTokens {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let mut commit = match self.by {
-            By::Owner | By::System => Commit::default(),
-            By::Administrator(proven) => match proven.administrator(cx).await? {
-                // Their own version is raised below, and guarded there.
-                Ok(administrator) if administrator.id == self.user => Commit::default(),
-                Ok(administrator) => cx.fenced(&administrator),
-                Err(denied) => return refuse(denied.into()),
-            },
+        let mut commit = match self.by.commit(cx).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
         };
         cx.take_turn(&mut commit, self.user.0).await;
         let Some(account) = cx.accounts.by_id(self.user).await? else {
             return refuse(Refusal::UserNotFound);
         };
         commit.write(cx.accounts.rotate(&account, cx.now()));
-        end_sessions(&mut commit, cx, &account, None, InvalidatedBy::Rotation).await?;
+        let how = Ending::Invalidated(InvalidatedBy::Rotation);
+        end_all(&mut commit, cx, &account, None, how).await?;
         let reply = Reply {
             user_id: account.id,
             previous_version: account.token_version,

@@ -1,17 +1,19 @@
 //! Sign out: a session ends with all its tokens. The caller is told 204 whatever became of it. Source: document 000.
 
-use quivive_domain::refresh::Presented;
+use quivive_domain::refresh::{Presented, RefreshToken};
 use quivive_domain::session::TerminatedBy;
 
 use crate::access::Caller;
-use crate::facts::SessionTerminated;
+use crate::facts::TokenRevoked;
 use crate::kernel::Families;
-use crate::sessions;
+use crate::sessions::{self, Ending, end};
 use crate::workflows::prelude::*;
 
 pub struct LogOut {
     user: UserId,
     session: SessionId,
+    /// The refresh token that was handed in with it, if it still serves.
+    token: Option<TokenId>,
     /// The refresh token that came with the access token is somebody else's, or nobody's.
     mismatch: Option<Refusal>,
 }
@@ -75,11 +77,16 @@ impl LogOut {
             (None, Some(token)) => Some(Self {
                 user: token.account.id,
                 session: token.session.id,
+                token: unused(&token),
                 mismatch: None,
             }),
             (Some(caller), token) => Some(Self {
                 user: caller.user,
                 session: caller.session,
+                token: token
+                    .as_ref()
+                    .filter(|token| token.session.id == caller.session)
+                    .and_then(unused),
                 mismatch: match token {
                     Some(token) if token.account.id != caller.user => {
                         Some(Refusal::TokenUserMismatch)
@@ -124,12 +131,17 @@ impl Workflow for LogOut {
             return refuse(Refusal::SessionAlreadyEnded);
         }
         let mut commit = Commit::default();
-        commit.write(cx.sessions.end(self.session, cx.now()));
-        commit.fact(&SessionTerminated {
-            session_id: self.session,
-            user_id: self.user,
-            reason: TerminatedBy::Logout,
-        });
+        let how = Ending::Terminated(TerminatedBy::Logout);
+        end(&mut commit, cx, (self.session, self.user), how);
+        if let Some(token_id) = self.token {
+            commit.fact(&TokenRevoked {
+                token_id,
+                user_id: self.user,
+                token_type: Reason::new("refresh"),
+                revoked_by: Some(self.user),
+                revocation_reason: Reason::new("logout"),
+            });
+        }
         commit.acted_by(self.user);
         let succeeded = Succeeded {
             user_id: self.user,
@@ -137,6 +149,10 @@ impl Workflow for LogOut {
         };
         succeed(commit, succeeded, ())
     }
+}
+
+fn unused(token: &RefreshToken) -> Option<TokenId> {
+    token.used.is_none().then_some(token.id)
 }
 
 #[cfg(test)]
@@ -177,11 +193,9 @@ mod tests {
             } else {
                 resolve(&scene, None, Some(&tokens)).await
             };
-            let told = scene
-                .when(log_out.unwrap())
-                .await
-                .succeeded()
-                .raised(&["session.terminated"]);
+            let told = scene.when(log_out.unwrap()).await.succeeded();
+            let facts = ["session.terminated", "token.revoked"];
+            let told = told.raised(&facts[..if by_bearer { 1 } else { 2 }]);
             assert_eq!(
                 told.open("session.terminated")["session_id"],
                 tokens.session_id.to_string()

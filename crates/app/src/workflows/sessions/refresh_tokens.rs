@@ -12,10 +12,8 @@ use quivive_domain::session::InvalidatedBy;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::devices;
-use crate::facts::{
-    SessionInvalidated, TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected,
-};
-use crate::sessions::{Tokens, find, holder, replay, rotate};
+use crate::facts::{TokenFamilyRevoked, TokenRejectedDueToRotation, TokenReuseDetected};
+use crate::sessions::{self, Ending, Tokens, end, find, holder, replay, rotate};
 use crate::workflows::prelude::*;
 
 pub struct RefreshTokens {
@@ -190,10 +188,11 @@ async fn again(
         return refuse(Refusal::TokenExpired);
     };
     let mut commit = Commit::default();
-    commit.write(
-        cx.sessions
-            .touch(token.session.id, token.session.idle_until, cx.now()),
-    );
+    commit.write(sessions::touch(
+        cx,
+        &token.session,
+        token.session.idle_until,
+    ));
     commit.acted_by(token.account.id);
     succeed(commit, succeeded(token, used.successor, true), tokens)
 }
@@ -217,7 +216,6 @@ fn rejected(token: &RefreshToken, outdated: Outdated) -> Run<RefreshTokens> {
 async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
     let (user_id, family_id) = (token.account.id, token.family);
     let mut commit = Commit::default();
-    commit.write(cx.sessions.end(token.session.id, cx.now()));
     commit.fact(&TokenReuseDetected {
         family_id,
         user_id,
@@ -230,11 +228,8 @@ async fn theft(cx: &Cx, token: &RefreshToken) -> Run<RefreshTokens> {
         revocation_reason: Code::new("token_reuse"),
         member_count: cx.sessions.family_size(token.id).await?,
     });
-    commit.fact(&SessionInvalidated {
-        session_id: token.session.id,
-        user_id,
-        reason: InvalidatedBy::TokenReuse,
-    });
+    let how = Ending::Invalidated(InvalidatedBy::TokenReuse);
+    end(&mut commit, cx, (token.session.id, user_id), how);
     refuse_with(Refusal::TokenReused, commit)
 }
 

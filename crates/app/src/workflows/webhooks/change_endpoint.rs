@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use quivive_delivery::Code;
 use quivive_delivery::engine::Declined;
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{Disabled, OVERLAP, Order, Pattern, Refused, SigningKeys, Target};
+use quivive_domain::webhook::{
+    Disabled, OVERLAP, Order, Pattern, Refused, Signatures, SigningKeys, Target,
+};
 use secrecy::SecretString;
 
 use crate::facts::WebhookEndpointDisabled;
@@ -45,6 +47,7 @@ pub struct Draft {
     pub description: String,
     pub wanted: Wanted,
     pub order: Order,
+    pub signatures: Signatures,
 }
 
 /// What becomes different.
@@ -53,6 +56,7 @@ pub struct Edit {
     pub url: Option<String>,
     pub description: Option<String>,
     pub wanted: Option<Wanted>,
+    pub signatures: Option<Signatures>,
     /// Only if it is one of these now.
     pub revisions: Option<Vec<u32>>,
 }
@@ -211,6 +215,7 @@ impl ChangeEndpoint {
             description: draft.description.clone(),
             events: draft.wanted.events.clone(),
             order: draft.order,
+            signatures: draft.signatures,
             disabled: None,
             failing_since: None,
             versions: draft.wanted.versions.clone(),
@@ -313,10 +318,12 @@ async fn edited(cx: &Cx, edit: &Edit, endpoint: Endpoint) -> Result<Endpoint, Re
         None => (endpoint.events, endpoint.versions),
     };
     let description = edit.description.clone().unwrap_or(endpoint.description);
+    let signatures = edit.signatures.unwrap_or(endpoint.signatures);
     Ok(Endpoint {
         target,
         description,
         events,
+        signatures,
         versions,
         ..endpoint
     })

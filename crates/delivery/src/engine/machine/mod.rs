@@ -43,6 +43,7 @@ mod ledger;
 mod letters;
 mod mutant;
 mod outcomes;
+mod places;
 mod pulse;
 mod reads;
 #[cfg(test)]

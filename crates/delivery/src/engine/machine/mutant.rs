@@ -65,6 +65,8 @@ mutants! {
     BegunUntold,
     AttemptsSpentWhileOpen,
     ManyProbes,
+    /// More and more are under way at once.
+    PlacesWithoutEnd,
     PausedGoesOn,
     StoppedGoesOn,
     /// A stop is not told from a crash.

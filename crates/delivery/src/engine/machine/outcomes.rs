@@ -35,7 +35,10 @@ impl Machine {
             Verdict::Done => {
                 match lane {
                     Some(key) => self.lanes.pass(&key, &event, now),
-                    None => self.window.done(position),
+                    None => {
+                        self.places.well(self.window.running());
+                        self.window.done(position);
+                    }
                 }
                 return;
             }
@@ -73,6 +76,7 @@ impl Machine {
                 None => self.window.panicked(position),
             }),
         };
+        self.places.badly();
         // A probe that failed leaves the window at once, so that the next probe is another event's.
         let failure = if probe { failure.slow() } else { failure };
         self.failed(&event, lane.as_ref(), &failure, !probe, now, rng);

@@ -10,6 +10,7 @@ use super::lane::Phase;
 use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
 use super::mutant::{self, Mutant};
+use super::places::Places;
 use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::Rng;
@@ -26,6 +27,7 @@ pub(in crate::engine) struct Machine {
     pub(super) ledger: Ledger,
     pub(super) breaker: Breaker,
     pub(super) pulse: Pulse,
+    pub(super) places: Places,
     /// While it is not known whether an event ended the last run.
     pub(super) caution: Option<Caution>,
     /// The event at which it waits for a newer program: this one cannot read it.
@@ -59,6 +61,7 @@ impl Machine {
             ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
+            places: Places::new(rules.concurrency, rules.growing_to),
             held: None,
             decisions: Vec::new(),
             stopping: false,
@@ -128,7 +131,7 @@ impl Machine {
         let left = upto.map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
-        let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
+        let hungry = self.window.ready() < 2 * self.places.now() * at_once
             || self.window.room() >= self.rules.bounds.window / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
@@ -142,7 +145,7 @@ impl Machine {
         let lane = self
             .lanes
             .next_due()
-            .filter(|_| begins && self.lanes.under_way() < self.rules.concurrency)
+            .filter(|_| begins && self.lanes.under_way() < self.places.of_lanes())
             .map(|due| {
                 now.tick + Duration::try_from(due.duration_since(now.wall)).unwrap_or_default()
             });

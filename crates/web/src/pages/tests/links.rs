@@ -1,11 +1,12 @@
 //! Links from letters: used once, by the button alone, with one answer for every token that does not work.
 
 use quivive_app::testing::{NEW_PASSWORD, PASSWORD, account, account_of, given};
+use quivive_app::workflows::accounts::change_email::ChangeEmail;
 use quivive_app::workflows::accounts::verify_email;
 use quivive_delivery::Code;
 use quivive_delivery::subscriber::InCommit;
-use quivive_domain::AccountState;
 use quivive_domain::one_time::Purpose;
+use quivive_domain::{AccountState, Address};
 
 use super::site::Site;
 
@@ -42,6 +43,31 @@ async fn the_button_confirms_an_address_once() {
         "{}",
         again.body
     );
+}
+
+#[tokio::test]
+async fn the_buttons_change_an_address_and_take_it_back() {
+    let site = Site::new(given(account().verified()));
+    let change = ChangeEmail {
+        by: site.scene.proven(),
+        new_email: Address::parse("ada@new.example").unwrap(),
+    };
+    assert!(site.scene.when(change).await.answer.is_ok());
+    for (purpose, path, address) in [
+        (Purpose::ChangeEmail, "/email-change", "ada@new.example"),
+        (Purpose::RevertEmail, "/email-revert", "ada@example.org"),
+    ] {
+        let token = site.token(purpose);
+        let page = site.get(&format!("{path}?token={token}")).await;
+        assert!(page.body.contains(&format!("action=\"{path}\"")));
+        assert_ne!(site.scene.account().email.typed(), address);
+        let done = site.post(path, &format!("token={token}")).await;
+        let location = format!("{path}/done");
+        assert_eq!((done.status, done.header("location")), (303, &*location));
+        assert_eq!(site.scene.account().email.typed(), address);
+        let again = site.post(path, &format!("token={token}")).await;
+        assert_eq!(again.status, 400);
+    }
 }
 
 #[tokio::test]

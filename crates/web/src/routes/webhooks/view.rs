@@ -26,6 +26,8 @@ pub(super) struct EndpointView {
     events: Vec<String>,
     /// `none` or `key`.
     order: &'static str,
+    /// That its messages have: `all`, `v1` or `v1a`.
+    signatures: &'static str,
     /// `active` or `disabled`.
     state: &'static str,
     /// `operator`, `gone` (it answered 410) or `failing` (for five days it did nothing else).
@@ -58,6 +60,7 @@ impl From<Endpoint> for EndpointView {
                 .map(str::to_owned)
                 .collect(),
             order: endpoint.order.as_str(),
+            signatures: endpoint.signatures.as_str(),
             state: match endpoint.disabled {
                 None => "active",
                 Some(_) => "disabled",

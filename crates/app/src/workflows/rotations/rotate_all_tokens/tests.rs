@@ -5,7 +5,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(reason: &str, grace_s: Option<u64>) -> RotateAllTokens {
     RotateAllTokens {

@@ -3,7 +3,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{Scene, account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
     RotateUserTokens {

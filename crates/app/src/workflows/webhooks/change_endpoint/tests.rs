@@ -12,6 +12,7 @@ fn draft(scene: &Scene, url: &str) -> Draft {
         description: "the shop".to_owned(),
         wanted: Wanted::parse(catalogue, &["session.*"]).expect("known"),
         order: Order::Key,
+        signatures: Signatures::All,
     }
 }
 

@@ -53,6 +53,11 @@ impl World {
             known.not_before.is_none_or(|time| time <= self.now.wall),
             "seed {seed}: {position} before its time"
         );
+        let rules = &self.machine.rules;
+        assert!(
+            self.machine.window.running() <= rules.concurrency.max(rules.growing_to),
+            "seed {seed}: {position} without a place"
+        );
         for other in self.under_way() {
             assert!(
                 self.of(other).key != known.key,

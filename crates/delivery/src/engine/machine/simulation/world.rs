@@ -219,6 +219,7 @@ impl World {
             versions: Versions::default(),
             order,
             concurrency: usize::try_from(1 + rng.up_to(3)).unwrap(),
+            growing_to: usize::try_from(rng.up_to(8)).unwrap(),
             retry: RETRY,
             save_every: SAVE_EVERY,
             batch,

@@ -1,0 +1,136 @@
+//! Sessions: listed, ended by their owner and by administrators, and over in time.
+
+use std::collections::BTreeMap;
+
+use quivive_testkit::experiments::check;
+use quivive_testkit::{Client, Options, PASSWORD, Server};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::support::{BINARY, events, post, server};
+
+fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
+    tokens[name].as_str().unwrap()
+}
+
+async fn listed(server: &Server, tokens: &Value) -> Vec<Value> {
+    let token = Some(text(tokens, "access_token"));
+    let answer = server.api("GET", "/sessions", None, token).await;
+    answer.expect(200).json()["data"]
+        .as_array()
+        .unwrap()
+        .clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_ends_what_they_do_not_know() {
+    let server = server().await;
+    server.register("ada@example.org").await;
+    let here = server.login("ada@example.org", PASSWORD).await;
+    let there = server.login("ada@example.org", PASSWORD).await;
+    let list = listed(&server, &here).await;
+    assert_eq!(list.len(), 2);
+    let current: Vec<_> = list.iter().filter(|s| s["current"] == true).collect();
+    assert_eq!(current.len(), 1);
+    assert_eq!(current[0]["session_id"], here["session_id"]);
+    assert_eq!(current[0]["ip_address"], "127.0.0.1");
+
+    let token = Some(text(&here, "access_token"));
+    let path = format!("/sessions/{}", text(&there, "session_id"));
+    server.api("DELETE", &path, None, token).await.expect(204);
+    let refused = Some(text(&there, "access_token"));
+    let felt = async || server.api("GET", "/me", None, refused).await.status == 401;
+    while !felt().await {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let body = serde_json::json!({"refresh_token": there["refresh_token"]});
+    post(&server, "/tokens", body).await.expect(401);
+
+    // An administrator ends the rest, and the owner is told.
+    let admin = server.administrator().await;
+    let me = server.api("GET", "/me", None, token).await.expect(200);
+    let path = format!("/admin/users/{}/sessions", text(&me.json(), "user_id"));
+    let own = server.api("DELETE", &path, None, token).await;
+    own.expect(403);
+    let ended = server.api("DELETE", &path, None, Some(&admin)).await;
+    assert_eq!(ended.expect(200).json()["sessions_ended"], 1);
+    let letter = server.letter("ada@example.org", "sessions_ended").await;
+    assert!(text(&letter, "text").contains("An administrator"));
+}
+
+/// Each session's events of its end.
+fn endings(events: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let kinds = ["terminated", "expired", "invalidated", "evicted"];
+    let mut endings: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in events {
+        let Some(kind) = text(event, "type").strip_prefix("session.") else {
+            continue;
+        };
+        if kinds.contains(&kind) {
+            let session = text(&event["data"], "session_id").to_owned();
+            endings.entry(session).or_default().push(kind.to_owned());
+        }
+    }
+    endings
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_at_once_one_ends_a_session() {
+    let server = server().await;
+    server.register("ada@example.org").await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(server.login("ada@example.org", PASSWORD).await);
+    }
+    let token = text(&sessions[0], "access_token").to_owned();
+    let mut enders = JoinSet::new();
+    for n in 0..50 {
+        let target = text(&sessions[1 + n % 2], "session_id");
+        let path = match n % 5 {
+            4 => "/sessions".to_owned(),
+            _ => format!("/sessions/{target}"),
+        };
+        let (mut client, token) = (Client::new(server.address), token.clone());
+        enders.spawn(async move {
+            let answer = client.api("DELETE", &path, None, Some(&token)).await;
+            answer.unwrap().status
+        });
+    }
+    for status in enders.join_all().await {
+        assert!([200, 204, 404].contains(&status), "{status}");
+    }
+    let events = events(&server).await;
+    check::whole(&events);
+    let endings = endings(&events);
+    for session in &sessions[1..] {
+        let of_it = &endings[text(session, "session_id")];
+        assert_eq!(of_it, &["terminated"]);
+    }
+    assert_eq!(endings.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_not_used_ends_by_itself() {
+    let options = Options::unlimited()
+        .env("QUIVIVE__SESSIONS__IDLE_SECONDS", "1")
+        .env("QUIVIVE__SESSIONS__ABSOLUTE_SECONDS", "3600");
+    let server = Server::start(BINARY, options).await;
+    server.register("ada@example.org").await;
+    let session = server.login("ada@example.org", PASSWORD).await;
+    let ended = |events: &[Value]| {
+        let endings = endings(events);
+        endings.get(text(&session, "session_id")).cloned()
+    };
+    // Whoever looks signs in anew each time: their own session would be over.
+    let began = std::time::Instant::now();
+    let mut seen = Vec::new();
+    while ended(&seen).is_none() && began.elapsed().as_secs() < 30 {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        seen = events(&server).await;
+    }
+    assert_eq!(ended(&seen), Some(vec!["expired".to_owned()]));
+    let event = seen.iter().find(|e| e["type"] == "session.expired");
+    let event = event.unwrap();
+    assert_eq!(event["data"]["reason"], "idle");
+    assert_eq!(event["actor"]["kind"], "system");
+}
