@@ -28,7 +28,7 @@ use crate::commit::{Transaction, Write};
 use crate::events::SubscriptionReplayed;
 use crate::fault::Fault;
 use crate::log::CommitError;
-use crate::subscriber::{Condition, ReadModel, Replay, StoredReplay, Subscription};
+use crate::subscriber::{ReadModel, Replay, StoredReplay, Subscription};
 
 /// How often it looks whether it is done, besides whenever a cursor has moved; and what failed is tried again after as long.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -253,7 +253,8 @@ impl Running {
         while let Some((own, live)) = self.both(replay) {
             let tail = &self.tools.tail;
             let upto = replay.to.unwrap_or_else(|| live.position(tail));
-            if own.position(tail) >= upto && own.machine().is_free_of_trouble() {
+            let position = own.position(tail);
+            if own.machine().has_replayed(position, upto) {
                 return;
             }
             let _ = tokio::time::timeout(LOOK_EVERY, moved.changed()).await;
@@ -280,10 +281,7 @@ impl Running {
         if rebuilt {
             writes.extend(subscriptions.remove(name));
             writes.push(subscriptions.rename(&replay.name, name));
-            let condition = Condition {
-                paused: live.machine().is_paused(),
-                ..Condition::default()
-            };
+            let condition = live.machine().bequeathed();
             writes.push(subscriptions.put_condition(name, &condition));
         } else {
             writes.extend(subscriptions.remove(&replay.name));

@@ -176,8 +176,8 @@ pub(super) async fn a_recovery_is_a_replay_and_the_last_one_is_kept(f: Fixture) 
     assert_eq!(recovery().await, None);
     for (generation, after, upto) in [(2, 4, 9), (3, 0, 12)] {
         let replay = replay(&f, generation, after + 1, upto);
-        let begin = f.db.begin_recovery(one.id, "webhook");
-        f.must([f.db.put_replay(&replay), begin]).await;
+        let note = f.db.begin_recovery(one.id, "webhook");
+        f.must([f.db.put_replay(&replay), note]).await;
         let begun = StoredRecovery {
             generation,
             after,

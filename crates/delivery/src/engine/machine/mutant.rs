@@ -75,6 +75,14 @@ mutants! {
     BegunWithoutMark,
     /// After a crash several events are under way at once.
     CarefulInParallel,
+    /// A replay goes on after its last position.
+    RangeIgnored,
+    /// A generation takes the other's place before it is as far.
+    SwapTooEarly,
+    /// It does with keys in trouble.
+    SwapInTrouble,
+    /// It goes on though the other was paused.
+    SwapResumes,
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ impl Machine {
     ) -> Self {
         let lanes = Lanes::load(rules.order, rules.bounds, lanes, cursor, now);
         let unclean = condition.running;
+        // A replay never gets further than its last position.
+        let head = rules.upto.map_or(head, |last| last.min(head));
         Self {
             window: Window::new(rules.order, rules.bounds.window, cursor),
             caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
@@ -122,10 +124,11 @@ impl Machine {
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
-        let left = self
+        let upto = self
             .rules
             .upto
-            .map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
+            .filter(|_| !mutant::is(Mutant::RangeIgnored));
+        let left = upto.map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
         let hungry = self.window.ready() < 2 * self.places.now() * at_once
@@ -163,11 +166,6 @@ impl Machine {
     /// Whether nothing is under way and the database has everything.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)
-    }
-
-    /// Whether no key is in trouble, parked ones included.
-    pub(in crate::engine) fn is_free_of_trouble(&self) -> bool {
-        self.lanes_retrying() + self.lanes_parked() == 0
     }
 
     /// Everything up to here is done or left to a lane.
