@@ -282,12 +282,7 @@ impl Endpoints {
         Ok(Subscription::durable(name, entries, Arc::new(delivery))
             .order(order)
             .concurrency(CONCURRENCY)
-            .growing_to(
-                std::env::var("XCONC")
-                    .ok()
-                    .and_then(|v| v.parse().ok())
-                    .unwrap_or(GROWING_TO),
-            )
+            .growing_to(GROWING_TO)
             .timeout(TIMEOUT)
             .retry(Retry::WEBHOOK)
             .begin(Begin::Head))

@@ -261,7 +261,7 @@ impl Tail {
                         if events.is_empty() {
                             self.rest();
                         }
-                        self.push(events);
+                        self.push(&events);
                         if full || head.borrow_and_update().position > *self.reached.borrow() {
                             continue;
                         }
@@ -319,7 +319,7 @@ impl Tail {
         }
     }
 
-    fn push(&self, events: Vec<Arc<Stored>>) {
+    fn push(&self, events: &[Arc<Stored>]) {
         let Some(last) = events.last().map(|event| event.position) else {
             return;
         };
@@ -332,7 +332,7 @@ impl Tail {
         ring.events.extend(events.iter().cloned());
         // Before anybody is told: who is woken up finds it.
         self.reached.send_replace(last);
-        ring.tell(&events);
+        ring.tell(events);
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

@@ -140,9 +140,9 @@ impl Target {
             None => path.to_owned(),
         };
         Self {
+            url,
             authority,
             path_and_query,
-            url,
         }
     }
 

@@ -33,12 +33,11 @@ impl Machine {
         self.called(&event, lane.as_ref(), &verdict, now);
         let failure = match verdict {
             Verdict::Done => {
-                match lane {
-                    Some(key) => self.lanes.pass(&key, &event, now),
-                    None => {
-                        self.places.well(self.window.running());
-                        self.window.done(position);
-                    }
+                if let Some(key) = lane {
+                    self.lanes.pass(&key, &event, now);
+                } else {
+                    self.places.well(self.window.running());
+                    self.window.done(position);
                 }
                 return;
             }

@@ -23,7 +23,7 @@ impl Desk {
     }
 }
 
-fn in_state<'a>(state: &'a str, sent: u64) -> impl Fn(&Value) -> bool + 'a {
+fn in_state(state: &str, sent: u64) -> impl Fn(&Value) -> bool {
     move |recovery| (&recovery["state"], &recovery["sent"]) == (&json!(state), &json!(sent))
 }
 
