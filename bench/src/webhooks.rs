@@ -69,7 +69,9 @@ async fn append(server: &Server, admin: &str) {
 /// Waits until the search index has what was appended: that is not to be measured.
 async fn indexed(server: &Server, admin: &str) {
     loop {
-        let reply = server.api("GET", "/events/search", None, Some(admin)).await;
+        let reply = server
+            .api("GET", "/events/search?type=custom.order", None, Some(admin))
+            .await;
         if reply.expect(200).json()["indexed_up_to"].as_u64() > Some(MESSAGES) {
             return;
         }
