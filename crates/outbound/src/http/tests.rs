@@ -210,6 +210,24 @@ fn answered(status: u16) -> Answer {
 }
 
 #[tokio::test]
+async fn who_finds_no_place_waits_for_one() {
+    let receiver = Receiver::start(Act::Say(OK)).await;
+    let outlet = Arc::new(HttpOutlet {
+        places: Places::new(1),
+        ..outlet()
+    });
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (outlet, post) = (Arc::clone(&outlet), at(&receiver, "/in"));
+        calls.spawn(async move { outlet.post(post).await });
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer, Ok(answered(200)));
+    }
+    assert_eq!(receiver.connections(), 1, "one at a time");
+}
+
+#[tokio::test]
 async fn a_message_arrives_and_the_next_takes_the_same_connection() {
     let receiver = Receiver::start(Act::Say(OK)).await;
     let outlet = outlet();

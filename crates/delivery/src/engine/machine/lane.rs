@@ -64,6 +64,8 @@ pub(super) struct Lane {
     pub(super) error: String,
     /// The database has a row of this lane, so that a restart finds what was left to it.
     pub(super) stored: bool,
+    /// A save under way has a row of this lane, and not of one that the key had before.
+    pub(super) saving: bool,
     /// Differs from its row.
     pub(super) dirty: bool,
     /// Its entry among the lanes that wait for their time.
@@ -97,6 +99,7 @@ impl Lane {
             class: None,
             error: String::new(),
             stored: false,
+            saving: false,
             dirty: false,
             ticket: None,
             turn: None,

@@ -414,6 +414,7 @@ impl Lanes {
                 Some(_) if self.held.contains(&key) => self.dirty.push(key),
                 Some(lane) if lane.dirty => {
                     lane.dirty = false;
+                    lane.saving = true;
                     rows.push((lane.row(&key), lane.letter.take()));
                 }
                 Some(_) | None => {}
@@ -425,7 +426,9 @@ impl Lanes {
     /// The rows are in the database.
     pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)], now: Now) {
         for (row, _) in rows {
-            if let Some(lane) = self.all.get_mut(&row.key) {
+            if let Some(lane) = self.all.get_mut(&row.key)
+                && std::mem::take(&mut lane.saving)
+            {
                 lane.stored = !row.event_id.is_nil();
                 if !lane.dirty {
                     self.settle(&row.key, now);
@@ -443,6 +446,7 @@ impl Lanes {
     ) {
         for (row, letter) in rows {
             if let Some(lane) = self.all.get_mut(&row.key) {
+                lane.saving = false;
                 let letter = letter.filter(|_| !mutant::is(Mutant::LetterLost));
                 lane.letter = lane.letter.take().or(letter);
                 self.touch(&row.key);
@@ -511,3 +515,6 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,13 +31,19 @@ impl Machine {
         }
         let probe = self.breaker.is_probe(position);
         self.called(&event, lane.as_ref(), &verdict, now);
+        // Keys in trouble say nothing of how the others do.
+        if lane.is_none() {
+            if verdict.is_done() {
+                self.places.well(self.window.running());
+            } else if verdict.is_answer() == Some(false) {
+                self.places.badly();
+            }
+        }
         let failure = match verdict {
             Verdict::Done => {
-                if let Some(key) = lane {
-                    self.lanes.pass(&key, &event, now);
-                } else {
-                    self.places.well(self.window.running());
-                    self.window.done(position);
+                match lane {
+                    Some(key) => self.lanes.pass(&key, &event, now),
+                    None => self.window.done(position),
                 }
                 return;
             }
@@ -75,7 +81,6 @@ impl Machine {
                 None => self.window.panicked(position),
             }),
         };
-        self.places.badly();
         // A probe that failed leaves the window at once, so that the next probe is another event's.
         let failure = if probe { failure.slow() } else { failure };
         self.failed(&event, lane.as_ref(), &failure, !probe, now, rng);

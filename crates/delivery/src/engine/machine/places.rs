@@ -45,7 +45,7 @@ impl Places {
         }
     }
 
-    /// One failed, or hangs.
+    /// The target did not answer one of the window, or not that it is well.
     pub(super) fn badly(&mut self) {
         self.now = (self.now / 2).max(self.least);
     }
