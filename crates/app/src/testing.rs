@@ -50,8 +50,8 @@ pub use deliveries::FakeSubscription;
 pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
-    NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
-    presented, refresh,
+    NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given,
+    given_to_administrators, nobody, password, presented, refresh,
 };
 pub use state::{DeviceRow, RefreshRow, State};
 

@@ -1,4 +1,4 @@
-//! A recovery: what an endpoint was sent since some moment is sent again, under the ids it had.
+//! A recovery: what an endpoint wants of what happened since some moment is sent again, under the ids it had.
 //!
 //! It is a replay of the endpoint's subscription, from there up to where that was when it began; what came later, or waits in
 //! a lane, comes in its turn. So order, retries and a restart are those of any subscription, and a message that is not taken

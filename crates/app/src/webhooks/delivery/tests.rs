@@ -146,6 +146,12 @@ async fn a_message_is_a_signed_cloud_event_under_one_id() {
 }
 
 #[tokio::test]
+async fn more_messages_are_under_way_to_who_keeps_up() {
+    let subscription = bed(&[]).await.subscription().await;
+    assert_eq!((subscription.concurrency, subscription.growing_to), (4, 64));
+}
+
+#[tokio::test]
 async fn nothing_personal_is_sent() {
     let bed = bed(&[]).await;
     let outcome = bed.deliver(bed.event("user.login.succeeded")).await;
