@@ -188,18 +188,11 @@ impl Lane {
         self.done = self.done.max(upto);
         self.known = self.known.max(self.done);
         self.left = self.left.max(self.done);
-        if !self.stays(upto) {
-            self.letter = None;
-            self.renew(self.event_id, now);
-        }
+        self.letter = None;
+        self.renew(self.event_id, now);
         let before = self.queue.len();
         self.queue.retain(|event| event.position > upto);
         before - self.queue.len()
-    }
-
-    /// Whether the event at the front is known to lie behind a position: what was tried of it counts.
-    pub(super) fn stays(&self, upto: u64) -> bool {
-        self.position > upto && !mutant::is(Mutant::ParkedForgotten)
     }
 
     /// Forgets what was tried on the event at the front.

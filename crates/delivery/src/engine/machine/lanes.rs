@@ -209,6 +209,8 @@ impl Lanes {
                     lane.renew(front.envelope.id, now);
                 }
                 lane.phase = Phase::Running;
+                // What of the key lies before it is done or lost: a restart does not look for it.
+                lane.done = front.position - 1;
                 // Also where the clock was set back since: its row says that it had begun.
                 lane.due = lane.due.min(now.wall);
                 lane.attempts += 1;
@@ -363,16 +365,13 @@ impl Lanes {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            let stays = lane.stays(upto);
-            if lane.phase == Phase::Parked && !stays {
+            if lane.phase == Phase::Parked {
                 lane.phase = Phase::Due;
                 self.parked -= 1;
             }
             self.buffered -= lane.expire(upto, now);
             self.touch(&key);
-            if !stays {
-                self.go_on(&key, now);
-            }
+            self.go_on(&key, now);
         }
     }
 

@@ -53,8 +53,6 @@ mutants! {
     LossUntold,
     /// A key goes on after it while the database does not know.
     LossOvertaken,
-    /// A dead letter that stays goes on without a decision.
-    ParkedForgotten,
     /// A lane loses the first event that stays, too.
     ExpiryTooFar,
     /// A lane takes part in a sweep that has passed events of it.

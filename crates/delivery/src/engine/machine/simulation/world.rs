@@ -21,7 +21,7 @@ use crate::engine::decisions::Decider;
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{
-    Batch, Choice, Condition, ErrorClass, LaneState, Order as Sequence, Retry, SAVE_EVERY,
+    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, SAVE_EVERY,
     StoredLane, StoredSubscription,
 };
 
@@ -545,16 +545,7 @@ impl World {
 
     /// What is old goes, handled or not.
     pub(super) fn expire(&mut self) {
-        let mut upto = self.rng.up_to(self.log.len() as u64);
-        let lanes = self.database.lanes.iter().flatten();
-        let mut parked = lanes.filter(|row| row.state == LaneState::Parked);
-        let gap = parked.find(|row| row.done + 1 < row.position);
-        // Seldom by chance: between what a key has done and the dead letter that it waits with.
-        if let Some(before) = gap.map(|row| row.position - 1)
-            && self.chance(50)
-        {
-            upto = before;
-        }
+        let upto = self.rng.up_to(self.log.len() as u64);
         if self.stopping || self.machine.lowest() >= upto {
             return;
         }
