@@ -21,8 +21,8 @@ use crate::engine::decisions::Decider;
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::fakes::envelope;
 use crate::subscriber::{
-    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, SAVE_EVERY,
-    StoredLane, StoredSubscription,
+    Batch, Choice, Condition, ErrorClass, Order as Sequence, Retry, SAVE_EVERY, StoredLane,
+    StoredSubscription,
 };
 
 /// Few keys meet each other often; of many, enough are tried for the breaker to judge the target.
@@ -345,11 +345,12 @@ impl World {
             _ => Vec::new(),
         };
         let mut effects = Vec::new();
-        for input in [input, Input::Tick] {
-            self.machine
-                .step(input, self.now, &mut self.rng, &mut effects);
-        }
+        self.machine
+            .step(input, self.now, &mut self.rng, &mut effects);
+        // Before the tick: it may be the next probe.
         self.check_spared(before);
+        self.machine
+            .step(Input::Tick, self.now, &mut self.rng, &mut effects);
         for event in ended.iter().filter(|_| self.machine.is_broken()) {
             // Who is spared is not made to wait either.
             self.known[usize::try_from(event.position).unwrap() - 1].not_before = None;
