@@ -1,5 +1,6 @@
 //! What must hold, whatever happens.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::super::lane::Phase;
@@ -251,7 +252,7 @@ impl World {
     }
 
     /// Dead letters go on in the commit that tells how many do.
-    pub(super) fn check_decided(&self, save: &Save, redriven: u32, discarded: u32) {
+    pub(super) fn check_decided(&self, save: &Save, redriven: u32, discarded: RangeInclusive<u32>) {
         let seed = self.seed;
         let mut told = (0, 0);
         for alert in &save.alerts {
@@ -265,7 +266,8 @@ impl World {
                 | Alert::Expired { .. } => {}
             }
         }
-        assert_eq!(told, (redriven, discarded), "seed {seed}: {save:?}");
+        let fits = told.0 == redriven && discarded.contains(&told.1);
+        assert!(fits, "seed {seed}: {told:?}: {save:?}");
         for key in &save.drop {
             let row = self.database.lanes[self.keys[key]].as_ref();
             let parked = row.is_some_and(|row| {

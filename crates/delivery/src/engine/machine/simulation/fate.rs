@@ -165,7 +165,7 @@ impl World {
 
     /// Notes what a save decides about dead letters, of which the rows alone tell.
     fn decided(&mut self, save: &Save) {
-        let (mut redriven, mut discarded) = (0, 0);
+        let (mut redriven, mut discarded, mut unclear) = (0, 0, 0);
         for row in &save.lanes {
             let old = &self.database.lanes[self.keys[&row.key]];
             let letter = old.as_ref().filter(|old| old.state == LaneState::Parked);
@@ -175,7 +175,8 @@ impl World {
             let index = usize::try_from(old.position).unwrap() - 1;
             self.database.letters[index] = false;
             if self.known[index].expired && row.done >= old.position {
-                // No operator did it.
+                // An operator may have, where a start brought back what was told lost; or nobody.
+                unclear += 1;
                 continue;
             }
             if old.position == self.deadly {
@@ -191,7 +192,7 @@ impl World {
                 redriven += 1;
             }
         }
-        self.check_decided(save, redriven, discarded);
+        self.check_decided(save, redriven, discarded..=discarded + unclear);
     }
 
     pub(super) fn kill(&mut self) {
