@@ -38,6 +38,22 @@ pub(in crate::engine) struct DeadLetter {
     pub(in crate::engine) class: Class,
 }
 
+/// Whether the database has a row of a lane, so that a restart finds what was left to it. That of one which the key had before
+/// is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InDatabase {
+    No,
+    /// A save that has one is under way.
+    Soon,
+    Yes,
+}
+
+impl InDatabase {
+    pub(super) fn of(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) phase: Phase,
@@ -62,10 +78,7 @@ pub(super) struct Lane {
     pub(super) kind: String,
     pub(super) class: Option<Class>,
     pub(super) error: String,
-    /// The database has a row of this lane, so that a restart finds what was left to it.
-    pub(super) stored: bool,
-    /// A save under way has a row of this lane, and not of one that the key had before.
-    pub(super) saving: bool,
+    pub(super) stored: InDatabase,
     /// Differs from its row.
     pub(super) dirty: bool,
     /// Its entry among the lanes that wait for their time.
@@ -98,8 +111,7 @@ impl Lane {
             kind: String::new(),
             class: None,
             error: String::new(),
-            stored: false,
-            saving: false,
+            stored: InDatabase::No,
             dirty: false,
             ticket: None,
             turn: None,
@@ -129,7 +141,7 @@ impl Lane {
             kind: row.event_type,
             class: row.error_class,
             error: row.error,
-            stored: phase != Phase::Ahead,
+            stored: InDatabase::of(phase != Phase::Ahead),
             ..Self::new(phase, row.done, row.event_id, now)
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::lane::{DeadLetter, Lane, Phase};
+use super::lane::{DeadLetter, InDatabase, Lane, Phase};
 use super::letters::Entry;
 use super::mutant::{self, Mutant};
 use super::reads::{Bounds, Reads};
@@ -319,8 +319,9 @@ impl Lanes {
         self.held.remove(key);
         if let Some(lane) = self.all.get_mut(key)
             && lane.phase == Phase::Committing
+            && committed
         {
-            lane.stored |= committed;
+            lane.stored = InDatabase::Yes;
         }
     }
 
@@ -343,7 +344,7 @@ impl Lanes {
         self.held
             .iter()
             .filter_map(|key| self.all.get(key))
-            .filter(|lane| lane.phase == Phase::Committing && !lane.stored)
+            .filter(|lane| lane.phase == Phase::Committing && lane.stored != InDatabase::Yes)
             .fold(cursor, |limit, lane| limit.min(lane.done))
     }
 
@@ -413,7 +414,9 @@ impl Lanes {
                 Some(_) if self.held.contains(&key) => self.dirty.push(key),
                 Some(lane) if lane.dirty => {
                     lane.dirty = false;
-                    lane.saving = true;
+                    if lane.stored == InDatabase::No {
+                        lane.stored = InDatabase::Soon;
+                    }
                     rows.push((lane.row(&key), lane.letter.take()));
                 }
                 Some(_) | None => {}
@@ -426,9 +429,9 @@ impl Lanes {
     pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)], now: Now) {
         for (row, _) in rows {
             if let Some(lane) = self.all.get_mut(&row.key)
-                && std::mem::take(&mut lane.saving)
+                && lane.stored != InDatabase::No
             {
-                lane.stored = !row.event_id.is_nil();
+                lane.stored = InDatabase::of(!row.event_id.is_nil());
                 if !lane.dirty {
                     self.settle(&row.key, now);
                 }
@@ -445,7 +448,9 @@ impl Lanes {
     ) {
         for (row, letter) in rows {
             if let Some(lane) = self.all.get_mut(&row.key) {
-                lane.saving = false;
+                if lane.stored == InDatabase::Soon {
+                    lane.stored = InDatabase::No;
+                }
                 let letter = letter.filter(|_| !mutant::is(Mutant::LetterLost));
                 lane.letter = lane.letter.take().or(letter);
                 self.touch(&row.key);
