@@ -22,6 +22,7 @@ mod process;
 mod refreshes;
 mod store;
 mod subscriptions;
+mod tokens;
 mod trouble;
 mod webhooks;
 
@@ -56,7 +57,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 22] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -71,7 +72,10 @@ const NAMES: [(&str, &str); 19] = [
     ("idle-endpoints", "idle-endpoints"),
     ("redrive", "redrive"),
     ("webhooks", "webhooks"),
+    ("webhooks-ed25519", "webhooks"),
     ("growth", "growth"),
+    ("token-check", "tokens"),
+    ("token-check-cached", "tokens"),
     ("start", "process"),
     ("idle-memory", "process"),
     ("idle-memory-after", "logins"),
@@ -136,7 +140,10 @@ async fn main() -> std::process::ExitCode {
         measures.push(trouble::redrive().await);
     }
     if group("webhooks") {
-        measures.push(webhooks::measure(&binary).await);
+        measures.extend(webhooks::measure(&binary).await);
+    }
+    if group("tokens") {
+        measures.extend(tokens::measure(&binary).await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

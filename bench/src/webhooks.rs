@@ -9,6 +9,7 @@ mod sink;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use quivive_testkit::{Options, Server};
 use serde_json::{Value, json};
@@ -18,25 +19,35 @@ use tokio::process::Command;
 use crate::Measure;
 use sink::{Received, Sink};
 
-const MESSAGES: u64 = 40_000;
+const MESSAGES: u64 = 100_000;
 
-pub(crate) async fn measure(binary: &Path) -> Measure {
+/// To a receiver that verifies HMAC-SHA256, as most do, and to one that wants Ed25519 beside it.
+pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
+    vec![
+        deliver(binary, "webhooks", "v1").await,
+        deliver(binary, "webhooks-ed25519", "all").await,
+    ]
+}
+
+async fn deliver(binary: &Path, name: &'static str, signatures: &str) -> Measure {
     let sink = Sink::start().await;
     let options = Options::unlimited()
         .env("QUIVIVE__LOG__LEVEL", "warn")
         .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     let mut server = Server::start(binary, options).await;
     let admin = server.administrator().await;
-    let endpoint = json!({"url": format!("http://{}/in", sink.address), "events": ["custom.*"]});
+    let url = format!("http://{}/in", sink.address);
+    let endpoint = json!({"url": url, "events": ["custom.*"], "signatures": signatures});
     let made = call(&server, "/admin/webhooks", endpoint, &admin).await;
     let at = format!("/admin/webhooks/{}", made["id"].as_str().unwrap());
     post(&server, &format!("{at}/disable"), &admin).await;
     append(&server, &admin).await;
+    indexed(&server, &admin).await;
     post(&server, &format!("{at}/enable"), &admin).await;
     let received = sink.receive(MESSAGES).await;
     server.stop().await;
     let limit = bare(&sink, &received).await;
-    Measure::rate("webhooks", received.rate, "messages/s", limit)
+    Measure::rate(name, received.rate, "messages/s", limit)
 }
 
 /// Appends as many events as messages are sent, a hundred at once.
@@ -52,6 +63,19 @@ async fn append(server: &Server, admin: &str) {
         let one = |i| json!({"type": "custom.order", "data": {"order": format!("{batch}-{i}")}});
         let events: Vec<_> = (0..100).map(one).collect();
         call(server, "/events", events.into(), &key).await;
+    }
+}
+
+/// Waits until the search index has what was appended: that is not to be measured.
+async fn indexed(server: &Server, admin: &str) {
+    loop {
+        let reply = server
+            .api("GET", "/events/search?type=custom.order", None, Some(admin))
+            .await;
+        if reply.expect(200).json()["indexed_up_to"].as_u64() > Some(MESSAGES) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -1,30 +1,38 @@
 //! Access tokens in, and API keys (`service`): who calls, if the token is good and its session still is. The one place that decides it.
 //!
-//! A bounded cache spares the database; the `sessions` subscriber evicts what changed, and no entry serves longer than
-//! a second, so a revocation reaches access tokens within that bound even if every signal were lost.
+//! A token is judged by what it says and by what is remembered against it ([`Revocations`]), without a read. What memory does
+//! not cover is looked up, and remembered for a second at most: a revocation reaches access tokens within that bound even
+//! if nobody followed the log. When it cannot be looked up either, nobody gets in.
 
+mod revocations;
 mod service;
+mod verified;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use quivive_delivery::{Fault, Time};
+use quivive_delivery::{Fault, Head, Time};
 use quivive_domain::{Account, AccountState, Role, SessionId, UserId};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::kernel::{Actor, Families};
-use crate::ports::SessionView;
+use crate::ports::{AccessClaims, SessionView};
 use crate::step_up::Proven;
+use revocations::{FRESH, Verdict};
+use verified::Verified;
 
+pub use revocations::Revocations;
+pub(crate) use revocations::Said;
 pub use service::Service;
 pub(crate) use service::mint;
 
-/// The bound within which a revocation reaches access tokens.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// Sessions kept in memory: about 1 KiB each.
 const CACHED_SESSIONS: usize = 4_096;
+
+/// How often it is looked how far the log was followed: several times within the bound.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Somebody with a good access token.
 #[derive(Debug, Clone)]
@@ -34,15 +42,9 @@ pub struct Caller {
     pub roles: Vec<Role>,
     /// When they last proved a factor, as their token has it.
     pub proved_at: Time,
-    view: Arc<SessionView>,
 }
 
 impl Caller {
-    /// The account as of at most a second ago.
-    pub fn account(&self) -> &Account {
-        &self.view.account
-    }
-
     pub fn is_admin(&self) -> bool {
         self.roles.contains(&Role::Admin)
     }
@@ -65,216 +67,123 @@ impl Caller {
     }
 }
 
+/// What was read of a session, and when the reading began.
+#[derive(Clone)]
+struct Seen {
+    since: Instant,
+    at: Time,
+    view: Arc<SessionView>,
+}
+
 /// Judges access tokens.
 pub struct Access {
     families: Arc<Families>,
-    cache: Cache<SessionId, (Instant, Arc<SessionView>)>,
+    verified: Verified,
+    seen: Cache<SessionId, Seen>,
 }
 
 impl Access {
     pub fn new(families: Arc<Families>) -> Self {
         Self {
+            verified: Verified::new(families.settings.verified_tokens),
             families,
-            cache: Cache::new(CACHED_SESSIONS),
+            seen: Cache::new(CACHED_SESSIONS),
         }
     }
 
     /// Who holds this access token. `None`: it is not one of ours, its time is over, or its session, account or version is.
     pub async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, Fault> {
         let now = self.families.clock.now();
-        let Some(claims) = self.families.access_tokens.verify(bearer, now) else {
+        let tokens = self.families.access_tokens.as_ref();
+        let Some(claims) = self.verified.claims(tokens, bearer, now) else {
             return Ok(None);
         };
-        let Some(view) = self.view(claims.sid).await? else {
-            return Ok(None);
+        let roles = match self.families.revocations.judge(&claims, now) {
+            Verdict::Good => claims.roles.clone(),
+            Verdict::Bad => return Ok(None),
+            Verdict::LookUp { after } => match self.view(claims.sid, after).await? {
+                Some(view) if is_good(&claims, &view, now) => view.account.roles.clone(),
+                _ => return Ok(None),
+            },
         };
-        let good = view.session.is_live(now)
-            && view.account.id == claims.sub
-            && view.account.state == AccountState::Active
-            && claims.uv >= view.account.token_version
-            && claims.gv >= view.global.floor;
-        Ok(good.then(|| Caller {
+        Ok(Some(Caller {
             user: claims.sub,
             session: claims.sid,
-            roles: view.account.roles.clone(),
+            roles,
             proved_at: Time::from_second(claims.auth_time).unwrap_or(Time::UNIX_EPOCH),
-            view,
         }))
     }
 
-    /// Forgets a session, because something was said of it.
-    pub fn forget(&self, session: SessionId) {
-        self.cache.remove(&session);
+    /// The caller's account, as of at most a second ago and of what was said of it last. `None`: it or the session has gone since.
+    pub async fn account(&self, caller: &Caller) -> Result<Option<Account>, Fault> {
+        let after = self.families.revocations.changed_at(caller.user);
+        let view = self.view(caller.session, after).await?;
+        Ok(view.map(|view| view.account.clone()))
     }
 
-    /// Forgets every session of an account.
-    pub fn forget_account(&self, account: UserId) {
-        self.cache.retain(|_, (_, view)| view.account.id != account);
-    }
-
-    async fn view(&self, id: SessionId) -> Result<Option<Arc<SessionView>>, Fault> {
-        if let Some((since, view)) = self.cache.get(&id)
-            && since.elapsed() < FRESH
-        {
-            return Ok(Some(view));
+    /// Keeps an eye on how far the log was followed: `reached` says up to where everything was noted. Until the server stops.
+    pub async fn follow(&self, head: watch::Receiver<Head>, reached: impl Fn() -> u64) {
+        let Families {
+            sessions,
+            clock,
+            revocations,
+            ..
+        } = self.families.as_ref();
+        loop {
+            let now = clock.now();
+            match sessions.global_version(now).await {
+                Ok(version) => break revocations.begin(version.current, now),
+                Err(fault) => {
+                    tracing::warn!(%fault, "access tokens are looked up until this can be read");
+                }
+            }
+            tokio::time::sleep(FRESH).await;
         }
-        let since = Instant::now();
-        let Some(view) = self
-            .families
-            .sessions
-            .view(id, self.families.clock.now())
-            .await?
-        else {
+        loop {
+            let (asked, upto) = (Instant::now(), head.borrow().position);
+            while reached() < upto {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            revocations.followed(asked);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// A session as of at most a second ago, and read after that time, if one is given.
+    async fn view(
+        &self,
+        id: SessionId,
+        after: Option<Time>,
+    ) -> Result<Option<Arc<SessionView>>, Fault> {
+        if let Some(seen) = self.seen.get(&id)
+            && seen.since.elapsed() < FRESH
+            && after.is_none_or(|after| seen.at > after)
+        {
+            return Ok(Some(seen.view));
+        }
+        let (since, at) = (Instant::now(), self.families.clock.now());
+        let Some(view) = self.families.sessions.view(id, at).await? else {
             return Ok(None);
         };
         let view = Arc::new(view);
-        self.cache.insert(id, (since, Arc::clone(&view)));
+        let seen = Seen {
+            since,
+            at,
+            view: Arc::clone(&view),
+        };
+        self.seen.insert(id, seen);
         Ok(Some(view))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-    use crate::sessions::Tokens;
-    use crate::testing::{Scene, State, account, account_of, given};
-
-    async fn signed_in() -> (Scene, Access, Tokens) {
-        let scene = given(account().verified());
-        let tokens = scene.signed_in().await;
-        let access = Access::new(Arc::clone(scene.kernel.families()));
-        (scene, access, tokens)
-    }
-
-    async fn caller(access: &Access, tokens: &Tokens) -> Option<Caller> {
-        access
-            .authenticate(tokens.access_token.expose_secret())
-            .await
-            .expect("no fault")
-    }
-
-    #[tokio::test]
-    async fn a_good_token_says_who_calls() {
-        let (scene, access, tokens) = signed_in().await;
-        let who = caller(&access, &tokens).await.expect("good");
-        assert_eq!(
-            (who.user, who.session, who.account().id),
-            (scene.user, tokens.session_id, scene.user)
-        );
-        assert_eq!(
-            (who.is_admin(), who.actor()),
-            (false, Actor::User(scene.user))
-        );
-
-        let scene = given(account().verified().role(Role::Admin));
-        let tokens = scene.signed_in().await;
-        let access = Access::new(Arc::clone(scene.kernel.families()));
-        assert_eq!(
-            caller(&access, &tokens).await.expect("good").actor(),
-            Actor::Admin(scene.user)
-        );
-    }
-
-    #[tokio::test]
-    async fn one_line_for_each_refusal() {
-        type Change = fn(&mut State);
-        let changes: [(&str, Change); 7] = [
-            ("the session is gone", |s| s.sessions.clear()),
-            ("the session was ended", |s| {
-                s.sessions
-                    .values_mut()
-                    .for_each(|session| session.ended_at = Some(session.created_at));
-            }),
-            ("the session was idle", |s| {
-                s.sessions
-                    .values_mut()
-                    .for_each(|session| session.idle_until = session.created_at);
-            }),
-            ("the account is inactive", |s| {
-                s.accounts
-                    .values_mut()
-                    .for_each(|account| account.state = AccountState::Inactive);
-            }),
-            ("the account is locked", |s| {
-                s.accounts
-                    .values_mut()
-                    .for_each(|account| account.state = AccountState::Locked);
-            }),
-            ("the user's version was raised", |s| {
-                s.accounts
-                    .values_mut()
-                    .for_each(|account| account.token_version = 2);
-            }),
-            ("the global floor was raised", |s| {
-                s.rotations.insert(2, Time::UNIX_EPOCH);
-            }),
-        ];
-        for (why, change) in changes {
-            let (scene, access, tokens) = signed_in().await;
-            scene.world.change(change);
-            assert!(caller(&access, &tokens).await.is_none(), "{why}");
-        }
-        let (scene, access, tokens) = signed_in().await;
-        assert!(access.authenticate("nonsense").await.unwrap().is_none());
-        scene.world.pass(Duration::from_mins(15));
-        assert!(caller(&access, &tokens).await.is_none(), "its time is over");
-    }
-
-    #[tokio::test]
-    async fn a_token_serves_its_own_account_alone() {
-        let (scene, access, tokens) = signed_in().await;
-        let scene = scene.and(account_of("eve@example.org").verified());
-        let mut claims: serde_json::Value =
-            serde_json::from_str(tokens.access_token.expose_secret()).unwrap();
-        claims["sub"] = scene.user.to_string().into();
-        assert!(
-            access
-                .authenticate(&claims.to_string())
-                .await
-                .unwrap()
-                .is_none()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_revocation_is_felt_at_once_when_it_is_said_and_within_a_second_when_not() {
-        let end = |scene: &Scene| {
-            let now = scene.world.now();
-            scene.world.change(|s| {
-                s.sessions
-                    .values_mut()
-                    .for_each(|session| session.ended_at = Some(now));
-            });
-        };
-        let (scene, access, tokens) = signed_in().await;
-        assert!(caller(&access, &tokens).await.is_some());
-        end(&scene);
-        assert!(caller(&access, &tokens).await.is_some(), "it is remembered");
-        access.forget(tokens.session_id);
-        assert!(caller(&access, &tokens).await.is_none());
-
-        let (scene, access, tokens) = signed_in().await;
-        assert!(caller(&access, &tokens).await.is_some());
-        end(&scene);
-        access.forget_account(UserId(uuid::Uuid::nil()));
-        assert!(
-            caller(&access, &tokens).await.is_some(),
-            "somebody else was meant"
-        );
-        access.forget_account(scene.user);
-        assert!(caller(&access, &tokens).await.is_none());
-
-        let (scene, access, tokens) = signed_in().await;
-        assert!(caller(&access, &tokens).await.is_some());
-        end(&scene);
-        tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(caller(&access, &tokens).await.is_some());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(caller(&access, &tokens).await.is_none());
-    }
+/// By what the database has of it.
+fn is_good(claims: &AccessClaims, view: &SessionView, now: Time) -> bool {
+    view.session.is_live(now)
+        && view.account.id == claims.sub
+        && view.account.state == AccountState::Active
+        && claims.uv >= view.account.token_version
+        && claims.gv >= view.global.floor
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,8 @@ pub use secrets::{AccessClaims, AccessTokens, HashTicket, KeyRing, PasswordHashe
 pub use sessions::{Device, ListedSession, NewDevice, NewRefreshToken, SessionView, Sessions};
 pub use statistics::{SignInCount, SignInStatistics, SignIns};
 pub use webhooks::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredSecret, Webhooks,
+    Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredRecovery,
+    StoredSecret, Webhooks,
 };
 
 /// A read of state.

@@ -14,6 +14,8 @@ pub struct Settings {
     /// `aud` of access tokens.
     pub audience: String,
     pub lifetimes: Lifetimes,
+    /// Access tokens of which it is remembered that their signature is good.
+    pub verified_tokens: usize,
     pub guesses: GuessPolicy,
     pub passwords: PasswordPolicy,
     /// Earlier passwords that may not return, the current one among them.
@@ -61,6 +63,7 @@ impl Settings {
             links: Links::hosted(&issuer),
             issuer,
             lifetimes: Lifetimes::default(),
+            verified_tokens: 16_384,
             guesses: GuessPolicy::default(),
             passwords: PasswordPolicy::default(),
             password_history: 5,

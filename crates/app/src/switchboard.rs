@@ -6,7 +6,6 @@ use quivive_delivery::catalogue::{Class, Duplicate};
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Priority};
 
-use crate::access::Access;
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
 use crate::ports::Mailer;
@@ -83,7 +82,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
 /// Every built-in subscriber.
 pub fn subscribers(
     families: &Arc<Families>,
-    access: &Arc<Access>,
+    catalogue: &Catalogue,
     mailer: Arc<dyn Mailer>,
     letters: Letters,
     endpoints: &Arc<Endpoints>,
@@ -91,7 +90,7 @@ pub fn subscribers(
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
-        subscribers::sessions::subscription(Arc::clone(access)),
+        subscribers::sessions::subscription(Arc::clone(families), catalogue),
         subscribers::erasure::subscription(Arc::clone(families)),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use quivive_delivery::subscriber::InCommit;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Head, Stored, Time, chain};
+use quivive_delivery::{Fault, Head, Stored, Time, chain};
 use tokio::sync::watch;
 
 use crate::kernel::{Families, Kernel, Parts};
@@ -50,8 +50,8 @@ pub use deliveries::FakeSubscription;
 pub use index::Tags;
 pub use machine::fake_hash;
 pub use scene::{
-    NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given, nobody, password,
-    presented, refresh,
+    NEW_PASSWORD, PASSWORD, Person, Scene, Told, account, account_of, given,
+    given_to_administrators, nobody, password, presented, refresh,
 };
 pub use state::{DeviceRow, RefreshRow, State};
 
@@ -68,6 +68,7 @@ struct Inside {
     key: &'static str,
     sent: Vec<(Letter, String)>,
     mail_error: Option<MailError>,
+    reads_fail: bool,
     vault: HashSet<String>,
     /// Names of keys that were destroyed.
     destroyed: BTreeSet<String>,
@@ -114,6 +115,7 @@ impl World {
                 key: "k1",
                 sent: Vec::new(),
                 mail_error: None,
+                reads_fail: false,
                 vault: HashSet::new(),
                 destroyed: BTreeSet::new(),
                 outlet: webhooks::Outside::default(),
@@ -211,6 +213,11 @@ impl World {
         self.inside().mail_error = error;
     }
 
+    /// From now on no state can be read, or it can again.
+    pub fn fail_reads(&self, fail: bool) {
+        self.inside().reads_fail = fail;
+    }
+
     /// Destroys a subject's key.
     pub fn erase(&self, vault_key: &str) {
         self.inside().vault.remove(vault_key);
@@ -219,8 +226,12 @@ impl World {
     /// Reads now, answers after others had their turn: what a workflow decides on is old already.
     fn read<T: Send + 'static>(&self, look: impl FnOnce(&State) -> T) -> Read<'static, T> {
         let seen = self.see(look);
+        let fails = self.inside().reads_fail;
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if fails {
+                return Err(Fault::Internal("reads fail".to_owned()));
+            }
             Ok(seen)
         })
     }
@@ -228,6 +239,7 @@ impl World {
     /// Every port of a workflow.
     pub fn families(&self, settings: Settings) -> Arc<Families> {
         Arc::new(Families {
+            revocations: Arc::default(),
             accounts: Arc::new(self.clone()),
             guesses: Arc::new(self.clone()),
             one_time: Arc::new(self.clone()),

@@ -12,8 +12,7 @@
 //! `webhook-id` however often it is tried; in order by key where it asks for that. One that is disabled keeps its place and
 //! goes on from there. Nothing personal is sent.
 //!
-//! **Not guaranteed.** The log of attempts: what was not written down yet goes with the process. A recovery that is under
-//! way ends with it too.
+//! **Not guaranteed.** The log of attempts: what was not written down yet goes with the process.
 
 mod delivery;
 mod message;
@@ -35,12 +34,11 @@ use quivive_domain::EndpointId;
 use quivive_domain::webhook;
 
 use crate::kernel::{Failure, Families, Kernel, Request};
-use crate::ports::{Attempt, Endpoint};
-use crate::workflows::webhooks::change_endpoint::{ChangeEndpoint, Refusal, Reply};
+use crate::ports::{Attempt, Endpoint, Positions};
+use crate::workflows::webhooks::change_endpoint::{Change, ChangeEndpoint, Refusal, Reply};
 use delivery::Delivery;
 use message::Message;
 use notes::Notes;
-use recovery::Recoveries;
 use sender::Sender;
 
 pub use recovery::{Recovery, RecoveryState, Since};
@@ -52,6 +50,9 @@ pub const FAMILY: &str = "webhook:";
 
 /// Messages under way to one endpoint, and as many again of those in trouble.
 const CONCURRENCY: usize = 4;
+
+/// Messages under way to one that takes them all.
+const GROWING_TO: usize = 64;
 
 /// More than the way out takes at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -83,7 +84,6 @@ pub struct Endpoints {
     running: Mutex<Option<Running>>,
     /// Held while a subscription is brought in line.
     following: tokio::sync::Mutex<()>,
-    recoveries: Arc<Recoveries>,
 }
 
 impl Endpoints {
@@ -99,7 +99,6 @@ impl Endpoints {
             tasks,
             running: Mutex::default(),
             following: tokio::sync::Mutex::default(),
-            recoveries: Arc::default(),
         }
     }
 
@@ -176,18 +175,24 @@ impl Endpoints {
         if !replaced.map_err(Fault::internal)? {
             running.add(subscription).await.map_err(Fault::internal)?;
         }
-        let done = if !enabled {
-            running.pause(&name).await
-        } else if action == "enable" {
-            running.resume(&name).await
-        } else {
-            Ok(())
-        };
-        match done {
-            // It is so already.
-            Ok(()) | Err(Declined::WrongState) => Ok(()),
-            Err(declined) => Err(Fault::internal(declined)),
+        let replay = recovery::replay_of(&running, &name).map(|replay| replay.name);
+        for name in [Some(&*name), replay.as_deref()].into_iter().flatten() {
+            let done = if !enabled {
+                running.pause(name).await
+            } else if action == "enable" {
+                running.resume(name).await
+            } else {
+                Ok(())
+            };
+            match done {
+                // It is so already.
+                Ok(()) | Err(Declined::WrongState) => {}
+                // A recovery may have ended meanwhile.
+                Err(Declined::NotFound) if Some(name) == replay.as_deref() => {}
+                Err(declined) => return Err(Fault::internal(declined)),
+            }
         }
+        Ok(())
     }
 
     /// Posts a message that is no event to an endpoint, now. `None` when there is no such endpoint.
@@ -200,24 +205,41 @@ impl Endpoints {
         Ok(Some(sender.send(&message, 0).await.attempt))
     }
 
-    /// Begins to send again what an endpoint was sent since then, in the background. `None` while an earlier one is under
-    /// way.
-    pub async fn recover(&self, id: EndpointId, since: Since) -> Result<Option<Recovery>, Fault> {
-        let upto = self.position(id);
-        let after = recovery::after(&*self.tools.log, since).await?;
-        let Some(progress) = self.recoveries.begin(id, after, upto) else {
-            return Ok(None);
+    /// Begins to send again what an endpoint was sent since then, in the background. It goes on after a restart.
+    pub async fn recover(
+        &self,
+        id: EndpointId,
+        since: Since,
+        request: Request,
+    ) -> Result<Recovery, Failure<Refusal>> {
+        let after = recovery::after(&*self.tools.log, since).await;
+        let after = after.map_err(Failure::Fault)?;
+        let range = Positions {
+            from: Some(after.saturating_add(1)),
+            to: Some(self.position(id)),
         };
-        let begun = progress.see();
-        let (tools, stopping) = (Arc::clone(&self.tools), self.tasks.stopping());
-        self.tasks
-            .spawn(async move { recovery::run(&tools, id, &progress, stopping).await });
-        Ok(Some(begun))
+        let command = ChangeEndpoint {
+            endpoint: id,
+            change: Change::Recover(range),
+        };
+        self.tools.kernel.execute(command, request).await?;
+        if range.from > range.to {
+            return Ok(Recovery::of_nothing(range));
+        }
+        let begun = self.recovery(id).await.map_err(Failure::Fault)?;
+        Ok(begun.unwrap_or_else(|| Recovery::of_nothing(range)))
     }
 
-    /// The last recovery since the start of this process.
-    pub fn recovery(&self, id: EndpointId) -> Option<Recovery> {
-        self.recoveries.see(id)
+    /// The last recovery of an endpoint.
+    pub async fn recovery(&self, id: EndpointId) -> Result<Option<Recovery>, Fault> {
+        let name = name_of(id);
+        let stored = self.tools.families().webhooks.recovery(id, &name).await?;
+        let running = self.running().filter(|_| stored.is_some());
+        let replay = running.and_then(|running| recovery::replay_of(&running, &name));
+        Ok(stored.map(|stored| {
+            let replay = replay.filter(|replay| replay.generation == stored.generation);
+            Recovery::of(stored, replay.as_ref())
+        }))
     }
 
     /// What became of the last messages, newest first.
@@ -260,6 +282,7 @@ impl Endpoints {
         Ok(Subscription::durable(name, entries, Arc::new(delivery))
             .order(order)
             .concurrency(CONCURRENCY)
+            .growing_to(GROWING_TO)
             .timeout(TIMEOUT)
             .retry(Retry::WEBHOOK)
             .begin(Begin::Head))

@@ -1,6 +1,19 @@
 //! Every workflow, by family: one file each with its command, its events, its refusals and its steps. Its tests are at the
 //! file's end or, where they are long, in a file beside it.
 
+/// Some of a workflow's refusals are what others say no with, under the same names.
+macro_rules! also_refuses {
+    ($other:ident: $($refusal:ident),+) => {
+        impl From<$other> for Refusal {
+            fn from(other: $other) -> Self {
+                match other {
+                    $($other::$refusal => Self::$refusal,)+
+                }
+            }
+        }
+    };
+}
+
 pub mod accounts {
     pub mod change_email;
     pub mod confirm_email_change;

@@ -8,7 +8,7 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, FnArg, GenericArgument, Ident, ItemFn, LitStr, Path, PathArguments, Token, Type};
 
 /// What an option is called here and on `Subscription`.
-const OPTIONS: &str = "name, on, when, priority, phase, order, concurrency, timeout, retry, save_every, target, breaker, replay, alias, begin, personal";
+const OPTIONS: &str = "name, on, when, priority, phase, order, concurrency, growing_to, timeout, retry, save_every, target, breaker, replay, alias, begin, personal";
 
 /// One entry of `on`.
 enum Wanted {
@@ -75,8 +75,9 @@ impl Parse for Arguments {
                     input.parse::<Token![=]>()?;
                     arguments.on = Some(input.parse()?);
                 }
-                "when" | "priority" | "phase" | "order" | "concurrency" | "timeout" | "retry"
-                | "save_every" | "target" | "breaker" | "replay" | "alias" | "begin" => {
+                "when" | "priority" | "phase" | "order" | "concurrency" | "growing_to"
+                | "timeout" | "retry" | "save_every" | "target" | "breaker" | "replay"
+                | "alias" | "begin" => {
                     input.parse::<Token![=]>()?;
                     arguments.options.push((key, input.parse()?));
                 }

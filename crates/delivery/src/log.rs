@@ -3,6 +3,8 @@
 //! A [`Record`] is a sealed event ready to be appended. It is made by an [`Appender`] alone, its fields are private, and
 //! only a [`Transaction`] carries it into the log, so an event cannot be written apart from the state it describes.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::clock::Time;
@@ -52,6 +54,12 @@ pub trait Log: Send + Sync {
 
     /// The head as of the last durable commit, and a signal when it moves.
     fn head(&self) -> tokio::sync::watch::Receiver<Head>;
+
+    /// The newest events after `after`, oldest first, at most `limit`, where they are all in memory; `None`: read them. What
+    /// is here is durable, and what a read would find.
+    fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {
+        None
+    }
 }
 
 /// An event sealed and digested, ready for the log.

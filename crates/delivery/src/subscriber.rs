@@ -132,6 +132,9 @@ pub struct Subscription<E = Any> {
     /// Deliveries under way at once, and as many again of keys in trouble, so that these never take the place of the
     /// others. A delivery that hangs for a second counts with those in trouble.
     pub concurrency: usize,
+    /// While its target keeps up, deliveries under way at once grow to this, one with each that ends well; one that does
+    /// not halves them. Less than `concurrency`: they do not grow.
+    pub growing_to: usize,
     pub timeout: Duration,
     pub retry: Retry,
     /// How often its cursor is written while it moves, at most. What was handled since is handled again after a kill, but for
@@ -220,6 +223,7 @@ impl<E: Content> Subscription<E> {
             order: Order::Key,
             personal: E::is_personal(),
             concurrency: 16,
+            growing_to: 0,
             timeout: Duration::from_secs(30),
             retry: Retry::DEFAULT,
             save_every: SAVE_EVERY,
@@ -313,6 +317,12 @@ impl<E: Content> Subscription<E> {
         }
     }
 
+    /// See [`Subscription::growing_to`].
+    #[must_use]
+    pub fn growing_to(self, growing_to: usize) -> Self {
+        Self { growing_to, ..self }
+    }
+
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -369,7 +379,15 @@ impl<E: Content> Subscription<E> {
 
     /// Hands one event to the handler, as the engine does, and says what came of it. For tests of handlers.
     pub async fn react(&self, event: &Received) -> Outcome {
-        let mut cx = Cx::new(1);
+        self.conclude(event, Cx::new(1)).await
+    }
+
+    /// The same, as a replay of this generation does.
+    pub async fn react_again(&self, event: &Received, generation: u32) -> Outcome {
+        self.conclude(event, Cx::new(1).of(generation, true)).await
+    }
+
+    async fn conclude(&self, event: &Received, mut cx: Cx) -> Outcome {
         let outcome = self.handler.handle(event, &mut cx).await;
         cx.conclude(outcome)
     }
@@ -395,6 +413,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             order,
             personal,
             concurrency,
+            growing_to,
             timeout,
             retry,
             save_every,
@@ -418,6 +437,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             order,
             personal,
             concurrency,
+            growing_to,
             timeout,
             retry,
             save_every,

@@ -48,6 +48,33 @@ impl Order {
     }
 }
 
+/// Which signatures a message has. One that nobody verifies costs as much as one that somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signatures {
+    #[default]
+    All,
+    /// HMAC-SHA256.
+    V1,
+    /// Ed25519, which costs some ten times as much.
+    V1a,
+}
+
+impl Signatures {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::V1 => "v1",
+            Self::V1a => "v1a",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::All, Self::V1, Self::V1a]
+            .into_iter()
+            .find(|signatures| signatures.as_str() == word)
+    }
+}
+
 /// Why nothing is sent to an endpoint any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disabled {

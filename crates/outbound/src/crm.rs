@@ -48,7 +48,7 @@ impl HttpCrm {
         let answer = self
             .outlet
             .post(Post {
-                target: self.config.target.clone(),
+                target: Arc::new(self.config.target.clone()),
                 headers,
                 body: message.to_string().into(),
             })

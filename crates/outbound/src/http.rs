@@ -9,6 +9,7 @@
 //! read to its end.
 
 mod connection;
+mod places;
 mod pool;
 mod resolver;
 #[cfg(test)]
@@ -26,7 +27,6 @@ use quivive_app::ports::{Answer, CallError, Outlet, Post};
 use quivive_delivery::BoxFuture;
 use quivive_domain::webhook::{Reach, Target};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -34,6 +34,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use connection::{Connection, Exchange};
+use places::Places;
 use pool::{Origin, Pool, Pooled};
 pub use resolver::{Resolver, SystemResolver};
 
@@ -49,6 +50,8 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY: Duration = Duration::from_secs(1);
 /// Calls under way. Each is a socket and some 50 KB.
 const MAX_CALLS: usize = 512;
+/// How long a call waits for a place among them.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried. All of them are looked at.
 const MAX_TRIED: usize = 4;
 
@@ -58,7 +61,7 @@ pub struct HttpOutlet {
     resolver: Arc<dyn Resolver>,
     tls: TlsConnector,
     pool: Pool,
-    calls: Semaphore,
+    places: Places,
     whole: Duration,
 }
 
@@ -82,7 +85,7 @@ impl HttpOutlet {
             resolver,
             tls: TlsConnector::from(Arc::new(tls)),
             pool: Pool::default(),
-            calls: Semaphore::new(MAX_CALLS),
+            places: Places::new(MAX_CALLS),
             whole: WHOLE,
         }
     }
@@ -122,8 +125,7 @@ impl HttpOutlet {
         timeout(CONNECT, connecting).await.map_err(late)?
     }
 
-    async fn exchange(&self, post: &Post) -> Result<Answer, CallError> {
-        let origin = Origin::of(&post.target);
+    async fn exchange(&self, post: &Post, origin: Origin) -> Result<Answer, CallError> {
         if let Some(mut pooled) = self.pool.take(&origin).await {
             // The receiver may have closed it just now, so that nothing of the message was looked at. If it was, the
             // message comes twice, under the same id.
@@ -150,8 +152,10 @@ impl Outlet for HttpOutlet {
 
     fn post(&self, post: Post) -> BoxFuture<'_, Result<Answer, CallError>> {
         Box::pin(async move {
-            let _call = self.calls.try_acquire().map_err(|_| CallError::Busy)?;
-            timeout(self.whole, self.exchange(&post))
+            let origin = Origin(Arc::clone(&post.target));
+            let place = timeout(PATIENCE, self.places.take(&origin)).await;
+            let _place = place.map_err(|_| CallError::Busy)?;
+            timeout(self.whole, self.exchange(&post, origin))
                 .await
                 .unwrap_or(Err(CallError::TimedOut(self.whole)))
         })

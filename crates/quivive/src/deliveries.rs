@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::{PoisonError, RwLock};
 
 use quivive_app::ports::{self, Positions};
-use quivive_delivery::BoxFuture;
 use quivive_delivery::engine::{AtRest, Behind, Decider, Declined, Running};
 use quivive_delivery::subscriber::{Choice, StoredLane};
+use quivive_delivery::{BoxFuture, Write};
 
 /// Changes go to the engine, once it runs. Until then nobody else has the database: whoever made this has its lock.
 pub(crate) struct Deliveries {
@@ -135,13 +135,14 @@ impl ports::Deliveries for Deliveries {
         &'a self,
         subscription: &'a str,
         range: Positions,
+        with: Vec<Write>,
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
             let count = self.would_replay(subscription, range).await?;
             let running = self.to_replay()?;
             running
-                .replay(subscription, range.from, range.to, by.by)
+                .replay(subscription, range.from, range.to, by.by, with)
                 .await?;
             Ok(count)
         })

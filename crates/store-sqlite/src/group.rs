@@ -55,6 +55,7 @@ pub(crate) struct Group<'c> {
     clock: Arc<dyn Clock>,
     durable: Head,
     tip: Head,
+    recorded_at: Time,
 }
 
 impl<'c> Group<'c> {
@@ -64,12 +65,18 @@ impl<'c> Group<'c> {
             clock,
             durable,
             tip: durable,
+            recorded_at: Time::UNIX_EPOCH,
         }
     }
 
     /// The head as of the last `COMMIT`.
     pub(crate) fn durable(&self) -> Head {
         self.durable
+    }
+
+    /// When the last group was written, in whole microseconds as the log keeps it.
+    pub(crate) fn recorded_at(&self) -> Time {
+        self.recorded_at
     }
 
     /// Runs the commits in order and makes them durable. The answers are in the same order; an error is for all of them,
@@ -96,7 +103,9 @@ impl<'c> Group<'c> {
         transactions: &[Transaction],
         answers: &mut Vec<Answer>,
     ) -> Result<(), Fault> {
-        let recorded_at = self.clock.now();
+        let now = self.clock.now();
+        self.recorded_at = Time::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let recorded_at = self.recorded_at;
         self.control("BEGIN IMMEDIATE")?;
         if let Swift::Again = self.swiftly(transactions, recorded_at, answers)? {
             answers.clear();

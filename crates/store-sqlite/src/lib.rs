@@ -20,6 +20,7 @@ mod append;
 mod checkpoint;
 mod connection;
 mod failure;
+mod fresh;
 mod group;
 mod halt;
 mod lock;

@@ -6,12 +6,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quivive_delivery::{
-    BoxFuture, CommitError, Committed, Fault, Head, Passing, Transaction, Value,
+    BoxFuture, CommitError, Committed, Fault, Head, Passing, Stored, Transaction, Value,
 };
 use quivive_store::{Executor, Migration, Row};
 use tokio::sync::{oneshot, watch};
 
 use crate::connection;
+use crate::fresh::Fresh;
 use crate::halt::Halt;
 use crate::migrate::Migrated;
 use crate::open::{self, OpenError, Opened, SqliteOptions};
@@ -28,6 +29,7 @@ pub struct Sqlite {
     reads: Arc<Queue<Question>>,
     halt: Arc<Halt>,
     head: watch::Sender<Head>,
+    fresh: Arc<Fresh>,
     migrated: Migrated,
     read_only: bool,
     threads: Mutex<Threads>,
@@ -58,6 +60,7 @@ impl Sqlite {
             queue: Arc::clone(&store.commits),
             halt: Arc::clone(&store.halt),
             head: store.head.clone(),
+            fresh: Arc::clone(&store.fresh),
             clock: options.clock,
         };
         let handle = spawn("quivive-writer".to_owned(), move || writer.run())?;
@@ -80,6 +83,7 @@ impl Sqlite {
             reads: Arc::new(Queue::new(READ_QUEUE)),
             halt: Arc::new(Halt::new()),
             head: watch::Sender::new(head),
+            fresh: Arc::default(),
             migrated,
             read_only,
             threads: Mutex::default(),
@@ -211,6 +215,10 @@ impl Executor for Sqlite {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
+    }
+
+    fn fresh(&self, after: u64, limit: usize) -> Option<Vec<Arc<Stored>>> {
+        self.fresh.after(after, limit)
     }
 }
 

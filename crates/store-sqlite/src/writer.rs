@@ -16,6 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::Checkpoints;
+use crate::fresh::Fresh;
 use crate::group::{Answer, GROUP, Group};
 use crate::halt::{Halt, OnPanic};
 use crate::lock::Lock;
@@ -38,6 +39,7 @@ pub(crate) struct Writer {
     pub(crate) queue: Arc<Queue<Job>>,
     pub(crate) halt: Arc<Halt>,
     pub(crate) head: watch::Sender<Head>,
+    pub(crate) fresh: Arc<Fresh>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -82,9 +84,13 @@ impl Writer {
         while self.queue.take(GROUP, &mut jobs) {
             let taken = jobs.iter_mut();
             transactions.extend(taken.map(|job| std::mem::take(&mut job.transaction)));
+            let before = group.durable();
             let ran = group.run(&transactions, &mut answers);
             match ran {
                 Ok(()) => {
+                    let committed = answers.iter().map(Result::is_ok);
+                    let appended = transactions.drain(..).zip(committed);
+                    self.remember(before, group, appended);
                     self.publish(group.durable());
                     for (job, answer) in jobs.drain(..).zip(answers.drain(..)) {
                         if job.scrub {
@@ -123,6 +129,20 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Before anybody is told that the head has moved.
+    fn remember(
+        &self,
+        before: Head,
+        group: &Group<'_>,
+        appended: impl Iterator<Item = (Transaction, bool)>,
+    ) {
+        let after = self.fresh.add(before, group.recorded_at(), appended);
+        if after != group.durable() {
+            // It is not what lies in the log: let everybody read that.
+            self.fresh.clear();
+        }
     }
 
     fn publish(&self, durable: Head) {

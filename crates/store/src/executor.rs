@@ -2,7 +2,11 @@
 //!
 //! A backend adds nothing but these; where two backends must differ, a statement is a named pair and says why.
 
-use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
+use std::sync::Arc;
+
+use quivive_delivery::{
+    BoxFuture, CommitError, Committed, Fault, Head, Stored, Transaction, Value,
+};
 use tokio::sync::watch;
 
 /// One row, columns in the order of the statement. [`Value::Id`] and [`Value::Digest`] come back as [`Value::Blob`].
@@ -27,4 +31,9 @@ pub trait Executor: Send + Sync {
 
     /// The head of the log as of the last durable commit.
     fn head(&self) -> watch::Receiver<Head>;
+
+    /// As [`Log::fresh`](quivive_delivery::Log::fresh).
+    fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {
+        None
+    }
 }

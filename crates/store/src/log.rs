@@ -4,6 +4,8 @@
 //! events of a range one by one, in the database, which does about a million a second. Ranges are cut into slices, so that
 //! no single read keeps a reader from others for long. What has an index is in [`search`](crate::search).
 
+use std::sync::Arc;
+
 use quivive_delivery::seal::Sealed;
 use quivive_delivery::{
     Actor, BoxFuture, CommitError, Committed, Envelope, Fault, Head, Key, Log, Priority, Stored,
@@ -56,6 +58,10 @@ impl Log for Database {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.executor.head()
+    }
+
+    fn fresh(&self, after: u64, limit: usize) -> Option<Vec<Arc<Stored>>> {
+        self.executor.fresh(after, limit)
     }
 }
 

@@ -2,33 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use quivive_app::ports::{Attempt, Endpoint, Read, StoredSecret, Webhooks};
+use quivive_app::ports::{Attempt, Endpoint, Read, StoredRecovery, StoredSecret, Webhooks};
 use quivive_delivery::{Fault, Time, Value, Write};
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{Disabled, Order, Pattern, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
 
 use crate::Database;
 use crate::rows::Cells;
 
 statements! {
-    ALL = "SELECT id, url, description, events, sending_order, disabled, failing_since, versions, created_by, \
+    ALL = "SELECT id, url, description, events, sending_order, signatures, disabled, failing_since, versions, created_by, \
         created_at, updated_at, revision FROM webhook_endpoint ORDER BY id";
 
-    BY_ID = "SELECT id, url, description, events, sending_order, disabled, failing_since, versions, created_by, \
+    BY_ID = "SELECT id, url, description, events, sending_order, signatures, disabled, failing_since, versions, created_by, \
         created_at, updated_at, revision FROM webhook_endpoint WHERE id = $1";
 
     SECRETS = "SELECT id, sealed, public_key, created_at, expires_at FROM webhook_secret \
         WHERE endpoint = $1 ORDER BY id DESC";
 
+    RECOVERY = "SELECT generation, after_pos, upto_pos, sent, EXISTS (SELECT 1 FROM replay \
+        WHERE replay.subscription = $1 AND replay.generation = webhook_recovery.generation) \
+        FROM webhook_recovery WHERE endpoint = $2";
+
     ATTEMPTS = "SELECT id, event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
         WHERE endpoint = $1 ORDER BY id DESC";
 
-    INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, disabled, versions, created_by, \
-        created_at, updated_at, revision) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
-        WHERE (SELECT COUNT(*) FROM webhook_endpoint) < CAST($12 AS BIGINT) ON CONFLICT DO NOTHING";
+    INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, signatures, disabled, versions, \
+        created_by, created_at, updated_at, revision) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+        WHERE (SELECT COUNT(*) FROM webhook_endpoint) < CAST($13 AS BIGINT) ON CONFLICT DO NOTHING";
 
-    UPDATE = "UPDATE webhook_endpoint SET url = $1, description = $2, events = $3, disabled = $4, versions = $5, \
-        updated_at = $6, revision = revision + 1 WHERE id = $7 AND revision = $8";
+    UPDATE = "UPDATE webhook_endpoint SET url = $1, description = $2, events = $3, signatures = $4, disabled = $5, \
+        versions = $6, updated_at = $7, revision = revision + 1 WHERE id = $8 AND revision = $9";
 
     NOTE_FAILING = "UPDATE webhook_endpoint SET failing_since = $1 WHERE id = $2";
 
@@ -37,6 +41,16 @@ statements! {
     DELETE_SECRETS = "DELETE FROM webhook_secret WHERE endpoint = $1";
 
     DELETE_ATTEMPTS = "DELETE FROM webhook_attempt WHERE endpoint = $1";
+
+    DELETE_RECOVERY = "DELETE FROM webhook_recovery WHERE endpoint = $1";
+
+    /// Misses when no replay begins.
+    BEGIN_RECOVERY = "INSERT INTO webhook_recovery (endpoint, generation, after_pos, upto_pos, sent) \
+        SELECT $1, generation, from_pos - 1, to_pos, 0 FROM replay WHERE subscription = $2 \
+        ON CONFLICT (endpoint) DO UPDATE SET generation = excluded.generation, after_pos = excluded.after_pos, \
+        upto_pos = excluded.upto_pos, sent = 0";
+
+    COUNT_RECOVERED = "UPDATE webhook_recovery SET sent = sent + 1 WHERE endpoint = $1 AND generation = $2";
 
     INSERT_SECRET = "INSERT INTO webhook_secret (endpoint, id, sealed, public_key, created_at, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -93,6 +107,23 @@ impl Webhooks for Database {
         })
     }
 
+    fn recovery<'a>(
+        &'a self,
+        id: EndpointId,
+        subscription: &str,
+    ) -> Read<'a, Option<StoredRecovery>> {
+        let params = vec![subscription.to_owned().into(), id.0.into()];
+        self.one(RECOVERY, params, |cells| {
+            Ok(StoredRecovery {
+                generation: cells.take("webhook_recovery.generation")?,
+                after: cells.take("webhook_recovery.after_pos")?,
+                upto: cells.take("webhook_recovery.upto_pos")?,
+                sent: cells.take("webhook_recovery.sent")?,
+                under_way: cells.take("under_way")?,
+            })
+        })
+    }
+
     fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
         let params = vec![
             endpoint.id.0.into(),
@@ -100,6 +131,7 @@ impl Webhooks for Database {
             endpoint.description.clone().into(),
             patterns(&endpoint.events),
             endpoint.order.as_str().into(),
+            endpoint.signatures.as_str().into(),
             endpoint.disabled.map(Disabled::as_str).into(),
             versions(&endpoint.versions),
             endpoint.created_by.map(|user| user.0).into(),
@@ -116,6 +148,7 @@ impl Webhooks for Database {
             endpoint.target.as_str().to_owned().into(),
             endpoint.description.clone().into(),
             patterns(&endpoint.events),
+            endpoint.signatures.as_str().into(),
             endpoint.disabled.map(Disabled::as_str).into(),
             versions(&endpoint.versions),
             endpoint.updated_at.into(),
@@ -130,6 +163,7 @@ impl Webhooks for Database {
             Write::one(DELETE, vec![id.0.into()]),
             Write::any(DELETE_SECRETS, vec![id.0.into()]),
             Write::any(DELETE_ATTEMPTS, vec![id.0.into()]),
+            Write::any(DELETE_RECOVERY, vec![id.0.into()]),
         ]
     }
 
@@ -174,6 +208,15 @@ impl Webhooks for Database {
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {
         Write::any(TRIM_ATTEMPTS, vec![id.0.into(), keep.into()])
     }
+
+    fn begin_recovery(&self, id: EndpointId, subscription: &str) -> Write {
+        let params = vec![id.0.into(), subscription.to_owned().into()];
+        Write::one(BEGIN_RECOVERY, params)
+    }
+
+    fn count_recovered(&self, id: EndpointId, generation: u32) -> Write {
+        Write::any(COUNT_RECOVERED, vec![id.0.into(), generation.into()])
+    }
 }
 
 fn endpoint(cells: &mut Cells) -> Result<Endpoint, Fault> {
@@ -187,6 +230,7 @@ fn endpoint(cells: &mut Cells) -> Result<Endpoint, Fault> {
             text.split_whitespace().map(Pattern::parse).collect()
         })?,
         order: read(cells, "webhook_endpoint.sending_order", Order::parse)?,
+        signatures: read(cells, "webhook_endpoint.signatures", Signatures::parse)?,
         disabled: match cells.take::<Option<String>>("webhook_endpoint.disabled")? {
             None => None,
             Some(word) => Some(known(&word, "webhook_endpoint.disabled", Disabled::parse)?),

@@ -77,8 +77,9 @@ impl Server {
         server
     }
 
-    /// Starts it again on the same data.
+    /// Stops it, if it runs, and starts it again on the same data.
     pub async fn restart(&mut self) {
+        self.stop().await;
         self.spawn();
         let began = Instant::now();
         let mut client = self.client();

@@ -168,6 +168,7 @@ checks! {
         a_change_that_was_decided_on_an_older_state_misses
         a_rotation_leaves_the_newest_and_the_one_before
         the_newest_attempts_are_kept
+        a_recovery_is_a_replay_and_the_last_one_is_kept
         an_endpoint_goes_with_all_it_has
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::commit::Commit;
 use super::turns::Turns;
 use super::workflow::{Actor, Subject, month_vault_key};
+use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
     AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
@@ -39,7 +40,16 @@ pub struct Families {
     pub ids: Arc<dyn Ids>,
     pub clock: Arc<dyn Clock>,
     pub deliveries: Arc<dyn Deliveries>,
+    pub revocations: Arc<Revocations>,
     pub settings: Settings,
+}
+
+impl Families {
+    /// Remembers what was said against access tokens, in a commit of before.
+    pub(crate) fn note(&self, said: Said) {
+        let lifetime = self.settings.lifetimes.access_token;
+        self.revocations.note(said, self.clock.now(), lifetime);
+    }
 }
 
 /// Where a command came from.
@@ -145,6 +155,15 @@ impl Cx {
     /// After a wait: what was kept is too old.
     pub(super) fn drop_kept(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The time of what is decided next: no later than what it rests on was read, so that a token that it issues is not taken
+    /// for one that knows what was said meanwhile.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            self.now = self.families.clock.now();
+        }
     }
 
     /// Who decides here, for what the delivery engine does about it in a commit of its own.

@@ -22,6 +22,7 @@ use super::turns::{Turn, Turns};
 use super::workflow::{
     Decision, RESERVE_PATIENCE, RESERVE_PAUSE, RESERVE_WAITERS, Reason, Reservation, Workflow,
 };
+use crate::access::Said;
 use crate::ports::{OpenAttempt, OpenAttempts};
 use crate::switchboard::Workflows;
 
@@ -232,7 +233,7 @@ impl Kernel {
         let began = tokio::time::Instant::now();
         let mut waiter = None;
         loop {
-            cx.now = self.families.clock.now();
+            cx.look_at_the_clock();
             let reservation = workflow.reserve(cx).await?;
             if !matches!(reservation, Reservation::Busy) || began.elapsed() >= RESERVE_PATIENCE {
                 return Ok(reservation);
@@ -256,7 +257,7 @@ impl Kernel {
         mut attempt: Attempt<W>,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         for _ in 0..MAX_DECISIONS {
-            cx.now = self.families.clock.now();
+            cx.look_at_the_clock();
             let run = AssertUnwindSafe(workflow.run(cx)).catch_unwind();
             let decision = match attempt.beside(self.log.as_ref(), run).await {
                 Ok(Ok(decision)) => decision,
@@ -293,10 +294,16 @@ impl Kernel {
             if attempt.submit(self.log.as_ref()).is_err() {
                 return Err(attempt.why_closed(self.log.as_ref()).await);
             }
+            let said = said(&assembled.transaction);
             let committed = self.log.commit(assembled.transaction).await;
             drop(assembled.turn);
             match committed {
-                Ok(_) => return assembled.answer,
+                Ok(_) => {
+                    for said in said {
+                        self.families.note(said);
+                    }
+                    return assembled.answer;
+                }
                 Err(CommitError::Missed(0)) => {
                     return Err(attempt.why_closed(self.log.as_ref()).await);
                 }
@@ -381,6 +388,14 @@ impl Kernel {
             Err(CommitError::Fault(fault)) => Err(Failure::Fault(fault)),
         }
     }
+}
+
+/// What a commit says against access tokens: felt here before anybody is answered, elsewhere by who follows the log.
+fn said(transaction: &Transaction) -> Vec<Said> {
+    let records = transaction.records.iter();
+    records
+        .filter_map(|record| Said::by(record.envelope(), record.body()))
+        .collect()
 }
 
 fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {

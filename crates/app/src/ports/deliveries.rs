@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use quivive_delivery::BoxFuture;
 use quivive_delivery::engine::{Behind, Decider, Declined};
 use quivive_delivery::subscriber::{Choice, StoredLane};
+use quivive_delivery::{BoxFuture, Write};
 
 /// From which position to which, both included; `None`: as far as there is something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,11 +52,13 @@ pub trait Deliveries: Send + Sync {
         range: Positions,
     ) -> BoxFuture<'a, Result<u64, Declined>>;
 
-    /// Delivers events again, beside those that go on. Answers with how many positions there are to go through.
+    /// Delivers events again, beside those that go on. Answers with how many positions there are to go through, when that it
+    /// has begun is committed, and `with` in the same commit.
     fn replay<'a>(
         &'a self,
         subscription: &'a str,
         range: Positions,
+        with: Vec<Write>,
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>>;
 

@@ -1,11 +1,12 @@
 //! What webhooks need from outside: their state, a way out over HTTP, signatures.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quivive_delivery::{BoxFuture, Time, Write};
-use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, SigningKeys, Target};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Refused, Signatures, SigningKeys, Target};
 use quivive_domain::{EndpointId, UserId};
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ pub struct Endpoint {
     /// Of the events it wants; none means all.
     pub events: Vec<Pattern>,
     pub order: Order,
+    pub signatures: Signatures,
     /// `None`: messages are sent to it.
     pub disabled: Option<Disabled>,
     /// Since when every message has failed, as of a second ago.
@@ -56,7 +58,7 @@ pub struct Attempt {
     pub endpoint: EndpointId,
     pub event_id: Uuid,
     pub event_type: String,
-    /// From 1; 0 where it was sent apart from its turn, by a test or a recovery.
+    /// From 1; 0 where it was sent apart from its turn, by a test.
     pub number: u32,
     pub at: Time,
     pub latency_ms: u32,
@@ -64,6 +66,21 @@ pub struct Attempt {
     pub status: Option<u32>,
     /// Why it failed; nothing of what the receiver said.
     pub error: Option<String>,
+}
+
+/// A recovery: messages that an endpoint is sent again, by a replay of its subscription. The last one is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRecovery {
+    /// That of the replay.
+    pub generation: u32,
+    /// What it began after.
+    pub after: u64,
+    /// The last position that it goes through.
+    pub upto: u64,
+    /// Messages that were taken.
+    pub sent: u64,
+    /// The replay has not ended.
+    pub under_way: bool,
 }
 
 /// Webhook endpoints.
@@ -79,13 +96,20 @@ pub trait Webhooks: Send + Sync {
     /// Newest first.
     fn attempts(&self, id: EndpointId) -> Read<'_, Vec<Attempt>>;
 
+    /// The last recovery of an endpoint, whose subscription has this name.
+    fn recovery<'a>(
+        &'a self,
+        id: EndpointId,
+        subscription: &str,
+    ) -> Read<'a, Option<StoredRecovery>>;
+
     /// Misses when there are `max` of them.
     fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write;
 
     /// Writes what may be changed, and raises the revision. Misses when it was changed since `endpoint.revision`.
     fn update_endpoint(&self, endpoint: &Endpoint) -> Write;
 
-    /// With its secrets and attempts. Misses when it is gone.
+    /// With its secrets, attempts and recovery. Misses when it is gone.
     fn delete_endpoint(&self, id: EndpointId) -> Vec<Write>;
 
     fn insert_secret(&self, secret: &StoredSecret) -> Write;
@@ -100,12 +124,18 @@ pub trait Webhooks: Send + Sync {
 
     /// Keeps the newest.
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write;
+
+    /// Notes that the replay of its subscription which begins in the same commit is a recovery. Forgets the one before it.
+    fn begin_recovery(&self, id: EndpointId, subscription: &str) -> Write;
+
+    /// Counts a message of the recovery of this generation; one that is gone stays so.
+    fn count_recovered(&self, id: EndpointId, generation: u32) -> Write;
 }
 
 /// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Post {
-    pub target: Target,
+    pub target: Arc<Target>,
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
@@ -130,7 +160,7 @@ pub enum CallError {
     TimedOut(Duration),
     #[error("it broke off: {0}")]
     Broken(String),
-    #[error("too many calls are under way")]
+    #[error("no place for it: too many calls are under way")]
     Busy,
 }
 

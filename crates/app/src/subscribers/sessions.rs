@@ -1,104 +1,98 @@
-//! Forgets cached sessions when something was said of them. The security effect itself was in the commit; this only makes it
-//! felt at once.
+//! Notes what the log says against access tokens. Of what this process committed the kernel has noted it before: this is for
+//! what others did. The security effect itself was in the commit; this only makes it felt.
 
 use std::sync::Arc;
 
 use quivive_delivery::subscriber::Begin;
-use quivive_delivery::{Cx, DecodeError, Received, Subscription, subscriber};
-use quivive_domain::UserId;
-use uuid::Uuid;
+use quivive_delivery::{Catalogue, Cx, Received, Subscription, subscriber};
 
-use crate::access::Access;
-use crate::facts::{SessionEvicted, SessionInvalidated, SessionTerminated};
-use crate::workflows::accounts::{confirm_email_change, revert_email_change};
-use crate::workflows::operators::bootstrap_administrator;
-use crate::workflows::passwords::{change_password, confirm_password_reset};
+use crate::access::Said;
+use crate::kernel::Families;
 
-pub fn subscription(access: Arc<Access>) -> Subscription {
-    sessions(access)
+/// How far it has come says how far the log is known to [`crate::access::Access`].
+pub const NAME: &str = "sessions";
+
+pub fn subscription(families: Arc<Families>, catalogue: &Catalogue) -> Subscription {
+    let kinds = catalogue.all().iter().map(|spec| spec.kind);
+    sessions(families).matching(kinds.filter(|kind| Said::concerns(kind)))
 }
 
-// The cache of a process that starts is empty, so it begins at the head.
-#[subscriber(name = "sessions", begin = Begin::Head, on = [
-    SessionTerminated,
-    SessionInvalidated,
-    SessionEvicted,
-    change_password::Succeeded,
-    confirm_password_reset::Succeeded,
-    confirm_email_change::Succeeded,
-    revert_email_change::Succeeded,
-    bootstrap_administrator::Succeeded,
-])]
-async fn sessions(access: &Arc<Access>, event: &Received, _: &mut Cx) -> Result<(), DecodeError> {
-    if let Some(ended) = event.decode_if::<SessionTerminated>()? {
-        access.forget(ended.session_id);
-    } else if let Some(ended) = event.decode_if::<SessionInvalidated>()? {
-        access.forget(ended.session_id);
-    } else if let Some(ended) = event.decode_if::<SessionEvicted>()? {
-        access.forget(ended.session_id);
-    } else if let Some(made) = event.decode_if::<bootstrap_administrator::Succeeded>()? {
-        // All bootstraps share a key, so its subject names nobody.
-        access.forget_account(made.user_id);
-    } else if let Some(account) = event
-        .envelope()
-        .subject
-        .as_deref()
-        .and_then(|s| Uuid::parse_str(s).ok())
-    {
-        access.forget_account(UserId(account));
+// What was said before the process started is in the database, where older tokens are looked up: it begins at the head.
+#[subscriber(name = "sessions", begin = Begin::Head, on = any)]
+async fn sessions(families: &Arc<Families>, event: &Received, _: &mut Cx) {
+    if let Some(said) = Said::by(&event.stored.envelope, &event.stored.body) {
+        families.note(said);
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use quivive_delivery::subscriber::InCommit;
     use quivive_delivery::{Outcome, Stored};
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::access::Access;
     use crate::sessions::Tokens;
     use crate::testing::{NEW_PASSWORD, Scene, account, given, password};
     use crate::workflows::operators::bootstrap_administrator::{BootstrapAdministrator, Method};
     use crate::workflows::sessions::log_out::LogOut;
 
-    async fn knows(access: &Access, tokens: &Tokens) -> bool {
-        access
-            .authenticate(tokens.access_token.expose_secret())
-            .await
-            .expect("no fault")
-            .is_some()
+    /// Another node, which reads the same log.
+    struct Other {
+        scene: Scene,
+        access: Access,
     }
 
-    /// Two sessions that are remembered.
-    async fn remembered() -> (Scene, Arc<Access>, Tokens, Tokens) {
+    impl Other {
+        async fn knows(&self, tokens: &Tokens) -> bool {
+            let bearer = tokens.access_token.expose_secret();
+            let caller = self.access.authenticate(bearer).await;
+            caller.expect("no fault").is_some()
+        }
+
+        fn subscription(&self) -> Subscription {
+            let families = Arc::clone(self.scene.kernel.families());
+            subscription(families, self.scene.kernel.catalogue())
+        }
+
+        async fn hears(&self) {
+            self.scene.deliver(&self.subscription()).await;
+        }
+    }
+
+    /// Two sessions that are remembered there.
+    async fn remembered() -> (Scene, Other, Tokens, Tokens) {
         let scene = given(account().verified());
         let (one, two) = (scene.signed_in().await, scene.signed_in().await);
-        let access = Arc::new(Access::new(Arc::clone(scene.kernel.families())));
-        assert!(knows(&access, &one).await && knows(&access, &two).await);
-        (scene, access, one, two)
+        let elsewhere = scene.reacting(InCommit::default());
+        let access = Access::new(Arc::clone(elsewhere.kernel.families()));
+        let other = Other {
+            scene: elsewhere,
+            access,
+        };
+        assert!(other.knows(&one).await && other.knows(&two).await);
+        (scene, other, one, two)
     }
 
     #[tokio::test]
-    async fn an_ended_session_is_forgotten_at_once() {
-        let (scene, access, one, two) = remembered().await;
+    async fn a_session_that_ended_elsewhere_is_over_as_soon_as_it_is_heard_of() {
+        let (scene, other, one, two) = remembered().await;
         let token = Some(one.refresh_token.expose_secret());
         let log_out = LogOut::resolve(scene.kernel.families(), None, token)
             .await
             .unwrap()
             .unwrap();
         scene.when(log_out).await.succeeded();
-        assert!(
-            knows(&access, &one).await,
-            "until the subscriber hears of it"
-        );
-        scene.deliver(&subscription(Arc::clone(&access))).await;
-        assert!(!knows(&access, &one).await);
-        assert!(knows(&access, &two).await);
+        assert!(other.knows(&one).await, "until the subscriber hears of it");
+        other.hears().await;
+        assert!(!other.knows(&one).await);
+        assert!(other.knows(&two).await);
     }
 
     #[tokio::test]
-    async fn an_event_that_does_not_fit_its_type_is_poison() {
-        let (scene, access, one, _) = remembered().await;
+    async fn an_event_that_does_not_fit_its_type_is_no_trouble() {
+        let (scene, other, one, _) = remembered().await;
         let token = Some(one.refresh_token.expose_secret());
         let log_out = LogOut::resolve(scene.kernel.families(), None, token);
         let log_out = log_out.await.unwrap().unwrap();
@@ -106,23 +100,20 @@ mod tests {
         let ended = |event: &Stored| event.envelope.kind == "session.terminated";
         let mut ended = scene.world.log().into_iter().find(ended).expect("it ended");
         ended.body = b"{}".to_vec();
-        let outcome = scene.react(&subscription(access), ended).await;
-        assert!(matches!(outcome, Outcome::Poison(_)), "{outcome:?}");
+        let outcome = scene.react(&other.subscription(), ended).await;
+        assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
     }
 
     #[tokio::test]
-    async fn a_bootstrap_is_felt_at_once_too() {
-        let (scene, access, one, two) = remembered().await;
+    async fn a_bootstrap_is_heard_of_too() {
+        let (scene, other, one, two) = remembered().await;
         let bootstrap = BootstrapAdministrator {
             email: "ada@example.org".to_owned(),
             password: password(NEW_PASSWORD),
             method: Method::Command,
         };
         scene.when(bootstrap).await.succeeded();
-        // Its outcome alone, without the sessions that it ended.
-        let outcome =
-            subscription(Arc::clone(&access)).matching(["AdministratorBootstrapSucceeded"]);
-        scene.deliver(&outcome).await;
-        assert!(!knows(&access, &one).await && !knows(&access, &two).await);
+        other.hears().await;
+        assert!(!other.knows(&one).await && !other.knows(&two).await);
     }
 }

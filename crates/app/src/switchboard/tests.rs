@@ -48,6 +48,7 @@ const OUR_REASONS: &[(&str, &str)] = &[
     ("webhook.endpoint_change.failed", "not_found"),
     ("webhook.endpoint_change.failed", "changed"),
     ("webhook.endpoint_change.failed", "too_many"),
+    ("webhook.endpoint_change.failed", "recovery_running"),
 ];
 
 fn here() -> &'static Path {

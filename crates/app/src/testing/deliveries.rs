@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use quivive_delivery::BoxFuture;
 use quivive_delivery::engine::{Behind, Decider, Declined};
 use quivive_delivery::subscriber::{Choice, StoredLane};
+use quivive_delivery::{BoxFuture, Fault, Log as _, Transaction, Write};
 
 use super::{State, World};
 use crate::ports::{Deliveries, Positions};
@@ -14,6 +14,8 @@ use crate::ports::{Deliveries, Positions};
 pub struct FakeSubscription {
     pub paused: bool,
     pub parked: u64,
+    /// What is delivered again.
+    pub replaying: Option<Positions>,
 }
 
 impl World {
@@ -109,10 +111,28 @@ impl Deliveries for World {
         &'a self,
         subscription: &'a str,
         range: Positions,
+        with: Vec<Write>,
         by: Decider,
     ) -> BoxFuture<'a, Result<u64, Declined>> {
-        self.change(|s| s.decided.push(by));
-        self.would_replay(subscription, range)
+        Box::pin(async move {
+            self.change(|s| s.decided.push(by));
+            let count = self.would_replay(subscription, range).await?;
+            self.decide(subscription, |found| {
+                if found.replaying.is_some() {
+                    return Err(Declined::WrongState);
+                }
+                found.replaying = Some(range);
+                Ok(())
+            })
+            .await?;
+            let transaction = Transaction {
+                writes: with,
+                records: Vec::new(),
+            };
+            let committed = self.commit(transaction).await;
+            committed.map_err(Fault::internal)?;
+            Ok(count)
+        })
     }
 
     fn behind<'a>(

@@ -39,6 +39,12 @@ pub fn presented(text: &str) -> Option<one_time::Presented> {
     one_time::Presented::parse(text)
 }
 
+/// A person, and an administrator who asks.
+pub fn given_to_administrators(person: Person) -> (Scene, Scene) {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    (root.clone().and(person), root.by_administrator())
+}
+
 /// The refresh token of these is handed in, without a device.
 pub fn refresh(tokens: &Tokens) -> RefreshTokens {
     RefreshTokens {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{FakeSubscription, Tags};
 use crate::ports::{
     Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
-    StoredSecret,
+    StoredRecovery, StoredSecret,
 };
 
 /// A refresh token's row.
@@ -67,6 +67,7 @@ pub struct State {
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     pub secrets: Vec<StoredSecret>,
     pub messages: Vec<Attempt>,
+    pub recoveries: BTreeMap<EndpointId, StoredRecovery>,
     /// The tags of each event from the first on, as far as the index reaches.
     pub index: Vec<Tags>,
     pub subscriptions: BTreeMap<String, FakeSubscription>,
@@ -98,6 +99,7 @@ impl Default for State {
             endpoints: BTreeMap::new(),
             secrets: Vec::new(),
             messages: Vec::new(),
+            recoveries: BTreeMap::new(),
             index: Vec::new(),
             subscriptions: BTreeMap::new(),
             decided: Vec::new(),

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::World;
 use super::commits::any;
 use crate::ports::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, Read, ReadyKeys, Signer, StoredSecret,
-    Webhooks,
+    Answer, Attempt, CallError, Endpoint, Outlet, Positions, Post, Read, ReadyKeys, Signer,
+    StoredRecovery, StoredSecret, Webhooks,
 };
 
 /// What is behind the way out.
@@ -119,6 +119,20 @@ impl Webhooks for World {
         })
     }
 
+    fn recovery<'a>(
+        &'a self,
+        id: EndpointId,
+        subscription: &str,
+    ) -> Read<'a, Option<StoredRecovery>> {
+        let subscription = subscription.to_owned();
+        self.read(move |s| {
+            let known = s.subscriptions.get(&subscription);
+            let under_way = known.is_some_and(|known| known.replaying.is_some());
+            let found = s.recoveries.get(&id).copied();
+            found.map(|found| StoredRecovery { under_way, ..found })
+        })
+    }
+
     fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
         let new = endpoint.clone();
         self.write("webhook_endpoint insert", &[new.id.0], move |s| {
@@ -152,6 +166,7 @@ impl Webhooks for World {
         vec![self.write("webhook_endpoint delete", &[id.0], move |s| {
             s.secrets.retain(|secret| secret.endpoint != id);
             s.messages.retain(|attempt| attempt.endpoint != id);
+            s.recoveries.remove(&id);
             u64::from(s.endpoints.remove(&id).is_some())
         })]
     }
@@ -202,6 +217,40 @@ impl Webhooks for World {
                 surplus -= usize::from(goes);
                 !goes
             });
+            1
+        }))
+    }
+
+    fn begin_recovery(&self, id: EndpointId, subscription: &str) -> Write {
+        let subscription = subscription.to_owned();
+        self.write("webhook_recovery begin", &[id.0], move |s| {
+            let known = s.subscriptions.get(&subscription);
+            let Some(Positions {
+                from: Some(from),
+                to: Some(upto),
+            }) = known.and_then(|known| known.replaying)
+            else {
+                return 0;
+            };
+            let begun = StoredRecovery {
+                generation: 2,
+                after: from - 1,
+                upto,
+                sent: 0,
+                under_way: true,
+            };
+            s.recoveries.insert(id, begun);
+            1
+        })
+    }
+
+    fn count_recovered(&self, id: EndpointId, generation: u32) -> Write {
+        any(self.write("webhook_recovery count", &[id.0], move |s| {
+            let known = s.recoveries.get_mut(&id);
+            let Some(known) = known.filter(|known| known.generation == generation) else {
+                return 0;
+            };
+            known.sent += 1;
             1
         }))
     }

@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use quivive_delivery::subscriber::Effects;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received, Stored};
 use quivive_domain::webhook::{Disabled, MAX_FAILING, retry_after};
@@ -36,7 +37,8 @@ impl Delivery {
 }
 
 impl Way {
-    async fn deliver(&self, event: &Stored, attempt: u32) -> Outcome {
+    /// `recovery`: the generation of the replay that it is part of.
+    async fn deliver(&self, event: &Stored, attempt: u32, recovery: Option<u32>) -> Outcome {
         let Sender {
             tools, endpoint, ..
         } = &self.sender;
@@ -60,14 +62,22 @@ impl Way {
             Err(error) => return Outcome::Poison(error.to_string()),
         };
         let sent = self.sender.send(&message, attempt).await;
-        self.judge(sent).await
+        self.judge(sent, recovery).await
     }
 
-    async fn judge(&self, Sent { answer, attempt }: Sent) -> Outcome {
+    async fn judge(&self, sent: Sent, recovery: Option<u32>) -> Outcome {
+        let Sent { answer, attempt } = sent;
         let (tools, id) = (&self.sender.tools, self.sender.endpoint.id);
         let Some(why) = attempt.error else {
             tools.notes.well(id);
-            return Outcome::Done;
+            let Some(generation) = recovery else {
+                return Outcome::Done;
+            };
+            let counted = tools.families().webhooks.count_recovered(id, generation);
+            return Outcome::DoneWith(Effects {
+                writes: vec![counted],
+                ..Effects::default()
+            });
         };
         let status = attempt.status.unwrap_or_default();
         if status == 410 {
@@ -116,11 +126,12 @@ impl Handler for Delivery {
     fn handle<'a>(&'a self, event: &'a Received, cx: &'a mut Cx) -> BoxFuture<'a, Outcome> {
         let (way, event) = (Arc::clone(&self.way), Arc::clone(&event.stored));
         let attempt = cx.attempt();
+        let recovery = cx.is_replay().then_some(cx.generation());
         Box::pin(async move {
             // All cores sign and send: the engine works on a subscription in one task. Whoever stops waiting ends it.
             let task = self
                 .tasks
-                .spawn(async move { way.deliver(&event, attempt).await });
+                .spawn(async move { way.deliver(&event, attempt, recovery).await });
             match AbortOnDropHandle::new(task).await {
                 Ok(outcome) => outcome,
                 Err(error) => match error.try_into_panic() {

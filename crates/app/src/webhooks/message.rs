@@ -14,6 +14,9 @@ use crate::ports::Endpoint;
 /// The type of a message that is no event.
 const TEST: &str = "webhook.test";
 
+/// Most messages are shorter.
+const USUAL_BYTES: usize = 1024;
+
 /// A message, the same at each try.
 pub(super) struct Message {
     /// Its `webhook-id`.
@@ -57,10 +60,12 @@ impl Message {
     }
 
     fn new(id: Uuid, kind: &str, message: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut body = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut body, message)?;
         Ok(Self {
             id,
             kind: kind.to_owned(),
-            body: serde_json::to_vec(message)?.into(),
+            body: body.into(),
         })
     }
 }

@@ -1,25 +1,13 @@
-//! A recovery: what an endpoint was sent since some moment is sent again, one message after the other, under the ids it had.
+//! A recovery: what an endpoint wants of what happened since some moment is sent again, under the ids it had.
 //!
-//! A reader of its own goes through the log in the background, up to where the endpoint's subscription was when it began;
-//! what came later, or waits in a lane, comes in its turn. It ends with the process.
+//! It is a replay of the endpoint's subscription, from there up to where that was when it began; what came later, or waits in
+//! a lane, comes in its turn. So order, retries and a restart are those of any subscription, and a message that is not taken
+//! after all its attempts is a dead letter of the replay. The handler counts what was taken, each message once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use quivive_delivery::engine::{Running, SubscriptionStatus};
+use quivive_delivery::{Fault, Log, Time};
 
-use quivive_delivery::{Fault, Log, Stored, Time};
-use quivive_domain::EndpointId;
-use tokio_util::sync::CancellationToken;
-
-use super::message::{Message, is_about_endpoints};
-use super::sender::Sender;
-use super::{Tools, wanted};
-
-/// Events read at a time.
-const READ: usize = 256;
-
-/// Between the tries of one message.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+use crate::ports::{Positions, StoredRecovery};
 
 /// From where on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +21,9 @@ pub enum Since {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecoveryState {
     Running,
+    /// Nothing is sent: the endpoint is disabled, or its messages failed in numbers.
+    Paused,
     Done,
-    /// The endpoint was removed or disabled, or the log could not be read.
-    Stopped,
 }
 
 /// How far a recovery is.
@@ -46,60 +34,59 @@ pub struct Recovery {
     pub after: u64,
     /// The last position that it looks at.
     pub upto: u64,
-    /// Done up to here.
+    /// Everything up to here was taken, was not wanted, or is in trouble.
     pub position: u64,
+    /// Messages that were taken.
     pub sent: u64,
-    /// Not taken after three tries.
-    pub failed: u64,
+    /// Accounts, or messages where no order is kept, that are tried again later.
+    pub retrying: usize,
+    /// Those that are dead letters: it is not done before it is decided about them.
+    pub parked: usize,
 }
 
-/// A recovery that others may look at.
-#[derive(Clone)]
-pub(super) struct Progress(Arc<Mutex<Recovery>>);
-
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, Recovery> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn see(&self) -> Recovery {
-        *self.lock()
-    }
-}
-
-/// The last one of each endpoint.
-#[derive(Default)]
-pub(super) struct Recoveries(Mutex<HashMap<EndpointId, Progress>>);
-
-impl Recoveries {
-    fn lock(&self) -> MutexGuard<'_, HashMap<EndpointId, Progress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn see(&self, id: EndpointId) -> Option<Recovery> {
-        self.lock().get(&id).map(Progress::see)
-    }
-
-    /// `None` while there is one under way.
-    pub(super) fn begin(&self, id: EndpointId, after: u64, upto: u64) -> Option<Progress> {
-        let mut all = self.lock();
-        let busy = all
-            .get(&id)
-            .is_some_and(|one| one.see().state == RecoveryState::Running);
-        if busy {
-            return None;
+impl Recovery {
+    /// One that finds nothing to send.
+    pub(super) fn of_nothing(Positions { from, to }: Positions) -> Self {
+        Self {
+            state: RecoveryState::Done,
+            after: from.unwrap_or(1) - 1,
+            upto: to.unwrap_or_default(),
+            position: to.unwrap_or_default(),
+            sent: 0,
+            retrying: 0,
+            parked: 0,
         }
-        let progress = Progress(Arc::new(Mutex::new(Recovery {
-            state: RecoveryState::Running,
+    }
+
+    /// `replay` is what the engine says of it, where it does.
+    pub(super) fn of(stored: StoredRecovery, replay: Option<&SubscriptionStatus>) -> Self {
+        let StoredRecovery {
+            after, upto, sent, ..
+        } = stored;
+        let state = match replay {
+            _ if !stored.under_way => RecoveryState::Done,
+            Some(status) if status.paused => RecoveryState::Paused,
+            _ => RecoveryState::Running,
+        };
+        let reached = if stored.under_way { after } else { upto };
+        Self {
+            state,
             after,
             upto,
-            position: after,
-            sent: 0,
-            failed: 0,
-        })));
-        all.insert(id, progress.clone());
-        Some(progress)
+            position: replay.map_or(reached, |status| status.position.min(upto)),
+            sent,
+            retrying: replay.map_or(0, |status| status.lanes_retrying),
+            parked: replay.map_or(0, |status| status.lanes_parked),
+        }
     }
+}
+
+/// What the engine says of the replay of a subscription, while there is one.
+pub(super) fn replay_of(running: &Running, subscription: &str) -> Option<SubscriptionStatus> {
+    running.status().into_iter().find(|status| {
+        let replay = status.replay.as_ref();
+        replay.is_some_and(|replay| replay.subscription == subscription)
+    })
 }
 
 /// The position after which everything was recorded then or later, as far as the clock went forward.
@@ -117,78 +104,4 @@ pub(super) async fn after(log: &dyn Log, since: Since) -> Result<u64, Fault> {
         }
     }
     Ok(low)
-}
-
-/// Goes through the log until it is done or may not go on.
-pub(super) async fn run(
-    tools: &Arc<Tools>,
-    id: EndpointId,
-    progress: &Progress,
-    stopping: CancellationToken,
-) {
-    let all = async {
-        loop {
-            match batch(tools, id, progress).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(fault) => {
-                    tracing::warn!(endpoint = %id, %fault, "a recovery of a webhook endpoint stopped");
-                    progress.lock().state = RecoveryState::Stopped;
-                    return;
-                }
-            }
-        }
-    };
-    stopping.run_until_cancelled(all).await;
-}
-
-/// Says whether there is more. The endpoint is read anew each time, with its secrets.
-async fn batch(tools: &Arc<Tools>, id: EndpointId, progress: &Progress) -> Result<bool, Fault> {
-    let Recovery { position, upto, .. } = progress.see();
-    let mut events = tools.log.read(position, READ).await?;
-    events.retain(|event| event.position <= upto);
-    let endpoint = tools.families().webhooks.endpoint(id).await?;
-    let endpoint = endpoint.filter(|endpoint| endpoint.disabled.is_none());
-    let Some(endpoint) = endpoint else {
-        progress.lock().state = RecoveryState::Stopped;
-        return Ok(false);
-    };
-    if events.is_empty() {
-        let mut progress = progress.lock();
-        progress.position = upto.max(position);
-        progress.state = RecoveryState::Done;
-        return Ok(false);
-    }
-    let filter = wanted::Filter::of(tools.kernel.catalogue(), &endpoint.events);
-    let sender = Sender::to(tools, endpoint).await?;
-    for event in events {
-        let wanted = filter.admits(&event.envelope.kind) && !is_about_endpoints(&event);
-        let taken = if wanted {
-            Some(send(&sender, &event).await)
-        } else {
-            None
-        };
-        let mut progress = progress.lock();
-        progress.position = event.position;
-        progress.sent += u64::from(taken == Some(true));
-        progress.failed += u64::from(taken == Some(false));
-    }
-    Ok(true)
-}
-
-/// Says whether it was taken, in three tries.
-async fn send(sender: &Sender, event: &Stored) -> bool {
-    let Ok(Some(message)) = Message::of(&sender.tools, &sender.endpoint, event) else {
-        return false;
-    };
-    for pause in PAUSES.into_iter().map(Some).chain([None]) {
-        if sender.send(&message, 0).await.attempt.error.is_none() {
-            sender.tools.notes.well(sender.endpoint.id);
-            return true;
-        }
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
-        }
-    }
-    false
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use quivive_delivery::cloudevents::MEDIA_TYPE;
 use quivive_delivery::{Fault, Time};
-use quivive_domain::webhook::{ed25519_signature, hmac_signature, signed_content};
+use quivive_domain::webhook::{
+    Signatures, Target, ed25519_signature, hmac_signature, signed_content,
+};
 
 use super::Tools;
 use super::message::Message;
@@ -16,6 +18,7 @@ use crate::ports::{Answer, Attempt, CallError, Endpoint, Post};
 pub(super) struct Sender {
     pub(super) tools: Arc<Tools>,
     pub(super) endpoint: Endpoint,
+    target: Arc<Target>,
     keys: Keys,
 }
 
@@ -33,6 +36,7 @@ impl Sender {
         }
         Ok(Self {
             tools: Arc::clone(tools),
+            target: Arc::new(endpoint.target.clone()),
             endpoint,
             keys,
         })
@@ -46,7 +50,7 @@ impl Sender {
         let answer = match self.headers(message, now) {
             Some(headers) => {
                 let post = Post {
-                    target: self.endpoint.target.clone(),
+                    target: Arc::clone(&self.target),
                     headers,
                     body: message.body.clone(),
                 };
@@ -74,6 +78,7 @@ impl Sender {
     /// `None` without a key. The time is that of the try: receivers refuse what is older than some minutes.
     fn headers(&self, message: &Message, now: Time) -> Option<Vec<(&'static str, String)>> {
         let (id, seconds) = (message.id.to_string(), now.as_second());
+        let wanted = self.endpoint.signatures;
         let content = signed_content(&id, seconds, &message.body);
         let live = self
             .keys
@@ -81,11 +86,13 @@ impl Sender {
             .filter(|(_, until)| until.is_none_or(|until| now < until));
         let signatures: Vec<_> = live
             .flat_map(|(keys, _)| {
-                [
-                    hmac_signature(&keys.hmac_sha256(&content)),
-                    ed25519_signature(&keys.ed25519(&content)),
-                ]
+                let v1 = (wanted != Signatures::V1a)
+                    .then(|| hmac_signature(&keys.hmac_sha256(&content)));
+                let v1a =
+                    (wanted != Signatures::V1).then(|| ed25519_signature(&keys.ed25519(&content)));
+                [v1, v1a]
             })
+            .flatten()
             .collect();
         (!signatures.is_empty()).then(|| {
             vec![

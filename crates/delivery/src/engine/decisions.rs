@@ -187,6 +187,8 @@ impl Running {
     }
 
     async fn ask(&self, name: &str, wish: Wish) -> Result<u64, Declined> {
+        // One that goes over to another generation answers no more: it does not, until this is answered.
+        let _stays = self.roster.changing.read().await;
         let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
         let answered = shared.ask(wish);
         answered.await.unwrap_or_else(|_| Err(Declined::stopping()))

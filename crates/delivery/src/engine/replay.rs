@@ -21,13 +21,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::decisions::Declined;
+use super::runner::Shared;
 use super::running::Running;
 use super::start::StartError;
-use crate::commit::Transaction;
+use crate::commit::{Transaction, Write};
 use crate::events::SubscriptionReplayed;
 use crate::fault::Fault;
 use crate::log::CommitError;
-use crate::subscriber::{Condition, ReadModel, Replay, StoredReplay, Subscription};
+use crate::subscriber::{ReadModel, Replay, StoredReplay, Subscription};
 
 /// How often it looks whether it is done, besides whenever a cursor has moved; and what failed is tried again after as long.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -71,26 +72,30 @@ impl From<ReplayError> for Declined {
 
 impl Running {
     /// Delivers events to a subscription again, from one position to another; up to the head of the log when no end is
-    /// given. Of a read model all of them, and without a range. Answers when it has begun.
+    /// given. Of a read model all of them, and without a range. Answers when it has begun. `with` is committed with the
+    /// rows of the replay, after them.
     pub async fn replay(
         &self,
         name: &str,
         from: Option<u64>,
         to: Option<u64>,
         by: Uuid,
+        with: Vec<Write>,
     ) -> Result<StoredReplay, ReplayError> {
-        let _turn = self.roster.changing.lock().await;
-        let (registered, replay) = self.plan(name, from, to, by).await?;
+        let _turn = self.roster.changing.write().await;
+        let replay = self.plan(name, from, to, by).await?;
         let subscriptions = &self.tools.subscriptions;
+        let mut writes = vec![
+            subscriptions.put_replay(&replay),
+            subscriptions.create(&replay.name, replay.from - 1),
+        ];
+        writes.extend(with);
         let transaction = Transaction {
-            writes: vec![
-                subscriptions.put_replay(&replay),
-                subscriptions.create(&replay.name, replay.from - 1),
-            ],
+            writes,
             records: Vec::new(),
         };
         self.tools.log.commit(transaction).await?;
-        self.begin(registered, replay.clone());
+        self.begin(replay.clone());
         Ok(replay)
     }
 
@@ -101,21 +106,20 @@ impl Running {
         from: Option<u64>,
         to: Option<u64>,
     ) -> Result<u64, ReplayError> {
-        // While one takes the place of another it would not be found.
-        let _turn = self.roster.changing.lock().await;
-        let (_, replay) = self.plan(name, from, to, Uuid::nil()).await?;
+        let _stays = self.roster.changing.read().await;
+        let replay = self.plan(name, from, to, Uuid::nil()).await?;
         let to = replay.to.unwrap_or_else(|| self.head());
         Ok((to + 1).saturating_sub(replay.from))
     }
 
-    /// What would be replayed, and as what.
+    /// What would be replayed.
     async fn plan(
         &self,
         name: &str,
         from: Option<u64>,
         to: Option<u64>,
         by: Uuid,
-    ) -> Result<(Subscription, StoredReplay), ReplayError> {
+    ) -> Result<StoredReplay, ReplayError> {
         let live = self.roster.find(name).filter(|live| live.replay.is_none());
         let live = live.ok_or_else(|| ReplayError::NotFound(name.to_owned()))?;
         let registered = live.registered();
@@ -140,15 +144,14 @@ impl Running {
             (from, Some(to))
         };
         let generation = live.target().generation() + 1;
-        let replay = StoredReplay {
+        Ok(StoredReplay {
             name: format!("{name}@{generation}"),
             subscription: name.to_owned(),
             generation,
             from,
             to,
             by,
-        };
-        Ok((registered, replay))
+        })
     }
 
     /// After a start: replays that were under way go on, and what an ended one left of other generations goes.
@@ -159,7 +162,7 @@ impl Running {
                 .iter()
                 .find(|replay| replay.subscription == *live.name);
             match (own, &registered.read_model) {
-                (Some(replay), _) => self.begin(registered, replay.clone()),
+                (Some(replay), _) => self.begin(replay.clone()),
                 (None, Some(model)) => {
                     let (running, model) = (self.clone(), Arc::clone(model));
                     let generation = live.target().generation();
@@ -170,9 +173,9 @@ impl Running {
         }
     }
 
-    fn begin(&self, registered: Subscription, replay: StoredReplay) {
+    fn begin(&self, replay: StoredReplay) {
         let running = self.clone();
-        self.spawn(async move { running.see_through(registered, replay).await });
+        self.spawn(async move { running.see_through(replay).await });
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -181,7 +184,7 @@ impl Running {
         drop(self.roster.tasks.spawn(work));
     }
 
-    async fn see_through(&self, registered: Subscription, replay: StoredReplay) {
+    async fn see_through(&self, replay: StoredReplay) {
         let name = &replay.name;
         tracing::info!(
             replay = name,
@@ -189,16 +192,18 @@ impl Running {
             to = replay.to,
             "a replay runs"
         );
-        while let Err(error) = self.enter(&registered, &replay).await {
+        while let Err(error) = self.enter(&replay).await {
             tracing::warn!(replay = name, %error, "a replay cannot begin; trying again");
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let done = self.until_done(&replay).await;
-        let turn = self.roster.changing.lock().await;
-        if !done {
+        self.until_done(&replay).await;
+        let turn = self.roster.changing.write().await;
+        // It may have been removed meanwhile, or what it replays.
+        let Some((own, live)) = self.both(&replay) else {
             return self.forget(&replay).await;
-        }
-        while let Err(error) = self.end(&registered, &replay).await {
+        };
+        let registered = live.registered();
+        while let Err(error) = self.end(&replay, &own, &live).await {
             tracing::warn!(replay = name, %error, "a replay cannot end; trying again");
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -210,44 +215,47 @@ impl Running {
         }
     }
 
+    /// The replay and what it replays, while both are there.
+    fn both(&self, replay: &StoredReplay) -> Option<(Arc<Shared>, Arc<Shared>)> {
+        let own = self.roster.find(&replay.name)?;
+        Some((own, self.roster.find(&replay.subscription)?))
+    }
+
     /// Gives the replay its runner.
-    async fn enter(
-        &self,
-        registered: &Subscription,
-        replay: &StoredReplay,
-    ) -> Result<(), StartError> {
+    async fn enter(&self, replay: &StoredReplay) -> Result<(), StartError> {
         let subscriptions = &self.tools.subscriptions;
-        if let Some(model) = &registered.read_model {
+        let live = |running: &Self| running.roster.find(&replay.subscription);
+        if let Some(model) = live(self).and_then(|live| live.registered().read_model) {
             let loaded = subscriptions.load().await?;
             let cursor = loaded.iter().find(|stored| stored.name == replay.name);
             let untouched = cursor.is_some_and(|stored| stored.position < replay.from)
                 && subscriptions.lanes(&replay.name).await?.is_empty();
             // So no row of its generation is its own: what is there, another left behind.
             if untouched {
-                self.clean(&**model, replay.generation - 1).await;
+                self.clean(&*model, replay.generation - 1).await;
             }
         }
-        let _turn = self.roster.changing.lock().await;
-        let mut own = registered.clone();
+        let _turn = self.roster.changing.write().await;
+        let Some(live) = live(self) else {
+            // It was removed, which is seen to next.
+            return Ok(());
+        };
+        // As it is registered now: its handler may have been replaced since.
+        let mut own = live.registered();
         own.name = replay.name.as_str().into();
         own.alias = None;
         self.admit(own, Some(replay.clone())).await
     }
 
-    /// Waits until nothing of it is left to deliver. `false`: it, or what it replays, was removed.
-    async fn until_done(&self, replay: &StoredReplay) -> bool {
+    /// Waits until nothing of it is left to deliver, or until it, or what it replays, is removed.
+    async fn until_done(&self, replay: &StoredReplay) {
         let mut moved = self.tools.moved.subscribe();
-        loop {
-            let (Some(own), Some(live)) = (
-                self.roster.find(&replay.name),
-                self.roster.find(&replay.subscription),
-            ) else {
-                return false;
-            };
+        while let Some((own, live)) = self.both(replay) {
             let tail = &self.tools.tail;
             let upto = replay.to.unwrap_or_else(|| live.position(tail));
-            if own.position(tail) >= upto && own.machine().is_free_of_trouble() {
-                return true;
+            let position = own.position(tail);
+            if own.machine().has_replayed(position, upto) {
+                return;
             }
             let _ = tokio::time::timeout(LOOK_EVERY, moved.changed()).await;
         }
@@ -256,30 +264,24 @@ impl Running {
     /// Takes the replay away, or puts it in the place of the subscription. Asked again after an error, it goes on.
     async fn end(
         &self,
-        registered: &Subscription,
         replay: &StoredReplay,
+        own: &Arc<Shared>,
+        live: &Arc<Shared>,
     ) -> Result<(), CommitError> {
         let subscriptions = &self.tools.subscriptions;
         let name = &*replay.subscription;
+        let rebuilt = live.registered().read_model.is_some();
         let mut transaction = Transaction::default();
         let writes = &mut transaction.writes;
-        let (own, live) = (self.roster.find(&replay.name), self.roster.find(name));
-        for ending in own
-            .iter()
-            .chain(live.iter().filter(|_| registered.read_model.is_some()))
-        {
+        for ending in [Some(own), rebuilt.then_some(live)].into_iter().flatten() {
             // Nothing of it is submitted after the commit that ends it.
             ending.leave().await;
             self.tools.tail.leave(&ending.reader);
         }
-        if registered.read_model.is_some() {
-            let paused = live.is_some_and(|live| live.machine().is_paused());
+        if rebuilt {
             writes.extend(subscriptions.remove(name));
             writes.push(subscriptions.rename(&replay.name, name));
-            let condition = Condition {
-                paused,
-                ..Condition::default()
-            };
+            let condition = live.machine().bequeathed();
             writes.push(subscriptions.put_condition(name, &condition));
         } else {
             writes.extend(subscriptions.remove(&replay.name));
@@ -298,17 +300,22 @@ impl Running {
 
     /// Brings the roster in line with what [`Running::end`] has committed.
     async fn go_over(&self, registered: &Subscription, replay: &StoredReplay) {
-        self.roster.take(&replay.name);
         if registered.read_model.is_none() {
+            self.roster.take(&replay.name);
             if let Some(live) = self.roster.find(&replay.subscription) {
                 live.target().set_generation(replay.generation);
             }
         } else {
-            self.roster.take(&replay.subscription);
-            while let Err(error) = self.admit(registered.clone(), None).await {
-                tracing::warn!(subscription = replay.subscription, %error, "it cannot go on; trying again");
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
+            let runner = loop {
+                match self.runner_of(registered, None).await {
+                    Ok(runner) => break runner,
+                    Err(error) => {
+                        tracing::warn!(subscription = replay.subscription, %error, "it cannot go on; trying again");
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                }
+            };
+            self.roster.exchange(runner, &replay.name);
         }
         self.tools.moved.send_replace(());
     }

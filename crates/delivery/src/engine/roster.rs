@@ -22,8 +22,8 @@ use crate::tasks::Tasks;
 
 pub(super) struct Roster {
     all: RwLock<Vec<Arc<Shared>>>,
-    /// Held while one comes or goes.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    /// Written while one comes, goes or takes another's place; read by who asks one for something, which then stays.
+    pub(super) changing: tokio::sync::RwLock<()>,
     /// Held while rows of read models are deleted.
     pub(super) cleaning: tokio::sync::Mutex<()>,
     pub(super) tasks: Tasks,
@@ -34,7 +34,7 @@ impl Roster {
     pub(super) fn new(tasks: Tasks) -> Self {
         Self {
             all: RwLock::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: tokio::sync::RwLock::default(),
             cleaning: tokio::sync::Mutex::default(),
             stopping: tasks.stopping(),
             tasks,
@@ -69,6 +69,7 @@ impl Roster {
             versions: tools.versions.clone(),
             order: subscription.order,
             concurrency: subscription.concurrency,
+            growing_to: subscription.growing_to,
             retry: subscription.retry,
             save_every: subscription.save_every,
             batch: subscription.batch,
@@ -98,6 +99,29 @@ impl Roster {
         drop(self.tasks.spawn(runner.run(self.stopping.clone())));
     }
 
+    /// Begins to deliver in the place of the one of this name, and takes `gone` away: at no moment is the name not there.
+    pub(super) fn exchange(&self, runner: Runner, gone: &str) {
+        let new = runner.shared();
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|shared| *shared.name != *gone);
+        match all.iter_mut().find(|shared| shared.name == new.name) {
+            Some(place) => *place = new,
+            None => all.push(new),
+        }
+        drop(all);
+        drop(self.tasks.spawn(runner.run(self.stopping.clone())));
+    }
+
+    /// The replay of a subscription that is under way.
+    pub(super) fn replay_of(&self, name: &str) -> Option<Arc<Shared>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |shared: &&Arc<Shared>| {
+            let replay = shared.replay.as_ref();
+            replay.is_some_and(|replay| replay.subscription == name)
+        };
+        all.iter().find(of).cloned()
+    }
+
     pub(super) fn take(&self, name: &str) -> Option<Arc<Shared>> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let index = all.iter().position(|shared| *shared.name == *name)?;
@@ -109,7 +133,7 @@ impl Running {
     /// Begins to deliver to one more, a durable one. It goes on where the database has it; one that is new there begins as
     /// it says.
     pub async fn add(&self, subscription: Subscription) -> Result<(), StartError> {
-        let _turn = self.roster.changing.lock().await;
+        let _turn = self.roster.changing.write().await;
         self.admit(subscription, None).await
     }
 
@@ -119,7 +143,6 @@ impl Running {
         subscription: Subscription,
         replay: Option<StoredReplay>,
     ) -> Result<(), StartError> {
-        let tools = &self.tools;
         let name = &subscription.name;
         if self.roster.find(name).is_some() {
             return Err(StartError::DuplicateName(name.clone()));
@@ -127,7 +150,19 @@ impl Running {
         if subscription.phase != Phase::Durable {
             return Err(StartError::NotDurable(name.clone()));
         }
-        let selection = check(&subscription, &tools.scribe.catalogue)?;
+        let runner = self.runner_of(&subscription, replay).await?;
+        self.roster.enter(runner);
+        Ok(())
+    }
+
+    /// A runner that goes on where the database has a subscription.
+    pub(super) async fn runner_of(
+        &self,
+        subscription: &Subscription,
+        replay: Option<StoredReplay>,
+    ) -> Result<Runner, StartError> {
+        let tools = &self.tools;
+        let selection = check(subscription, &tools.scribe.catalogue)?;
         let loaded = tools.subscriptions.load().await?;
         let mut known = loaded
             .into_iter()
@@ -138,20 +173,18 @@ impl Running {
         let stored = adopt(
             &*tools.subscriptions,
             &mut known,
-            &subscription,
+            subscription,
             head,
             &mut transaction,
         )?;
         tools.log.commit(transaction).await?;
-        let runner = Roster::prepare(tools, &subscription, selection, stored, replay).await?;
-        self.roster.enter(runner);
-        Ok(())
+        Ok(Roster::prepare(tools, subscription, selection, stored, replay).await?)
     }
 
-    /// Gives the one of this name another handler, filter and timeout, from the next event on. It keeps its cursor, its
-    /// lanes and its other rules. Says whether there is one.
+    /// Gives the one of this name another handler, filter and timeout, from the next event on, and a replay of it too. They
+    /// keep their cursors, their lanes and their other rules. Says whether there is one.
     pub async fn replace(&self, subscription: Subscription) -> Result<bool, StartError> {
-        let _turn = self.roster.changing.lock().await;
+        let _turn = self.roster.changing.write().await;
         let Some(shared) = self.roster.find(&subscription.name) else {
             return Ok(false);
         };
@@ -160,16 +193,22 @@ impl Running {
         }
         let scribe = &self.tools.scribe;
         let selection = check(&subscription, &scribe.catalogue)?;
-        let target = Target::new(&subscription, scribe.vault.clone())
-            .of(shared.target().generation(), shared.replay.is_some());
-        shared.replace(subscription, Arc::new(target), selection, &self.tools.tail);
+        let replay = self.roster.replay_of(&subscription.name);
+        for shared in [Some(shared), replay].into_iter().flatten() {
+            let mut registered = subscription.clone();
+            registered.name = Arc::clone(&shared.name);
+            let target = Target::new(&registered, scribe.vault.clone())
+                .of(shared.target().generation(), shared.replay.is_some());
+            let tail = &self.tools.tail;
+            shared.replace(registered, Arc::new(target), selection.clone(), tail);
+        }
         Ok(true)
     }
 
     /// Ends deliveries to one and forgets its cursor and lanes. What is under way is dropped. Says whether there was one;
     /// asked again after an error, it goes on.
     pub async fn remove(&self, name: &str) -> Result<bool, CommitError> {
-        let _turn = self.roster.changing.lock().await;
+        let _turn = self.roster.changing.write().await;
         let found = self.roster.take(name);
         if let Some(shared) = &found {
             shared.leave().await;

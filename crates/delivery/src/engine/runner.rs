@@ -151,7 +151,7 @@ fn note(figures: &mut Figures, recent: &Recent, event: &Stored, verdict: &Verdic
     // The clock may have been set back since.
     let latency = Duration::from_micros(u64::try_from(micros).unwrap_or_default());
     figures.count(verdict, event.envelope.priority, latency);
-    if matches!(verdict, Verdict::Done | Verdict::DoneWith(_)) {
+    if verdict.is_done() {
         recent.add(event.position, latency);
     }
 }

@@ -122,6 +122,12 @@ impl Running {
             .collect()
     }
 
+    /// As in its status, without the rest.
+    pub fn position(&self, name: &str) -> Option<u64> {
+        let shared = self.roster.find(name)?;
+        Some(shared.position(&self.tools.tail))
+    }
+
     /// Wakes every subscription that has not come to `upto`: one that sleeps says how far there is nothing that it wants.
     pub(crate) fn wake(&self, upto: u64) {
         for shared in self.roster.all() {

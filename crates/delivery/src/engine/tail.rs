@@ -235,8 +235,7 @@ impl Tail {
                 return Ok(events.iter().skip(from).take(limit).cloned().collect());
             }
         }
-        let events = self.log.read(after, BATCH_EVENTS).await?;
-        let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+        let events = read(&*self.log, after).await?;
         let wanted = events.iter().take(limit).cloned().collect();
         if back.len() == BACK_BATCHES {
             back.pop_front();
@@ -253,7 +252,7 @@ impl Tail {
             let end = *self.reached.borrow();
             let room = self.has_room(end);
             if room {
-                match self.log.read(end, BATCH_EVENTS).await {
+                match self.read(end).await {
                     Ok(events) => {
                         if std::mem::take(&mut failing) {
                             tracing::info!("the log can be read again");
@@ -262,7 +261,7 @@ impl Tail {
                         if events.is_empty() {
                             self.rest();
                         }
-                        self.push(events);
+                        self.push(&events);
                         if full || head.borrow_and_update().position > *self.reached.borrow() {
                             continue;
                         }
@@ -280,6 +279,13 @@ impl Tail {
                 () = self.taken.notified(), if !room => {}
                 () = tokio::time::sleep(POLL_EVERY) => {}
             }
+        }
+    }
+
+    async fn read(&self, after: u64) -> Result<Vec<Arc<Stored>>, Fault> {
+        match self.log.fresh(after, BATCH_EVENTS) {
+            Some(events) => Ok(events),
+            None => read(&*self.log, after).await,
         }
     }
 
@@ -313,11 +319,10 @@ impl Tail {
         }
     }
 
-    fn push(&self, events: Vec<Stored>) {
+    fn push(&self, events: &[Arc<Stored>]) {
         let Some(last) = events.last().map(|event| event.position) else {
             return;
         };
-        let events: Vec<_> = events.into_iter().map(Arc::new).collect();
         let mut ring = self.ring();
         let surplus = (ring.events.len() + events.len()).saturating_sub(RING_EVENTS);
         let oldest = ring.events.drain(..surplus).next_back();
@@ -327,12 +332,17 @@ impl Tail {
         ring.events.extend(events.iter().cloned());
         // Before anybody is told: who is woken up finds it.
         self.reached.send_replace(last);
-        ring.tell(&events);
+        ring.tell(events);
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn read(log: &dyn Log, after: u64) -> Result<Vec<Arc<Stored>>, Fault> {
+    let events = log.read(after, BATCH_EVENTS).await?;
+    Ok(events.into_iter().map(Arc::new).collect())
 }
 
 fn slice(ring: &Ring, after: u64, limit: usize) -> Taken {

@@ -30,7 +30,12 @@ impl State {
                         other => panic!("who asked is {other:?}"),
                     },
                 };
-                self.replays.insert(text(0), replay).is_none()
+                let mut under_way = self.replays.values();
+                let free = under_way.all(|other| other.subscription != replay.subscription);
+                if free {
+                    self.replays.insert(text(0), replay);
+                }
+                free
             }
             END_REPLAY => self.replays.remove(&text(0)).is_some(),
             _ => {

@@ -46,7 +46,7 @@ pub trait Subscriptions: Send + Sync {
     /// All replays under way.
     fn replays(&self) -> BoxFuture<'_, Result<Vec<StoredReplay>, Fault>>;
 
-    /// Writes the row of a replay that begins, beside that of its cursor. A miss when it is there.
+    /// Writes the row of a replay that begins, beside that of its cursor. A miss when there is one of its subscription.
     fn put_replay(&self, replay: &StoredReplay) -> Write;
 
     /// Removes it. A miss when it is not there.

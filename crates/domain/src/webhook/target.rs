@@ -17,6 +17,8 @@ const PORTS: [u16; 3] = [80, 443, 8443];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     url: Url,
+    authority: String,
+    path_and_query: String,
 }
 
 /// Why a text is no URL of an endpoint.
@@ -120,9 +122,27 @@ impl Target {
             None => false,
         };
         if usual && url.port() != Some(0) {
-            Ok(Self { url })
+            Ok(Self::of(url))
         } else {
             Err(Unfit::Host)
+        }
+    }
+
+    fn of(url: Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let path = url.path();
+        let path_and_query = match url.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        Self {
+            url,
+            authority,
+            path_and_query,
         }
     }
 
@@ -153,20 +173,13 @@ impl Target {
     }
 
     /// For the `Host` header: with the port, unless it is the scheme's own.
-    pub fn authority(&self) -> String {
-        match self.url.port() {
-            Some(port) => format!("{}:{port}", self.host()),
-            None => self.host().to_owned(),
-        }
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// What is asked for of the host.
-    pub fn path_and_query(&self) -> String {
-        let path = self.url.path();
-        match self.url.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path.to_owned(),
-        }
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
     }
 }
 
@@ -228,9 +241,9 @@ mod tests {
                 (
                     target.is_encrypted(),
                     target.host(),
-                    target.authority().as_str(),
+                    target.authority(),
                     target.port(),
-                    target.path_and_query().as_str()
+                    target.path_and_query()
                 ),
                 (encrypted, host, authority, port, asked),
                 "{text}"

@@ -1,7 +1,8 @@
 //! Connections that wait for the next message to the same host.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use quivive_domain::webhook::Target;
@@ -15,19 +16,27 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// After that the name is resolved anew, and what it means is looked at again.
 const MAX_AGE: Duration = Duration::from_mins(2);
 
-/// What a connection is good for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
-    encrypted: bool,
-    authority: String,
-}
+/// What a connection is good for: whoever is behind scheme, host and port of a target.
+#[derive(Debug, Clone)]
+pub(super) struct Origin(pub(super) Arc<Target>);
 
 impl Origin {
-    pub(super) fn of(target: &Target) -> Self {
-        Self {
-            encrypted: target.is_encrypted(),
-            authority: target.authority(),
-        }
+    fn parts(&self) -> (bool, &str) {
+        (self.0.is_encrypted(), self.0.authority())
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Origin {}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
     }
 }
 

@@ -192,7 +192,7 @@ fn with_limits(outlet: HttpOutlet) -> HttpOutlet {
 
 fn post(url: &str) -> Post {
     Post {
-        target: Target::parse(url).unwrap(),
+        target: Arc::new(Target::parse(url).unwrap()),
         headers: vec![("webhook-id", "msg_1".to_owned())],
         body: Bytes::from_static(b"{\"a\":1}"),
     }
@@ -207,6 +207,24 @@ fn answered(status: u16) -> Answer {
         status,
         retry_after: None,
     }
+}
+
+#[tokio::test]
+async fn who_finds_no_place_waits_for_one() {
+    let receiver = Receiver::start(Act::Say(OK)).await;
+    let outlet = Arc::new(HttpOutlet {
+        places: Places::new(1),
+        ..outlet()
+    });
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (outlet, post) = (Arc::clone(&outlet), at(&receiver, "/in"));
+        calls.spawn(async move { outlet.post(post).await });
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer, Ok(answered(200)));
+    }
+    assert_eq!(receiver.connections(), 1, "one at a time");
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ impl Opened {
         };
         let deliveries = Arc::new(Deliveries::new(AtRest::new(engine.clone())));
         let families = Arc::new(Families {
+            revocations: Arc::default(),
             accounts: Arc::clone(&shared) as _,
             guesses: Arc::clone(&shared) as _,
             one_time: Arc::clone(&shared) as _,

@@ -9,6 +9,7 @@ use quivive_app::letters::Letters;
 use quivive_app::ports::{Crm, Mailer, Profiles};
 use quivive_app::processes::account_provisioning;
 use quivive_app::search::Indexer;
+use quivive_app::subscribers::sessions;
 use quivive_app::switchboard;
 use quivive_app::webhooks::Endpoints;
 use quivive_app::workflows::operators::bootstrap_administrator::Refusal;
@@ -17,7 +18,7 @@ use quivive_delivery::engine::Running;
 use quivive_delivery::log::Appender;
 use quivive_delivery::process::{Deadlines, Processes};
 use quivive_delivery::subscriber::{Retry, Subscription};
-use quivive_delivery::{Codes as _, Fault};
+use quivive_delivery::{Codes as _, Fault, Log as _};
 use quivive_outbound::{Mailbox, SmtpMailer};
 use quivive_store_sqlite::Migrated;
 use quivive_web::{Operation, Options, Streams, Web};
@@ -80,8 +81,13 @@ impl Server {
         let access = Arc::new(Access::new(Arc::clone(&opened.families)));
         let letters = Letters::new(builder.templates.as_deref())?;
         let endpoints = Arc::new(endpoints(builder, opened));
-        let mut subscriptions =
-            switchboard::subscribers(&opened.families, &access, post.mailer, letters, &endpoints);
+        let mut subscriptions = switchboard::subscribers(
+            &opened.families,
+            opened.kernel.catalogue(),
+            post.mailer,
+            letters,
+            &endpoints,
+        );
         subscriptions.append(&mut builder.subscriptions);
         if let Some(crm) = builder.crm.take() {
             subscriptions.extend(provisioning(opened, crm));
@@ -89,6 +95,7 @@ impl Server {
         subscriptions.append(&mut endpoints.subscriptions().await?);
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
+        follow(opened, &access, health.running());
         endpoints.run(health.running().clone());
         opened.kernel.sweep();
         let index = Arc::new(opened.database.clone());
@@ -185,6 +192,18 @@ impl Server {
     pub(crate) fn migrated(&self) -> Migrated {
         self.opened.store.migrated()
     }
+}
+
+/// Access tokens are judged from memory as long as the `sessions` subscription is at the head of the log.
+fn follow(opened: &Opened, access: &Arc<Access>, running: &Running) {
+    let (access, running) = (Arc::clone(access), running.clone());
+    let (head, stopping) = (opened.database.head(), opened.tasks.stopping());
+    let reached = move || running.position(sessions::NAME).unwrap_or_default();
+    drop(opened.tasks.spawn(async move {
+        stopping
+            .run_until_cancelled(access.follow(head, reached))
+            .await
+    }));
 }
 
 /// The steps of account provisioning, with a watch over its deadlines.

@@ -14,6 +14,9 @@ const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// An access token is good until it ends, but for its session's end: a day is the most.
 const MAX_ACCESS_TOKEN_SECONDS: u64 = 24 * 3600;
 
+/// Of tokens whose signature is remembered: half a gigabyte.
+const MAX_VERIFIED: usize = 1_000_000;
+
 /// A proof that is older than a day proves nothing.
 const MAX_STEP_UP_SECONDS: u64 = 24 * 3600;
 
@@ -22,6 +25,13 @@ const MAX_STEP_UP_SECONDS: u64 = 24 * 3600;
 #[serde(deny_unknown_fields)]
 pub(super) struct Product {
     name: String,
+}
+
+impl Tokens {
+    /// Of how many access tokens it is remembered that their signature is good.
+    pub(super) fn verified(&self, report: &mut Report<'_>) -> usize {
+        report.within("tokens.verified", self.verified, 0..=MAX_VERIFIED)
+    }
 }
 
 impl Product {
@@ -46,6 +56,7 @@ pub(super) struct Tokens {
     access_token_seconds: u64,
     refresh_token_seconds: u64,
     honest_retry_seconds: u64,
+    verified: usize,
     step_up_seconds: u64,
     rotation_grace_seconds: u64,
 }

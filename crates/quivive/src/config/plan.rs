@@ -138,6 +138,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
             &sections.letters,
             report,
         ),
+        verified_tokens: sections.tokens.verified(report),
         guesses: sections.lockout.check(report),
         passwords,
         password_history,

@@ -281,7 +281,9 @@ async fn statistics_are_rebuilt_to_the_same_numbers_while_people_sign_in() {
     assert_eq!(before[&("attempted", String::new())], 4);
 
     let by = UserId(uuid::Uuid::nil()).0;
-    let replay = server.running().replay(statistics::NAME, None, None, by);
+    let replay = server
+        .running()
+        .replay(statistics::NAME, None, None, by, Vec::new());
     assert_eq!(replay.await.unwrap().generation, 2);
     for _ in 0..3 {
         sign_in(&server, true).await;

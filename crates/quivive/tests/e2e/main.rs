@@ -22,6 +22,7 @@ mod provisioning;
 mod recovery;
 mod replays;
 mod retention;
+mod revocation;
 mod rotations;
 mod search;
 mod services;

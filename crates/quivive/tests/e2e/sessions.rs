@@ -112,7 +112,7 @@ async fn of_fifty_at_once_one_ends_a_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_not_used_ends_by_itself() {
     let options = Options::unlimited()
-        .env("QUIVIVE__SESSIONS__IDLE_SECONDS", "1")
+        .env("QUIVIVE__SESSIONS__IDLE_SECONDS", "5")
         .env("QUIVIVE__SESSIONS__ABSOLUTE_SECONDS", "3600");
     let server = Server::start(BINARY, options).await;
     server.register("ada@example.org").await;

@@ -43,6 +43,27 @@ async fn each_commit_of_a_group_gets_its_positions() {
 }
 
 #[tokio::test]
+async fn the_newest_events_are_in_memory_and_no_more_than_that() {
+    let dir = Dir::new();
+    let store = dir.open();
+    assert!(store.fresh(0, 10).is_none(), "the log is the database's");
+    store.apply(events(3)).await.unwrap();
+    let positions = |after, limit| -> Option<Vec<u64>> {
+        let events = store.fresh(after, limit)?;
+        Some(events.iter().map(|event| event.position).collect())
+    };
+    assert_eq!(positions(0, 2), Some(vec![1, 2]));
+    assert_eq!(positions(2, 10), Some(vec![3]));
+    assert_eq!(positions(3, 10), Some(Vec::new()));
+    together(&store, (0..500).map(|_| events(10)).collect()).await;
+    assert_eq!(verified(&store).await, 5_003);
+    assert_eq!(positions(0, 10), None);
+    assert_eq!(positions(5_000, 10), Some(vec![5_001, 5_002, 5_003]));
+    drop(store);
+    assert!(dir.open().fresh(5_003, 10).is_none());
+}
+
+#[tokio::test]
 async fn a_missed_guard_undoes_its_commit_alone() {
     let dir = Dir::new();
     let store = dir.open();
@@ -62,6 +83,7 @@ async fn a_missed_guard_undoes_its_commit_alone() {
     }
     assert_eq!(number(&store, "SELECT count(*) FROM account").await, 201);
     assert_eq!(verified(&store).await, 400);
+    assert_eq!(store.fresh(0, 1_000).unwrap().len(), 400);
 }
 
 #[tokio::test]

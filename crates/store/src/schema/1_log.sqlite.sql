@@ -97,10 +97,10 @@ CREATE TABLE subscription (
     generation INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
--- Events that a subscription gets again. The cursor and the lanes of a replay are those of a subscription of its own name.
+-- Events that a subscription gets again, by one replay at a time. The cursor and the lanes of a replay are those of a subscription of its own name.
 CREATE TABLE replay (
     name         TEXT    NOT NULL PRIMARY KEY,
-    subscription TEXT    NOT NULL,
+    subscription TEXT    NOT NULL UNIQUE,
     generation   INTEGER NOT NULL,
     from_pos     INTEGER NOT NULL,
     to_pos       INTEGER,

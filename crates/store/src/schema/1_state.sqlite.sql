@@ -197,6 +197,7 @@ CREATE TABLE webhook_endpoint (
     description   TEXT    NOT NULL,
     events        TEXT    NOT NULL,
     sending_order TEXT    NOT NULL,
+    signatures    TEXT    NOT NULL,
     disabled      TEXT,
     failing_since INTEGER,
     versions      TEXT    NOT NULL,
@@ -216,6 +217,15 @@ CREATE TABLE webhook_secret (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     PRIMARY KEY (endpoint, id)
+) STRICT, WITHOUT ROWID;
+
+-- The last recovery of each endpoint: a replay of its subscription, and how many of its messages were taken.
+CREATE TABLE webhook_recovery (
+    endpoint   BLOB    NOT NULL PRIMARY KEY,
+    generation INTEGER NOT NULL,
+    after_pos  INTEGER NOT NULL,
+    upto_pos   INTEGER NOT NULL,
+    sent       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- The newest attempts of each endpoint, written some at a time.

@@ -132,15 +132,12 @@ async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short:
 }
 
 async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
+    // Receivers are on this machine.
     let mut options = Options::unlimited()
         .env("QUIVIVE__LOG__LEVEL", "warn")
         .env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     if let Some(fault) = mutant {
         options = options.env("QUIVIVE_MUTANT", fault);
-    }
-    if name == "webhook-kills" {
-        // The receiver is on this machine.
-        options = options.env("QUIVIVE__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8");
     }
     let mut server = Server::start(binary, options).await;
     let size = |small: usize, large: usize| if short { small } else { large };

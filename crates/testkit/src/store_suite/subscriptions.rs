@@ -228,12 +228,18 @@ pub(super) async fn a_replay_is_written_once_and_a_generation_only_rises(f: Fixt
     };
     let whole = StoredReplay {
         name: "other@5".to_owned(),
+        subscription: "other".to_owned(),
         to: None,
         ..replay.clone()
     };
     f.must([f.db.put_replay(&replay), f.db.put_replay(&whole)])
         .await;
     f.misses(f.db.put_replay(&replay)).await;
+    let second = StoredReplay {
+        name: "mail@3".to_owned(),
+        ..replay.clone()
+    };
+    f.misses(f.db.put_replay(&second)).await;
     let replays = f.db.replays().await.expect("a read");
     assert_eq!(replays, [replay.clone(), whole]);
     f.must([f.db.end_replay("mail@2")]).await;

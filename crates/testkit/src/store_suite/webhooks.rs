@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use quivive_app::ports::{Attempt, Endpoint, StoredSecret, Webhooks as _};
-use quivive_domain::webhook::{Disabled, Order, Pattern, Target};
+use quivive_app::ports::{Attempt, Endpoint, StoredRecovery, StoredSecret, Webhooks as _};
+use quivive_delivery::subscriber::{StoredReplay, Subscriptions as _};
+use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
 use quivive_domain::{EndpointId, UserId};
 
 use super::fixture::{Fixture, at, hash};
@@ -15,6 +16,7 @@ async fn register(f: &Fixture, url: &str) -> Endpoint {
             .map(|text| Pattern::parse(text).expect("a pattern"))
             .into(),
         order: Order::Key,
+        signatures: Signatures::V1,
         disabled: None,
         failing_since: None,
         versions: BTreeMap::from([("session.created".to_owned(), 2)]),
@@ -63,6 +65,7 @@ pub(super) async fn what_is_inserted_is_read_back(f: Fixture) {
         id: EndpointId(f.id()),
         events: Vec::new(),
         order: Order::None,
+        signatures: Signatures::V1a,
         disabled: Some(Disabled::Gone),
         versions: BTreeMap::new(),
         created_by: None,
@@ -97,6 +100,7 @@ pub(super) async fn a_change_that_was_decided_on_an_older_state_misses(f: Fixtur
         events: Vec::new(),
         disabled: Some(Disabled::Failing),
         versions: BTreeMap::new(),
+        signatures: Signatures::All,
         updated_at: at(9),
         ..one.clone()
     };
@@ -152,6 +156,53 @@ pub(super) async fn the_newest_attempts_are_kept(f: Fixture) {
     assert_eq!(found, [attempts[2].clone(), attempts[1].clone()]);
     let found = f.db.attempts(other.id).await.expect("a read");
     assert_eq!(found, [others]);
+}
+
+fn replay(f: &Fixture, generation: u32, from: u64, to: u64) -> StoredReplay {
+    StoredReplay {
+        name: format!("webhook@{generation}"),
+        subscription: "webhook".to_owned(),
+        generation,
+        from,
+        to: Some(to),
+        by: f.id(),
+    }
+}
+
+pub(super) async fn a_recovery_is_a_replay_and_the_last_one_is_kept(f: Fixture) {
+    let one = register(&f, "https://one.example").await;
+    let recovery = async || f.db.recovery(one.id, "webhook").await.expect("a read");
+    f.misses(f.db.begin_recovery(one.id, "webhook")).await;
+    assert_eq!(recovery().await, None);
+    for (generation, after, upto) in [(2, 4, 9), (3, 0, 12)] {
+        let replay = replay(&f, generation, after + 1, upto);
+        let note = f.db.begin_recovery(one.id, "webhook");
+        f.must([f.db.put_replay(&replay), note]).await;
+        let begun = StoredRecovery {
+            generation,
+            after,
+            upto,
+            sent: 0,
+            under_way: true,
+        };
+        assert_eq!(recovery().await, Some(begun));
+        for of in [generation, generation, generation - 1] {
+            f.must([f.db.count_recovered(one.id, of)]).await;
+        }
+        f.must([f.db.end_replay(&replay.name)]).await;
+        let done = StoredRecovery {
+            sent: 2,
+            under_way: false,
+            ..begun
+        };
+        assert_eq!(recovery().await, Some(done));
+    }
+    // Another replay of it is none.
+    f.must([f.db.put_replay(&replay(&f, 4, 1, 2))]).await;
+    assert!(recovery().await.is_some_and(|last| !last.under_way));
+    f.must(f.db.delete_endpoint(one.id)).await;
+    f.must([f.db.count_recovered(one.id, 3)]).await;
+    assert_eq!(recovery().await, None);
 }
 
 pub(super) async fn an_endpoint_goes_with_all_it_has(f: Fixture) {

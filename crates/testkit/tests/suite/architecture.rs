@@ -56,7 +56,7 @@ const NOT_IN_THE_PRODUCT: [&str; 2] = ["quivive-testkit", "bench"];
 const DRIVERS: [(&str, &[&str]); 7] = [
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),
-    ("jsonwebtoken", &["quivive-outbound"]),
+    ("jsonwebtoken", &["quivive-outbound", "bench"]),
     ("lettre", &["quivive-outbound"]),
     ("tokio-rustls", &["quivive-outbound"]),
     ("zxcvbn", &["quivive-domain"]),

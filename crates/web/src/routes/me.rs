@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use quivive_app::access::Caller;
 use quivive_app::workflows::accounts::erase_account::{EraseAccount, Refusal};
 use quivive_delivery::Time;
-use quivive_domain::{Role, UserId};
+use quivive_domain::{Account, Role, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -48,17 +49,27 @@ struct Me {
 #[utoipa::path(get, path = "/api/v1/me", tag = "accounts", responses(
     (status = 200, description = "As of at most a second ago.", body = Me),
 ))]
-async fn me(SignedIn(caller): SignedIn) -> axum::Json<Me> {
-    let account = caller.account();
-    axum::Json(Me {
+async fn me(
+    State(web): State<Arc<Web>>,
+    SignedIn(caller): SignedIn,
+) -> Result<axum::Json<Me>, Problem> {
+    let account = account(&web, &caller).await?;
+    Ok(axum::Json(Me {
         user_id: account.id,
         email: account.email.typed().to_owned(),
         email_verified: account.verified_at.is_some(),
-        display_name: account.display_name.clone(),
-        locale: account.locale.clone(),
-        roles: account.roles.clone(),
+        display_name: account.display_name,
+        locale: account.locale,
+        roles: account.roles,
         created_at: account.created_at,
-    })
+    }))
+}
+
+/// The caller's account; one that has gone since signs in nobody.
+pub(super) async fn account(web: &Web, caller: &Caller) -> Result<Account, Problem> {
+    let account = web.access.account(caller).await;
+    let account = account.map_err(|fault| Problem::of_fault(&fault))?;
+    account.ok_or_else(|| Problem::new(Code::Unauthenticated))
 }
 
 /// Erase your account.

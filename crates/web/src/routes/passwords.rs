@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::accounts::{Sent, Whose};
+use super::me::account;
 use super::sessions::TokensAnswer;
 use super::{Authority, Routes};
 use crate::Web;
@@ -115,7 +116,7 @@ async fn change_password(
     {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(Failure::Refused(change_password::Refusal::WeakPassword)) => {
-            let address = caller.account().email.clone();
+            let address = account(&web, &caller).await?.email;
             Err(weak(&web, "/new_password", new, Some(address)).await)
         }
         Err(failure) => Err(Problem::of_failure(failure, |refusal| match refusal {

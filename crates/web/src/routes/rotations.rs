@@ -343,6 +343,8 @@ mod tests {
         assert_eq!(refused.problem(), (403, "forbidden".to_owned()));
         let bare = crate::testing::ask(&axum::http::Method::POST, MINE).token(&mine);
         assert_eq!(server.send(bare).await.json()["new_version"], 3);
+        let me = server.send(get("/api/v1/me").token(&mine)).await;
+        assert_eq!(me.status, 401);
         let mine = server.access_token().await;
         let told = server.send(post(MINE, &body).token(&mine)).await;
         assert_eq!(told.json()["new_version"], 4);

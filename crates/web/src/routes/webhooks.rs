@@ -15,7 +15,7 @@ use quivive_app::workflows::webhooks::change_endpoint::{
 use quivive_app::{Failure, Request};
 use quivive_delivery::Time;
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, SigningKeys, Target};
+use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, Signatures, SigningKeys, Target};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -68,6 +68,10 @@ struct EndpointDraft {
     /// `none` (the default), or `key`: messages about the same account come one after the other, in order.
     #[schema(example = "none")]
     order: Option<String>,
+    /// What messages are signed with: `v1` (HMAC-SHA256), `v1a` (Ed25519), or `all` (the default), for a receiver that verifies
+    /// one of them needs no other.
+    #[schema(example = "v1")]
+    signatures: Option<String>,
 }
 
 /// What becomes different. What is not named stays.
@@ -80,6 +84,8 @@ struct EndpointEdit {
     /// Also sets the versions of their data to the current ones.
     #[schema(max_items = 64)]
     events: Option<Vec<String>>,
+    /// `v1`, `v1a` or `all`.
+    signatures: Option<String>,
     /// `current`: from now on data come in the versions that are current now.
     #[schema(example = "current")]
     schema_versions: Option<String>,
@@ -120,6 +126,7 @@ async fn create_endpoint(
         url: body.url,
         description: body.description,
         order,
+        signatures: signatures(body.signatures.as_deref())?.unwrap_or_default(),
     };
     let id = EndpointId(web.kernel.families().ids.next());
     let reply = change(&web, id, Change::Create(draft), request).await?;
@@ -202,6 +209,7 @@ async fn update_endpoint(
         url: body.url,
         description: body.description,
         wanted,
+        signatures: signatures(body.signatures.as_deref())?,
         revisions: revision::wanted(&headers),
     };
     changed(&web, id, Change::Update(edit), request).await
@@ -299,8 +307,8 @@ async fn test_endpoint(
 
 /// Send an endpoint again what it was sent since some moment.
 ///
-/// In the background, one message after the other, under the ids they had; `recovery` of the endpoint says how far it is.
-/// What lies after the endpoint's place in the log comes in its turn.
+/// In the background, under the ids they had, also over a restart; `recovery` of the endpoint says how far it is. What lies
+/// after the endpoint's place in the log comes in its turn, meanwhile.
 #[utoipa::path(post, path = "/api/v1/admin/webhooks/{id}/recoveries", tag = "webhooks", params(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), request_body = RecoverySince, responses(
@@ -325,9 +333,8 @@ async fn recover_endpoint(
             ));
         }
     };
-    change(&web, id, Change::Recover, request).await?;
-    let begun = web.endpoints.recover(id, since).await?;
-    let begun = begun.ok_or_else(|| Problem::new(Code::RecoveryRunning))?;
+    let begun = web.endpoints.recover(id, since, request).await;
+    let begun = begun.map_err(|failure| refused(failure, None))?;
     Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
 }
 
@@ -383,6 +390,7 @@ fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
         Refusal::NotFound => absent::<EndpointId>(),
         Refusal::Changed => Problem::new(Code::PreconditionFailed),
         Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
+        Refusal::RecoveryRunning => Problem::new(Code::RecoveryRunning),
     })
 }
 
@@ -413,7 +421,7 @@ async fn detail(web: &Web, endpoint: Endpoint) -> Result<Detailed, Problem> {
         public_keys: live
             .map(|secret| SigningKeys::public_key(&secret.public_key))
             .collect(),
-        recovery: web.endpoints.recovery(id).map(RecoveryView::from),
+        recovery: web.endpoints.recovery(id).await?.map(RecoveryView::from),
     };
     Ok((tag, axum::Json(detail)))
 }
@@ -432,6 +440,15 @@ fn wanted(web: &Web, events: &[String]) -> Result<Wanted, Problem> {
         let message = "No type in the catalogue has this name or is of this family.";
         Problem::of_invalid(format!("/events/{index}"), "unknown_event", message)
     })
+}
+
+fn signatures(word: Option<&str>) -> Result<Option<Signatures>, Problem> {
+    let known = |word| {
+        Signatures::parse(word).ok_or_else(|| {
+            Problem::of_invalid("/signatures", "unknown_value", "`v1`, `v1a` or `all`.")
+        })
+    };
+    word.map(known).transpose()
 }
 
 fn described(text: &str) -> Result<(), Problem> {

@@ -137,7 +137,7 @@ fn sessions_are_minted_in_one_place() {
 fn access_tokens_are_judged_in_one_place() {
     only_in(
         &["access_tokens.verify(", "tokens.verify("],
-        &["app/src/access.rs"],
+        &["app/src/access/verified.rs"],
     );
 }
 

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use quivive_delivery::cloudevents::Origin;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Context, Log as _, Stored, Subscription};
+use quivive_delivery::{Context, Log as _, Stored, Subscription, Transaction};
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{OVERLAP, Order, Target};
+use quivive_domain::webhook::{OVERLAP, Order, Signatures, Target};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ports::{CallError, Endpoint, Post};
-use crate::testing::{Scene, account, given};
-use crate::webhooks::{Endpoints, RecoveryState, Since, Wanted, name_of};
-use crate::workflows::webhooks::change_endpoint::Draft;
+use crate::ports::{CallError, Endpoint, Positions, Post};
+use crate::testing::{FakeSubscription, Scene, account, given};
+use crate::webhooks::{Endpoints, Recovery, RecoveryState, Since, Wanted, name_of};
+use crate::workflows::webhooks::change_endpoint::{Draft, Edit};
 
 struct Bed {
     scene: Scene,
@@ -32,6 +32,7 @@ async fn bed(events: &[&str]) -> Bed {
         description: String::new(),
         wanted,
         order: Order::None,
+        signatures: Signatures::All,
     });
     let command = ChangeEndpoint {
         endpoint: id,
@@ -120,7 +121,7 @@ async fn a_message_is_a_signed_cloud_event_under_one_id() {
     let posted = bed.scene.world.posted();
     let (first, second) = (&posted[0], &posted[1]);
     assert_eq!(
-        first.target,
+        *first.target,
         Target::parse("https://hooks.example.org/in").unwrap()
     );
     assert_eq!(
@@ -145,6 +146,12 @@ async fn a_message_is_a_signed_cloud_event_under_one_id() {
 }
 
 #[tokio::test]
+async fn more_messages_are_under_way_to_who_keeps_up() {
+    let subscription = bed(&[]).await.subscription().await;
+    assert_eq!((subscription.concurrency, subscription.growing_to), (4, 64));
+}
+
+#[tokio::test]
 async fn nothing_personal_is_sent() {
     let bed = bed(&[]).await;
     let outcome = bed.deliver(bed.event("user.login.succeeded")).await;
@@ -156,6 +163,27 @@ async fn nothing_personal_is_sent() {
         text.contains("user.login.succeeded") && !text.contains("ada@example.org"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_receiver_that_verifies_one_signature_is_sent_that_one() {
+    let bed = bed(&["session.*"]).await;
+    for (wanted, schemes) in [
+        (Signatures::V1, &["v1"][..]),
+        (Signatures::V1a, &["v1a"]),
+        (Signatures::All, &["v1", "v1a"]),
+    ] {
+        let edit = Edit {
+            signatures: Some(wanted),
+            ..Edit::default()
+        };
+        bed.change(Change::Update(edit)).await;
+        bed.sign_in().await;
+        let posted = bed.scene.world.posted();
+        let line = header(posted.last().unwrap(), "webhook-signature");
+        let sent = line.split(' ').map(|one| one.split(',').next().unwrap());
+        assert_eq!(sent.collect::<Vec<_>>(), schemes);
+    }
 }
 
 #[tokio::test]
@@ -392,50 +420,74 @@ async fn the_log_is_searched_for_a_time() {
     assert_eq!(found.unwrap(), head);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_recovery_sends_again_what_is_wanted_under_the_ids_it_had() {
+/// The engine's part, and a restart, are in the end-to-end tests.
+#[tokio::test]
+async fn a_recovery_is_a_replay_that_counts_what_was_taken() {
     let bed = bed(&["session.*"]).await;
-    for _ in 0..2 {
-        bed.scene.signed_in().await;
-    }
-    let upto = bed.scene.world.head().borrow().position;
-    bed.scene.signed_in().await;
-    let recoveries = crate::webhooks::recovery::Recoveries::default();
-    let progress = recoveries.begin(bed.id, 0, upto).expect("none before");
-    assert!(recoveries.begin(bed.id, 0, upto).is_none(), "one at a time");
-    for _ in 0..3 {
-        bed.answers(500, None);
-    }
-    let stopping = Tasks::new().stopping();
-    crate::webhooks::recovery::run(&bed.endpoints.tools, bed.id, &progress, stopping).await;
-    let done = progress.see();
-    assert_eq!(
-        (done.state, done.sent, done.failed),
-        (RecoveryState::Done, 2, 1)
+    let name = name_of(bed.id);
+    let known = FakeSubscription::default();
+    bed.scene
+        .world
+        .change(|s| s.subscriptions.insert(name.clone(), known));
+    // As `Endpoints::recover` has it done.
+    bed.change(Change::Recover(Positions {
+        from: Some(3),
+        to: Some(9),
+    }))
+    .await;
+    let begun = bed.endpoints.recovery(bed.id).await.unwrap().unwrap();
+    let want = Recovery {
+        state: RecoveryState::Running,
+        after: 2,
+        upto: 9,
+        position: 2,
+        sent: 0,
+        retrying: 0,
+        parked: 0,
+    };
+    assert_eq!(begun, want);
+    let again = async |kind| {
+        let event = Arc::new(bed.event(kind));
+        let event = Received::new(event, None, Context::default(), name.as_str().into());
+        let outcome = bed.subscription().await.react_again(&event, 2).await;
+        if let Outcome::DoneWith(effects) = &outcome {
+            let transaction = Transaction {
+                writes: effects.writes.clone(),
+                records: Vec::new(),
+            };
+            bed.scene.world.commit(transaction).await.unwrap();
+        }
+        outcome
+    };
+    bed.answers(500, None);
+    assert!(matches!(again("session.created").await, Outcome::Retry(_)));
+    assert!(matches!(
+        again("session.created").await,
+        Outcome::DoneWith(_)
+    ));
+    let unwanted = again("webhook.endpoint_change.succeeded").await;
+    assert!(matches!(unwanted, Outcome::Done), "{unwanted:?}");
+    assert!(
+        matches!(bed.sign_in().await, Outcome::Done),
+        "a live one is not counted"
     );
-    assert_eq!(done.position, upto);
-    let log = bed.scene.world.log();
-    let wanted = log
-        .iter()
-        .filter(|event| event.envelope.kind == "session.created");
-    let ids: Vec<_> = wanted
-        .map(|event| event.envelope.id.to_string())
-        .take(3)
-        .collect();
     let posted = bed.scene.world.posted();
-    let sent: Vec<_> = posted
+    let ids: Vec<_> = posted
         .iter()
         .map(|post| header(post, "webhook-id"))
         .collect();
-    assert_eq!(sent, [&ids[0], &ids[0], &ids[0], &ids[1], &ids[2]]);
-    assert!(recoveries.begin(bed.id, 0, upto).is_some());
-
-    bed.change(Change::Disable(Disabled::Operator)).await;
-    let progress = recoveries
-        .begin(EndpointId(uuid::Uuid::nil()), 0, upto)
-        .unwrap();
-    let stopping = Tasks::new().stopping();
-    crate::webhooks::recovery::run(&bed.endpoints.tools, bed.id, &progress, stopping).await;
-    assert_eq!(progress.see().state, RecoveryState::Stopped);
-    assert_eq!(bed.scene.world.posted().len(), 5);
+    let id = bed.event("session.created").envelope.id.to_string();
+    assert_eq!(ids, [&id, &id, &id], "under the id it had");
+    bed.scene.world.change(|s| {
+        let known = s.subscriptions.get_mut(&name);
+        known.expect("it was added").replaying = None;
+    });
+    let done = bed.endpoints.recovery(bed.id).await.unwrap().unwrap();
+    let want = Recovery {
+        state: RecoveryState::Done,
+        position: 9,
+        sent: 1,
+        ..want
+    };
+    assert_eq!(done, want);
 }

@@ -69,16 +69,7 @@ pub enum Refusal {
     DuplicateEmail,
 }
 
-impl From<Unredeemable> for Refusal {
-    fn from(token: Unredeemable) -> Self {
-        match token {
-            Unredeemable::TokenNotFound => Self::TokenNotFound,
-            Unredeemable::TokenExpired => Self::TokenExpired,
-            Unredeemable::TokenAlreadyUsed => Self::TokenAlreadyUsed,
-            Unredeemable::UserNotFound => Self::UserNotFound,
-        }
-    }
-}
+also_refuses!(Unredeemable: TokenNotFound, TokenExpired, TokenAlreadyUsed, UserNotFound);
 
 /// Whose address it is now.
 #[derive(Debug)]

@@ -60,14 +60,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for DeactivateUser {
     const NAME: &'static str = "user_deactivation";
@@ -120,7 +113,9 @@ mod tests {
     use quivive_domain::one_time::Purpose;
 
     use super::*;
-    use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, account_of, given, password};
+    use crate::testing::{
+        NEW_PASSWORD, PASSWORD, Scene, account, given, given_to_administrators, password,
+    };
     use crate::workflows::passwords::confirm_password_reset::{self, ConfirmPasswordReset};
     use crate::workflows::sessions::log_in::{self, LogIn};
 
@@ -132,16 +127,13 @@ mod tests {
         }
     }
 
-    /// Ada, and an administrator.
-    fn with_root() -> (Scene, Scene) {
-        let root = given(account_of("root@example.org").verified().role(Role::Admin));
-        let ada = account().verified().with_reset_token();
-        (root.clone().and(ada), root)
+    fn given_ada() -> (Scene, Scene) {
+        given_to_administrators(account().verified().with_reset_token())
     }
 
     #[tokio::test]
     async fn what_was_given_out_is_worth_nothing() {
-        let (scene, root) = with_root();
+        let (scene, root) = given_ada();
         scene.signed_in().await;
         let link = scene.token(Purpose::ResetPassword);
         let told = root
@@ -178,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let (scene, root) = with_root();
+        let (scene, root) = given_ada();
         let told = scene.when(deactivate(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
         root.when(deactivate(&scene, &root)).await.succeeded();
@@ -202,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sign_in_under_way_gets_no_session() {
-        let (scene, _) = with_root();
+        let (scene, _) = given_ada();
         let user = scene.user;
         scene.world.meanwhile("user.login.succeeded", 1, move |s| {
             let account = s.accounts.get_mut(&user).unwrap();

@@ -66,14 +66,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for LockUser {
     const NAME: &'static str = "user_lock";
@@ -147,7 +140,9 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::testing::{PASSWORD, Scene, account, account_of, given, password};
+    use crate::testing::{
+        PASSWORD, Scene, account, account_of, given, given_to_administrators, password,
+    };
     use crate::workflows::sessions::log_in::{self, LogIn};
     use crate::workflows::sessions::refresh_tokens::{self, RefreshTokens};
 
@@ -229,8 +224,7 @@ mod tests {
             (AccountState::Locked, Refusal::AlreadyLocked),
             (AccountState::Inactive, Refusal::AlreadyInactive),
         ] {
-            let root = given(account_of("root@example.org").verified().role(Role::Admin));
-            let scene = root.clone().and(account().verified().state(state));
+            let (scene, root) = given_to_administrators(account().verified().state(state));
             let told = root.when(lock(scene.user, &root)).await;
             told.refused(refusal).raised(&[]);
             let told = root.when(lock(nobody, &root)).await;

@@ -57,14 +57,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for ReactivateUser {
     const NAME: &'static str = "user_reactivation";
@@ -110,10 +103,8 @@ impl Workflow for ReactivateUser {
 
 #[cfg(test)]
 mod tests {
-    use quivive_domain::Role;
-
     use super::*;
-    use crate::testing::{Scene, account, account_of, given};
+    use crate::testing::{Scene, account, given_to_administrators};
 
     fn reactivate(scene: &Scene, root: &Scene) -> ReactivateUser {
         ReactivateUser {
@@ -123,15 +114,13 @@ mod tests {
         }
     }
 
-    /// The person, and an administrator.
-    fn with_root(state: AccountState) -> (Scene, Scene) {
-        let root = given(account_of("root@example.org").verified().role(Role::Admin));
-        (root.clone().and(account().verified().state(state)), root)
+    fn given_in(state: AccountState) -> (Scene, Scene) {
+        given_to_administrators(account().verified().state(state))
     }
 
     #[tokio::test]
     async fn the_owner_signs_in_again() {
-        let (scene, root) = with_root(AccountState::Inactive);
+        let (scene, root) = given_in(AccountState::Inactive);
         let told = root.when(reactivate(&scene, &root)).await.succeeded();
         let told = told.raised(&[]);
         assert_eq!(
@@ -145,11 +134,11 @@ mod tests {
     #[tokio::test]
     async fn one_line_for_each_refusal() {
         for state in [AccountState::Active, AccountState::Locked] {
-            let (scene, root) = with_root(state);
+            let (scene, root) = given_in(state);
             let told = root.when(reactivate(&scene, &root)).await;
             told.refused(Refusal::NotInactive).raised(&[]);
         }
-        let (scene, root) = with_root(AccountState::Inactive);
+        let (scene, root) = given_in(AccountState::Inactive);
         let told = scene.when(reactivate(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
         let nobody = ReactivateUser {

@@ -58,14 +58,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for UnlockUser {
     const NAME: &'static str = "user_unlock";
@@ -139,11 +132,10 @@ pub fn automatically(commit: &mut Commit, user_id: UserId, reason: &'static str)
 mod tests {
     use std::time::Duration;
 
-    use quivive_domain::Role;
     use quivive_domain::one_time::Purpose;
 
     use super::*;
-    use crate::testing::{NEW_PASSWORD, Person, Scene, account, account_of, given, password};
+    use crate::testing::{NEW_PASSWORD, Scene, account, given, given_to_administrators, password};
     use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
     use crate::workflows::sessions::log_in::LogIn;
 
@@ -154,15 +146,10 @@ mod tests {
         }
     }
 
-    /// The person, and an administrator.
-    fn with_root(person: Person) -> (Scene, Scene) {
-        let root = given(account_of("root@example.org").verified().role(Role::Admin));
-        (root.clone().and(person.verified()), root)
-    }
-
     #[tokio::test]
     async fn an_administrator_undoes_what_administrators_and_wrong_passwords_did() {
-        let (scene, root) = with_root(account().state(AccountState::Locked));
+        let (scene, root) =
+            given_to_administrators(account().verified().state(AccountState::Locked));
         let told = root
             .when(unlock(&scene, &root))
             .await
@@ -176,7 +163,7 @@ mod tests {
         assert_eq!(scene.account().state, AccountState::Active);
         scene.signed_in().await;
 
-        let (scene, root) = with_root(account());
+        let (scene, root) = given_to_administrators(account().verified());
         for _ in 0..5 {
             let wrong = LogIn {
                 email: "ada@example.org".to_owned(),
@@ -194,10 +181,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_for_each_refusal() {
-        let (scene, root) = with_root(account());
+        let (scene, root) = given_to_administrators(account().verified());
         let told = root.when(unlock(&scene, &root)).await;
         told.refused(Refusal::NotLocked).raised(&[]);
-        let (scene, root) = with_root(account().state(AccountState::Inactive));
+        let (scene, root) =
+            given_to_administrators(account().verified().state(AccountState::Inactive));
         let told = root.when(unlock(&scene, &root)).await;
         told.refused(Refusal::NotLocked).raised(&[]);
         let nobody = UnlockUser {
@@ -205,7 +193,8 @@ mod tests {
             ..unlock(&scene, &root)
         };
         root.when(nobody).await.refused(Refusal::UserNotFound);
-        let (scene, root) = with_root(account().state(AccountState::Locked));
+        let (scene, root) =
+            given_to_administrators(account().verified().state(AccountState::Locked));
         let told = scene.when(unlock(&scene, &scene)).await;
         told.refused(Refusal::Forbidden).raised(&[]);
         let late = unlock(&scene, &root);

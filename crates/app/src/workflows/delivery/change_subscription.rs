@@ -141,7 +141,10 @@ impl Workflow for ChangeSubscription {
             Change::Redrive { choice, per_second } => {
                 engine.redrive(name, choice, per_second, cx.decider()).await
             }
-            Change::Replay(range) => engine.replay(name, range, cx.decider()).await,
+            Change::Replay(range) => {
+                let replay = engine.replay(name, range, Vec::new(), cx.decider());
+                replay.await
+            }
             Change::Discard { choice, reason } => {
                 let reason = reason.into();
                 engine.discard(name, choice, reason, cx.decider()).await

@@ -68,16 +68,7 @@ pub enum Refusal {
     PasswordReused,
 }
 
-impl From<Unredeemable> for Refusal {
-    fn from(token: Unredeemable) -> Self {
-        match token {
-            Unredeemable::TokenNotFound => Self::TokenNotFound,
-            Unredeemable::TokenExpired => Self::TokenExpired,
-            Unredeemable::TokenAlreadyUsed => Self::TokenAlreadyUsed,
-            Unredeemable::UserNotFound => Self::UserNotFound,
-        }
-    }
-}
+also_refuses!(Unredeemable: TokenNotFound, TokenExpired, TokenAlreadyUsed, UserNotFound);
 
 pub struct Reply {
     pub user_id: UserId,

@@ -65,14 +65,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {

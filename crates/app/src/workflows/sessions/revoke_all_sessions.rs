@@ -57,14 +57,7 @@ pub enum Refusal {
     StepUpRequired,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Forbidden => Self::Forbidden,
-            Denied::StepUpRequired => Self::StepUpRequired,
-        }
-    }
-}
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 /// What became of it.
 #[derive(Debug)]

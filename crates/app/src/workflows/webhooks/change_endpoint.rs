@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 
 use quivive_delivery::Code;
+use quivive_delivery::engine::Declined;
 use quivive_domain::EndpointId;
-use quivive_domain::webhook::{Disabled, OVERLAP, Order, Pattern, Refused, SigningKeys, Target};
+use quivive_domain::webhook::{
+    Disabled, OVERLAP, Order, Pattern, Refused, Signatures, SigningKeys, Target,
+};
 use secrecy::SecretString;
 
 use crate::facts::WebhookEndpointDisabled;
 use crate::kernel::Actor;
-use crate::ports::{CallError, Endpoint};
+use crate::ports::{CallError, Endpoint, Positions};
 use crate::webhooks::{self, Wanted};
 use crate::workflows::prelude::*;
 
@@ -34,8 +37,8 @@ pub enum Change {
     RotateSecret,
     /// Nothing is changed: a message is sent apart from the others.
     Test,
-    /// Nothing is changed: what was sent is sent again.
-    Recover,
+    /// Nothing is changed: what was sent is sent again, from one position to another.
+    Recover(Positions),
 }
 
 /// An endpoint to be.
@@ -44,6 +47,7 @@ pub struct Draft {
     pub description: String,
     pub wanted: Wanted,
     pub order: Order,
+    pub signatures: Signatures,
 }
 
 /// What becomes different.
@@ -52,6 +56,7 @@ pub struct Edit {
     pub url: Option<String>,
     pub description: Option<String>,
     pub wanted: Option<Wanted>,
+    pub signatures: Option<Signatures>,
     /// Only if it is one of these now.
     pub revisions: Option<Vec<u32>>,
 }
@@ -66,7 +71,7 @@ impl Change {
             Self::Delete => "delete",
             Self::RotateSecret => "rotate_secret",
             Self::Test => "test",
-            Self::Recover => "recover",
+            Self::Recover(_) => "recover",
         })
     }
 }
@@ -119,6 +124,8 @@ pub enum Refusal {
     /// It is not what the edit was made of any more.
     Changed,
     TooMany,
+    /// An earlier recovery is under way.
+    RecoveryRunning,
 }
 
 /// What an endpoint's owner is told once.
@@ -208,6 +215,7 @@ impl ChangeEndpoint {
             description: draft.description.clone(),
             events: draft.wanted.events.clone(),
             order: draft.order,
+            signatures: draft.signatures,
             disabled: None,
             failing_since: None,
             versions: draft.wanted.versions.clone(),
@@ -271,9 +279,29 @@ async fn apply(
             let shown = new_secret(cx, endpoint.id, commit).await?;
             Ok(Ok((Some(written(cx, endpoint, commit)), Some(shown))))
         }
+        Change::Recover(range) => match recover(cx, endpoint.id, *range).await {
+            Ok(()) => Ok(Ok((Some(endpoint), None))),
+            Err(Declined::NotFound) => Ok(Err(Refusal::NotFound)),
+            Err(Declined::WrongState) => Ok(Err(Refusal::RecoveryRunning)),
+            Err(Declined::Fault(fault)) => Err(fault),
+        },
         // An endpoint is created where there is none: not here.
-        Change::Test | Change::Recover | Change::Create(_) => Ok(Ok((Some(endpoint), None))),
+        Change::Test | Change::Create(_) => Ok(Ok((Some(endpoint), None))),
     }
+}
+
+/// Has the endpoint's subscription replayed, in a commit of the engine's: it is its state. Where the range is empty there
+/// is nothing to do.
+async fn recover(cx: &Cx, id: EndpointId, range: Positions) -> Result<(), Declined> {
+    if range.from > range.to {
+        return Ok(());
+    }
+    let name = webhooks::name_of(id);
+    let begin = cx.webhooks.begin_recovery(id, &name);
+    let replay = cx
+        .deliveries
+        .replay(&name, range, vec![begin], cx.decider());
+    replay.await.map(drop)
 }
 
 async fn edited(cx: &Cx, edit: &Edit, endpoint: Endpoint) -> Result<Endpoint, Refusal> {
@@ -290,10 +318,12 @@ async fn edited(cx: &Cx, edit: &Edit, endpoint: Endpoint) -> Result<Endpoint, Re
         None => (endpoint.events, endpoint.versions),
     };
     let description = edit.description.clone().unwrap_or(endpoint.description);
+    let signatures = edit.signatures.unwrap_or(endpoint.signatures);
     Ok(Endpoint {
         target,
         description,
         events,
+        signatures,
         versions,
         ..endpoint
     })

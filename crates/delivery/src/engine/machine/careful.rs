@@ -29,12 +29,14 @@ impl Machine {
             }
             return self.marked(effects);
         }
-        if self.in_flight() > 0 || self.lanes.is_reading() {
-            return;
-        }
         let cursor = self.window.cursor();
         let is_over = |caution: &Caution| caution.is_over(cursor);
         let over = self.caution.as_ref().is_some_and(is_over);
+        // A lane that reads may have what is still to begin with caution. Once nothing is, it is not waited for: it may
+        // wait itself, for room that the others make.
+        if self.in_flight() > 0 || (!over && self.lanes.is_reading()) {
+            return;
+        }
         if over || self.caution.as_ref().is_some_and(|c| c.began) {
             // What was marked has ended, and nothing takes its place.
             self.suspect(0, 0);

@@ -16,11 +16,13 @@ impl Machine {
     /// Whether an event was wanted and is not handled.
     pub(in crate::engine) fn owes(&self, event: &Stored) -> bool {
         let (state, ..) = self.state_of(event);
-        !matches!(state, DeliveryState::Skipped | DeliveryState::Done)
+        let asked_for = self.rules.upto.is_none_or(|upto| event.position <= upto);
+        asked_for && !matches!(state, DeliveryState::Skipped | DeliveryState::Done)
     }
 
-    /// Goes on after `upto`. What is under way ends as it ends.
+    /// Goes on after `upto`, a replay at most after its last position. What is under way ends as it ends.
     pub(super) fn expire(&mut self, upto: u64, lost: u64, now: Now) {
+        let upto = self.rules.upto.map_or(upto, |last| last.min(upto));
         let from = self.lowest();
         if from >= upto {
             return;

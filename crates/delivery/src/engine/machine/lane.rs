@@ -38,6 +38,22 @@ pub(in crate::engine) struct DeadLetter {
     pub(in crate::engine) class: Class,
 }
 
+/// Whether the database has a row of a lane, so that a restart finds what was left to it. That of one which the key had before
+/// is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InDatabase {
+    No,
+    /// A save that has one is under way.
+    Soon,
+    Yes,
+}
+
+impl InDatabase {
+    pub(super) fn of(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) phase: Phase,
@@ -62,8 +78,7 @@ pub(super) struct Lane {
     pub(super) kind: String,
     pub(super) class: Option<Class>,
     pub(super) error: String,
-    /// The database has a row of this lane, so that a restart finds what was left to it.
-    pub(super) stored: bool,
+    pub(super) stored: InDatabase,
     /// Differs from its row.
     pub(super) dirty: bool,
     /// Its entry among the lanes that wait for their time.
@@ -96,7 +111,7 @@ impl Lane {
             kind: String::new(),
             class: None,
             error: String::new(),
-            stored: false,
+            stored: InDatabase::No,
             dirty: false,
             ticket: None,
             turn: None,
@@ -126,7 +141,7 @@ impl Lane {
             kind: row.event_type,
             class: row.error_class,
             error: row.error,
-            stored: phase != Phase::Ahead,
+            stored: InDatabase::of(phase != Phase::Ahead),
             ..Self::new(phase, row.done, row.event_id, now)
         }
     }
@@ -185,18 +200,11 @@ impl Lane {
         self.done = self.done.max(upto);
         self.known = self.known.max(self.done);
         self.left = self.left.max(self.done);
-        if !self.stays(upto) {
-            self.letter = None;
-            self.renew(self.event_id, now);
-        }
+        self.letter = None;
+        self.renew(self.event_id, now);
         let before = self.queue.len();
         self.queue.retain(|event| event.position > upto);
         before - self.queue.len()
-    }
-
-    /// Whether the event at the front is known to lie behind a position: what was tried of it counts.
-    pub(super) fn stays(&self, upto: u64) -> bool {
-        self.position > upto && !mutant::is(Mutant::ParkedForgotten)
     }
 
     /// Forgets what was tried on the event at the front.

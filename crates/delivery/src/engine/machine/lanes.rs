@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::lane::{DeadLetter, Lane, Phase};
+use super::lane::{DeadLetter, InDatabase, Lane, Phase};
 use super::letters::Entry;
 use super::mutant::{self, Mutant};
 use super::reads::{Bounds, Reads};
@@ -209,6 +209,8 @@ impl Lanes {
                     lane.renew(front.envelope.id, now);
                 }
                 lane.phase = Phase::Running;
+                // What of the key lies before it is done or lost: a restart does not look for it.
+                lane.done = front.position - 1;
                 // Also where the clock was set back since: its row says that it had begun.
                 lane.due = lane.due.min(now.wall);
                 lane.attempts += 1;
@@ -317,8 +319,9 @@ impl Lanes {
         self.held.remove(key);
         if let Some(lane) = self.all.get_mut(key)
             && lane.phase == Phase::Committing
+            && committed
         {
-            lane.stored |= committed;
+            lane.stored = InDatabase::Yes;
         }
     }
 
@@ -341,7 +344,7 @@ impl Lanes {
         self.held
             .iter()
             .filter_map(|key| self.all.get(key))
-            .filter(|lane| lane.phase == Phase::Committing && !lane.stored)
+            .filter(|lane| lane.phase == Phase::Committing && lane.stored != InDatabase::Yes)
             .fold(cursor, |limit, lane| limit.min(lane.done))
     }
 
@@ -363,16 +366,13 @@ impl Lanes {
             let Some(lane) = self.all.get_mut(&key) else {
                 continue;
             };
-            let stays = lane.stays(upto);
-            if lane.phase == Phase::Parked && !stays {
+            if lane.phase == Phase::Parked {
                 lane.phase = Phase::Due;
                 self.parked -= 1;
             }
             self.buffered -= lane.expire(upto, now);
             self.touch(&key);
-            if !stays {
-                self.go_on(&key, now);
-            }
+            self.go_on(&key, now);
         }
     }
 
@@ -414,6 +414,9 @@ impl Lanes {
                 Some(_) if self.held.contains(&key) => self.dirty.push(key),
                 Some(lane) if lane.dirty => {
                     lane.dirty = false;
+                    if lane.stored == InDatabase::No {
+                        lane.stored = InDatabase::Soon;
+                    }
                     rows.push((lane.row(&key), lane.letter.take()));
                 }
                 Some(_) | None => {}
@@ -425,8 +428,10 @@ impl Lanes {
     /// The rows are in the database.
     pub(super) fn saved(&mut self, rows: &[(StoredLane, Option<DeadLetter>)], now: Now) {
         for (row, _) in rows {
-            if let Some(lane) = self.all.get_mut(&row.key) {
-                lane.stored = !row.event_id.is_nil();
+            if let Some(lane) = self.all.get_mut(&row.key)
+                && lane.stored != InDatabase::No
+            {
+                lane.stored = InDatabase::of(!row.event_id.is_nil());
                 if !lane.dirty {
                     self.settle(&row.key, now);
                 }
@@ -443,6 +448,9 @@ impl Lanes {
     ) {
         for (row, letter) in rows {
             if let Some(lane) = self.all.get_mut(&row.key) {
+                if lane.stored == InDatabase::Soon {
+                    lane.stored = InDatabase::No;
+                }
                 let letter = letter.filter(|_| !mutant::is(Mutant::LetterLost));
                 lane.letter = lane.letter.take().or(letter);
                 self.touch(&row.key);
@@ -511,3 +519,6 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@
 //! is filled too, so there is no moment between "nothing waits" and "the key flows again". In the database the row of a
 //! lane that is caught up goes with the move of the cursor, never before it.
 //!
+//! **A replay** is a machine of its own; [`succession`] says when it is done.
+//!
 //! **Not here.** What a handler does, whether a commit is durable, when the log moves.
 
 mod breaker;
@@ -41,11 +43,13 @@ mod ledger;
 mod letters;
 mod mutant;
 mod outcomes;
+mod places;
 mod pulse;
 mod reads;
 #[cfg(test)]
 mod simulation;
 mod step;
+mod succession;
 mod terms;
 mod turns;
 mod verdict;

@@ -53,8 +53,6 @@ mutants! {
     LossUntold,
     /// A key goes on after it while the database does not know.
     LossOvertaken,
-    /// A dead letter that stays goes on without a decision.
-    ParkedForgotten,
     /// A lane loses the first event that stays, too.
     ExpiryTooFar,
     /// A lane takes part in a sweep that has passed events of it.
@@ -65,6 +63,8 @@ mutants! {
     BegunUntold,
     AttemptsSpentWhileOpen,
     ManyProbes,
+    /// More and more are under way at once.
+    PlacesWithoutEnd,
     PausedGoesOn,
     StoppedGoesOn,
     /// A stop is not told from a crash.
@@ -73,6 +73,14 @@ mutants! {
     BegunWithoutMark,
     /// After a crash several events are under way at once.
     CarefulInParallel,
+    /// A replay goes on after its last position.
+    RangeIgnored,
+    /// A generation takes the other's place before it is as far.
+    SwapTooEarly,
+    /// It does with keys in trouble.
+    SwapInTrouble,
+    /// It goes on though the other was paused.
+    SwapResumes,
 }
 
 #[cfg(test)]

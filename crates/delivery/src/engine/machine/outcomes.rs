@@ -31,6 +31,14 @@ impl Machine {
         }
         let probe = self.breaker.is_probe(position);
         self.called(&event, lane.as_ref(), &verdict, now);
+        // Keys in trouble say nothing of how the others do.
+        if lane.is_none() {
+            if verdict.is_done() {
+                self.places.well(self.window.running());
+            } else if verdict.is_answer() == Some(false) {
+                self.places.badly();
+            }
+        }
         let failure = match verdict {
             Verdict::Done => {
                 match lane {

@@ -10,6 +10,7 @@ use super::lane::Phase;
 use super::lanes::{Admission, Lanes};
 use super::ledger::Ledger;
 use super::mutant::{self, Mutant};
+use super::places::Places;
 use super::pulse::Pulse;
 use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::Rng;
@@ -26,6 +27,7 @@ pub(in crate::engine) struct Machine {
     pub(super) ledger: Ledger,
     pub(super) breaker: Breaker,
     pub(super) pulse: Pulse,
+    pub(super) places: Places,
     /// While it is not known whether an event ended the last run.
     pub(super) caution: Option<Caution>,
     /// The event at which it waits for a newer program: this one cannot read it.
@@ -50,6 +52,8 @@ impl Machine {
     ) -> Self {
         let lanes = Lanes::load(rules.order, rules.bounds, lanes, cursor, now);
         let unclean = condition.running;
+        // A replay never gets further than its last position.
+        let head = rules.upto.map_or(head, |last| last.min(head));
         Self {
             window: Window::new(rules.order, rules.bounds.window, cursor),
             caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
@@ -57,6 +61,7 @@ impl Machine {
             ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::new(),
             pulse: Pulse::new(),
+            places: Places::new(rules.concurrency, rules.growing_to),
             held: None,
             decisions: Vec::new(),
             stopping: false,
@@ -119,13 +124,14 @@ impl Machine {
     /// The position after which to read on and how many events at most, when it could use more. It reads as far as the
     /// window goes, for priority to choose from, but not for an event at a time.
     pub(in crate::engine) fn wants(&self) -> Option<(u64, u64)> {
-        let left = self
+        let upto = self
             .rules
             .upto
-            .map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
+            .filter(|_| !mutant::is(Mutant::RangeIgnored));
+        let left = upto.map_or(u64::MAX, |upto| upto.saturating_sub(self.window.read()));
         let room = self.window.room().min(left);
         let at_once = self.rules.batch.map_or(1, |batch| batch.max);
-        let hungry = self.window.ready() < 2 * self.rules.concurrency * at_once
+        let hungry = self.window.ready() < 2 * self.places.now() * at_once
             || self.window.room() >= self.rules.bounds.window / 4;
         let open = self.held.is_none() && !self.stopping;
         (hungry && room > 0 && open).then(|| (self.window.read(), room))
@@ -139,7 +145,7 @@ impl Machine {
         let lane = self
             .lanes
             .next_due()
-            .filter(|_| begins && self.lanes.under_way() < self.rules.concurrency)
+            .filter(|_| begins && self.lanes.under_way() < self.places.of_lanes())
             .map(|due| {
                 now.tick + Duration::try_from(due.duration_since(now.wall)).unwrap_or_default()
             });
@@ -160,11 +166,6 @@ impl Machine {
     /// Whether nothing is under way and the database has everything.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)
-    }
-
-    /// Whether no key is in trouble, parked ones included.
-    pub(in crate::engine) fn is_free_of_trouble(&self) -> bool {
-        self.lanes_retrying() + self.lanes_parked() == 0
     }
 
     /// Everything up to here is done or left to a lane.

@@ -105,6 +105,7 @@ pub(in crate::engine) struct Rules {
     pub(in crate::engine) versions: Versions,
     pub(in crate::engine) order: Order,
     pub(in crate::engine) concurrency: usize,
+    pub(in crate::engine) growing_to: usize,
     pub(in crate::engine) retry: Retry,
     /// How often a cursor that moves is written, at most.
     pub(in crate::engine) save_every: Duration,

@@ -12,10 +12,6 @@ use super::verdict::{Rng, later};
 use crate::envelope::Stored;
 use crate::subscriber::Batch;
 
-/// Deliveries under way at once, all in all, in multiples of a subscription's concurrency: those that hang keep their
-/// place for up to a timeout, and the others must find one.
-const OVERFLOW: usize = 8;
-
 impl Machine {
     pub(super) fn tick(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
         self.window.wake(now.tick);
@@ -26,6 +22,7 @@ impl Machine {
             && let Some(position) = self.window.hanging(now.tick)
         {
             if let Some(taken) = self.window.take(position) {
+                self.places.badly();
                 self.open(&taken, now);
                 self.got_lane(&taken.event, now);
                 self.ledger.hurry();
@@ -113,7 +110,7 @@ impl Machine {
     }
 
     fn begin_in_lane(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
-        if self.lanes.under_way() >= self.rules.concurrency {
+        if self.lanes.under_way() >= self.places.of_lanes() {
             return false;
         }
         let Some((event, attempt)) = self.lanes.start(now) else {
@@ -164,8 +161,8 @@ impl Machine {
 
     /// Whether another delivery, or batch, may begin in the window.
     pub(super) fn has_place(&self) -> bool {
-        let (places, running) = (self.rules.concurrency, self.window.running());
-        running < places && running + self.lanes.under_way() < OVERFLOW * places
+        let (running, in_lanes) = (self.window.running(), self.lanes.under_way());
+        self.places.has_one(running, in_lanes)
     }
 
     fn deliver(&mut self, event: Arc<Stored>, attempt: u32, now: Now, effects: &mut Vec<Effect>) {

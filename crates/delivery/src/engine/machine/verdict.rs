@@ -54,6 +54,10 @@ impl Verdict {
 }
 
 impl Verdict {
+    pub(in crate::engine) fn is_done(&self) -> bool {
+        matches!(self, Self::Done | Self::DoneWith(_))
+    }
+
     /// Whether the target answered; a refusal is an answer. `None`: it does not say.
     pub(super) fn is_answer(&self) -> Option<bool> {
         match self {

@@ -11,7 +11,7 @@ use crate::subscriber::{Choice, ErrorClass};
 
 const OPERATOR: Uuid = Uuid::from_u128(7);
 
-fn by() -> Decider {
+pub(super) fn by() -> Decider {
     Decider {
         by: OPERATOR,
         workflow_id: Uuid::from_u128(8),

@@ -50,6 +50,42 @@ async fn one_event_of_a_key_is_under_way_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_are_under_way_while_the_target_keeps_up() {
+    let trial = Trial::new();
+    let script = Script::new(|call| match call.position {
+        101 => Act::After(
+            Duration::from_millis(10),
+            Outcome::Retry("not now".to_owned()),
+        ),
+        _ => Act::After(Duration::from_millis(10), Outcome::Done),
+    });
+    let running = trial
+        .start(vec![mail(&script).concurrency(2).growing_to(8)])
+        .await;
+    let keys: Vec<_> = (0..130).map(|n| n.to_string()).collect();
+    trial
+        .memory
+        .append_all(keys[..100].iter().map(|key| (PLACED, key.as_str())));
+    running.drain().await;
+    // How many begin together, in the order in which they do.
+    let rounds = |calls: &[Call]| -> Vec<usize> {
+        let together = calls.chunk_by(|one, next| one.at == next.at);
+        together.map(<[Call]>::len).collect()
+    };
+    let calls = script.calls();
+    let grown = rounds(&calls);
+    assert_eq!(grown[..8], [2, 3, 4, 5, 6, 7, 8, 8]);
+    trial
+        .memory
+        .append_all(keys[100..].iter().map(|key| (PLACED, key.as_str())));
+    running.drain().await;
+    let after = rounds(&script.calls()[calls.len()..]);
+    assert_eq!(after[0], 8);
+    // Halved by the one, and grown again by the others that ended with it.
+    assert_eq!(after[1], 6, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_are_under_way_than_allowed() {
     let trial = Trial::new();
     let script = Script::new(|_| Act::After(Duration::from_millis(10), Outcome::Done));

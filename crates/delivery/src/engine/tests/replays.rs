@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::decisions::by;
 use super::*;
 use crate::engine::ReplayError;
 use crate::events::SubscriptionReplayed;
-use crate::subscriber::{ReadModel, Replay, StoredReplay};
+use crate::subscriber::{Choice, ReadModel, Replay, StoredReplay};
 use crate::{Fault, Value, Write};
 
 const ADD: &str = "add to the count";
@@ -108,7 +109,10 @@ async fn a_range_is_delivered_again_and_says_so_while_new_events_are_delivered()
     let running = trial.start(vec![again]).await;
     trial.memory.append_all([(PLACED, "a"); 5]);
     running.drain().await;
-    let replay = running.replay("again", Some(2), Some(4), BY).await.unwrap();
+    let replay = running
+        .replay("again", Some(2), Some(4), BY, Vec::new())
+        .await
+        .unwrap();
     assert_eq!(
         replay,
         StoredReplay {
@@ -120,7 +124,7 @@ async fn a_range_is_delivered_again_and_says_so_while_new_events_are_delivered()
             by: BY
         }
     );
-    let twice = running.replay("again", None, None, BY).await;
+    let twice = running.replay("again", None, None, BY, Vec::new()).await;
     assert!(matches!(twice, Err(ReplayError::UnderWay(_))));
     trial.memory.append_all([(PLACED, "b")]);
     until(|| trial.memory.replays().is_empty()).await;
@@ -143,7 +147,10 @@ async fn a_range_is_delivered_again_and_says_so_while_new_events_are_delivered()
     assert_eq!(trial.memory.cursor("again@2"), None);
     until(|| running.status().len() == 1).await;
     assert_eq!(running.status()[0].generation, 2);
-    let next = running.replay("again", Some(1), Some(1), BY).await.unwrap();
+    let next = running
+        .replay("again", Some(1), Some(1), BY, Vec::new())
+        .await
+        .unwrap();
     assert_eq!(
         next.name, "again@3",
         "each has keys of its own for what it calls"
@@ -163,7 +170,8 @@ async fn what_may_not_be_replayed_is_refused() {
         .await;
     trial.memory.append(PLACED, "a");
     running.drain().await;
-    let refused = async |name: &str, from, to| running.replay(name, from, to, BY).await.err();
+    let refused =
+        async |name: &str, from, to| running.replay(name, from, to, BY, Vec::new()).await.err();
     assert!(matches!(
         refused("mail", None, None).await,
         Some(ReplayError::Denied(_))
@@ -189,7 +197,7 @@ async fn nothing_is_replayed_where_there_is_nothing() {
     let trial = Trial::new();
     let script = Script::new(|_| done());
     let running = trial.start_one(&script).await;
-    let empty = running.replay("mail", None, None, BY).await;
+    let empty = running.replay("mail", None, None, BY, Vec::new()).await;
     assert!(matches!(empty, Err(ReplayError::Empty { from: 1, to: 0 })));
 }
 
@@ -203,7 +211,10 @@ async fn a_read_model_is_rebuilt_beside_the_one_that_is_read() {
     running.drain().await;
     assert_eq!(seen(&trial), counted(&trial));
     let before = seen(&trial);
-    running.replay("counts", None, None, BY).await.unwrap();
+    running
+        .replay("counts", None, None, BY, Vec::new())
+        .await
+        .unwrap();
     let replaying = || {
         running
             .status()
@@ -240,7 +251,10 @@ async fn a_rebuild_that_is_killed_goes_on_and_counts_nothing_twice() {
         let some = |count| std::iter::repeat_n((PLACED, "a"), count);
         trial.memory.append_all(some(8).chain([(PLACED, "b")]));
         running.drain().await;
-        running.replay("counts", None, None, BY).await.unwrap();
+        running
+            .replay("counts", None, None, BY, Vec::new())
+            .await
+            .unwrap();
         millis(kill_after).await;
         trial.kill();
         trial.memory.append_all(some(4));
@@ -264,12 +278,18 @@ async fn what_an_abandoned_rebuild_left_behind_is_not_counted_by_the_next() {
     let running = trial.start(vec![counts(&trial, &counting)]).await;
     trial.memory.append_all([(PLACED, "a"); 40]);
     running.drain().await;
-    running.replay("counts", None, None, BY).await.unwrap();
+    running
+        .replay("counts", None, None, BY, Vec::new())
+        .await
+        .unwrap();
     until(|| Counts(trial.memory.clone()).rows().contains_key(&2)).await;
     assert!(running.remove("counts@2").await.unwrap());
     until(|| trial.memory.replays().is_empty()).await;
     assert!(Counts(trial.memory.clone()).rows().contains_key(&2));
-    running.replay("counts", None, None, BY).await.unwrap();
+    running
+        .replay("counts", None, None, BY, Vec::new())
+        .await
+        .unwrap();
     until(|| trial.memory.replays().is_empty()).await;
     running.drain().await;
     assert_eq!(seen(&trial), counted(&trial));
@@ -286,9 +306,146 @@ async fn a_replay_with_a_parked_key_waits_and_does_not_take_the_place() {
     let running = trial.start(vec![subscription]).await;
     trial.memory.append(PLACED, "a");
     running.drain().await;
-    running.replay("mail", None, None, BY).await.unwrap();
+    running
+        .replay("mail", None, None, BY, Vec::new())
+        .await
+        .unwrap();
     until(|| trial.count("delivery.dead_lettered") == 1).await;
     sleep(Duration::from_mins(10)).await;
     assert_eq!(trial.memory.replays().len(), 1);
     assert_eq!(trial.memory.generation("mail"), 1);
+}
+
+const BEGAN: &str = "note that a replay began";
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_a_range_that_is_killed_goes_on_beside_what_is_new() {
+    for kill_after in (0..80).step_by(4) {
+        let mut trial = Trial::new();
+        trial.memory.answer_after(Duration::from_millis(1));
+        let counting = Arc::new(Counting::default());
+        let again = || {
+            Subscription::durable("again", Filter::matching(["order.*"]), counting.clone())
+                .concurrency(2)
+        };
+        let running = trial.start(vec![again()]).await;
+        let some = |count| std::iter::repeat_n([(PLACED, "a"), (PLACED, "b")], count).flatten();
+        trial.memory.append_all(some(10));
+        running.drain().await;
+        let began = vec![Write::one(BEGAN, vec![2_u32.into()])];
+        let replay = running.replay("again", Some(3), None, BY, began).await;
+        assert_eq!(replay.unwrap().to, Some(20));
+        trial.memory.append_all(some(1));
+        millis(kill_after).await;
+        trial.kill();
+        trial.memory.append_all(some(1));
+        let running = trial.start(vec![again()]).await;
+        if trial.memory.replays().is_empty() {
+            assert_eq!(trial.memory.events_of::<SubscriptionReplayed>().len(), 1);
+        }
+        until(|| trial.memory.replays().is_empty()).await;
+        running.drain().await;
+        let at = format!("killed after {kill_after} ms");
+        // What a handler leaves in the database is there once for each delivery of an event, new or again.
+        let writes = trial.memory.writes();
+        let of = |sql: &str| writes.iter().filter(|write| write.sql == sql).count();
+        assert_eq!((of(ADD), of(BEGAN)), (24 + 18, 1), "{at}");
+        let replayed = counting.calls.lock().unwrap().clone().into_iter();
+        let mut replayed = replayed.filter(|(_, _, is)| *is);
+        assert!(
+            replayed.all(|(position, ..)| (3..=20).contains(&position)),
+            "{at}"
+        );
+        // New or again, each key's events came in order; after a kill, from somewhere before it on.
+        let (calls, events) = (
+            counting.calls.lock().unwrap().clone(),
+            trial.memory.events(),
+        );
+        for (replayed, range) in [(false, 1..=u64::MAX), (true, 3..=20)] {
+            for key in ["a", "b"] {
+                let of_key = events.iter().filter(|event| {
+                    let placed =
+                        event.envelope.kind == PLACED && event.envelope.key.as_str() == key;
+                    placed && range.contains(&event.position)
+                });
+                let of_key: Vec<_> = of_key.map(|event| event.position).collect();
+                let calls = calls.iter().filter(|(_, _, is)| *is == replayed);
+                let came: Vec<_> = calls
+                    .filter_map(|(position, ..)| of_key.iter().position(|of| of == position))
+                    .collect();
+                let mut next = 0;
+                for index in &came {
+                    assert!(*index <= next, "{at}: {came:?} of {of_key:?}");
+                    next = next.max(index + 1);
+                }
+                assert_eq!(next, of_key.len(), "{at}");
+            }
+        }
+        assert_eq!(trial.memory.events_of::<SubscriptionReplayed>().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_replaces_a_handler_replaces_that_of_its_replay() {
+    let trial = Trial::new();
+    let (old, new) = (Script::new(|_| fail()), Script::new(|_| done()));
+    let fine = Script::new(|_| done());
+    let running = trial.start(vec![mail(&fine)]).await;
+    trial.memory.append_all([(PLACED, "a"); 3]);
+    running.drain().await;
+    assert!(running.replace(mail(&old)).await.unwrap());
+    let begun = running.replay("mail", None, None, BY, Vec::new()).await;
+    assert_eq!(begun.unwrap().name, "mail@2");
+    until(|| old.count() > 0).await;
+    assert!(running.replace(mail(&new)).await.unwrap());
+    until(|| trial.memory.replays().is_empty()).await;
+    assert_eq!(new.positions(), [1, 2, 3], "the replay alone has them");
+    assert_eq!(fine.count(), 3);
+}
+
+/// A swap is some milliseconds in which neither generation is asked: whoever asks waits for it.
+#[tokio::test(start_paused = true)]
+async fn an_operator_finds_a_subscription_at_every_moment_of_a_swap() {
+    let mut swapped = [false; 2];
+    for after in 0..60 {
+        let trial = Trial::new();
+        trial.memory.answer_after(Duration::from_millis(5));
+        let counting = Arc::new(Counting::default());
+        let running = trial.start(vec![counts(&trial, &counting)]).await;
+        trial.memory.append_all([(PLACED, "a"); 2]);
+        running.drain().await;
+        let begun = running.replay("counts", None, None, BY, Vec::new()).await;
+        begun.unwrap();
+        millis(after).await;
+        swapped[usize::from(trial.memory.generation("counts") == 2)] = true;
+        assert!(running.status().iter().any(|one| &*one.name == "counts"));
+        assert_eq!(
+            running.dead_letters("counts", &Choice::default()).unwrap(),
+            0
+        );
+        let all = Choice::default;
+        let (redriven, discarded, paused) = tokio::join!(
+            running.redrive("counts", all(), None, by()),
+            running.discard("counts", all(), "no use".to_owned(), by()),
+            running.pause("counts"),
+        );
+        let at = format!("after {after} ms");
+        assert!(
+            matches!(redriven, Err(Declined::WrongState)),
+            "{at}: {redriven:?}"
+        );
+        assert!(
+            matches!(discarded, Err(Declined::WrongState)),
+            "{at}: {discarded:?}"
+        );
+        assert!(paused.is_ok(), "{at}: {paused:?}");
+        until(|| trial.memory.generation("counts") == 2).await;
+        until(|| running.status().len() == 1).await;
+        assert!(running.status()[0].paused, "{at}: it stays so");
+        running.resume("counts").await.unwrap();
+        trial.memory.append(PLACED, "a");
+        running.drain().await;
+        assert_eq!(seen(&trial), counted(&trial), "{at}");
+    }
+    assert_eq!(swapped, [true, true], "before and after it");
 }

@@ -148,8 +148,17 @@ pub(crate) async fn verified(store: &Sqlite) -> u64 {
     let rows = store.query(sql, Vec::new()).await.unwrap();
     let count = rows.len() as u64;
     let mut walk = chain::Walk::from(0, chain::GENESIS);
+    let oldest = store.fresh(0, 1).map_or(0, |events| events.len() as u64);
     for row in rows {
-        walk.step(&stored(row)).unwrap();
+        let event = stored(row);
+        walk.step(&event).unwrap();
+        // What memory has of it is the same.
+        let fresh = store.fresh(event.position - 1, 1);
+        let fresh = fresh.into_iter().flatten().next();
+        assert!(fresh.is_some() || oldest == 0);
+        if let Some(fresh) = fresh {
+            assert_eq!(format!("{fresh:?}"), format!("{event:?}"));
+        }
     }
     walk.finish(head.position, &head.chain).unwrap();
     count

@@ -31,8 +31,7 @@ impl Desk {
 
     /// A new endpoint, and the path of it.
     async fn registered(&self) -> (Value, String) {
-        let body =
-            json!({"url": "https://hooks.example.org/in", "events": ["session.*"], "order": "key"});
+        let body = json!({"url": "https://hooks.example.org/in", "events": ["session.*"], "order": "key", "signatures": "v1"});
         let answer = self.post("", &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let endpoint = answer.json();
@@ -48,6 +47,7 @@ async fn an_endpoint_from_its_registration_to_its_end() {
     assert!(made["secret"].as_str().unwrap().starts_with("whsec_"));
     let want = json!({
         "url": "https://hooks.example.org/in", "events": ["session.*"], "order": "key", "state": "active",
+        "signatures": "v1",
         "description": "", "disabled_reason": null, "created_by": desk.server.scene.user,
     });
     for (name, value) in want.as_object().unwrap() {
@@ -61,14 +61,18 @@ async fn an_endpoint_from_its_registration_to_its_end() {
     assert_eq!(list.json()["data"][0]["id"], made["id"]);
     assert!(!list.body.contains("whsec_"));
 
-    let edit = json!({"description": "the shop's", "events": []});
+    let edit = json!({"description": "the shop's", "events": [], "signatures": "v1a"});
     let edited = desk
         .send(ask(&Method::PATCH, &url).body(&edit))
         .await
         .json();
     assert_eq!(
-        (&edited["description"], &edited["events"]),
-        (&json!("the shop's"), &json!([]))
+        (
+            &edited["description"],
+            &edited["events"],
+            &edited["signatures"]
+        ),
+        (&json!("the shop's"), &json!([]), &json!("v1a"))
     );
     assert!(edited["schema_versions"].as_object().unwrap().len() > 20);
 
@@ -225,6 +229,11 @@ async fn what_is_wrong_is_named() {
             json!({"url": "https://a.example", "order": "time"}),
             "invalid_fields",
             "/order",
+        ),
+        (
+            json!({"url": "https://a.example", "signatures": "v2"}),
+            "invalid_fields",
+            "/signatures",
         ),
         (
             json!({"url": "https://a.example", "description": long}),

@@ -26,6 +26,8 @@ pub(super) struct EndpointView {
     events: Vec<String>,
     /// `none` or `key`.
     order: &'static str,
+    /// That its messages have: `all`, `v1` or `v1a`.
+    signatures: &'static str,
     /// `active` or `disabled`.
     state: &'static str,
     /// `operator`, `gone` (it answered 410) or `failing` (for five days it did nothing else).
@@ -58,6 +60,7 @@ impl From<Endpoint> for EndpointView {
                 .map(str::to_owned)
                 .collect(),
             order: endpoint.order.as_str(),
+            signatures: endpoint.signatures.as_str(),
             state: match endpoint.disabled {
                 None => "active",
                 Some(_) => "disabled",
@@ -87,7 +90,7 @@ pub(super) struct EndpointDetail {
     pub(super) paused: bool,
     /// What `v1a` signatures are verified with, newest first; two for a day after a rotation.
     pub(super) public_keys: Vec<String>,
-    /// The last one since the server started.
+    /// The last one.
     #[schema(required)]
     pub(super) recovery: Option<RecoveryView>,
 }
@@ -143,7 +146,7 @@ pub(super) struct AttemptView {
     #[schema(value_type = String, format = "uuid")]
     event_id: Uuid,
     event_type: String,
-    /// From 1; 0 for a test or a recovery.
+    /// From 1; 0 for a test.
     attempt: u32,
     #[schema(value_type = String, format = "date-time")]
     at: Time,
@@ -180,15 +183,18 @@ pub(super) struct AttemptViews {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Recovery)]
 pub(super) struct RecoveryView {
-    /// `running`, `done`, or `stopped` (the endpoint was disabled meanwhile, or the log could not be read).
+    /// `running`, `paused` (nothing is sent to the endpoint until it is enabled) or `done`.
     state: &'static str,
     /// Positions of the log: it looks at those after the first and up to the second, and has come to the third.
     after: u64,
     upto: u64,
     position: u64,
+    /// Messages that were taken.
     sent: u64,
-    /// Not taken after three tries.
-    failed: u64,
+    /// Accounts, or messages where no order is kept, that are tried again later.
+    retrying: usize,
+    /// Those that are dead letters: it is not done before it is decided about them.
+    parked: usize,
 }
 
 impl From<Recovery> for RecoveryView {
@@ -197,13 +203,14 @@ impl From<Recovery> for RecoveryView {
             state: match recovery.state {
                 RecoveryState::Running => "running",
                 RecoveryState::Done => "done",
-                RecoveryState::Stopped => "stopped",
+                RecoveryState::Paused => "paused",
             },
             after: recovery.after,
             upto: recovery.upto,
             position: recovery.position,
             sent: recovery.sent,
-            failed: recovery.failed,
+            retrying: recovery.retrying,
+            parked: recovery.parked,
         }
     }
 }

@@ -5,7 +5,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(reason: &str, grace_s: Option<u64>) -> RotateAllTokens {
     RotateAllTokens {
@@ -174,4 +174,19 @@ async fn who_loses_the_role_meanwhile_rotates_nothing() {
     };
     scene.when(command).await.refused(Refusal::Forbidden);
     assert_eq!(scene.world.see(|s| s.rotations.len()), 1);
+}
+
+/// What is asked for rules, not what is configured.
+#[tokio::test]
+async fn the_grace_that_was_asked_for_is_the_one() {
+    for grace in [10, 800] {
+        let scene = given(account().verified());
+        let old = scene.signed_in().await;
+        let told = scene.when(rotate("yearly", Some(grace))).await.succeeded();
+        assert_eq!(told.reply().grace, Duration::from_secs(grace));
+        let scene = scene.after(grace - 1);
+        assert!(scene.opens(&old).await);
+        let scene = scene.after(1);
+        assert!(!scene.opens(&old).await);
+    }
 }

@@ -3,7 +3,7 @@ use quivive_domain::Role;
 
 use super::*;
 use crate::testing::{Scene, account, account_of, given, refresh};
-use crate::workflows::sessions::refresh_tokens::{self};
+use crate::workflows::sessions::refresh_tokens;
 
 fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
     RotateUserTokens {
@@ -118,4 +118,22 @@ async fn a_sign_in_that_races_it_carries_the_new_version() {
     let tokens = scene.signed_in().await;
     assert!(scene.opens(&tokens).await);
     assert_eq!(scene.world.missed(), ["account fence"]);
+}
+
+#[tokio::test]
+async fn who_loses_the_role_meanwhile_rotates_nobody() {
+    let root = given(account_of("root@example.org").verified().role(Role::Admin));
+    let (admin, proven) = (root.user, root.proven());
+    let scene = root.and(account().verified());
+    let kind = "token.user_rotation.succeeded";
+    scene.world.meanwhile(kind, 1, move |s| {
+        let admin = s.accounts.get_mut(&admin).expect("there");
+        admin.roles = vec![Role::User];
+        admin.security_version += 1;
+    });
+    scene
+        .when(rotate(&scene, By::Administrator(proven)))
+        .await
+        .refused(Refusal::Forbidden);
+    assert_eq!(scene.account().token_version, 1);
 }

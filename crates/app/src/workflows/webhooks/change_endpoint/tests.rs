@@ -3,7 +3,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{Scene, nobody};
+use crate::testing::{FakeSubscription, Scene, nobody};
 
 fn draft(scene: &Scene, url: &str) -> Draft {
     let catalogue = scene.kernel.catalogue();
@@ -12,6 +12,7 @@ fn draft(scene: &Scene, url: &str) -> Draft {
         description: "the shop".to_owned(),
         wanted: Wanted::parse(catalogue, &["session.*"]).expect("known"),
         order: Order::Key,
+        signatures: Signatures::All,
     }
 }
 
@@ -214,7 +215,7 @@ async fn it_goes_with_its_secrets() {
     for asked in [
         Change::Delete,
         Change::Test,
-        Change::Recover,
+        Change::Recover(RANGE),
         Change::RotateSecret,
     ] {
         let told = scene.when(change(endpoint.id, asked)).await;
@@ -238,4 +239,43 @@ async fn of_two_changes_at_once_the_second_decides_again() {
         ("changed", 3)
     );
     assert_eq!(scene.world.missed(), ["webhook_endpoint update"]);
+}
+
+const RANGE: Positions = Positions {
+    from: Some(2),
+    to: Some(7),
+};
+
+#[tokio::test]
+async fn one_recovery_at_a_time_is_begun_and_told() {
+    let (scene, endpoint) = registered().await;
+    let name = webhooks::name_of(endpoint.id);
+    let known = FakeSubscription::default();
+    scene
+        .world
+        .change(|s| s.subscriptions.insert(name.clone(), known));
+    let nothing = Positions {
+        from: Some(8),
+        ..RANGE
+    };
+    for (range, begun) in [(nothing, None), (RANGE, Some(RANGE))] {
+        let told = scene
+            .when(change(endpoint.id, Change::Recover(range)))
+            .await;
+        assert_eq!(
+            told.succeeded().open(Succeeded::META.kind),
+            json!({"endpoint_id": endpoint.id, "action": "recover"})
+        );
+        let replaying = scene.world.see(|s| s.subscriptions[&name].replaying);
+        assert_eq!(replaying, begun);
+        let noted = scene.world.see(|s| s.recoveries.get(&endpoint.id).copied());
+        let range = noted.map(|noted| (noted.after, noted.upto));
+        assert_eq!(range, begun.map(|_| (1, 7)));
+    }
+    let by = scene.world.see(|s| s.decided[0].by);
+    assert_eq!(by, scene.user.0);
+    let told = scene
+        .when(change(endpoint.id, Change::Recover(RANGE)))
+        .await;
+    told.refused(Refusal::RecoveryRunning).raised(&[]);
 }

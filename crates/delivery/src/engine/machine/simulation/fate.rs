@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::ledger::{Alert, Save};
 use super::super::starting;
 use super::super::step::Machine;
-use super::super::terms::Input;
+use super::super::terms::{Input, Rules};
 use super::super::verdict::{Verdict, later};
 use super::world::{Commit, Pending, SLOW_DOWN, World, found};
 use crate::envelope::Stored;
@@ -165,7 +165,7 @@ impl World {
 
     /// Notes what a save decides about dead letters, of which the rows alone tell.
     fn decided(&mut self, save: &Save) {
-        let (mut redriven, mut discarded) = (0, 0);
+        let (mut redriven, mut discarded, mut unclear) = (0, 0, 0);
         for row in &save.lanes {
             let old = &self.database.lanes[self.keys[&row.key]];
             let letter = old.as_ref().filter(|old| old.state == LaneState::Parked);
@@ -174,8 +174,9 @@ impl World {
             };
             let index = usize::try_from(old.position).unwrap() - 1;
             self.database.letters[index] = false;
-            if self.known[index].expired {
-                // No operator did it.
+            if self.known[index].expired && row.done >= old.position {
+                // An operator may have, where a start brought back what was told lost; or nobody.
+                unclear += 1;
                 continue;
             }
             if old.position == self.deadly {
@@ -191,7 +192,7 @@ impl World {
                 redriven += 1;
             }
         }
-        self.check_decided(save, redriven, discarded);
+        self.check_decided(save, redriven, discarded..=discarded + unclear);
     }
 
     pub(super) fn kill(&mut self) {
@@ -207,7 +208,7 @@ impl World {
         self.start();
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         for known in &mut self.known {
             known.handled_now = false;
             known.expiring = false;
@@ -215,7 +216,10 @@ impl World {
         }
         let (found, lanes) = (found(&self.database), self.database.lanes.iter());
         let lanes = lanes.flatten().cloned().collect();
-        let rules = Self::rules(self.seed, self.order, self.batch, &mut self.rng);
+        let rules = Rules {
+            upto: self.range.1,
+            ..Self::rules(self.seed, self.order, self.batch, &mut self.rng)
+        };
         let head = self.log.len() as u64;
         self.database.condition = starting(found.condition);
         self.machine = Machine::new(rules, found, lanes, head, self.now);
@@ -223,9 +227,23 @@ impl World {
         self.unanswered.clear();
     }
 
+    /// Its runner ends while the process goes on: what was submitted is applied, the rest is dropped.
+    pub(super) fn leave(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            if let Pending::Submitted(commit) = pending {
+                self.apply(commit);
+            }
+        }
+        self.unanswered.clear();
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopping && self.machine.is_at_rest() && self.pending.is_empty()
+    }
+
     /// A process that has nothing left to do after the stop signal is gone.
     pub(super) fn end_stop(&mut self) {
-        if self.stopping && self.machine.is_at_rest() && self.pending.is_empty() {
+        if self.has_stopped() {
             self.check_stop();
             self.start();
             self.check_trust();
@@ -233,6 +251,11 @@ impl World {
     }
 
     pub(super) fn pass_time(&mut self) {
+        let passing = self.some_time();
+        self.pass(passing);
+    }
+
+    pub(super) fn some_time(&mut self) -> Passing {
         let wait = match self.rng.up_to(20) {
             0 if self.is_stormy() => Duration::from_secs(self.rng.up_to(100)),
             1..4 if self.is_stormy() => Duration::from_millis(self.rng.up_to(10)),
@@ -240,20 +263,34 @@ impl World {
             1..4 => Duration::from_secs(1),
             _ => Duration::from_millis(self.rng.up_to(200)),
         };
+        let jumps = !self.healed && self.chance(2);
+        let jump = jumps.then(|| (Duration::from_secs(self.rng.up_to(7200)), self.chance(50)));
+        Passing { wait, jump }
+    }
+
+    pub(super) fn pass(&mut self, Passing { wait, jump }: Passing) {
         self.now.tick += wait;
         self.now.wall = later(self.now.wall, wait);
-        if !self.healed && self.chance(2) {
-            // Somebody sets the clock: what waits for a time is early or late.
-            for known in &mut self.known {
-                known.not_before = None;
-            }
-            let jump = Duration::from_secs(self.rng.up_to(7200));
-            self.now.wall = if self.chance(50) {
-                later(self.now.wall, jump)
-            } else {
-                self.jumps += 1;
-                self.now.wall.checked_sub(jump).unwrap()
-            };
+        let Some((jump, ahead)) = jump else {
+            return;
+        };
+        // Somebody sets the clock: what waits for a time is early or late.
+        for known in &mut self.known {
+            known.not_before = None;
         }
+        self.now.wall = if ahead {
+            later(self.now.wall, jump)
+        } else {
+            self.jumps += 1;
+            self.now.wall.checked_sub(jump).unwrap()
+        };
     }
+}
+
+/// Time that goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Passing {
+    wait: Duration,
+    /// How far somebody sets the clock, and whether ahead.
+    jump: Option<(Duration, bool)>,
 }

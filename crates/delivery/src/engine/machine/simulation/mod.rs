@@ -1,7 +1,8 @@
 //! The machine against a model of the world: seeded, with faults, outages, hangs, lost answers, jumps of the clock, pauses,
 //! stops and kills between any two steps.
 //!
-//! **Cast.** A [`world::World`] is one process after another on one database; [`fate`] says what becomes of it. [`checks`] says what must hold: at every
+//! **Cast.** A [`world::World`] is one process after another on one database, with one machine; of every fifth seed [`beside`] has
+//! another machine in it, a replay of the first; [`fate`] says what becomes of it. [`checks`] says what must hold: at every
 //! delivery, that its turn has come; after every change of the database, that a restart at this moment would lose nothing
 //! and apply nothing twice; at the end, that every event is handled or waits behind a dead letter. The faults of
 //! [`mutant`](super::mutant) are built in on purpose, and each must be found.
@@ -9,6 +10,7 @@
 //! A schedule follows from its seed alone. One that fails says its seed and its last steps; `SIMULATION_SEED=7` runs that
 //! seed only, and `SIMULATION_SCHEDULES=100000` as many as that.
 
+mod beside;
 mod checks;
 mod fate;
 mod trace;
@@ -17,6 +19,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
+use beside::Beside;
 use world::World;
 
 use super::mutant::{self, Mutant};
@@ -39,17 +42,61 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// What a seed is the schedule of.
+enum Schedule {
+    Alone(Box<World>),
+    /// With replays beside it.
+    Beside(Box<Beside>),
+}
+
+impl Schedule {
+    fn of(seed: u64) -> Self {
+        if seed % 5 == 3 {
+            Self::Beside(Box::new(Beside::new(seed)))
+        } else {
+            Self::Alone(Box::new(World::new(seed)))
+        }
+    }
+
+    fn traced(seed: u64) -> Self {
+        let mut schedule = Self::of(seed);
+        schedule.world().trace = Some(String::new());
+        schedule
+    }
+
+    /// Of both, the one that is not the replay.
+    fn world(&mut self) -> &mut World {
+        match self {
+            Self::Alone(world) => world,
+            Self::Beside(both) => &mut both.live,
+        }
+    }
+
+    fn run(&mut self) -> std::thread::Result<()> {
+        catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Alone(world) => world.run(),
+            Self::Beside(both) => both.run(),
+        }))
+    }
+
+    fn trace(&mut self) -> String {
+        let trace = match self {
+            Self::Alone(world) => world.trace.take(),
+            Self::Beside(both) => both.trace(),
+        };
+        trace.unwrap_or_default()
+    }
+}
+
 fn fails(seed: u64) -> bool {
-    catch_unwind(AssertUnwindSafe(|| World::new(seed).run())).is_err()
+    Schedule::of(seed).run().is_err()
 }
 
 fn run(seed: u64) {
-    let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
-    if let Err(panic) = run {
-        let mut world = World::new(seed);
-        world.trace = Some(String::new());
-        let again = catch_unwind(AssertUnwindSafe(|| world.run()));
-        let trace = world.trace.unwrap_or_default();
+    if let Err(panic) = Schedule::of(seed).run() {
+        let mut schedule = Schedule::traced(seed);
+        let again = schedule.run();
+        let trace = schedule.trace();
         let lines: Vec<_> = trace.lines().collect();
         for line in &lines[lines.len().saturating_sub(LINES)..] {
             println!("{line}");
@@ -89,10 +136,9 @@ fn every_fault_is_found() {
 #[test]
 fn a_seed_repeats_byte_for_byte() {
     let trace = |seed| {
-        let mut world = World::new(seed);
-        world.trace = Some(String::new());
-        world.run();
-        world.trace.unwrap_or_default()
+        let mut schedule = Schedule::traced(seed);
+        schedule.run().expect("it holds");
+        schedule.trace()
     };
     for seed in 0..20 {
         let first = trace(seed);
