@@ -18,6 +18,7 @@ mod commit;
 mod cx;
 mod execute;
 mod in_commit;
+mod months;
 mod notes;
 mod raise;
 mod records;
@@ -31,6 +32,7 @@ mod tests;
 pub use commit::Commit;
 pub use cx::{Cx, Families, Guess, Request};
 pub use execute::{Failure, Kernel, Parts};
+pub(crate) use months::{month, months_before};
 pub use raise::{CustomEvent, NotRaised, Once, Raised};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Closers, closer};
@@ -38,4 +40,4 @@ pub use workflow::{
     Actor, Decision, Reason, Reservation, Run, Subject, Workflow, refuse, refuse_with, succeed,
     wait,
 };
-pub(crate) use workflow::{account_of_vault_key, account_vault_key, hex, month};
+pub(crate) use workflow::{account_of_vault_key, account_vault_key, hex};

@@ -10,8 +10,9 @@ use quivive_domain::{Account, AccountState, Address, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
+use super::months::month_vault_key;
 use super::turns::Turns;
-use super::workflow::{Actor, Subject, month_vault_key};
+use super::workflow::{Actor, Subject};
 use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
@@ -248,8 +249,14 @@ impl Cx {
                 self.keep(account);
                 Ok(subject)
             }
-            None => self.digest("address", address.canonical().as_bytes()).await,
+            None => self.digest_of(&address).await,
         }
+    }
+
+    /// The subject of an address that nobody has.
+    pub async fn digest_of(&self, address: &Address) -> Result<Subject, Fault> {
+        let canonical = address.canonical();
+        self.digest("address", canonical.as_bytes()).await
     }
 
     /// An account by its id, which is kept for [`Cx::account_of_subject`], else a digest of the id: what is not there, or not

@@ -16,7 +16,6 @@ use uuid::Uuid;
 use super::attempt::{Attempt, Progress};
 use super::commit::Commit;
 use super::cx::{Cx, Families, Guess, Request};
-use super::records::SealKeys;
 use super::recovery::Closers;
 use super::turns::{Turn, Turns};
 use super::workflow::{
@@ -272,14 +271,7 @@ impl Kernel {
                     return self.close(cx, attempt, "internal", Failure::Internal).await;
                 }
             };
-            let keys = match decision {
-                Decision::Succeed(..) => self.keys_of_success(cx, &attempt.trail).await,
-                Decision::Refuse(..) | Decision::Wait { .. } => Ok(attempt.trail.keys.clone()),
-            };
-            let assembled = keys
-                .map_err(Failure::Fault)
-                .and_then(|keys| self.assemble(cx, &attempt, &keys, decision));
-            let assembled = match assembled {
+            let assembled = match self.assemble(cx, &attempt, decision) {
                 Ok(assembled) => assembled,
                 Err(Failure::Vetoed(veto)) => {
                     tracing::info!(workflow = W::NAME, %veto, "a decision was vetoed");
@@ -321,7 +313,6 @@ impl Kernel {
         &self,
         cx: &Cx,
         attempt: &Attempt<W>,
-        keys: &SealKeys,
         decision: Decision<W>,
     ) -> Result<Assembled<W>, Failure<W::Refusal>> {
         let encoded = |meta, body: Result<Body, serde_json::Error>| match body {
@@ -357,7 +348,7 @@ impl Kernel {
         self.hear(W::NAME, answer.is_ok(), outcome.as_ref(), &mut commit)?;
         let turn = commit.turn.take();
         Ok(Assembled {
-            transaction: self.transaction(cx, attempt, keys, first, outcome, commit),
+            transaction: self.transaction(cx, attempt, first, outcome, commit),
             answer,
             turn,
         })
@@ -377,8 +368,7 @@ impl Kernel {
             .map_err(|error| Failure::Fault(Fault::internal(error)))?;
         let first = self.attempts.close(cx.workflow_id);
         let outcome = Some((W::Failed::META, body));
-        let (keys, commit) = (attempt.trail.keys.clone(), Commit::default());
-        let transaction = self.transaction(cx, &attempt, &keys, first, outcome, commit);
+        let transaction = self.transaction(cx, &attempt, first, outcome, Commit::default());
         if attempt.submit(self.log.as_ref()).is_err() {
             return Err(attempt.why_closed(self.log.as_ref()).await);
         }

@@ -57,7 +57,7 @@ impl Kernel {
             key: None,
         };
         let body = fact.encode().map_err(Fault::internal)?;
-        let record = self.record(&trail, &trail.keys, &place, E::META, body, cx.now());
+        let record = self.record(&trail, &place, E::META, body, cx.now());
         let records = vec![record];
         let transaction = Transaction { writes, records };
         self.log.commit(transaction).await.map(|_| ())

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::cx::Request;
 use super::execute::Kernel;
+use super::months::month_vault_key;
 use super::records::{Place, SealKeys, Trail};
-use super::workflow::{account_vault_key, month_vault_key};
+use super::workflow::account_vault_key;
 use crate::ports::Receipt;
 
 /// How often a request is tried when others hand over the same events meanwhile.
@@ -139,7 +140,7 @@ impl Kernel {
             context,
             keys: SealKeys {
                 subject: Arc::clone(&month),
-                actor: month,
+                actor: Arc::clone(&month),
             },
             workflow_id,
             // There is no attempt, so no event has one as its cause.
@@ -174,7 +175,7 @@ impl Kernel {
                 None => Key::new("custom", id),
             };
             trail.subject.clone_from(&event.subject);
-            let keys = self.keys_of(event, &trail).await?;
+            trail.keys.subject = self.key_of(event, &month).await?;
             let place = Place {
                 id,
                 workflow_id,
@@ -184,25 +185,27 @@ impl Kernel {
                 key: None,
             };
             let body = event.body.clone();
-            let record = self.record(&trail, &keys, &place, event.meta, body, event.time);
+            let record = self.record(&trail, &place, event.meta, body, event.time);
             transaction.records.push(record);
         }
         Ok((transaction, raised))
     }
 
     /// What is personal about a user is sealed under the user's key, so that it goes with it; else under the month's.
-    async fn keys_of(&self, event: &CustomEvent, trail: &Trail) -> Result<SealKeys, Fault> {
+    async fn key_of(
+        &self,
+        event: &CustomEvent,
+        month: &Arc<dyn SealKey>,
+    ) -> Result<Arc<dyn SealKey>, Fault> {
         let user = event
             .subject
             .as_deref()
             .and_then(|text| Uuid::try_parse(text).ok());
-        let mut keys = trail.keys.clone();
         if let (Some(id), Some(_)) = (user, &event.body.personal)
             && self.families.accounts.by_id(UserId(id)).await?.is_some()
         {
-            let key: Arc<dyn SealKey> = self.vault.key(&account_vault_key(id)).await?;
-            keys.subject = key;
+            return self.vault.key(&account_vault_key(id)).await;
         }
-        Ok(keys)
+        Ok(Arc::clone(month))
     }
 }

@@ -13,7 +13,7 @@ use super::attempt::Attempt;
 use super::commit::{Commit, Pending, Role};
 use super::cx::{Cx, Request};
 use super::execute::Kernel;
-use super::workflow::{Actor, Subject, Workflow, account_vault_key};
+use super::workflow::{Actor, Workflow};
 
 /// The keys that seal what is personal: about the subject, and about where the actor was.
 #[derive(Clone)]
@@ -49,19 +49,7 @@ pub(super) struct Place {
 
 impl Kernel {
     pub(super) async fn seal_keys(&self, cx: &Cx) -> Result<SealKeys, Fault> {
-        self.keys_named(cx, &cx.subject().vault_key(cx.now())).await
-    }
-
-    /// An account that came to be is sealed under a key of its own; its attempt was not.
-    pub(super) async fn keys_of_success(&self, cx: &Cx, trail: &Trail) -> Result<SealKeys, Fault> {
-        match cx.subject() {
-            Subject::NewAccount(id) => self.keys_named(cx, &account_vault_key(id.0)).await,
-            _ => Ok(trail.keys.clone()),
-        }
-    }
-
-    async fn keys_named(&self, cx: &Cx, subject: &str) -> Result<SealKeys, Fault> {
-        let subject = self.vault.key(subject).await?;
+        let subject = self.vault.key(&cx.subject().vault_key(cx.now())).await?;
         let actor = match cx.request.actor.vault_key() {
             Some(name) if name != subject.name() => self.vault.key(&name).await?,
             _ => Arc::clone(&subject),
@@ -104,7 +92,7 @@ impl Kernel {
             actor: trail.request.actor,
             key: None,
         };
-        self.record(trail, &trail.keys, &place, meta, body, now)
+        self.record(trail, &place, meta, body, now)
     }
 
     /// Makes the one transaction of an outcome: first the guard on the attempt, then the writes, then the events.
@@ -112,7 +100,6 @@ impl Kernel {
         &self,
         cx: &Cx,
         attempt: &Attempt<W>,
-        keys: &SealKeys,
         first: Write,
         outcome: Option<(EventMeta, Body)>,
         commit: Commit,
@@ -137,7 +124,7 @@ impl Kernel {
             key: None,
         };
         let append = |transaction: &mut Transaction, meta, body, place: &Place| {
-            let record = self.record(trail, keys, place, meta, body, cx.now());
+            let record = self.record(trail, place, meta, body, cx.now());
             transaction.records.push(record);
         };
         if let Some((meta, body)) = outcome {
@@ -176,15 +163,12 @@ impl Kernel {
         transaction
     }
 
-    /// The context as the event at this place carries it: sealed once for the workflow, but for an event of another
-    /// workflow, or under another key than the attempt's.
-    fn context(&self, trail: &Trail, keys: &SealKeys, place: &Place) -> Option<Sealed> {
-        let same =
-            place.workflow_id == trail.workflow_id && Arc::ptr_eq(&keys.actor, &trail.keys.actor);
-        if same {
+    /// The context as the event at this place carries it: sealed once for the workflow, but for an event of another one.
+    fn context(&self, trail: &Trail, place: &Place) -> Option<Sealed> {
+        if place.workflow_id == trail.workflow_id {
             trail.sealed.clone()
         } else {
-            let key = keys.actor.as_ref();
+            let key = trail.keys.actor.as_ref();
             self.appender
                 .context(&trail.context, place.workflow_id, key)
         }
@@ -194,7 +178,6 @@ impl Kernel {
     pub(super) fn record(
         &self,
         trail: &Trail,
-        keys: &SealKeys,
         place: &Place,
         meta: EventMeta,
         body: Body,
@@ -215,8 +198,8 @@ impl Kernel {
             request_id: trail.request.request_id.clone(),
             traceparent: trail.request.traceparent.clone(),
         };
-        let context = self.context(trail, keys, place);
+        let context = self.context(trail, place);
         self.appender
-            .record(envelope, body, context, Some(keys.subject.as_ref()))
+            .record(envelope, body, context, Some(trail.keys.subject.as_ref()))
     }
 }

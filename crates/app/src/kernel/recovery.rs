@@ -12,8 +12,9 @@ use serde_json::Value as Json;
 
 use super::cx::Request;
 use super::execute::Kernel;
+use super::months::{month, month_vault_key, oldest_kept};
 use super::records::{Place, SealKeys, Trail};
-use super::workflow::{Actor, Reason, Subject, Workflow, month_vault_key};
+use super::workflow::{Actor, Reason, Subject, Workflow};
 use crate::ports::OpenAttempt;
 use crate::sessions::expiry;
 use crate::{custom_events, guesses};
@@ -104,6 +105,7 @@ impl Kernel {
         let kernel = Arc::clone(self);
         let stopping = self.tasks.stopping();
         drop(self.tasks.spawn(async move {
+            let mut kept_since = None;
             while stopping
                 .run_until_cancelled(tokio::time::sleep(SWEEP_EVERY))
                 .await
@@ -115,6 +117,15 @@ impl Kernel {
                 let log = kernel.log.as_ref();
                 if let Err(fault) = custom_events::forget_receipts(&kernel.families, log).await {
                     tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
+                }
+                let kept = Some(month(oldest_kept(kernel.families.clock.now())));
+                if kept_since != kept {
+                    match kernel.forget_months().await {
+                        Ok(_) => kept_since = kept,
+                        Err(fault) => {
+                            tracing::warn!(%fault, "keys of months that are over were not destroyed; trying again");
+                        }
+                    }
                 }
                 if let Err(fault) = expiry::expire(&kernel).await {
                     tracing::warn!(%fault, "sessions whose time is over were not ended; trying again");
@@ -226,6 +237,6 @@ impl Kernel {
             actor: Actor::System,
             key: None,
         };
-        Ok(self.record(&trail, &trail.keys, &place, meta, body, now))
+        Ok(self.record(&trail, &place, meta, body, now))
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::cx::Cx;
+use super::months::month_vault_key;
 use crate::ports::Path;
 
 /// Why an outcome is Failed: one of the workflow's own codes, or `interrupted`, `conflict`, `vetoed`, `internal`.
@@ -119,9 +120,8 @@ pub(super) const RESERVE_WAITERS: usize = 256;
 /// Whom a workflow is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
+    /// Also one that comes to be with the outcome, if it succeeds: what is personal of its attempt goes when it is erased, too.
     Account(UserId),
-    /// An account that comes to be with the outcome, if it succeeds: its id is given here.
-    NewAccount(UserId),
     /// A keyed digest, where no account is known: of an address, a token or a source.
     Digest {
         kind: &'static str,
@@ -134,7 +134,7 @@ pub enum Subject {
 impl Subject {
     pub(crate) fn key(&self) -> Key {
         match self {
-            Self::Account(id) | Self::NewAccount(id) => Key::new("account", id),
+            Self::Account(id) => Key::new("account", id),
             Self::Digest { kind, digest } => Key::new(kind, hex(&digest[..16])),
             Self::System => Key::new("system", "all"),
         }
@@ -143,7 +143,7 @@ impl Subject {
     /// As the envelope shows it: the user's id, or the digest with its kind, or nothing.
     pub(crate) fn shown(&self) -> Option<String> {
         match self {
-            Self::Account(id) | Self::NewAccount(id) => Some(id.to_string()),
+            Self::Account(id) => Some(id.to_string()),
             Self::Digest { .. } => Some(self.key().as_str().to_owned()),
             Self::System => None,
         }
@@ -151,16 +151,16 @@ impl Subject {
 
     pub fn account(&self) -> Option<UserId> {
         match self {
-            Self::Account(id) | Self::NewAccount(id) => Some(*id),
+            Self::Account(id) => Some(*id),
             Self::Digest { .. } | Self::System => None,
         }
     }
 
-    /// The name of the key that seals what is personal about it; while there is no account, one for each month.
+    /// The name of the key that seals what is personal about it; where there is no account, one for each month.
     pub(crate) fn vault_key(&self, now: Time) -> String {
         match self {
             Self::Account(id) => account_vault_key(id.0),
-            Self::NewAccount(_) | Self::Digest { .. } | Self::System => month_vault_key(now),
+            Self::Digest { .. } | Self::System => month_vault_key(now),
         }
     }
 
@@ -181,17 +181,6 @@ pub(crate) fn account_vault_key(id: Uuid) -> String {
 /// Whose key has that name.
 pub(crate) fn account_of_vault_key(name: &str) -> Option<Uuid> {
     Uuid::parse_str(name.strip_prefix("s:")?).ok()
-}
-
-/// `m:2026-11`: what belongs to no account is sealed, and digested, under a key that lives 90 days.
-pub(crate) fn month_vault_key(now: Time) -> String {
-    format!("m:{}", month(now))
-}
-
-/// `2026-11`, in UTC.
-pub(crate) fn month(time: Time) -> String {
-    let text = time.to_string();
-    text.get(..7).unwrap_or("0000-00").to_owned()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -8,7 +8,7 @@ use quivive_delivery::seal::{self, SealKey, Vault};
 use quivive_delivery::{Catalogue, Clock, Fault, Log, Stored, Time};
 use quivive_domain::Address;
 
-use crate::kernel::month;
+use crate::kernel::{month, months_before};
 use crate::ports::Tag;
 
 /// Where a request came from: an IPv4 address in the clothes of an IPv6 one is the same.
@@ -23,7 +23,11 @@ impl Source {
 
 /// `t:2026-11`: the name of the key of a month's tags.
 pub fn tag_key(recorded_at: Time) -> String {
-    format!("t:{}", month(recorded_at))
+    key_of(&month(recorded_at))
+}
+
+fn key_of(month: &str) -> String {
+    format!("t:{month}")
 }
 
 pub(super) fn address(key: &dyn SealKey, address: &Address) -> Tag {
@@ -99,12 +103,9 @@ impl Tags {
     pub async fn forget(&self) -> Result<u32, Fault> {
         let oldest = self.log.read(0, 1).await?.pop();
         let oldest = oldest.map_or_else(|| self.clock.now(), |event| event.recorded_at);
-        let kept = tag_key(oldest);
-        let (mut at, mut destroyed) = (oldest, 0);
-        for _ in 0..LOOK_BACK {
-            at = at.checked_sub(SHORTEST_MONTH).unwrap_or(Time::MIN);
-            let name = tag_key(at);
-            destroyed += u32::from(name != kept && self.vault.destroy(&name).await?);
+        let mut destroyed = 0;
+        for month in months_before(oldest) {
+            destroyed += u32::from(self.vault.destroy(&key_of(&month)).await?);
         }
         Ok(destroyed)
     }
@@ -133,5 +134,3 @@ impl Tags {
 
 /// A step that meets each month.
 const SHORTEST_MONTH: Duration = Duration::from_hours(28 * 24);
-/// Ten years of them and more: also where the log was once kept for longer than it is now.
-const LOOK_BACK: u32 = 140;
