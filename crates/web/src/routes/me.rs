@@ -92,14 +92,17 @@ async fn erase_me(
     };
     let request = context.request(caller.actor());
     let erased = web.kernel.execute(command, request).await;
-    erased.map_err(|failure| {
-        Problem::of_failure(failure, |refusal| match refusal {
-            Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
-            Refusal::LastAdministrator => Problem::new(Code::LastAdministrator),
-            Refusal::Forbidden => Problem::new(Code::Forbidden),
-        })
-    })?;
+    erased.map_err(|failure| Problem::of_failure(failure, not_erased))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Why an account stays.
+pub(super) fn not_erased(refusal: Refusal) -> Problem {
+    Problem::new(match refusal {
+        Refusal::StepUpRequired => Code::StepUpRequired,
+        Refusal::LastAdministrator => Code::LastAdministrator,
+        Refusal::Forbidden => Code::Forbidden,
+    })
 }
 
 #[cfg(test)]

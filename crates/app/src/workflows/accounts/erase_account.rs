@@ -1,4 +1,5 @@
-//! Erase an account: its owner wants to be gone. Its rows go in one commit with the end of its sessions.
+//! Erase an account: its owner wants to be gone, or an administrator sees to it. Its rows go in one commit with the end of its
+//! sessions.
 //!
 //! What the log has of it stays, and the chain with it, but nobody can read what was personal: the `erasure` subscriber destroys
 //! the key. Source: the specification.
@@ -6,14 +7,14 @@
 use quivive_domain::session::InvalidatedBy;
 
 use super::change_email;
-use crate::accounts::spare_the_last;
+use crate::accounts::{acted_on, spare_the_last};
 use crate::sessions::end_everything;
-use crate::step_up::Proven;
+use crate::step_up::{Denied, Proven};
 use crate::workflows::prelude::*;
 
 pub struct EraseAccount {
     pub user: UserId,
-    /// The owner. `None`: the system, for one who was erased before.
+    /// The owner or an administrator. `None`: the system, for one who was erased before.
     pub by: Option<Proven>,
 }
 
@@ -55,9 +56,11 @@ pub struct Failed {
 pub enum Refusal {
     StepUpRequired,
     LastAdministrator,
-    /// It is not theirs, or there no more.
+    /// It is not theirs and they are no administrator, or it is there no more.
     Forbidden,
 }
+
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for EraseAccount {
     const NAME: &'static str = "account_erasure";
@@ -83,16 +86,10 @@ impl Workflow for EraseAccount {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if self.by.is_some_and(|owner| owner.user != self.user) {
-            return refuse(Refusal::Forbidden);
-        }
-        if self.by.is_some_and(|owner| !owner.is_fresh(cx)) {
-            return refuse(Refusal::StepUpRequired);
-        }
-        let Some(account) = cx.account_of_subject().await? else {
-            return refuse(Refusal::Forbidden);
+        let (account, mut commit) = match self.permitted(cx).await? {
+            Ok(permitted) => permitted,
+            Err(refusal) => return refuse(refusal),
         };
-        let mut commit = cx.fenced(&account);
         // In turn with sign-ins, which would make it miss.
         cx.take_turn(&mut commit, account.id.0).await;
         // Who was erased before is not kept for want of another.
@@ -106,6 +103,21 @@ impl Workflow for EraseAccount {
         }
         let user_id = account.id;
         succeed(commit, Succeeded { user_id }, ())
+    }
+}
+
+impl EraseAccount {
+    /// The account, with a commit that misses when it changes meanwhile, or who asks is no administrator any more.
+    async fn permitted(&self, cx: &Cx) -> Result<Result<(Account, Commit), Refusal>, Fault> {
+        match self.by {
+            Some(other) if other.user != self.user => acted_on(cx, other, Refusal::Forbidden).await,
+            Some(owner) if !owner.is_fresh(cx) => Ok(Err(Refusal::StepUpRequired)),
+            Some(_) | None => {
+                let account = cx.account_of_subject().await?;
+                let account = account.ok_or(Refusal::Forbidden);
+                Ok(account.map(|account| (account, Commit::default())))
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What administrators do to an account: they bar it and let it in again, end its sessions, have its owner choose a password.
+//! What administrators do to an account: they bar it and let it in again, erase it, end its sessions, have its
+//! owner choose a password.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use axum::http::StatusCode;
 use quivive_app::kernel::{Request, Workflow};
 use quivive_app::step_up::By;
 use quivive_app::workflows::accounts::deactivate_user::{self, DeactivateUser};
+use quivive_app::workflows::accounts::erase_account::EraseAccount;
 use quivive_app::workflows::accounts::lock_user::{self, LockUser};
 use quivive_app::workflows::accounts::reactivate_user::{self, ReactivateUser};
 use quivive_app::workflows::accounts::unlock_user::{self, UnlockUser};
@@ -26,6 +28,7 @@ use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
 use crate::routes::id::{Id, absent};
+use crate::routes::me::not_erased;
 use crate::routes::sessions::{SessionsEnded, end_all};
 use crate::routes::{Authority, Routes};
 
@@ -36,6 +39,7 @@ pub(super) fn router() -> Routes {
         .counted(Authority::Admin, write, routes!(unlock_user))
         .counted(Authority::Admin, write, routes!(deactivate_user))
         .counted(Authority::Admin, write, routes!(reactivate_user))
+        .counted(Authority::Admin, write, routes!(erase_user))
         .counted(Authority::Admin, write, routes!(end_sessions_of))
         .counted(Authority::Admin, write, routes!(demand_reset))
 }
@@ -216,6 +220,33 @@ async fn reactivate_user(
     .await
 }
 
+/// Erase an account.
+///
+/// At once and for good: its sessions end, nobody signs in to it, and what is personal can be read nowhere any more, the log
+/// included. Its address can be registered anew.
+#[utoipa::path(delete, path = "/api/v1/admin/users/{id}", tag = "users", params(
+    ("id" = String, Path, description = "The user's id, a UUID."),
+), responses(
+    (status = 204, description = "It is gone."),
+    (status = 403, description = "`step_up_required`"),
+    (status = 404, description = "`not_found`: there is no such user"),
+    (status = 409, description = "`last_administrator`"),
+))]
+async fn erase_user(
+    State(web): State<Arc<Web>>,
+    context: RequestContext,
+    SignedIn(caller): SignedIn,
+    Id(user): Id<UserId>,
+) -> Result<StatusCode, Problem> {
+    let user = account(&web, user).await?.id;
+    let command = EraseAccount {
+        user,
+        by: Some(caller.proven()),
+    };
+    let request = context.request(caller.actor());
+    act(&web, request, command, not_erased).await
+}
+
 /// Have a person choose a new password.
 ///
 /// They are sent the letter with the link, and told that an administrator asked for it. Nobody else chooses or sees it.
@@ -279,8 +310,10 @@ async fn end_sessions_of(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::http::Method;
-    use quivive_app::testing::Scene;
+    use quivive_app::testing::{Scene, account_of};
     use quivive_domain::AccountState;
     use serde_json::{Value, json};
 
@@ -336,6 +369,27 @@ mod tests {
             let answer = done(&server, &token, &path, body).await;
             assert_eq!(answer.problem(), (409, "last_administrator".to_owned()));
         }
+    }
+
+    #[tokio::test]
+    async fn an_account_is_erased() {
+        let (server, token, ada) = server().await;
+        let erase = async |user: String, token: &str| {
+            let path = format!("{USERS}/{user}");
+            server.send(ask(&Method::DELETE, &path).token(token)).await
+        };
+        let root = server.scene.user.to_string();
+        let answer = erase(root, &token).await;
+        assert_eq!(answer.problem(), (409, "last_administrator".to_owned()));
+        assert_eq!(erase(ada.user.to_string(), &token).await.status, 204);
+        for nobody in [ada.user.to_string(), "7".to_owned()] {
+            let answer = erase(nobody, &token).await;
+            assert_eq!(answer.problem(), (404, "not_found".to_owned()));
+        }
+        server.scene.world.pass(Duration::from_mins(10));
+        let eve = server.scene.clone().and(account_of("eve@example.org"));
+        let answer = erase(eve.user.to_string(), &token).await;
+        assert_eq!(answer.problem(), (403, "step_up_required".to_owned()));
     }
 
     #[tokio::test]

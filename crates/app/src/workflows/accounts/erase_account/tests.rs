@@ -9,7 +9,9 @@ use super::*;
 use crate::accounts::erasure::apply_again;
 use crate::kernel::account_vault_key;
 use crate::subscribers::erasure;
-use crate::testing::{PASSWORD, Scene, State, account, account_of, given, password};
+use crate::testing::{
+    PASSWORD, Scene, State, account, account_of, given, given_to_administrators, password,
+};
 use crate::workflows::accounts::change_email::ChangeEmail;
 use crate::workflows::accounts::register_user::RegisterUser;
 use crate::workflows::sessions::log_in::{self, LogIn};
@@ -18,6 +20,13 @@ fn erase(scene: &Scene) -> EraseAccount {
     EraseAccount {
         user: scene.user,
         by: Some(scene.proven()),
+    }
+}
+
+fn erase_by(scene: &Scene, other: &Scene) -> EraseAccount {
+    EraseAccount {
+        user: scene.user,
+        by: Some(other.proven()),
     }
 }
 
@@ -105,15 +114,42 @@ async fn one_line_for_each_refusal() {
     let scene = root.clone().and(account().verified());
     let told = root.when(erase(&root)).await;
     told.refused(Refusal::LastAdministrator).raised(&[]);
-    let theirs = EraseAccount {
-        user: scene.user,
-        ..erase(&root)
+    let theirs = erase_by(&root, &scene);
+    let told = scene.when(theirs).await;
+    told.refused(Refusal::Forbidden).raised(&[]);
+    for late in [erase(&scene), erase_by(&scene, &root)] {
+        let told = scene.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
+    }
+    assert_eq!(scene.account().email.typed(), "ada@example.org");
+}
+
+#[tokio::test]
+async fn an_administrator_sees_to_it() {
+    let (scene, root) = given_to_administrators(account().verified().role(Role::Admin));
+    let theirs = erase_by(&scene, &root);
+    root.when(theirs).await.succeeded();
+    react(&scene).await;
+    let left = |s: &State| s.accounts.keys().copied().collect::<Vec<_>>();
+    assert_eq!(scene.world.see(left), [root.user]);
+    let nobody = erase_by(&scene, &root);
+    let told = root.when(nobody).await;
+    told.refused(Refusal::Forbidden).raised(&[]);
+}
+
+#[tokio::test]
+async fn who_loses_the_role_meanwhile_erases_nobody() {
+    let (scene, root) = given_to_administrators(account().verified());
+    let user = root.user;
+    let lost = move |s: &mut State| {
+        let root = s.accounts.get_mut(&user).unwrap();
+        root.roles = vec![Role::User];
+        root.security_version += 1;
     };
+    scene.world.meanwhile("user.erasure.succeeded", 1, lost);
+    let theirs = erase_by(&scene, &root);
     let told = root.when(theirs).await;
     told.refused(Refusal::Forbidden).raised(&[]);
-    let late = erase(&scene);
-    let told = scene.after(600).when(late).await;
-    told.refused(Refusal::StepUpRequired).raised(&[]);
     assert_eq!(scene.account().email.typed(), "ada@example.org");
 }
 
