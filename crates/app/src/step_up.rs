@@ -39,6 +39,16 @@ impl Proven {
     }
 }
 
+/// What an operator has done begins with this commit: an administrator's misses when they are none any more. `None` is the
+/// system, for which speak the server itself and its command line.
+pub async fn operated(cx: &Cx, by: Option<Proven>) -> Result<Result<Commit, Denied>, Fault> {
+    let Some(proven) = by else {
+        return Ok(Ok(Commit::default()));
+    };
+    let administrator = proven.administrator(cx).await?;
+    Ok(administrator.map(|administrator| cx.fenced(&administrator)))
+}
+
 /// Who asks for something that is done to an account.
 #[derive(Debug, Clone, Copy)]
 pub enum By {
@@ -50,13 +60,11 @@ pub enum By {
 impl By {
     /// What is done for them begins with this commit: an administrator's misses when they are none any more.
     pub async fn commit(&self, cx: &Cx) -> Result<Result<Commit, Denied>, Fault> {
-        Ok(match self {
-            Self::Owner | Self::System => Ok(Commit::default()),
-            Self::Administrator(proven) => {
-                let administrator = proven.administrator(cx).await?;
-                administrator.map(|administrator| cx.fenced(&administrator))
-            }
-        })
+        let by = match self {
+            Self::Owner | Self::System => None,
+            Self::Administrator(proven) => Some(*proven),
+        };
+        operated(cx, by).await
     }
 }
 

@@ -35,6 +35,7 @@ use quivive_domain::webhook;
 
 use crate::kernel::{Failure, Families, Kernel, Request};
 use crate::ports::{Attempt, Endpoint, Positions};
+use crate::step_up::Proven;
 use crate::workflows::webhooks::change_endpoint::{Change, ChangeEndpoint, Refusal, Reply};
 use delivery::Delivery;
 use message::Message;
@@ -210,6 +211,7 @@ impl Endpoints {
         &self,
         id: EndpointId,
         since: Since,
+        by: Proven,
         request: Request,
     ) -> Result<Recovery, Failure<Refusal>> {
         let after = recovery::after(&*self.tools.log, since).await;
@@ -221,6 +223,7 @@ impl Endpoints {
         let command = ChangeEndpoint {
             endpoint: id,
             change: Change::Recover(range),
+            by: Some(by),
         };
         self.tools.kernel.execute(command, request).await?;
         if range.from > range.to {

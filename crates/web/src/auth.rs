@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use quivive_app::Request;
 use quivive_app::access::{Access, Caller, Service};
 use quivive_app::kernel::Actor;
+use quivive_app::step_up::Proven;
 use quivive_delivery::Log;
 use quivive_domain::api_key::{Presented, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -84,8 +85,11 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
-/// What workflows are told of a request whose caller is a person.
-pub(crate) struct AsCaller(pub Request);
+/// What workflows are told of a request whose caller is a person, and that it is them.
+pub(crate) struct AsCaller {
+    pub request: Request,
+    pub by: Proven,
+}
 
 impl<S: Sync> FromRequestParts<S> for AsCaller {
     type Rejection = Problem;
@@ -93,7 +97,10 @@ impl<S: Sync> FromRequestParts<S> for AsCaller {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
         let context = RequestContext::from_request_parts(parts, state).await?;
-        Ok(Self(context.request(caller.actor())))
+        Ok(Self {
+            request: context.request(caller.actor()),
+            by: caller.proven(),
+        })
     }
 }
 

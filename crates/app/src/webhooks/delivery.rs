@@ -109,6 +109,7 @@ impl Way {
         let change = ChangeEndpoint {
             endpoint: endpoint.id,
             change: Change::Disable(reason),
+            by: None,
         };
         match tools.kernel.execute(change, Request::system()).await {
             Ok(_) => {

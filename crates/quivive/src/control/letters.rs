@@ -166,13 +166,16 @@ impl Desk {
         let command = ChangeSubscription {
             subscription,
             change,
+            by: None,
         };
         let done = self.kernel.execute(command, Request::system()).await;
         let reply = done.map_err(|outcome| {
             told(outcome, |refusal| match refusal {
                 Refusal::NotFound => declined(Declined::NotFound),
                 Refusal::WrongState => declined(Declined::WrongState),
-                Refusal::Forbidden => refused("this may not be done", "ask an administrator"),
+                Refusal::Forbidden | Refusal::StepUpRequired => {
+                    refused("this may not be done", "ask an administrator")
+                }
             })
         })?;
         Ok(reply.count)

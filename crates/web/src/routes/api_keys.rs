@@ -220,6 +220,7 @@ async fn list_api_keys(State(web): State<Arc<Web>>) -> Result<axum::Json<ApiKeys
     ("id" = String, Path, description = "The key's id, a UUID."),
 ), responses(
     (status = 204, description = "It is over."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`: there is no such key, or it was over"),
 ))]
 async fn revoke_api_key(
@@ -230,7 +231,7 @@ async fn revoke_api_key(
 ) -> Result<StatusCode, Problem> {
     let command = RevokeApiKey {
         key,
-        by: caller.user,
+        by: caller.proven(),
     };
     let request = context.request(caller.actor());
     let revoked = web.kernel.execute(command, request).await;
@@ -238,6 +239,7 @@ async fn revoke_api_key(
         Problem::of_failure(failure, |refusal| match refusal {
             revoke_api_key::Refusal::NotFound => absent::<ApiKeyId>(),
             revoke_api_key::Refusal::Forbidden => Problem::new(Code::Forbidden),
+            revoke_api_key::Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
         })
     })?;
     Ok(StatusCode::NO_CONTENT)

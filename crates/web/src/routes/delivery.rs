@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use quivive_app::Request;
 use quivive_app::ports::Positions;
 use quivive_app::workflows::delivery::change_subscription::{Change, ChangeSubscription, Refusal};
 use quivive_delivery::engine::Declined;
@@ -68,15 +67,16 @@ async fn list(State(web): State<Arc<Web>>, _admin: SignedIn) -> axum::Json<Subsc
     ("name" = String, Path, description = "As in the list."),
 ), responses(
     (status = 204, description = "It is paused."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`wrong_state`: it is paused already"),
 ))]
 async fn pause(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    change(&web, request, name, Change::Pause).await?;
+    change(&web, asked, name, Change::Pause).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -87,15 +87,16 @@ async fn pause(
     ("name" = String, Path, description = "As in the list."),
 ), responses(
     (status = 204, description = "It goes on."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`wrong_state`: it is not paused"),
 ))]
 async fn resume(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    change(&web, request, name, Change::Resume).await?;
+    change(&web, asked, name, Change::Resume).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -130,13 +131,14 @@ struct Replayed {
     ("name" = String, Path, description = "As in the list."),
 ), request_body = Replay, responses(
     (status = 202, description = "It has begun; with `dry_run`, it would.", body = Replayed),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`wrong_state`: its handler does not allow it, it is being replayed, or that is no range for it"),
     (status = 422, description = "`invalid_fields`"),
 ))]
 async fn replay(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Path(name): Path<String>,
     Shaped(body): Shaped<Replay>,
 ) -> Result<(StatusCode, axum::Json<Replayed>), Problem> {
@@ -147,7 +149,7 @@ async fn replay(
         let would = deliveries.would_replay(&name, range).await;
         would.map_err(declined)?
     } else {
-        change(&web, request, name, Change::Replay(range)).await?
+        change(&web, asked, name, Change::Replay(range)).await?
     };
     let told = Replayed { count, dry_run };
     Ok((StatusCode::ACCEPTED, axum::Json(told)))
@@ -156,7 +158,7 @@ async fn replay(
 /// Runs the workflow; answers with how many dead letters are meant.
 async fn change(
     web: &Web,
-    request: Request,
+    asked: AsCaller,
     subscription: String,
     change: Change,
 ) -> Result<u64, Problem> {
@@ -166,13 +168,15 @@ async fn change(
     let command = ChangeSubscription {
         subscription,
         change,
+        by: Some(asked.by),
     };
-    let done = web.kernel.execute(command, request);
+    let done = web.kernel.execute(command, asked.request);
     let reply = done.await.map_err(|failure| {
         Problem::of_failure(failure, |refusal| match refusal {
             Refusal::NotFound => no_subscription(),
             Refusal::WrongState => Problem::new(Code::WrongState),
             Refusal::Forbidden => Problem::new(Code::Forbidden),
+            Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
         })
     })?;
     Ok(reply.count)

@@ -93,6 +93,7 @@ struct RegisteredSchemas {
 /// one may only add to it: fields that may be missing, and values. To register the same again changes nothing.
 #[utoipa::path(post, path = "/api/v1/admin/schemas", tag = "schemas", request_body = NewSchema, responses(
     (status = 201, description = "Registered.", body = RegisteredSchema),
+    (status = 403, description = "`step_up_required`"),
     (status = 409, description = "`schema_conflict`: what is registered stands against it, and the error says what to do"),
     (status = 422, description = "`unsupported_schema`, `invalid_fields`"),
 ))]
@@ -110,7 +111,7 @@ async fn register_schema(
     }
     let schemas = &web.kernel.families().event_schemas;
     let command = || RegisterEventSchema {
-        by: caller.user,
+        by: caller.proven(),
         kind: body.kind.clone(),
         version: body.version,
         schema: body.schema.0.clone(),
@@ -141,6 +142,7 @@ fn refused(
 ) -> Problem {
     let code = match refusal {
         Refusal::Forbidden => return Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => return Problem::new(Code::StepUpRequired),
         Refusal::InvalidType => Code::InvalidFields,
         Refusal::UnsupportedSchema => Code::UnsupportedSchema,
         Refusal::VersionFrozen

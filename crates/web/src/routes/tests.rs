@@ -4,6 +4,7 @@ mod answers;
 mod sameness;
 mod shapes;
 mod statistics;
+mod step_up;
 mod vetoes;
 
 use std::collections::HashSet;

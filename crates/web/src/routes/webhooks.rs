@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use quivive_app::Failure;
 use quivive_app::ports::Endpoint;
 use quivive_app::webhooks::{Since, Unknown, Wanted};
 use quivive_app::workflows::webhooks::change_endpoint::{
     Change, ChangeEndpoint, Draft, Edit, Refusal, Reply,
 };
-use quivive_app::{Failure, Request};
 use quivive_delivery::Time;
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, MAX_PATTERNS, Order, Signatures, SigningKeys, Target};
@@ -107,12 +107,13 @@ struct RecoverySince {
 /// It is sent what happens from now on, signed after Standard Webhooks. The secret is told here and never again.
 #[utoipa::path(post, path = "/api/v1/admin/webhooks", tag = "webhooks", request_body = EndpointDraft, responses(
     (status = 201, description = "Registered.", body = NewEndpoint),
+    (status = 403, description = "`step_up_required`"),
     (status = 409, description = "`too_many_endpoints`"),
     (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
 ))]
 async fn create_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Shaped(body): Shaped<EndpointDraft>,
 ) -> Result<(StatusCode, axum::Json<NewEndpoint>), Problem> {
     described(&body.description)?;
@@ -129,7 +130,7 @@ async fn create_endpoint(
         signatures: signatures(body.signatures.as_deref())?.unwrap_or_default(),
     };
     let id = EndpointId(web.kernel.families().ids.next());
-    let reply = change(&web, id, Change::Create(draft), request).await?;
+    let reply = change(&web, id, Change::Create(draft), asked).await?;
     let (Some(endpoint), Some(shown)) = (reply.endpoint, reply.shown) else {
         return Err(Problem::new(Code::Internal));
     };
@@ -180,13 +181,14 @@ async fn read_endpoint(
     (status = 200, description = "As it is now.", body = EndpointDetail, headers(
         ("ETag" = String, description = "Which revision it is: another after each change."),
     )),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 412, description = "`precondition_failed`"),
     (status = 422, description = "`invalid_url`, `private_address`, `unresolved_host`, `invalid_fields`"),
 ))]
 async fn update_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
     headers: HeaderMap,
     Shaped(body): Shaped<EndpointEdit>,
@@ -212,7 +214,7 @@ async fn update_endpoint(
         signatures: signatures(body.signatures.as_deref())?,
         revisions: revision::wanted(&headers),
     };
-    changed(&web, id, Change::Update(edit), request).await
+    changed(&web, id, Change::Update(edit), asked).await
 }
 
 /// Remove an endpoint.
@@ -222,14 +224,15 @@ async fn update_endpoint(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
     (status = 204, description = "It is gone."),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
 ))]
 async fn delete_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
 ) -> Result<StatusCode, Problem> {
-    change(&web, id, Change::Delete, request).await?;
+    change(&web, id, Change::Delete, asked).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -240,14 +243,15 @@ async fn delete_endpoint(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
     (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
 ))]
 async fn enable_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
 ) -> Result<Detailed, Problem> {
-    changed(&web, id, Change::Enable, request).await
+    changed(&web, id, Change::Enable, asked).await
 }
 
 /// Send no messages to an endpoint until it is enabled.
@@ -255,15 +259,16 @@ async fn enable_endpoint(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
     (status = 200, description = "As it is now.", body = EndpointDetail),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
 ))]
 async fn disable_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
 ) -> Result<Detailed, Problem> {
     let disable = Change::Disable(Disabled::Operator);
-    changed(&web, id, disable, request).await
+    changed(&web, id, disable, asked).await
 }
 
 /// Give an endpoint a new secret.
@@ -273,14 +278,15 @@ async fn disable_endpoint(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
     (status = 201, description = "The new secret.", body = NewSecret),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
 ))]
 async fn rotate_secret(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
 ) -> Result<(StatusCode, axum::Json<NewSecret>), Problem> {
-    let reply = change(&web, id, Change::RotateSecret, request).await?;
+    let reply = change(&web, id, Change::RotateSecret, asked).await?;
     let shown = reply.shown.ok_or_else(|| Problem::new(Code::Internal))?;
     Ok((StatusCode::CREATED, axum::Json(shown.into())))
 }
@@ -292,14 +298,15 @@ async fn rotate_secret(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), responses(
     (status = 200, description = "What became of it, well or not.", body = AttemptView),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
 ))]
 async fn test_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
 ) -> Result<axum::Json<AttemptView>, Problem> {
-    change(&web, id, Change::Test, request).await?;
+    change(&web, id, Change::Test, asked).await?;
     let sent = web.endpoints.test(id).await?;
     sent.map(|attempt| axum::Json(attempt.into()))
         .ok_or_else(absent::<EndpointId>)
@@ -313,12 +320,13 @@ async fn test_endpoint(
     ("id" = String, Path, description = "The endpoint's id, a UUID."),
 ), request_body = RecoverySince, responses(
     (status = 202, description = "It began.", body = RecoveryView),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`recovery_running`"),
 ))]
 async fn recover_endpoint(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Id(id): Id<EndpointId>,
     Shaped(body): Shaped<RecoverySince>,
 ) -> Result<(StatusCode, axum::Json<RecoveryView>), Problem> {
@@ -333,7 +341,10 @@ async fn recover_endpoint(
             ));
         }
     };
-    let begun = web.endpoints.recover(id, since, request).await;
+    let begun = web
+        .endpoints
+        .recover(id, since, asked.by, asked.request)
+        .await;
     let begun = begun.map_err(|failure| refused(failure, None))?;
     Ok((StatusCode::ACCEPTED, axum::Json(begun.into())))
 }
@@ -361,15 +372,20 @@ async fn change(
     web: &Web,
     endpoint: EndpointId,
     change: Change,
-    request: Request,
+    asked: AsCaller,
 ) -> Result<Reply, Problem> {
     let url = match &change {
         Change::Create(draft) => Some(draft.url.clone()),
         Change::Update(edit) => edit.url.clone(),
         _ => None,
     };
-    let command = ChangeEndpoint { endpoint, change };
-    let changed = web.endpoints.change(command, request).await;
+    let by = Some(asked.by);
+    let command = ChangeEndpoint {
+        endpoint,
+        change,
+        by,
+    };
+    let changed = web.endpoints.change(command, asked.request).await;
     changed.map_err(|failure| refused(failure, url.as_deref()))
 }
 
@@ -387,6 +403,7 @@ fn refused(failure: Failure<Refusal>, url: Option<&str>) -> Problem {
         Refusal::PrivateAddress => Problem::at(Code::PrivateAddress, URL),
         Refusal::Unresolved => Problem::at(Code::UnresolvedHost, URL),
         Refusal::Forbidden => Problem::new(Code::Forbidden),
+        Refusal::StepUpRequired => Problem::new(Code::StepUpRequired),
         Refusal::NotFound => absent::<EndpointId>(),
         Refusal::Changed => Problem::new(Code::PreconditionFailed),
         Refusal::TooMany => Problem::new(Code::TooManyEndpoints),
@@ -399,9 +416,9 @@ async fn changed(
     web: &Web,
     id: EndpointId,
     wanted: Change,
-    request: Request,
+    asked: AsCaller,
 ) -> Result<Detailed, Problem> {
-    let reply = change(web, id, wanted, request).await?;
+    let reply = change(web, id, wanted, asked).await?;
     let endpoint = reply.endpoint.ok_or_else(absent::<EndpointId>)?;
     detail(web, endpoint).await
 }

@@ -37,6 +37,7 @@ async fn bed(events: &[&str]) -> Bed {
     let command = ChangeEndpoint {
         endpoint: id,
         change,
+        by: None,
     };
     scene.when(command).await.succeeded();
     let origin = Origin {
@@ -95,7 +96,11 @@ impl Bed {
     async fn change(&self, change: Change) {
         let endpoint = self.id;
         self.scene
-            .when(ChangeEndpoint { endpoint, change })
+            .when(ChangeEndpoint {
+                endpoint,
+                change,
+                by: None,
+            })
             .await
             .succeeded();
     }

@@ -2,12 +2,13 @@
 
 use quivive_domain::ApiKeyId;
 
+use crate::step_up::{Denied, Proven, operated};
 use crate::workflows::prelude::*;
 
 pub struct RevokeApiKey {
     pub key: ApiKeyId,
     /// The administrator who asks.
-    pub by: UserId,
+    pub by: Proven,
 }
 
 #[derive(Event)]
@@ -51,7 +52,10 @@ pub enum Refusal {
     NotFound,
     /// Who asks is no administrator any more.
     Forbidden,
+    StepUpRequired,
 }
+
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl Workflow for RevokeApiKey {
     const NAME: &'static str = "api_key_revocation";
@@ -79,14 +83,14 @@ impl Workflow for RevokeApiKey {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if cx.administrator(self.by).await?.is_none() {
-            return refuse(Refusal::Forbidden);
-        }
+        let mut commit = match operated(cx, Some(self.by)).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
+        };
         let view = cx.api_keys.view(self.key).await?;
         let Some(view) = view.filter(|view| view.key.revoked_at.is_none()) else {
             return refuse(Refusal::NotFound);
         };
-        let mut commit = Commit::default();
         commit.write(cx.api_keys.revoke(self.key, cx.now()));
         let succeeded = Succeeded {
             api_key_id: self.key,
@@ -128,7 +132,7 @@ mod tests {
     fn revoke(scene: &Scene, key: ApiKeyId) -> RevokeApiKey {
         RevokeApiKey {
             key,
-            by: scene.user,
+            by: scene.proven(),
         }
     }
 
@@ -159,6 +163,9 @@ mod tests {
             .await
             .refused(Refusal::NotFound)
             .raised(&[]);
+        let late = revoke(&scene, command.key);
+        let late = scene.after(600).when(late).await;
+        late.refused(Refusal::StepUpRequired).raised(&[]);
         let eve = scene
             .and(account_of("eve@example.org").verified())
             .by_owner();

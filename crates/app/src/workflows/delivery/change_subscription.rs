@@ -10,13 +10,15 @@ use quivive_delivery::engine::Declined;
 use quivive_delivery::subscriber::Choice;
 use quivive_domain::Rationale;
 
-use crate::kernel::Actor;
 use crate::ports::Positions;
+use crate::step_up::{Denied, Proven, operated};
 use crate::workflows::prelude::*;
 
 pub struct ChangeSubscription {
     pub subscription: String,
     pub change: Change,
+    /// The administrator who asks. `None`: the command line.
+    pub by: Option<Proven>,
 }
 
 /// What is to be changed.
@@ -93,7 +95,10 @@ pub enum Refusal {
     /// It is paused already, or not paused; no dead letter is meant; it may not be replayed, or is being so.
     WrongState,
     Forbidden,
+    StepUpRequired,
 }
+
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 pub struct Reply {
     /// How many dead letters are meant, or positions to go through.
@@ -128,11 +133,9 @@ impl Workflow for ChangeSubscription {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        match cx.request.actor {
-            Actor::Admin(_) | Actor::System => {}
-            Actor::User(_) | Actor::Service(_) | Actor::Anonymous => {
-                return refuse(Refusal::Forbidden);
-            }
+        // Their commit is not used: what the engine has done cannot miss.
+        if let Err(denied) = operated(cx, self.by).await? {
+            return refuse(denied.into());
         }
         let (name, engine) = (&self.subscription, &cx.deliveries);
         let done = match self.change.clone() {
@@ -169,11 +172,13 @@ impl Workflow for ChangeSubscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{FakeSubscription, Scene, nobody};
+    use quivive_domain::Role;
+
+    use crate::testing::{FakeSubscription, Scene, account, account_of, given};
 
     /// The subscription `email` with two dead letters, and an administrator.
     fn scene() -> Scene {
-        let mut scene = nobody();
+        let scene = given(account().verified().role(Role::Admin)).by_administrator();
         let email = FakeSubscription {
             parked: 2,
             ..FakeSubscription::default()
@@ -181,7 +186,6 @@ mod tests {
         scene
             .world
             .change(|s| s.subscriptions.insert("email".to_owned(), email));
-        scene.request.actor = Actor::Admin(scene.user);
         scene
     }
 
@@ -189,6 +193,7 @@ mod tests {
         ChangeSubscription {
             subscription: subscription.to_owned(),
             change,
+            by: None,
         }
     }
 
@@ -272,14 +277,22 @@ mod tests {
                 .refused(Refusal::WrongState)
                 .raised(&[]);
         }
-        for actor in [Actor::Anonymous, Actor::User(scene.user)] {
-            let mut scene = scene.clone();
-            scene.request.actor = actor;
-            scene
-                .when(change("email", Change::Pause))
-                .await
-                .refused(Refusal::Forbidden)
-                .raised(&[]);
+        let asked = |by: &Scene, wanted| ChangeSubscription {
+            by: Some(by.proven()),
+            ..change("email", wanted)
+        };
+        let eve = scene.clone().and(account_of("eve@example.org").verified());
+        let late: Vec<_> = [Change::Pause, redrive(), discard(), replay()]
+            .map(|wanted| (asked(&scene, wanted.clone()), asked(&eve, wanted)))
+            .into();
+        scene.world.pass(std::time::Duration::from_mins(10));
+        for (late, theirs) in late {
+            let told = scene.when(late).await;
+            told.refused(Refusal::StepUpRequired).raised(&[]);
+            let told = eve.when(theirs).await;
+            told.refused(Refusal::Forbidden).raised(&[]);
         }
+        let told = scene.when(asked(&scene, Change::Pause)).await;
+        told.succeeded();
     }
 }

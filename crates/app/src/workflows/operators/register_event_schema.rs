@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::custom_events::Misfit;
 use crate::ports::EventSchema;
+use crate::step_up::{Denied, Proven, operated};
 use crate::workflows::prelude::*;
 
 /// Versions of all types together: each is kept in memory.
@@ -24,7 +25,7 @@ const MAX_POINTER_BYTES: usize = 200;
 
 pub struct RegisterEventSchema {
     /// The administrator who asks.
-    pub by: UserId,
+    pub by: Proven,
     pub kind: String,
     pub version: u32,
     /// JSON Schema of the data.
@@ -87,7 +88,10 @@ pub enum Refusal {
     TooManySchemas,
     /// Who asks is no administrator any more.
     Forbidden,
+    StepUpRequired,
 }
+
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 impl RegisterEventSchema {
     /// What stands against it, but for the rights of who asks; `known` are the versions of the type, `all` how many
@@ -197,16 +201,16 @@ impl Workflow for RegisterEventSchema {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if cx.administrator(self.by).await?.is_none() {
-            return refuse(Refusal::Forbidden);
-        }
+        let mut commit = match operated(cx, Some(self.by)).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
+        };
         let all = cx.event_schemas.all().await?;
         let mut known = all.clone();
         known.retain(|row| row.kind == self.kind);
         if let Err((refusal, _)) = self.judge(&known, all.len()) {
             return refuse(refusal);
         }
-        let mut commit = Commit::default();
         if known.iter().all(|row| row.version != self.version) {
             commit.write(cx.event_schemas.insert(&EventSchema {
                 kind: self.kind.clone(),
@@ -249,7 +253,7 @@ mod tests {
 
     fn order(scene: &Scene, version: u32, schema: Value) -> RegisterEventSchema {
         RegisterEventSchema {
-            by: scene.user,
+            by: scene.proven(),
             kind: "custom.order".to_owned(),
             version,
             schema,
@@ -372,12 +376,12 @@ mod tests {
             .judge(&scene.world.see(|s| s.event_schemas.clone()), MAX_SCHEMAS)
             .expect_err("full");
         assert_eq!(misfit.code, "too_many_schemas");
+        let late = fresh();
+        let told = scene.after(600).when(late).await;
+        told.refused(Refusal::StepUpRequired).raised(&[]);
         let scene = given(account().verified()).by_owner();
-        scene
-            .when(order(&scene, 1, one()))
-            .await
-            .refused(Refusal::Forbidden)
-            .raised(&[]);
+        let told = scene.when(order(&scene, 1, one())).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
     }
 
     #[tokio::test]

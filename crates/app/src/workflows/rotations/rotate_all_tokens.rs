@@ -8,7 +8,7 @@ use std::time::Duration;
 use quivive_domain::Rationale;
 use uuid::Uuid;
 
-use crate::step_up::{Denied, Proven};
+use crate::step_up::{Denied, Proven, operated};
 use crate::workflows::prelude::*;
 
 /// With this reason there is no grace period.
@@ -107,12 +107,9 @@ impl Workflow for RotateAllTokens {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let mut commit = match self.by {
-            None => Commit::default(),
-            Some(proven) => match proven.administrator(cx).await? {
-                Ok(administrator) => cx.fenced(&administrator),
-                Err(denied) => return refuse(denied.into()),
-            },
+        let mut commit = match operated(cx, self.by).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
         };
         let breach = self.reason.as_str() == BREACH;
         let lifetimes = cx.settings.lifetimes;

@@ -14,8 +14,8 @@ use quivive_domain::webhook::{
 use secrecy::SecretString;
 
 use crate::facts::WebhookEndpointDisabled;
-use crate::kernel::Actor;
 use crate::ports::{CallError, Endpoint, Positions};
+use crate::step_up::{Denied, Proven, operated};
 use crate::webhooks::{self, Wanted};
 use crate::workflows::prelude::*;
 
@@ -26,6 +26,8 @@ pub struct ChangeEndpoint {
     /// Of one that is to be, a fresh one.
     pub endpoint: EndpointId,
     pub change: Change,
+    /// The administrator who asks. `None`: the server itself.
+    pub by: Option<Proven>,
 }
 
 pub enum Change {
@@ -120,6 +122,7 @@ pub enum Refusal {
     /// Its name has no address now, so that nobody can say whether it may be called.
     Unresolved,
     Forbidden,
+    StepUpRequired,
     NotFound,
     /// It is not what the edit was made of any more.
     Changed,
@@ -127,6 +130,8 @@ pub enum Refusal {
     /// An earlier recovery is under way.
     RecoveryRunning,
 }
+
+also_refuses!(Denied: Forbidden, StepUpRequired);
 
 /// What an endpoint's owner is told once.
 pub struct Shown {
@@ -168,10 +173,10 @@ impl Workflow for ChangeEndpoint {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if !matches!(cx.request.actor, Actor::Admin(_) | Actor::System) {
-            return refuse(Refusal::Forbidden);
-        }
-        let mut commit = Commit::default();
+        let mut commit = match operated(cx, self.by).await? {
+            Ok(commit) => commit,
+            Err(denied) => return refuse(denied.into()),
+        };
         let (endpoint, shown) = match &self.change {
             Change::Create(draft) => match self.create(cx, draft, &mut commit).await? {
                 Ok((endpoint, shown)) => (Some(endpoint), Some(shown)),
@@ -219,10 +224,7 @@ impl ChangeEndpoint {
             disabled: None,
             failing_since: None,
             versions: draft.wanted.versions.clone(),
-            created_by: match cx.request.actor {
-                Actor::Admin(user) => Some(user),
-                _ => None,
-            },
+            created_by: self.by.map(|proven| proven.user),
             created_at: cx.now(),
             updated_at: cx.now(),
             revision: 1,
@@ -280,7 +282,11 @@ async fn apply(
             Ok(Ok((Some(written(cx, endpoint, commit)), Some(shown))))
         }
         Change::Recover(range) => match recover(cx, endpoint.id, *range).await {
-            Ok(()) => Ok(Ok((Some(endpoint), None))),
+            Ok(()) => {
+                // It is done: nobody decides about it again.
+                *commit = Commit::default();
+                Ok(Ok((Some(endpoint), None)))
+            }
             Err(Declined::NotFound) => Ok(Err(Refusal::NotFound)),
             Err(Declined::WrongState) => Ok(Err(Refusal::RecoveryRunning)),
             Err(Declined::Fault(fault)) => Err(fault),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use quivive_app::Request;
 use quivive_app::workflows::delivery::change_subscription::Change;
 use quivive_delivery::Time;
 use quivive_delivery::subscriber::{Choice, DeadLetter, DeadLetterGroup, ErrorClass};
@@ -267,19 +266,20 @@ struct Decided {
 /// leaves is redriven by asking again.
 #[utoipa::path(post, path = "/api/v1/admin/dead-letters/redrive", tag = "delivery", request_body = Redrive, responses(
     (status = 200, description = "So many are meant.", body = Decided),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`wrong_state`: none of them is parked"),
     (status = 503, description = "`busy`: many others are being redriven; also as for every route"),
 ))]
 async fn redrive(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Shaped(body): Shaped<Redrive>,
 ) -> Result<axum::Json<Decided>, Problem> {
     let (subscription, per_second) = (body.subscription, body.rate);
     decide(
         &web,
-        request,
+        asked,
         subscription,
         body.choice,
         body.dry_run,
@@ -294,19 +294,20 @@ async fn redrive(
 /// `DeadLettersDiscarded` with the reason.
 #[utoipa::path(post, path = "/api/v1/admin/dead-letters/discard", tag = "delivery", request_body = Discard, responses(
     (status = 200, description = "So many are meant.", body = Decided),
+    (status = 403, description = "`step_up_required`"),
     (status = 404, description = "`not_found`"),
     (status = 409, description = "`wrong_state`: none of them is parked"),
     (status = 503, description = "`busy`: many others are being decided about; also as for every route"),
 ))]
 async fn discard(
     State(web): State<Arc<Web>>,
-    AsCaller(request): AsCaller,
+    asked: AsCaller,
     Shaped(body): Shaped<Discard>,
 ) -> Result<axum::Json<Decided>, Problem> {
     let reason = rationale(&body.reason)?;
     decide(
         &web,
-        request,
+        asked,
         body.subscription,
         body.choice,
         body.dry_run,
@@ -318,7 +319,7 @@ async fn discard(
 /// Decides about dead letters, or counts them.
 async fn decide(
     web: &Web,
-    request: Request,
+    asked: AsCaller,
     subscription: String,
     choice: Chosen,
     dry_run: bool,
@@ -330,7 +331,7 @@ async fn decide(
         let count = deliveries.count(&subscription, &choice).await;
         count.map_err(declined)?
     } else {
-        change(web, request, subscription, decision(choice)).await?
+        change(web, asked, subscription, decision(choice)).await?
     };
     Ok(axum::Json(Decided { count, dry_run }))
 }

@@ -1,9 +1,10 @@
 use quivive_delivery::{Event as _, Ids as _};
+use quivive_domain::Role;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{FakeSubscription, Scene, nobody};
+use crate::testing::{FakeSubscription, Scene, account, account_of, given};
 
 fn draft(scene: &Scene, url: &str) -> Draft {
     let catalogue = scene.kernel.catalogue();
@@ -20,16 +21,26 @@ fn create(scene: &Scene, url: &str) -> ChangeEndpoint {
     ChangeEndpoint {
         endpoint: EndpointId(scene.world.next()),
         change: Change::Create(draft(scene, url)),
+        by: Some(scene.proven()),
     }
 }
 
+/// By the server itself.
 fn change(endpoint: EndpointId, change: Change) -> ChangeEndpoint {
-    ChangeEndpoint { endpoint, change }
+    ChangeEndpoint {
+        endpoint,
+        change,
+        by: None,
+    }
+}
+
+fn administrator() -> Scene {
+    given(account().verified().role(Role::Admin)).by_administrator()
 }
 
 /// A world with an endpoint, asked by an administrator.
 async fn registered() -> (Scene, Endpoint) {
-    let scene = nobody().by_administrator();
+    let scene = administrator();
     let command = create(&scene, "https://hooks.example.org/in");
     let reply = scene.when(command).await.succeeded().reply();
     let endpoint = reply.endpoint.expect("it was made");
@@ -42,7 +53,7 @@ fn stored(scene: &Scene, id: EndpointId) -> Option<Endpoint> {
 
 #[tokio::test]
 async fn an_endpoint_is_registered_and_its_secret_is_shown_once() {
-    let scene = nobody().by_administrator();
+    let scene = administrator();
     let command = create(&scene, "https://hooks.example.org/in");
     let id = command.endpoint;
     let told = scene.when(command).await.succeeded().raised(&[]);
@@ -71,7 +82,7 @@ async fn an_endpoint_is_registered_and_its_secret_is_shown_once() {
 
 #[tokio::test]
 async fn one_line_for_each_refusal() {
-    let scene = nobody().by_administrator();
+    let scene = administrator();
     let refused = |host: &str, error| scene.world.refuses(host, error);
     refused("inside.example", CallError::Refused(Refused::Private));
     refused("plain.example", CallError::Refused(Refused::Plain));
@@ -100,11 +111,11 @@ async fn one_line_for_each_refusal() {
     let nobody = change(EndpointId(scene.world.next()), Change::Enable);
     scene.when(nobody).await.refused(Refusal::NotFound);
     let command = create(&scene, "https://a.example");
-    scene
-        .by_owner()
-        .when(command)
-        .await
-        .refused(Refusal::Forbidden);
+    let late = scene.after(600).when(command).await;
+    late.refused(Refusal::StepUpRequired).raised(&[]);
+    let eve = scene.and(account_of("eve@example.org").verified());
+    let command = create(&eve, "https://a.example");
+    eve.when(command).await.refused(Refusal::Forbidden);
 
     let (scene, endpoint) = registered().await;
     let edit = Edit {
