@@ -1,6 +1,7 @@
 //! What administrators do to an account's state. Each act is a workflow of its own; what they share is here.
 
 pub mod erasure;
+pub(crate) mod unverified;
 
 use quivive_delivery::Fault;
 use quivive_domain::{Account, AccountState};

@@ -32,6 +32,8 @@ pub struct Lifetimes {
     pub email_change: Duration,
     /// How long the old address can take a change back.
     pub email_revert: Duration,
+    /// How long an account is kept whose address nobody verifies.
+    pub unverified: Duration,
     /// Letters of a kind an hour for one address.
     pub letters_an_hour: u32,
 }
@@ -53,6 +55,7 @@ impl Default for Lifetimes {
             password_reset: Duration::from_mins(15),
             email_change: Duration::from_hours(1),
             email_revert: days(7),
+            unverified: days(7),
             letters_an_hour: 3,
         }
     }

@@ -99,7 +99,10 @@ statements! {
          WHERE account.id > $1 AND account.state = 'active' ORDER BY account.id LIMIT $2"
     );
 
-    ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2";
+    NEVER_VERIFIED = "SELECT id FROM account WHERE verified_at IS NULL AND created_at <= $1 AND roles = 'user' \
+        ORDER BY created_at LIMIT $2";
+
+    ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2 AND (verified_at IS NULL) = $3";
 
     ERASE_HISTORY = "DELETE FROM password_history WHERE account = $1";
 
@@ -295,9 +298,21 @@ impl Accounts for Database {
         })
     }
 
+    fn never_verified(&self, before: Time, limit: u32) -> Read<'_, Vec<UserId>> {
+        let params = vec![before.into(), limit.into()];
+        self.all(NEVER_VERIFIED, params, |cells| {
+            Ok(UserId(cells.take("id")?))
+        })
+    }
+
     fn erase(&self, account: &Account) -> Vec<Write> {
         let id = account.id.0;
-        let params = vec![id.into(), account.security_version.into()];
+        let unverified = account.verified_at.is_none();
+        let params = vec![
+            id.into(),
+            account.security_version.into(),
+            unverified.into(),
+        ];
         let beside = [
             ERASE_HISTORY,
             ERASE_GUESSES,

@@ -63,6 +63,7 @@ checks! {
         an_address_is_changed_once_and_never_to_a_taken_one
         an_email_change_is_kept_until_it_ends
         who_is_erased_leaves_nothing_beside
+        those_never_verified_are_found_the_oldest_first
         accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim

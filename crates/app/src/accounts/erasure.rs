@@ -6,7 +6,7 @@ use quivive_delivery::Fault;
 use quivive_domain::UserId;
 
 use crate::kernel::{Failure, Kernel, Request, account_of_vault_key};
-use crate::workflows::accounts::erase_account::EraseAccount;
+use crate::workflows::accounts::erase_account::{Cause, EraseAccount};
 
 /// Erases those again whose key was destroyed and who are there all the same. Says how many. Before anybody is served.
 pub async fn apply_again(kernel: &Arc<Kernel>) -> Result<u32, Fault> {
@@ -19,7 +19,10 @@ pub async fn apply_again(kernel: &Arc<Kernel>) -> Result<u32, Fault> {
         if families.accounts.by_id(user).await?.is_none() {
             continue;
         }
-        let command = EraseAccount { user, by: None };
+        let command = EraseAccount {
+            user,
+            cause: Cause::ErasedBefore,
+        };
         match kernel.execute(command, Request::system()).await {
             Ok(()) => erased += 1,
             Err(Failure::Fault(fault)) => return Err(fault),

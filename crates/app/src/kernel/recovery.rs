@@ -15,6 +15,7 @@ use super::execute::Kernel;
 use super::months::{month, month_vault_key, oldest_kept};
 use super::records::{Place, SealKeys, Trail};
 use super::workflow::{Actor, Reason, Subject, Workflow};
+use crate::accounts::unverified;
 use crate::ports::OpenAttempt;
 use crate::sessions::expiry;
 use crate::{custom_events, guesses};
@@ -129,6 +130,9 @@ impl Kernel {
                 }
                 if let Err(fault) = expiry::expire(&kernel).await {
                     tracing::warn!(%fault, "sessions whose time is over were not ended; trying again");
+                }
+                if let Err(fault) = unverified::expire(&kernel).await {
+                    tracing::warn!(%fault, "accounts that were never verified were not erased; trying again");
                 }
                 if let Err(fault) = guesses::forget_strangers(&kernel.families, log).await {
                     tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");

@@ -82,9 +82,13 @@ pub trait Accounts: Send + Sync {
         limit: u32,
     ) -> Read<'_, Vec<Account>>;
 
+    /// Accounts without a role beside the default one whose address was never verified and that are no younger than `before`,
+    /// oldest first, at most `limit`.
+    fn never_verified(&self, before: Time, limit: u32) -> Read<'_, Vec<UserId>>;
+
     /// Takes the account away with what is kept beside it: earlier passwords, counters, devices, links, letters' counts and
     /// profile. Its sessions must have ended; what is left of those are ids and times. Misses when anything has raised the
-    /// account's security version since it was read.
+    /// account's security version, or verified its address, since it was read.
     fn erase(&self, account: &Account) -> Vec<Write>;
 
     /// When this answers, no file of the database holds what was taken away before, not even where it is not looked for.

@@ -208,11 +208,25 @@ impl Accounts for World {
         })
     }
 
+    fn never_verified(&self, before: Time, limit: u32) -> Read<'_, Vec<UserId>> {
+        self.read(|s| {
+            let due = |a: &&Account| {
+                a.verified_at.is_none() && a.created_at <= before && a.roles == [Role::User]
+            };
+            let mut due: Vec<_> = s.accounts.values().filter(due).collect();
+            due.sort_by_key(|account| account.created_at);
+            due.iter().take(limit as usize).map(|a| a.id).collect()
+        })
+    }
+
     fn erase(&self, account: &Account) -> Vec<Write> {
         let (id, version) = (account.id, account.security_version);
+        let verified = account.verified_at.is_some();
         vec![self.write("account erase", &[id.0], move |s| {
             let seen = s.accounts.get(&id);
-            if seen.is_none_or(|a| a.security_version != version) {
+            if seen.is_none_or(|a| {
+                a.security_version != version || a.verified_at.is_some() != verified
+            }) {
                 return 0;
             }
             s.accounts.remove(&id);

@@ -48,4 +48,5 @@ pub(super) struct RateLimits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Registration {
     pub open: bool,
+    pub unverified_seconds: u64,
 }

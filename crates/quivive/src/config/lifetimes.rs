@@ -6,6 +6,7 @@ use std::time::Duration;
 use quivive_domain::session::Lifetimes;
 use serde::Deserialize;
 
+use super::access::Registration;
 use super::report::Report;
 
 /// Ten years: a number beyond it is a slip.
@@ -87,6 +88,7 @@ pub(super) fn check(
     tokens: &Tokens,
     sessions: &Sessions,
     letters: &Letters,
+    registration: &Registration,
     report: &mut Report<'_>,
 ) -> Lifetimes {
     let mut seconds = |key, number, most| Duration::from_secs(report.within(key, number, 1..=most));
@@ -131,6 +133,12 @@ pub(super) fn check(
         letters.email_revert_seconds,
         MAX_SECONDS,
     );
+    // Not before the first link has ended.
+    let unverified = report.within(
+        "registration.unverified_seconds",
+        registration.unverified_seconds,
+        letters.email_verification_seconds..=MAX_SECONDS,
+    );
     let honest_retry = report.within(
         "tokens.honest_retry_seconds",
         tokens.honest_retry_seconds,
@@ -172,6 +180,7 @@ pub(super) fn check(
         password_reset,
         email_change,
         email_revert,
+        unverified: Duration::from_secs(unverified),
         letters_an_hour: report.within("letters.an_hour", letters.an_hour, 1..=1_000),
     }
 }

@@ -136,6 +136,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
             &sections.tokens,
             &sections.sessions,
             &sections.letters,
+            &sections.registration,
             report,
         ),
         verified_tokens: sections.tokens.verified(report),

@@ -18,6 +18,8 @@ CREATE TABLE account (
 ) STRICT, WITHOUT ROWID;
 -- For counting administrators. Partial: accounts with the default role, nearly all, are not in it and pay nothing.
 CREATE INDEX account_privileged ON account (roles, state) WHERE roles <> 'user';
+-- For finding those that were never verified.
+CREATE INDEX account_unverified ON account (created_at) WHERE verified_at IS NULL;
 -- For listing those that were locked or deactivated.
 CREATE INDEX account_barred ON account (state) WHERE state <> 'active';
 

@@ -315,6 +315,28 @@ pub(super) async fn who_is_erased_leaves_nothing_beside(f: Fixture) {
     f.account("ada").await;
 }
 
+pub(super) async fn those_never_verified_are_found_the_oldest_first(f: Fixture) {
+    let mut all = Vec::new();
+    for name in ["ada", "bob", "cid", "dan"] {
+        all.push(f.account(name).await);
+    }
+    let [ada, bob, cid, dan] = &all[..] else {
+        panic!("four");
+    };
+    f.must([f.db.verify_address(bob.id, at(1))]).await;
+    f.must([f.db.grant_role(dan, Role::Admin)]).await;
+    let end = ada.created_at.max(cid.created_at);
+    let found = async |before, limit| f.db.never_verified(before, limit).await.expect("a read");
+    assert_eq!(found(end, 9).await, [ada.id, cid.id]);
+    assert_eq!(found(end, 1).await, [ada.id]);
+    let early = ada.created_at - std::time::Duration::from_secs(1);
+    assert!(found(early, 9).await.is_empty());
+
+    f.must([f.db.verify_address(ada.id, at(2))]).await;
+    let done = f.commit(f.db.erase(ada)).await;
+    assert!(done.is_err(), "it was verified since it was read");
+}
+
 pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {
     let mut all = Vec::new();
     for name in ["ada", "bob", "cid", "dan"] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use quivive_app::access::Caller;
-use quivive_app::workflows::accounts::erase_account::{EraseAccount, Refusal};
+use quivive_app::workflows::accounts::erase_account::{Cause, EraseAccount, Refusal};
 use quivive_delivery::Time;
 use quivive_domain::{Account, Role, UserId};
 use serde::Serialize;
@@ -88,7 +88,7 @@ async fn erase_me(
 ) -> Result<StatusCode, Problem> {
     let command = EraseAccount {
         user: caller.user,
-        by: Some(caller.proven()),
+        cause: Cause::Asked(caller.proven()),
     };
     let request = context.request(caller.actor());
     let erased = web.kernel.execute(command, request).await;

@@ -1,5 +1,5 @@
-//! Erase an account: its owner wants to be gone, or an administrator sees to it. Its rows go in one commit with the end of its
-//! sessions.
+//! Erase an account: its owner wants to be gone, an administrator sees to it, or it has had its time. Its rows go in one
+//! commit with the end of its sessions.
 //!
 //! What the log has of it stays, and the chain with it, but nobody can read what was personal: the `erasure` subscriber destroys
 //! the key. Source: the specification.
@@ -14,8 +14,18 @@ use crate::workflows::prelude::*;
 
 pub struct EraseAccount {
     pub user: UserId,
-    /// The owner or an administrator. `None`: the system, for one who was erased before.
-    pub by: Option<Proven>,
+    pub cause: Cause,
+}
+
+/// Why it goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Cause {
+    /// Its owner or an administrator asks.
+    Asked(Proven),
+    /// Its address was not verified in time; by the system.
+    NeverVerified,
+    /// It was erased before and came back with an older copy of the database; by the system.
+    ErasedBefore,
 }
 
 #[derive(Event)]
@@ -56,7 +66,7 @@ pub struct Failed {
 pub enum Refusal {
     StepUpRequired,
     LastAdministrator,
-    /// It is not theirs and they are no administrator, or it is there no more.
+    /// It is not theirs and they are no administrator, it is there no more, or was verified after all.
     Forbidden,
 }
 
@@ -93,7 +103,8 @@ impl Workflow for EraseAccount {
         // In turn with sign-ins, which would make it miss.
         cx.take_turn(&mut commit, account.id.0).await;
         // Who was erased before is not kept for want of another.
-        if self.by.is_some() && !spare_the_last(&mut commit, cx, &account).await? {
+        let before = matches!(self.cause, Cause::ErasedBefore);
+        if !before && !spare_the_last(&mut commit, cx, &account).await? {
             return refuse(Refusal::LastAdministrator);
         }
         change_email::cancel_open(&mut commit, cx, account.id).await?;
@@ -109,15 +120,21 @@ impl Workflow for EraseAccount {
 impl EraseAccount {
     /// The account, with a commit that misses when it changes meanwhile, or who asks is no administrator any more.
     async fn permitted(&self, cx: &Cx) -> Result<Result<(Account, Commit), Refusal>, Fault> {
-        match self.by {
-            Some(other) if other.user != self.user => acted_on(cx, other, Refusal::Forbidden).await,
-            Some(owner) if !owner.is_fresh(cx) => Ok(Err(Refusal::StepUpRequired)),
-            Some(_) | None => {
-                let account = cx.account_of_subject().await?;
-                let account = account.ok_or(Refusal::Forbidden);
-                Ok(account.map(|account| (account, Commit::default())))
+        match self.cause {
+            Cause::Asked(other) if other.user != self.user => {
+                return acted_on(cx, other, Refusal::Forbidden).await;
             }
+            Cause::Asked(owner) if !owner.is_fresh(cx) => return Ok(Err(Refusal::StepUpRequired)),
+            Cause::Asked(_) | Cause::NeverVerified | Cause::ErasedBefore => {}
         }
+        let may_go = |account: &Account| {
+            let end = account.created_at + cx.settings.lifetimes.unverified;
+            let had_its_time = account.verified_at.is_none() && end <= cx.now();
+            had_its_time || !matches!(self.cause, Cause::NeverVerified)
+        };
+        let account = cx.account_of_subject().await?.filter(may_go);
+        let account = account.ok_or(Refusal::Forbidden);
+        Ok(account.map(|account| (account, Commit::default())))
     }
 }
 

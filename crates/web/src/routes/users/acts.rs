@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use quivive_app::kernel::{Request, Workflow};
 use quivive_app::step_up::By;
 use quivive_app::workflows::accounts::deactivate_user::{self, DeactivateUser};
-use quivive_app::workflows::accounts::erase_account::EraseAccount;
+use quivive_app::workflows::accounts::erase_account::{Cause, EraseAccount};
 use quivive_app::workflows::accounts::lock_user::{self, LockUser};
 use quivive_app::workflows::accounts::reactivate_user::{self, ReactivateUser};
 use quivive_app::workflows::accounts::unlock_user::{self, UnlockUser};
@@ -241,7 +241,7 @@ async fn erase_user(
     let user = account(&web, user).await?.id;
     let command = EraseAccount {
         user,
-        by: Some(caller.proven()),
+        cause: Cause::Asked(caller.proven()),
     };
     let request = context.request(caller.actor());
     act(&web, request, command, not_erased).await

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use quivive_delivery::seal::{self, Vault as _};
@@ -7,6 +8,7 @@ use quivive_domain::{Address, Role};
 
 use super::*;
 use crate::accounts::erasure::apply_again;
+use crate::accounts::unverified;
 use crate::kernel::account_vault_key;
 use crate::subscribers::erasure;
 use crate::testing::{
@@ -19,14 +21,14 @@ use crate::workflows::sessions::log_in::{self, LogIn};
 fn erase(scene: &Scene) -> EraseAccount {
     EraseAccount {
         user: scene.user,
-        by: Some(scene.proven()),
+        cause: Cause::Asked(scene.proven()),
     }
 }
 
 fn erase_by(scene: &Scene, other: &Scene) -> EraseAccount {
     EraseAccount {
         user: scene.user,
-        by: Some(other.proven()),
+        cause: Cause::Asked(other.proven()),
     }
 }
 
@@ -196,4 +198,47 @@ async fn who_comes_back_with_an_older_database_is_erased_again() {
     assert!(scene.token(Purpose::ResetPassword).is_none());
     let last = scene.world.log().pop().unwrap();
     assert_eq!(last.envelope.actor.kind, "system");
+}
+
+#[tokio::test]
+async fn who_never_verified_the_address_goes_after_a_week() {
+    let scene = given(account().verified());
+    let eve = scene.clone().and(account_of("eve@example.org"));
+    let root = account_of("root@example.org").role(Role::Admin);
+    let root = scene.clone().and(root);
+    let created = scene.world.now();
+    let all = [&scene, &eve, &root].map(|one| one.user);
+    scene.world.change(|s| {
+        for one in all {
+            s.accounts.get_mut(&one).unwrap().created_at = created;
+        }
+    });
+    let left = || all.map(|one| scene.world.see(|s| s.accounts.contains_key(&one)));
+    scene
+        .world
+        .pass(Duration::from_hours(7 * 24) - Duration::from_secs(1));
+    unverified::expire(&scene.kernel).await.unwrap();
+    assert_eq!(left(), [true; 3]);
+    scene.world.pass(Duration::from_secs(1));
+    unverified::expire(&scene.kernel).await.unwrap();
+    assert_eq!(left(), [true, false, true]);
+    let kinds = ["user.erasure.attempted", "user.erasure.succeeded"];
+    assert_eq!(scene.world.kinds(), kinds);
+    let last = scene.world.log().pop().unwrap();
+    assert_eq!(last.envelope.actor.kind, "system");
+    unverified::expire(&scene.kernel).await.unwrap();
+    assert_eq!(scene.world.kinds(), kinds);
+}
+
+#[tokio::test]
+async fn who_verifies_it_meanwhile_stays() {
+    let eve = given(account());
+    let (user, now) = (eve.user, eve.world.now());
+    eve.world.meanwhile("user.erasure.succeeded", 1, move |s| {
+        s.accounts.get_mut(&user).unwrap().verified_at = Some(now);
+    });
+    unverified::expire(&eve.kernel).await.unwrap();
+    let kinds = ["user.erasure.attempted", "user.erasure.failed"];
+    assert_eq!(eve.world.kinds(), kinds);
+    assert!(eve.account().verified_at.is_some());
 }
