@@ -40,6 +40,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<accounts::deactivate_user::DeactivateUser>()?
         .workflow::<accounts::reactivate_user::ReactivateUser>()?
         .workflow::<accounts::erase_account::EraseAccount>()?
+        .workflow::<accounts::export_data::ExportData>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?

@@ -19,6 +19,7 @@ pub mod accounts {
     pub mod confirm_email_change;
     pub mod deactivate_user;
     pub mod erase_account;
+    pub mod export_data;
     pub mod lock_user;
     pub mod reactivate_user;
     pub mod register_user;

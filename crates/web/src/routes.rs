@@ -8,6 +8,7 @@ mod discovery;
 mod docs;
 mod email_changes;
 mod events;
+mod export;
 mod id;
 mod me;
 mod operation;
@@ -153,6 +154,7 @@ pub(crate) fn api() -> Routes {
         .merge(accounts::router())
         .merge(sessions::router())
         .merge(me::router())
+        .merge(export::router())
         .merge(email_changes::router())
         .merge(passwords::router())
         .merge(rotations::router())

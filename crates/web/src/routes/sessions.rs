@@ -1,6 +1,6 @@
 //! Signing in, staying signed in, and signing out. The list of one's sessions is in `listed`.
 
-mod listed;
+pub(super) mod listed;
 
 pub(super) use listed::{SessionsEnded, end_all};
 

@@ -33,7 +33,7 @@ pub(super) fn router() -> Routes {
 /// An account, as administrators see it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
-struct AccountView {
+pub(super) struct AccountView {
     #[schema(value_type = String, format = "uuid")]
     user_id: UserId,
     /// As typed.

@@ -136,7 +136,7 @@ impl<'a> Opener<'a> {
     }
 
     /// Personal fields are opened, too, for somebody who may see them.
-    pub(super) fn with_personal_fields(self) -> Self {
+    pub(in crate::routes) fn with_personal_fields(self) -> Self {
         Self {
             personal: true,
             ..self

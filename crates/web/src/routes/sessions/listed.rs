@@ -34,7 +34,7 @@ pub(super) fn router() -> Routes {
 /// One of your sessions.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
-struct SessionView {
+pub(in crate::routes) struct SessionView {
     #[schema(value_type = String, format = "uuid")]
     session_id: SessionId,
     /// It is the one that asks.
@@ -50,6 +50,19 @@ struct SessionView {
     /// When it last got new tokens.
     #[schema(value_type = String, format = "date-time")]
     last_seen_at: Time,
+}
+
+impl SessionView {
+    pub(in crate::routes) fn of(entry: ListedSession, current: SessionId) -> Self {
+        Self {
+            session_id: entry.session.id,
+            current: entry.session.id == current,
+            device: entry.device,
+            ip_address: entry.ip,
+            created_at: entry.session.created_at,
+            last_seen_at: entry.session.last_seen_at,
+        }
+    }
 }
 
 /// Your sessions.
@@ -83,14 +96,7 @@ async fn list_sessions(
         .map_err(|fault| Problem::of_fault(&fault))?;
     let now = families.clock.now();
     listed.retain(|entry| entry.session.is_live(now));
-    let view = |entry: ListedSession| SessionView {
-        session_id: entry.session.id,
-        current: entry.session.id == caller.session,
-        device: entry.device,
-        ip_address: entry.ip,
-        created_at: entry.session.created_at,
-        last_seen_at: entry.session.last_seen_at,
-    };
+    let view = |entry| SessionView::of(entry, caller.session);
     let data = listed.into_iter().map(view).collect();
     Ok(axum::Json(Sessions { data }))
 }
