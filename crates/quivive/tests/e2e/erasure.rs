@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use quivive_testkit::experiments::check;
-use quivive_testkit::{PASSWORD, Server};
+use quivive_testkit::{Options, PASSWORD, Server};
 use serde_json::{Value, json};
 
-use crate::support::{events_until, post, server};
+use crate::support::{BINARY, events_until, post, server};
 
 /// In no other file of the machine that is. An address is kept as typed and as canonical.
 const ADDRESS: &str = "Ada.of.the.Erasure@example.org";
@@ -152,6 +152,47 @@ async fn who_is_erased_is_gone_from_the_disk_and_does_not_come_back() {
         Vec::<Value>::new()
     );
     assert_eq!(server.verify().await["ok"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_verifies_the_address_goes_by_themselves() {
+    let options = Options::unlimited()
+        .env("QUIVIVE__LETTERS__EMAIL_VERIFICATION_SECONDS", "1")
+        .env("QUIVIVE__REGISTRATION__UNVERIFIED_SECONDS", "1");
+    let server = Server::start(BINARY, options).await;
+    let admin = server.administrator().await;
+    let body = json!({"email": ADDRESS, "password": PASSWORD, "display_name": NAME});
+    post(&server, "/users", body).await.expect(202);
+    let erased = |event: &Value| event["type"] == "user.erasure.succeeded";
+    let events = events_until(&server, &admin, |events| events.iter().any(erased)).await;
+    check::whole(&events);
+    let event = events.iter().find(|event| erased(event));
+    let event = event.expect("they are erased");
+    assert_eq!(event["actor"]["kind"], "system");
+    let registered = events
+        .iter()
+        .find(|event| event["type"] == "user.registration.succeeded");
+    let registered = registered.expect("they were registered");
+    assert_eq!(event["subject"], registered["subject"]);
+    is_gone_from(&server.data).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_an_administrator_erases_is_gone() {
+    let server = server().await;
+    let user = register(&server).await;
+    let admin = server.administrator().await;
+    let held = Held(server.login(ADDRESS, PASSWORD).await);
+    let path = format!("/admin/users/{user}");
+    let refused = server.api("DELETE", &path, None, held.access()).await;
+    refused.expect(403);
+    let gone = server.api("DELETE", &path, None, Some(&admin)).await;
+    gone.expect(204);
+    held.is_worthless(&server).await;
+    is_gone_from(&server.data).await;
+    // Where the administrator was when they did it stays.
+    let (_, read) = personal(&server, &admin, &user).await;
+    assert!(!read.contains(&json!(ADDRESS)) && !read.contains(&json!(NAME)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod dead_letters;
 mod embedded;
 mod erasure;
 mod experiments;
+mod exports;
 mod faults;
 mod feed;
 mod guessing;
