@@ -143,12 +143,12 @@ pub async fn accept(cx: &Cx, password: &Password, account: &Account) -> Result<A
     Ok(Accepted::Hash(cx.passwords.hash(password).await?))
 }
 
-/// Sets a new password and ends what the old one opened, but for the session `except`. Says how many sessions ended.
+/// Sets a new password, or none, and ends what the old one opened, but for the session `except`. Says how many sessions ended.
 pub async fn replace(
     commit: &mut Commit,
     cx: &Cx,
     account: &Account,
-    hash: &PasswordHash,
+    hash: Option<&PasswordHash>,
     except: Option<&Session>,
     reason: InvalidatedBy,
 ) -> Result<u32, Fault> {

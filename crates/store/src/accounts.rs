@@ -187,7 +187,7 @@ impl Accounts for Database {
     fn set_password(
         &self,
         account: &Account,
-        hash: &PasswordHash,
+        hash: Option<&PasswordHash>,
         keep: u32,
         now: Time,
     ) -> Vec<Write> {
@@ -203,7 +203,12 @@ impl Accounts for Database {
         writes.push(Write::any(TRIM_HISTORY, vec![id.clone(), int(keep)]));
         writes.push(Write::one(
             SET_PASSWORD,
-            vec![text(hash).into(), now.into(), id, seen],
+            vec![
+                hash.map_or(Value::Null, |hash| text(hash).into()),
+                now.into(),
+                id,
+                seen,
+            ],
         ));
         writes
     }

@@ -9,7 +9,7 @@ use crate::testing::{
     NEW_PASSWORD, PASSWORD, Scene, State, account, account_of, given, password, refresh,
 };
 use crate::workflows::operators::bootstrap_administrator::{BootstrapAdministrator, Method};
-use crate::workflows::passwords::change_password::ChangePassword;
+use crate::workflows::passwords::change_password::{self, ChangePassword};
 use crate::workflows::passwords::confirm_password_reset::ConfirmPasswordReset;
 use crate::workflows::rotations::rotate_all_tokens::RotateAllTokens;
 use crate::workflows::rotations::rotate_user_tokens::RotateUserTokens;
@@ -242,9 +242,11 @@ async fn revoke(scene: &Scene, tokens: &Tokens, how: &str) {
             let other = scene.signed_in().await;
             let change = ChangePassword {
                 user: scene.user,
-                session: other.session_id,
-                current: password(PASSWORD),
-                new: password(NEW_PASSWORD),
+                change: change_password::Change::Own {
+                    session: other.session_id,
+                    current: password(PASSWORD),
+                    new: password(NEW_PASSWORD),
+                },
             };
             scene.when(change).await.succeeded();
         }

@@ -33,12 +33,12 @@ pub trait Accounts: Send + Sync {
     /// Misses when anything has raised the account's security version since it was read.
     fn fence(&self, account: &Account, now: Time) -> Write;
 
-    /// Sets the hash, keeps the old one in the history (the newest `keep`), and raises credential epoch, security version
+    /// Sets the hash, or none, keeps the old one in the history (the newest `keep`), and raises credential epoch, security version
     /// and token version.
     fn set_password(
         &self,
         account: &Account,
-        hash: &PasswordHash,
+        hash: Option<&PasswordHash>,
         keep: u32,
         now: Time,
     ) -> Vec<Write>;

@@ -209,6 +209,11 @@ impl Email {
                 ..Draft::of(Template::SessionsEnded)
             }));
         }
+        if let Some(changed) = event.decode_if::<passwords::change_password::Succeeded>()? {
+            // What an administrator demanded comes with the letter of the reset.
+            let own = changed.initiated_by.as_str() == "user";
+            return Ok(own.then(|| Draft::of(Template::PasswordChanged)));
+        }
         if event.is::<DeviceRegistered>() {
             // The first device is the one that registered: nothing new to its owner. After a new password none is the first.
             let devices = self.families.sessions.devices(account.id).await?;
@@ -227,9 +232,7 @@ impl Email {
             Some(Draft::of(Template::AccountReactivated))
         } else if event.is::<TokenReuseDetected>() {
             Some(Draft::of(Template::TokenReuse))
-        } else if event.is::<passwords::change_password::Succeeded>()
-            || event.is::<passwords::confirm_password_reset::Succeeded>()
-        {
+        } else if event.is::<passwords::confirm_password_reset::Succeeded>() {
             Some(Draft::of(Template::PasswordChanged))
         } else {
             return Err(Outcome::Poison("no letter is for this type".to_owned()));

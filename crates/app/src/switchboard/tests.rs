@@ -43,6 +43,8 @@ const OUR_REASONS: &[(&str, &str)] = &[
     ("user.unlock.failed", "step_up_required"),
     ("user.deactivation.failed", "step_up_required"),
     ("user.reactivation.failed", "step_up_required"),
+    ("user.password_change.failed", "step_up_required"),
+    ("user.password_change.failed", "forbidden"),
     ("api_key.revocation.failed", "step_up_required"),
     ("delivery.subscription_change.failed", "step_up_required"),
     ("webhook.endpoint_change.failed", "step_up_required"),

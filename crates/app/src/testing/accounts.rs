@@ -87,11 +87,11 @@ impl Accounts for World {
     fn set_password(
         &self,
         account: &Account,
-        hash: &PasswordHash,
+        hash: Option<&PasswordHash>,
         keep: u32,
         _: Time,
     ) -> Vec<Write> {
-        let (old, id, hash) = (account.password.clone(), account.id, hash.clone());
+        let (old, id, hash) = (account.password.clone(), account.id, hash.cloned());
         let history = self.write("password_history keep", &[id.0], move |s| {
             let earlier = s.history.entry(id).or_default();
             if let Some(old) = &old {
@@ -101,7 +101,7 @@ impl Accounts for World {
             1
         });
         let set = self.seen("account set_password", account, move |a| {
-            a.password = Some(hash.clone());
+            a.password.clone_from(&hash);
             a.credential_epoch += 1;
             a.security_version += 1;
             a.token_version += 1;

@@ -86,7 +86,7 @@ pub(super) async fn a_new_password_raises_all_versions_and_keeps_the_newest_old_
     let mut account = f.account("ada").await;
     for name in ["second", "third", "fourth"] {
         let fence = f.db.fence(&account, at(1));
-        let set = f.db.set_password(&account, &password(name), 2, at(1));
+        let set = f.db.set_password(&account, Some(&password(name)), 2, at(1));
         f.must([fence].into_iter().chain(set)).await;
         account = f.reread(&account).await;
     }
@@ -100,13 +100,13 @@ pub(super) async fn a_new_password_raises_all_versions_and_keeps_the_newest_old_
     let mut bare = new_account(UserId(f.id()), "bare");
     bare.password = None;
     f.must(f.db.insert(&bare)).await;
-    f.must(f.db.set_password(&bare, &password("first"), 2, at(1)))
+    f.must(f.db.set_password(&bare, Some(&password("first")), 2, at(1)))
         .await;
     assert_eq!(f.db.password_history(bare.id, 5).await.expect("a read"), []);
-    let stale = f.commit(f.db.set_password(&bare, &password("late"), 2, at(1)));
+    let stale = f.commit(f.db.set_password(&bare, Some(&password("late")), 2, at(1)));
     assert!(stale.await.is_err(), "also where there is nothing to keep");
     let bare = f.reread(&bare).await;
-    f.must(f.db.set_password(&bare, &password("second"), 0, at(1)))
+    f.must(f.db.set_password(&bare, Some(&password("second")), 0, at(1)))
         .await;
     assert_eq!(
         f.db.password_history(bare.id, 5).await.expect("a read"),
@@ -122,11 +122,11 @@ pub(super) async fn a_stale_password_change_or_rehash_misses(f: Fixture) {
     assert_eq!(rehashed.password, Some(password("rehashed")));
     assert_eq!(versions(&rehashed), (1, 1, 1));
 
-    f.must(f.db.set_password(&seen, &password("new"), 5, at(1)))
+    f.must(f.db.set_password(&seen, Some(&password("new")), 5, at(1)))
         .await;
     f.misses(f.db.rehash(&seen, &password("old again"))).await;
     let stale = f
-        .commit(f.db.set_password(&seen, &password("late"), 5, at(2)))
+        .commit(f.db.set_password(&seen, Some(&password("late")), 5, at(2)))
         .await;
     assert!(stale.is_err(), "{stale:?}");
     assert_eq!(f.reread(&seen).await.password, Some(password("new")));
@@ -291,7 +291,7 @@ pub(super) async fn who_is_erased_leaves_nothing_beside(f: Fixture) {
     f.must([f.db.insert_email_change(&change)]).await;
     let mut seen = Vec::new();
     for account in [&ada, &bob] {
-        f.must(f.db.set_password(account, &password("second"), 5, at(1)))
+        f.must(f.db.set_password(account, Some(&password("second")), 5, at(1)))
             .await;
         seen.push(f.reread(account).await);
     }

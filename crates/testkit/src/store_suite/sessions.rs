@@ -111,7 +111,7 @@ pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {
     assert_eq!(found.account.password, account.password);
     assert_eq!(found.global, FIRST);
 
-    f.must(f.db.set_password(&account, &password("new"), 5, at(7)))
+    f.must(f.db.set_password(&account, Some(&password("new")), 5, at(7)))
         .await;
     f.must([f.db.end(session.id, at(8))]).await;
     let found = token(&f, given.id).await;

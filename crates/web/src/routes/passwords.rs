@@ -105,16 +105,19 @@ async fn change_password(
     let new = body.new.clone();
     let command = ChangePassword {
         user: caller.user,
-        session: caller.session,
-        current: body.current,
-        new: body.new,
+        change: change_password::Change::Own {
+            session: caller.session,
+            current: body.current,
+            new: body.new,
+        },
     };
     match web
         .kernel
         .execute(command, context.request(caller.actor()))
         .await
     {
-        Ok(tokens) => Ok(axum::Json(tokens.into())),
+        Ok(Some(tokens)) => Ok(axum::Json(tokens.into())),
+        Ok(None) => Err(Problem::new(Code::Internal)),
         Err(Failure::Refused(change_password::Refusal::WeakPassword)) => {
             let address = account(&web, &caller).await?.email;
             Err(weak(&web, "/new_password", new, Some(address)).await)
@@ -129,6 +132,10 @@ async fn change_password(
             }
             change_password::Refusal::PasswordReused => {
                 Problem::at(Code::PasswordReused, "/new_password")
+            }
+            // Of what administrators demand.
+            change_password::Refusal::Forbidden | change_password::Refusal::StepUpRequired => {
+                Problem::new(Code::Internal)
             }
         })),
     }

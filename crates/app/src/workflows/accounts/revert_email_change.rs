@@ -133,7 +133,7 @@ mod tests {
     use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, account, account_of, given, password};
     use crate::workflows::accounts::change_email::ChangeEmail;
     use crate::workflows::accounts::confirm_email_change::ConfirmEmailChange;
-    use crate::workflows::passwords::change_password::ChangePassword;
+    use crate::workflows::passwords::change_password::{Change, ChangePassword};
 
     /// Somebody with the password moves the account; the link that the address before was sent.
     async fn moved(scene: &Scene, to: &str) -> RevertEmailChange {
@@ -163,9 +163,11 @@ mod tests {
         let session = scene.signed_in().await.session_id;
         let change = ChangePassword {
             user: scene.user,
-            session,
-            current: password(PASSWORD),
-            new: password(NEW_PASSWORD),
+            change: Change::Own {
+                session,
+                current: password(PASSWORD),
+                new: password(NEW_PASSWORD),
+            },
         };
         scene.when(change).await.succeeded();
         let later = moved(&scene, "thief@newer.example").await;

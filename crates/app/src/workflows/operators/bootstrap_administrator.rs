@@ -121,7 +121,7 @@ impl Workflow for BootstrapAdministrator {
         let id = if let Some(account) = existing {
             commit.write(cx.accounts.fence(&account, cx.now()));
             let reason = InvalidatedBy::PasswordReset;
-            passwords::replace(&mut commit, cx, &account, &hash, None, reason).await?;
+            passwords::replace(&mut commit, cx, &account, Some(&hash), None, reason).await?;
             // The guard of the grant looks for the version that the new password raises.
             let raised = Account {
                 security_version: account.security_version + 1,

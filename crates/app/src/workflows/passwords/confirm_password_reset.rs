@@ -118,7 +118,7 @@ impl Workflow for ConfirmPasswordReset {
 
         let reason = InvalidatedBy::PasswordReset;
         let sessions_ended =
-            passwords::replace(&mut commit, cx, &account, &hash, None, reason).await?;
+            passwords::replace(&mut commit, cx, &account, Some(&hash), None, reason).await?;
         commit.write(cx.accounts.verify_address(account.id, cx.now()));
         let counters = cx.guesses.counters(Path::Account(account.id)).await?;
         commit.write(cx.guesses.unlock(account.id, cx.now()));

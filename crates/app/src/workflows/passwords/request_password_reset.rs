@@ -110,6 +110,21 @@ impl Workflow for RequestPasswordReset {
     }
 }
 
+/// Adds the triple of a request that nobody made to the commit that causes it.
+pub fn automatically(commit: &mut Commit, account: &Account, token: TokenId) {
+    let email = Email::from(&account.email);
+    commit.also(
+        &Attempted {
+            email: email.clone(),
+        },
+        &Succeeded {
+            user_id: account.id,
+            email,
+            reset_token_id: token,
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;

@@ -4,7 +4,11 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::access::Access;
-use crate::testing::{NEW_PASSWORD, PASSWORD, Scene, State, account, given, password, refresh};
+use crate::testing::{
+    NEW_PASSWORD, PASSWORD, Scene, State, account, given, given_to_administrators, password,
+    refresh,
+};
+use crate::workflows::passwords::confirm_password_reset::{self, ConfirmPasswordReset};
 use crate::workflows::sessions::log_in::{self, LogIn};
 use crate::workflows::sessions::refresh_tokens::{self};
 
@@ -18,9 +22,11 @@ async fn signed_in() -> (Scene, Tokens) {
 fn change(scene: &Scene, session: SessionId, current: &str, new: &str) -> ChangePassword {
     ChangePassword {
         user: scene.user,
-        session,
-        current: password(current),
-        new: password(new),
+        change: Change::Own {
+            session,
+            current: password(current),
+            new: password(new),
+        },
     }
 }
 
@@ -38,7 +44,7 @@ async fn the_callers_session_goes_on_with_new_tokens_and_the_others_end() {
         "password_change"
     );
     assert_eq!(told.open(Succeeded::META.kind)["initiated_by"], "user");
-    let new = told.reply();
+    let new = told.reply().expect("tokens");
     assert_eq!((new.session_id, scene.open_sessions()), (old.session_id, 1));
 
     let rejected = refresh_tokens::Refusal::TokenVersionRejected;
@@ -279,4 +285,67 @@ async fn a_session_that_ends_meanwhile_changes_nothing() {
         .await;
     told.refused(Refusal::UserNotFound).raised(&[]);
     assert_eq!(scene.account().security_version, 1);
+}
+
+fn demand(scene: &Scene, root: &Scene) -> ChangePassword {
+    ChangePassword {
+        user: scene.user,
+        change: Change::Demanded(root.proven()),
+    }
+}
+
+#[tokio::test]
+async fn what_an_administrator_demands_leaves_the_letter_alone() {
+    let (scene, root) = given_to_administrators(account().verified().with_reset_token());
+    let tokens = scene.signed_in().await;
+    let older = scene.token(Purpose::ResetPassword);
+    let told = root.when(demand(&scene, &root)).await.succeeded().raised(&[
+        "session.invalidated",
+        "device.revocation.attempted",
+        "device.revocation.succeeded",
+        "user.password_reset_request.attempted",
+        "user.password_reset_request.succeeded",
+    ]);
+    let said = told.open(Succeeded::META.kind);
+    assert_eq!(
+        (&said["initiated_by"], &said["sessions_ended"]),
+        (&"admin".into(), &1.into())
+    );
+    assert!(told.reply().is_none());
+    assert!(!scene.opens(&tokens).await);
+    let log_in = |text| LogIn {
+        email: "ada@example.org".to_owned(),
+        password: password(text),
+        device_token: None,
+    };
+    let told = scene.when(log_in(PASSWORD)).await;
+    told.refused(log_in::Refusal::InvalidCredentials);
+
+    let reset = |token, new| ConfirmPasswordReset {
+        token,
+        new_password: password(new),
+    };
+    let told = scene.when(reset(older, NEW_PASSWORD)).await;
+    told.refused(confirm_password_reset::Refusal::TokenExpired);
+    let link = || scene.token(Purpose::ResetPassword);
+    let told = scene.when(reset(link(), PASSWORD)).await;
+    told.refused(confirm_password_reset::Refusal::PasswordReused);
+    scene.when(reset(link(), NEW_PASSWORD)).await.succeeded();
+    scene.when(log_in(NEW_PASSWORD)).await.succeeded();
+}
+
+#[tokio::test]
+async fn one_line_for_each_refusal_of_a_demand() {
+    let (scene, root) = given_to_administrators(account().verified());
+    let told = scene.when(demand(&scene, &scene)).await;
+    told.refused(Refusal::Forbidden).raised(&[]);
+    let late = demand(&scene, &root);
+    let told = root.after(600).when(late).await;
+    told.refused(Refusal::StepUpRequired).raised(&[]);
+    let nobody = ChangePassword {
+        user: UserId(uuid::Uuid::nil()),
+        ..demand(&scene, &root)
+    };
+    root.when(nobody).await.refused(Refusal::UserNotFound);
+    assert!(scene.account().password.is_some());
 }
