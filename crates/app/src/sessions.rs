@@ -87,10 +87,11 @@ pub async fn mint_session(
         expires_at: now + lifetimes.session_absolute,
         ended_at: None,
     };
-    commit.write(
-        cx.sessions
-            .insert_session(&session, cx.request.ip, lifetimes.max_sessions),
-    );
+    commit.write(cx.sessions.insert_session(
+        &session,
+        cx.request.ip,
+        cx.settings.max_sessions(account),
+    ));
     commit.fact(&SessionCreated {
         session_id: session.id,
         user_id: account.id,
@@ -351,7 +352,7 @@ pub fn touch(cx: &Cx, session: &Session, idle_until: Time) -> Write {
 }
 
 fn evict_oldest(commit: &mut Commit, cx: &Cx, account: &Account, open: &[Session]) {
-    let max = cx.settings.lifetimes.max_sessions;
+    let max = cx.settings.max_sessions(account);
     let surplus = (open.len() + 1).saturating_sub(max as usize);
     for session in open.iter().take(surplus) {
         let how = Ending::Evicted { max_sessions: max };

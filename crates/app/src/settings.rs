@@ -1,8 +1,8 @@
 //! The numbers and names of a running product, already checked. Configuration becomes this once, at the start.
 
-use quivive_domain::PasswordPolicy;
 use quivive_domain::guess::GuessPolicy;
 use quivive_domain::session::Lifetimes;
+use quivive_domain::{Account, PasswordPolicy, Role};
 
 /// Everything a workflow may consult besides state.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Settings {
     /// `aud` of access tokens.
     pub audience: String,
     pub lifetimes: Lifetimes,
+    /// Roles whose people may have other numbers of sessions.
+    pub max_sessions_of: Vec<(Role, u32)>,
     /// Access tokens of which it is remembered that their signature is good.
     pub verified_tokens: usize,
     pub guesses: GuessPolicy,
@@ -63,11 +65,20 @@ impl Settings {
             links: Links::hosted(&issuer),
             issuer,
             lifetimes: Lifetimes::default(),
+            max_sessions_of: Vec::new(),
             verified_tokens: 16_384,
             guesses: GuessPolicy::default(),
             passwords: PasswordPolicy::default(),
             password_history: 5,
             registration_open: true,
         }
+    }
+
+    /// Sessions that this person may have: the fewest that one of their roles allows.
+    pub fn max_sessions(&self, account: &Account) -> u32 {
+        let theirs = |(role, _): &&(Role, u32)| account.roles.contains(role);
+        let limits = self.max_sessions_of.iter().filter(theirs);
+        let fewest = limits.map(|(_, max)| *max).min();
+        fewest.unwrap_or(self.lifetimes.max_sessions)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quivive_domain::Role;
 use quivive_domain::session::Lifetimes;
 use serde::Deserialize;
 
@@ -32,6 +33,33 @@ impl Tokens {
     /// Of how many access tokens it is remembered that their signature is good.
     pub(super) fn verified(&self, report: &mut Report<'_>) -> usize {
         report.within("tokens.verified", self.verified, 0..=MAX_VERIFIED)
+    }
+}
+
+/// As many sessions as anybody may be allowed.
+const MAX_SESSIONS: u32 = 10_000;
+
+impl Sessions {
+    /// `admin=2` and the like.
+    pub(super) fn of_roles(&self, report: &mut Report<'_>) -> Vec<(Role, u32)> {
+        let read = |text: &String| {
+            let (role, max) = text.split_once('=')?;
+            let role = Role::parse(role.trim())?;
+            let max = max.trim().parse().ok()?;
+            (1..=MAX_SESSIONS).contains(&max).then_some((role, max))
+        };
+        let mut limits = Vec::new();
+        for text in &self.max_per_role {
+            match read(text) {
+                Some(limit) => limits.push(limit),
+                None => report.bad(
+                    "sessions.max_per_role",
+                    &format!("holds {text:?}, which is no role with its number"),
+                    "write admin, support or user, and how many from 1 to 10000: admin=2",
+                ),
+            }
+        }
+        limits
     }
 }
 
@@ -69,6 +97,7 @@ pub(super) struct Sessions {
     idle_seconds: u64,
     absolute_seconds: u64,
     max_per_user: u32,
+    max_per_role: Vec<String>,
     devices_per_user: u32,
 }
 
@@ -166,7 +195,11 @@ pub(super) fn check(
         refresh_token,
         session_idle,
         session_absolute,
-        max_sessions: report.within("sessions.max_per_user", sessions.max_per_user, 1..=10_000),
+        max_sessions: report.within(
+            "sessions.max_per_user",
+            sessions.max_per_user,
+            1..=MAX_SESSIONS,
+        ),
         // With one alone, no sign-in would ever look new to its owner.
         max_devices: report.within(
             "sessions.devices_per_user",

@@ -139,6 +139,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
             &sections.registration,
             report,
         ),
+        max_sessions_of: sections.sessions.of_roles(report),
         verified_tokens: sections.tokens.verified(report),
         guesses: sections.lockout.check(report),
         passwords,

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use quivive_domain::Role;
 use quivive_domain::webhook::Reach;
 use quivive_outbound::smtp::SmtpTls;
 use secrecy::ExposeSecret as _;
@@ -144,6 +145,8 @@ fn numbers_lists_and_yes_are_read_from_text() {
         ),
         ("QUIVIVE__PASSWORDS__MIN_CHARS", "15"),
         ("QUIVIVE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
+        ("QUIVIVE__SESSIONS__MAX_PER_ROLE", "admin=2, support = 5"),
+        ("QUIVIVE__REGISTRATION__UNVERIFIED_SECONDS", "86400"),
     ];
     let plan = load(&sources(None, &environment)).unwrap().plan().unwrap();
     assert!(!plan.rate_limits);
@@ -153,6 +156,10 @@ fn numbers_lists_and_yes_are_read_from_text() {
     );
     assert_eq!(plan.settings.passwords.min_chars, 15);
     assert_eq!(plan.trusted_proxies.len(), 2);
+    let of_roles = [(Role::Admin, 2), (Role::Support, 5)];
+    assert_eq!(plan.settings.max_sessions_of, of_roles);
+    let day = std::time::Duration::from_hours(24);
+    assert_eq!(plan.settings.lifetimes.unverified, day);
 }
 
 #[test]
@@ -333,6 +340,18 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "[cors]\norigins = [\"https://a.example/\"]",
         &["cors.origins", "https://a.example/"],
+    ),
+    (
+        "[sessions]\nmax_per_role = [\"admin=2\", \"king=1\"]",
+        &["sessions.max_per_role", "king=1", "admin, support or user"],
+    ),
+    (
+        "[sessions]\nmax_per_role = [\"admin=0\"]",
+        &["sessions.max_per_role", "admin=0"],
+    ),
+    (
+        "[registration]\nunverified_seconds = 3600",
+        &["registration.unverified_seconds", "86400"],
     ),
     (
         "[log]\nformat = \"xml\"",

@@ -24,6 +24,35 @@ async fn reset(server: &Server, token: &str, password: &str) -> quivive_testkit:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_made_to_choose_a_password_has_none_until_then() {
+    let server = server().await;
+    let admin = server.administrator().await;
+    let user = server.register("ada@example.org").await;
+    let tokens = server.login("ada@example.org", PASSWORD).await;
+    let path = format!("/admin/users/{user}/password-reset-requests");
+    let forced = server.api("POST", &path, None, Some(&admin)).await;
+    forced.expect(202);
+    let old = json!({"refresh_token": tokens["refresh_token"]});
+    post(&server, "/tokens", old).await.expect(401);
+    let sign_in = |password: &str| json!({"email": "ada@example.org", "password": password});
+    let refused = post(&server, "/sessions", sign_in(PASSWORD)).await;
+    assert_eq!(refused.expect(401).code(), "invalid_credentials");
+    let token = server.token("ada@example.org", "reset_password").await;
+    reset(&server, &token, PASSWORD).await.expect(422);
+    let new = format!("{PASSWORD} anew");
+    reset(&server, &token, &new).await.expect(200);
+    post(&server, "/sessions", sign_in(&new)).await.expect(200);
+    let events = server.events(&admin).await;
+    check::whole(&events);
+    let changed = events
+        .iter()
+        .find(|event| event["type"] == "user.password_change.succeeded");
+    let changed = changed.expect("an event");
+    assert_eq!(changed["data"]["initiated_by"], "admin");
+    assert_eq!(changed["actor"]["kind"], "admin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t15_links_come_from_the_configuration_alone() {
     let server = server().await;
     server.register("victim@example.com").await;

@@ -132,6 +132,12 @@ pub(super) async fn a_stale_password_change_or_rehash_misses(f: Fixture) {
     assert_eq!(f.reread(&seen).await.password, Some(password("new")));
     let history = f.db.password_history(seen.id, 5).await.expect("a read");
     assert_eq!(history, [password("rehashed")]);
+
+    let now = f.reread(&seen).await;
+    f.must(f.db.set_password(&now, None, 5, at(3))).await;
+    assert_eq!(f.reread(&seen).await.password, None);
+    let history = f.db.password_history(seen.id, 5).await.expect("a read");
+    assert_eq!(history, [password("new"), password("rehashed")]);
 }
 
 pub(super) async fn a_rotation_raises_the_two_versions_it_is_about(f: Fixture) {

@@ -1,6 +1,9 @@
 //! How many sessions and devices an account has, and which one makes room.
 
+use quivive_domain::Role;
+
 use super::*;
+use crate::testing::account_of;
 
 const REVOKED: [&str; 2] = ["device.revocation.attempted", "device.revocation.succeeded"];
 
@@ -15,6 +18,31 @@ async fn the_eleventh_session_makes_the_oldest_go() {
         (&oldest.to_string().into(), &10.into())
     );
     assert_eq!(scene.open_sessions(), 10);
+}
+
+#[tokio::test]
+async fn a_role_may_have_fewer_and_the_fewest_count() {
+    let person = account().verified().role(Role::Admin).role(Role::Support);
+    let scene = given(person.with_sessions(5));
+    let mut settings = crate::Settings::for_url("https://id.example.org");
+    settings.max_sessions_of = vec![(Role::Support, 4), (Role::Admin, 2)];
+    let workflows = crate::switchboard::workflows().unwrap();
+    let scene = Scene {
+        kernel: scene.world.kernel_with(workflows, settings),
+        ..scene
+    };
+    let told = scene.when(log_in(PASSWORD)).await.succeeded();
+    assert_eq!(told.open("session.evicted")["max_sessions"], 2);
+    assert_eq!(scene.open_sessions(), 2);
+    evictions_are_exact(&scene);
+    // Others have as many as before.
+    let eve = scene.and(account_of("eve@example.org").verified().with_sessions(5));
+    let eve_signs_in = LogIn {
+        email: "eve@example.org".to_owned(),
+        ..log_in(PASSWORD)
+    };
+    eve.when(eve_signs_in).await.succeeded();
+    assert_eq!(eve.open_sessions(), 6);
 }
 
 /// Every session that ended has its one fact, and no other has.
