@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use quivive_delivery::catalogue::{Class, Duplicate};
 use quivive_delivery::subscriber::Subscription;
-use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Priority};
+use quivive_delivery::{Catalogue, Codes as _, Event, EventMeta, Log, Priority};
 
 use crate::kernel::{Closers, Families, Workflow, closer};
 use crate::letters::Letters;
-use crate::ports::Mailer;
+use crate::ports::{EventIndex, Mailer};
 use crate::webhooks::Endpoints;
 use crate::workflows::{
     accounts, api_keys, delivery, operators, passwords, rotations, sessions, webhooks,
@@ -87,12 +87,13 @@ pub fn subscribers(
     mailer: Arc<dyn Mailer>,
     letters: Letters,
     endpoints: &Arc<Endpoints>,
+    (index, log): (Arc<dyn EventIndex>, Arc<dyn Log>),
 ) -> Vec<Subscription> {
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(families), catalogue),
-        subscribers::erasure::subscription(Arc::clone(families)),
+        subscribers::erasure::subscription(Arc::clone(families), index, log),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),
     ]

@@ -70,6 +70,9 @@ statements! {
     INSERT = "INSERT INTO search (pos, id, type, subject, workflow_id, correlation_id, address_tag, ip_tag) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
 
+    FORGET = "UPDATE search SET address_tag = NULL, ip_tag = NULL \
+        WHERE subject = $1 AND (address_tag IS NOT NULL OR ip_tag IS NOT NULL)";
+
     /// Misses when the index does not end where the caller thinks.
     MOVE = "UPDATE search_head SET pos = $1 WHERE one = 1 AND pos = $2";
 }
@@ -146,6 +149,10 @@ impl EventIndex for Database {
         writes.push(Write::one(MOVE, vec![int(upto), int(after)]));
         writes.extend(entries.iter().map(insert));
         writes
+    }
+
+    fn forget(&self, subject: &str) -> Write {
+        Write::any(FORGET, vec![subject.to_owned().into()])
     }
 }
 

@@ -143,6 +143,7 @@ checks! {
     search {
         the_index_finds_what_it_reaches_newest_first
         the_index_is_filled_where_it_ends
+        who_is_forgotten_is_not_found_by_tags
         an_event_is_found_by_its_id_however_new_it_is
         what_belongs_together_is_found_oldest_first
     }

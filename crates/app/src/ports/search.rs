@@ -53,6 +53,9 @@ pub trait EventIndex: Send + Sync {
 
     /// Adds what follows `after`, where it must reach to, and is dense. Misses when it reaches elsewhere.
     fn fill(&self, after: u64, entries: &[IndexEntry<'_>]) -> Vec<Write>;
+
+    /// Takes the tags off the events about somebody, as the envelope has it: they are not found by address or source any more.
+    fn forget(&self, subject: &str) -> Write;
 }
 
 /// What holds events together.

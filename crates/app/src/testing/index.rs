@@ -61,6 +61,20 @@ impl EventIndex for World {
         });
         vec![fill]
     }
+
+    fn forget(&self, subject: &str) -> Write {
+        let about = |event: &Stored| event.envelope.subject.as_deref() == Some(subject);
+        let log = self.log();
+        let theirs: Vec<_> = log.iter().map(about).collect();
+        self.write("search forget", &[], move |s| {
+            for (tags, theirs) in s.index.iter_mut().zip(&theirs) {
+                if *theirs {
+                    *tags = (None, None);
+                }
+            }
+            1
+        })
+    }
 }
 
 fn fits(criterion: &Criterion, event: &Stored, (address, ip): Tags) -> bool {

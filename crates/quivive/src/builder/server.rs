@@ -87,6 +87,10 @@ impl Server {
             post.mailer,
             letters,
             &endpoints,
+            (
+                Arc::new(opened.database.clone()),
+                Arc::new(opened.database.clone()),
+            ),
         );
         subscriptions.append(&mut builder.subscriptions);
         if let Some(crm) = builder.crm.take() {

@@ -117,6 +117,14 @@ async fn who_is_erased_is_gone_from_the_disk_and_does_not_come_back() {
     let (after, read) = personal(&server, &admin, &user).await;
     assert!(after > count, "the log keeps what happened");
     assert_eq!(read, Vec::<Value>::new());
+    let path = format!("/events/search?address={ADDRESS}");
+    let found = server.api("GET", &path, None, Some(&admin)).await;
+    let found = found.expect(200).json();
+    let found = found["data"].as_array().expect("events");
+    assert!(
+        found.iter().all(|event| event["subject"] != *user),
+        "{found:?}"
+    );
     check::whole(&server.events(&admin).await);
     assert_eq!(server.verify().await["ok"], true);
     assert_eq!(server.stop().await, Some(0));

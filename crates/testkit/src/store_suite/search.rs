@@ -89,6 +89,17 @@ pub(super) async fn the_index_finds_what_it_reaches_newest_first(f: Fixture) {
     assert_eq!(all[0].envelope, events[0].envelope);
 }
 
+pub(super) async fn who_is_forgotten_is_not_found_by_tags(f: Fixture) {
+    let _ = six(&f).await;
+    f.must([f.db.forget("account:1")]).await;
+    let ada = found(&f, Criterion::Address(ADA), u64::MAX, 10).await;
+    assert_eq!(ada, [0_u64; 0]);
+    let here = found(&f, Criterion::Ip(HERE), u64::MAX, 10).await;
+    assert_eq!(here, [3]);
+    let subject = Criterion::Subject("account:1".to_owned());
+    assert_eq!(found(&f, subject, u64::MAX, 10).await, [4, 2, 1]);
+}
+
 pub(super) async fn the_index_is_filled_where_it_ends(f: Fixture) {
     six(&f).await;
     assert!(!fill(&f.db, 3, 6).await, "it reaches further");

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::*;
 use crate::accounts::erasure::apply_again;
 use crate::accounts::unverified;
 use crate::kernel::account_vault_key;
+use crate::ports::Tag;
 use crate::subscribers::erasure;
 use crate::testing::{
     PASSWORD, Scene, State, account, account_of, given, given_to_administrators, password,
@@ -52,9 +54,23 @@ async fn read(scene: &Scene) -> Vec<String> {
     read
 }
 
+/// The index has what the log has, each event with these tags.
 async fn react(scene: &Scene) {
+    let tag = Some(Tag([7; 16]));
+    let count = scene.world.log().len();
+    scene.world.change(|s| s.index = vec![(tag, tag); count]);
     let families = Arc::clone(scene.kernel.families());
-    scene.deliver(&erasure::subscription(families)).await;
+    let world = || Arc::new(scene.world.clone());
+    let subscription = erasure::subscription(families, world(), world());
+    scene.deliver(&subscription).await;
+}
+
+/// About whom the index still has tags.
+fn tagged(scene: &Scene) -> BTreeSet<Option<String>> {
+    let log = scene.world.log();
+    let tagged = scene.world.tags().into_iter().zip(log);
+    let tagged = tagged.filter(|(tags, _)| *tags != (None, None));
+    tagged.map(|(_, event)| event.envelope.subject).collect()
 }
 
 #[tokio::test]
@@ -76,6 +92,7 @@ async fn nothing_is_left_that_says_who_it_was() {
     assert_eq!(told.open("session.invalidated")["reason"], "erasure");
     react(&scene).await;
     assert_eq!(read(&scene).await, Vec::<String>::new());
+    assert_eq!(tagged(&scene), BTreeSet::new());
     let empty = |s: &State| {
         s.accounts.is_empty()
             && s.history.is_empty()
