@@ -36,7 +36,7 @@ pub use secrets::{AccessClaims, AccessTokens, HashTicket, KeyRing, PasswordHashe
 pub use sessions::{Device, ListedSession, NewDevice, NewRefreshToken, SessionView, Sessions};
 pub use statistics::{SignInCount, SignInStatistics, SignIns};
 pub use webhooks::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredRecovery,
+    Answer, Attempt, CallError, Endpoint, Headers, Outlet, Post, ReadyKeys, Signer, StoredRecovery,
     StoredSecret, Webhooks,
 };
 
