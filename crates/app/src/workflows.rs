@@ -39,6 +39,7 @@ pub mod delivery {
 pub mod operators {
     pub mod bootstrap_administrator;
     pub mod register_event_schema;
+    pub mod rotate_signing_key;
 }
 
 pub mod passwords {

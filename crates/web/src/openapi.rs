@@ -105,8 +105,12 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
             &format!("`forbidden`: this needs {needed}"),
         );
     }
-    if operation.request_body.is_some() {
-        add(operation, "400", "`malformed_json`");
+    if let Some(body) = &operation.request_body {
+        let is_json =
+            matches!(body, RefOr::T(body) if body.content.contains_key("application/json"));
+        if is_json {
+            add(operation, "400", "`malformed_json`");
+        }
         add(operation, "413", "`payload_too_large`");
         add(operation, "415", "`unsupported_media_type`");
         add(operation, "422", "`invalid_fields`");

@@ -15,6 +15,7 @@ mod passwords;
 mod query;
 mod rotations;
 mod schemas;
+mod services;
 mod sessions;
 mod statistics;
 mod users;
@@ -163,6 +164,7 @@ pub(crate) fn api() -> Routes {
         .merge(schemas::router())
         .merge(webhooks::router())
         .merge(delivery::router())
+        .merge(services::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())
