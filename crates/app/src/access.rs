@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use quivive_delivery::{Fault, Head, Time};
-use quivive_domain::{Account, AccountState, Role, SessionId, UserId};
+use quivive_domain::{Account, AccountState, Permission, Role, SessionId, UserId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -48,7 +48,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn is_admin(&self) -> bool {
-        self.roles.contains(&Role::Admin)
+        self.may(Permission::Administration)
+    }
+
+    pub fn may(&self, permission: Permission) -> bool {
+        permission.granted_by(&self.roles).is_some()
     }
 
     /// As a workflow asks for who needs a fresh proof.

@@ -163,9 +163,8 @@ async fn judge(
     let known = known?.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
     let enough = match (&known, authority) {
         (Known::Service(service), _) => scope.is_some_and(|scope| service.may(scope)),
-        (Known::Person(caller), Authority::Admin | Authority::AdminOr(_)) => caller.is_admin(),
         (Known::Person(_), Authority::Service(_)) => false,
-        (Known::Person(_), _) => true,
+        (Known::Person(caller), _) => authority.permission().is_none_or(|it| caller.may(it)),
     };
     if enough {
         return Ok(known);

@@ -93,7 +93,7 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
 /// Adds what follows from a route's declaration and from the shape of every refusal.
 pub(crate) fn complete(operation: &mut Operation, route: &Route) {
     match route.authority {
-        Authority::Bearer | Authority::Admin => guard(operation, &["bearer"]),
+        Authority::Bearer | Authority::Admin | Authority::May(_) => guard(operation, &["bearer"]),
         Authority::AdminOr(_) => guard(operation, &["bearer", "api_key"]),
         Authority::Service(_) => guard(operation, &["api_key"]),
         Authority::Open | Authority::Probe | Authority::Loopback => {}

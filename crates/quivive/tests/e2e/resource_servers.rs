@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 
-use quivive_testkit::client::Call;
 use quivive_testkit::{PASSWORD, Reply, Server};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -52,15 +51,11 @@ print("verified")
 
 /// A service's call: a form, as OAuth has it.
 async fn ask(server: &Server, key: &str, path: &str, form: &str) -> Reply {
-    let content_type = "application/x-www-form-urlencoded".to_owned();
-    let call = Call {
-        method: "POST",
-        path: &format!("/api/v1{path}"),
-        body: Some(form.as_bytes().to_vec()),
-        token: Some(key),
-        headers: vec![("content-type", content_type)],
-    };
-    server.client().call(&call).await.expect("an answer")
+    server
+        .client()
+        .form(path, form, key)
+        .await
+        .expect("an answer")
 }
 
 async fn active(server: &Server, key: &str, token: &Value) -> bool {
@@ -151,6 +146,12 @@ async fn t30_introspection_and_revocation_are_for_services_and_felt_at_once() {
         }
         assert!(active(&server, &key, &other["access_token"]).await);
     }
+    let root = json!({"user_id": id_of(&server, &admin).await, "permission": "users.read"});
+    let may = server
+        .api("POST", "/authorize-check", Some(root), Some(&key))
+        .await;
+    let want = json!({"decision": "allow", "path": ["role:admin"]});
+    assert_eq!(may.expect(200).json(), want);
     let revoked = |events: &[Value]| {
         let of = |event: &&Value| event["type"] == "token.revoked";
         let kinds = events.iter().filter(of).map(|event| {
@@ -160,6 +161,11 @@ async fn t30_introspection_and_revocation_are_for_services_and_felt_at_once() {
         kinds.collect::<Vec<_>>()
     };
     assert_eq!(revoked(&server.events(&admin).await), ["access", "refresh"]);
+}
+
+async fn id_of(server: &Server, token: &str) -> Value {
+    let me = server.api("GET", "/me", None, Some(token)).await;
+    me.expect(200).json()["user_id"].clone()
 }
 
 async fn kids(server: &Server) -> Vec<String> {

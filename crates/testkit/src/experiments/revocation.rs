@@ -120,7 +120,7 @@ impl<'a> Field<'a> {
         let admin = self.server.administrator().await;
         let mut people = Vec::new();
         for cause in Cause::ALL {
-            people.push(Person::new(self.server, cause, round).await);
+            people.push(Person::new(self.server, cause, round, &admin).await);
         }
         let mut revoked = Vec::new();
         for person in &people {

@@ -1,4 +1,4 @@
-//! For services that are called with our tokens: whether one is good (RFC 7662), and its end (RFC 7009).
+//! For services that are called with our tokens: whether one is good (RFC 7662), its end (RFC 7009), and what somebody may.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use quivive_app::Failure;
 use quivive_app::access::Good;
 use quivive_app::workflows::sessions::revoke_session::RevokeSession;
 use quivive_domain::api_key::Scope;
-use quivive_domain::{Role, SessionId, UserId};
+use quivive_domain::{Permission, Role, SessionId, UserId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{Authority, Routes};
 use crate::auth::Serving;
+use crate::json::Shaped;
 use crate::limits::Family;
 use crate::problem::{Code, Problem};
 use crate::request::RequestContext;
@@ -31,6 +32,7 @@ pub(super) fn router() -> Routes {
     Routes::new()
         .counted(AUTHORITY, Family::Introspection, routes!(introspect))
         .counted(AUTHORITY, Family::Write, routes!(revoke))
+        .counted(AUTHORITY, Family::Introspection, routes!(authorize_check))
 }
 
 /// A token. Other parameters are ignored.
@@ -191,6 +193,57 @@ async fn revoke(
             Problem::new(Code::Internal)
         })),
     }
+}
+
+/// Who is to do what.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    #[schema(value_type = String, format = "uuid")]
+    user_id: UserId,
+    /// `users.read`, `users.unlock`, `sessions.end`, `administration`.
+    #[schema(example = "users.read")]
+    permission: String,
+}
+
+/// Whether they may.
+#[derive(Serialize, ToSchema)]
+struct Decision {
+    /// `allow` or `deny`.
+    #[schema(example = "allow")]
+    decision: &'static str,
+    /// What grants it, from the person on; empty where nothing does.
+    #[schema(value_type = Vec<String>, example = json!(["role:support"]))]
+    path: Vec<String>,
+}
+
+/// Whether somebody may do something.
+///
+/// By the roles they have now; nobody may anything whose account is locked, deactivated or gone. What is no permission is
+/// granted to nobody.
+#[utoipa::path(post, path = "/api/v1/authorize-check", tag = "for services", request_body = Question, responses(
+    (status = 200, description = "The answer, with what it rests on.", body = Decision),
+))]
+async fn authorize_check(
+    State(web): State<Arc<Web>>,
+    _: Serving,
+    Shaped(asked): Shaped<Question>,
+) -> Result<axum::Json<Decision>, Problem> {
+    let granting = match Permission::parse(&asked.permission) {
+        Some(permission) => {
+            let permitted = web.kernel.families().permitted(asked.user_id, permission);
+            let account = permitted.await.map_err(|fault| Problem::of_fault(&fault))?;
+            account.and_then(|account| permission.granted_by(&account.roles))
+        }
+        None => None,
+    };
+    Ok(axum::Json(Decision {
+        decision: if granting.is_some() { "allow" } else { "deny" },
+        path: granting
+            .map(|role| format!("role:{}", role.as_str()))
+            .into_iter()
+            .collect(),
+    }))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(super) enum Cause {
     EndOfSession,
     EndOfOthers,
     EndByAdministrator,
+    RevocationByService,
     PasswordChange,
     PasswordReset,
     Reuse,
@@ -26,11 +27,12 @@ pub(super) enum Cause {
 
 impl Cause {
     /// That of everybody is the last.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::SignOut,
         Self::EndOfSession,
         Self::EndOfOthers,
         Self::EndByAdministrator,
+        Self::RevocationByService,
         Self::PasswordChange,
         Self::PasswordReset,
         Self::Reuse,
@@ -47,6 +49,7 @@ impl Cause {
             Self::EndOfSession => "end of one session",
             Self::EndOfOthers => "end of all other sessions",
             Self::EndByAdministrator => "end of sessions by an administrator",
+            Self::RevocationByService => "revocation by a service",
             Self::PasswordChange => "password change",
             Self::PasswordReset => "password reset",
             Self::Reuse => "reuse of a refresh token",
@@ -76,17 +79,17 @@ pub(super) struct Person {
     other: Value,
     /// A refresh token of the session that was used long ago.
     replaced: Option<Value>,
-    /// The token in a letter.
-    letter: Option<String>,
+    /// The token in a letter, or the key of a service.
+    key: Option<String>,
 }
 
 impl Person {
-    pub(super) async fn new(server: &Server, cause: Cause, round: usize) -> Self {
+    pub(super) async fn new(server: &Server, cause: Cause, round: usize, admin: &str) -> Self {
         let email = format!("{cause:?}-{round}@example.org").to_lowercase();
         let user = server.register(&email).await;
         let mut tokens = server.login(&email, PASSWORD).await;
         let other = server.login(&email, PASSWORD).await;
-        let (mut replaced, mut letter) = (None, None);
+        let (mut replaced, mut key) = (None, None);
         match cause {
             Cause::Reuse => {
                 let first = tokens["refresh_token"].clone();
@@ -103,7 +106,13 @@ impl Person {
                 let body = json!({"email": email});
                 let asked = server.api("POST", "/password-reset-requests", Some(body), None);
                 asked.await.expect(202);
-                letter = Some(server.token(&email, "reset_password").await);
+                key = Some(server.token(&email, "reset_password").await);
+            }
+            Cause::RevocationByService => {
+                let body = json!({"name": "a service", "scopes": ["introspect"]});
+                let made = server.api("POST", "/admin/api-keys", Some(body), Some(admin));
+                let made = made.await.expect(201).json();
+                key = made["key"].as_str().map(str::to_owned);
             }
             _ => {}
         }
@@ -114,7 +123,7 @@ impl Person {
             tokens,
             other,
             replaced,
-            letter,
+            key,
         }
     }
 }
@@ -137,12 +146,18 @@ impl Cause {
             Self::EndByAdministrator => {
                 ask("DELETE", &format!("{user}/sessions"), None, Some(admin)).await
             }
+            Self::RevocationByService => {
+                let (form, key) = (format!("token={}", own.expect("a token")), &person.key);
+                let key = key.as_deref().expect("a key");
+                let revoked = server.client().form("/revoke", &form, key).await;
+                revoked.expect("an answer")
+            }
             Self::PasswordChange => {
                 let body = json!({"current_password": PASSWORD, "new_password": new_password});
                 ask("PUT", "/me/password", Some(body), other).await
             }
             Self::PasswordReset => {
-                let body = json!({"token": person.letter, "new_password": new_password});
+                let body = json!({"token": person.key, "new_password": new_password});
                 ask("POST", "/password-resets", Some(body), None).await
             }
             Self::Reuse => {

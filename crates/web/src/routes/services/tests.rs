@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use axum::http::Method;
 use quivive_app::testing::{Scene, account, account_of, given};
-use quivive_domain::Role;
+use quivive_domain::{Account, AccountState, Role};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{INTROSPECT, REVOKE};
 use crate::testing::{Answer, Server, ask, get, post};
@@ -243,4 +244,40 @@ async fn the_metadata_names_routes_that_there_are() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn whether_somebody_may_is_answered_by_the_roles_they_have_now() {
+    let shop = Shop::new().await;
+    let may = async |user: String, permission: &str| {
+        let body = json!({"user_id": user, "permission": permission});
+        let question = post("/api/v1/authorize-check", &body).token(&shop.key);
+        let answer = shop.server.send(question).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    let deny = json!({"decision": "deny", "path": []});
+    let allow = |role: &str| json!({"decision": "allow", "path": [format!("role:{role}")]});
+    let (root, ada) = (
+        shop.server.scene.user.to_string(),
+        shop.ada.user.to_string(),
+    );
+    assert_eq!(may(root.clone(), "administration").await, allow("admin"));
+    assert_eq!(may(ada.clone(), "users.read").await, deny);
+    assert_eq!(may(root, "everything").await, deny);
+    assert_eq!(may(Uuid::nil().to_string(), "users.read").await, deny);
+    let change = |change: fn(&mut Account)| {
+        let ada = shop.ada.user;
+        shop.ada
+            .world
+            .change(|s| change(s.accounts.get_mut(&ada).unwrap()));
+    };
+    change(|ada| ada.roles = vec![Role::User, Role::Support]);
+    assert_eq!(may(ada.clone(), "users.read").await, allow("support"));
+    assert_eq!(may(ada.clone(), "administration").await, deny);
+    change(|ada| ada.state = AccountState::Locked);
+    assert_eq!(may(ada, "users.read").await, deny);
+    let body = json!({"user_id": Uuid::nil(), "permission": "users.read"});
+    let question = post("/api/v1/authorize-check", &body).token(&shop.admin);
+    assert_eq!(shop.server.send(question).await.status, 403);
 }
