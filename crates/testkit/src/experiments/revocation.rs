@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_millis(1_500);
 
 /// Between one cause and the next.
-const PAUSE: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// People who are signed in and do nothing, whom only the rotation of everybody's tokens means.
 const BYSTANDERS: usize = 32;
@@ -51,7 +51,7 @@ impl fmt::Display for Figures {
         let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
         write!(
             f,
-            "{:.0} requests/s; last accepted after the answer:",
+            "{:.0} requests/s; after the answer the last one that was accepted began within:",
             self.rate
         )?;
         for (cause, lags) in &self.lags {
