@@ -4,6 +4,7 @@
 //! not cover is looked up, and remembered for a second at most: a revocation reaches access tokens within that bound even
 //! if nobody followed the log. When it cannot be looked up either, nobody gets in.
 
+mod introspection;
 mod revocations;
 mod service;
 mod verified;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use quivive_delivery::{Fault, Head, Time};
-use quivive_domain::{Account, AccountState, Role, SessionId, UserId};
+use quivive_domain::{Account, AccountState, Permission, Role, SessionId, UserId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::step_up::Proven;
 use revocations::{FRESH, Verdict};
 use verified::Verified;
 
+pub use introspection::Good;
 pub use revocations::Revocations;
 pub(crate) use revocations::Said;
 pub use service::Service;
@@ -46,7 +48,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn is_admin(&self) -> bool {
-        self.roles.contains(&Role::Admin)
+        self.may(Permission::Administration)
+    }
+
+    pub fn may(&self, permission: Permission) -> bool {
+        permission.granted_by(&self.roles).is_some()
     }
 
     /// As a workflow asks for who needs a fresh proof.
@@ -93,6 +99,17 @@ impl Access {
 
     /// Who holds this access token. `None`: it is not one of ours, its time is over, or its session, account or version is.
     pub async fn authenticate(&self, bearer: &str) -> Result<Option<Caller>, Fault> {
+        let judged = self.judge(bearer).await?;
+        Ok(judged.map(|(claims, roles)| Caller {
+            user: claims.sub,
+            session: claims.sid,
+            roles,
+            proved_at: Time::from_second(claims.auth_time).unwrap_or(Time::UNIX_EPOCH),
+        }))
+    }
+
+    /// What a good access token says, and the roles of its holder as they are now.
+    async fn judge(&self, bearer: &str) -> Result<Option<(Arc<AccessClaims>, Vec<Role>)>, Fault> {
         let now = self.families.clock.now();
         let tokens = self.families.access_tokens.as_ref();
         let Some(claims) = self.verified.claims(tokens, bearer, now) else {
@@ -106,12 +123,7 @@ impl Access {
                 _ => return Ok(None),
             },
         };
-        Ok(Some(Caller {
-            user: claims.sub,
-            session: claims.sid,
-            roles,
-            proved_at: Time::from_second(claims.auth_time).unwrap_or(Time::UNIX_EPOCH),
-        }))
+        Ok(Some((claims, roles)))
     }
 
     /// The caller's account, as of at most a second ago and of what was said of it last. `None`: it or the session has gone since.

@@ -32,11 +32,13 @@ pub use letters::{Letter, MailError, Mailer};
 pub use one_time::OneTimeTokens;
 pub use people::{Contact, Crm, CrmError, Profiles};
 pub use search::{Criterion, EventIndex, IndexEntry, Related, Tag};
-pub use secrets::{AccessClaims, AccessTokens, HashTicket, KeyRing, PasswordHasher, Verdict};
+pub use secrets::{
+    AccessClaims, AccessTokens, HashTicket, KeyRing, OldKeys, PasswordHasher, RotatedKeys, Verdict,
+};
 pub use sessions::{Device, ListedSession, NewDevice, NewRefreshToken, SessionView, Sessions};
 pub use statistics::{SignInCount, SignInStatistics, SignIns};
 pub use webhooks::{
-    Answer, Attempt, CallError, Endpoint, Outlet, Post, ReadyKeys, Signer, StoredRecovery,
+    Answer, Attempt, CallError, Endpoint, Headers, Outlet, Post, ReadyKeys, Signer, StoredRecovery,
     StoredSecret, Webhooks,
 };
 

@@ -21,6 +21,9 @@ use crate::facts::{
 use crate::kernel::{Commit, Cx, Families};
 use crate::ports::{AccessClaims, Device, NewRefreshToken};
 
+/// Who gets tokens: there are no clients but the people who sign in here.
+const CLIENT: &str = "quivive";
+
 /// What a client gets. The secrets are in no event, log line or row.
 #[derive(Debug)]
 pub struct Tokens {
@@ -190,6 +193,7 @@ fn answer(
         exp,
         jti: cx.ids.next(),
         sid: session.id,
+        client_id: CLIENT.to_owned(),
         roles: account.roles.clone(),
         gv: leaf.global_version,
         uv: leaf.user_version,

@@ -2,7 +2,7 @@
 
 use quivive_delivery::{Fault, Time};
 use quivive_domain::session::Session;
-use quivive_domain::{Account, Password, SessionId, UserId};
+use quivive_domain::{Account, Password, Permission, SessionId, UserId};
 
 use crate::kernel::{Commit, Cx, Reservation};
 use crate::ports::{Device, Path};
@@ -16,10 +16,10 @@ pub struct Proven {
     pub at: Time,
 }
 
-/// Why somebody may not do what only administrators may who have just shown that it is them.
+/// Why somebody may not do what not everybody may, and only who has just shown that it is them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// Who asks is no administrator, or not any more.
+    /// No role of who asks grants it, or not any more; or it is not for them to do to an administrator.
     Forbidden,
     StepUpRequired,
 }
@@ -31,7 +31,16 @@ impl Proven {
 
     /// The administrator who asks, as they are now: fence by this account what is done for them.
     pub async fn administrator(&self, cx: &Cx) -> Result<Result<Account, Denied>, Fault> {
-        Ok(match cx.administrator(self.user).await? {
+        self.permitted(cx, Permission::Administration).await
+    }
+
+    /// The same of whoever may that.
+    pub async fn permitted(
+        &self,
+        cx: &Cx,
+        permission: Permission,
+    ) -> Result<Result<Account, Denied>, Fault> {
+        Ok(match cx.permitted(self.user, permission).await? {
             None => Err(Denied::Forbidden),
             Some(_) if !self.is_fresh(cx) => Err(Denied::StepUpRequired),
             Some(account) => Ok(account),

@@ -44,6 +44,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
+        .workflow::<operators::rotate_signing_key::RotateSigningKey>()?
         .workflow::<api_keys::create_api_key::CreateApiKey>()?
         .workflow::<api_keys::revoke_api_key::RevokeApiKey>()?
         .workflow::<webhooks::change_endpoint::ChangeEndpoint>()?

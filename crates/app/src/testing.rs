@@ -66,6 +66,8 @@ struct Inside {
     missed: Vec<&'static str>,
     now: Time,
     key: &'static str,
+    /// Of each key that signed access tokens, the first one first, whether it still serves.
+    signing: Vec<bool>,
     sent: Vec<(Letter, String)>,
     mail_error: Option<MailError>,
     reads_fail: bool,
@@ -113,6 +115,7 @@ impl World {
                 missed: Vec::new(),
                 now: Time::from_second(1_795_000_000).expect("in range"),
                 key: "k1",
+                signing: vec![true],
                 sent: Vec::new(),
                 mail_error: None,
                 reads_fail: false,

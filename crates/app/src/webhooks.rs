@@ -123,11 +123,9 @@ impl Endpoints {
             let tools = &endpoints.tools;
             let pause = || tokio::time::sleep(notes::PAUSE);
             while stopping.run_until_cancelled(pause()).await.is_some() {
-                let webhooks = &tools.families().webhooks;
-                tools.notes.write(webhooks, &tools.log).await;
+                tools.notes.write(tools.families(), &*tools.log).await;
             }
-            let webhooks = &tools.families().webhooks;
-            tools.notes.write(webhooks, &tools.log).await;
+            tools.notes.write(tools.families(), &*tools.log).await;
             endpoints.set_running(None);
         });
     }
@@ -203,7 +201,9 @@ impl Endpoints {
         };
         let sender = Sender::to(&self.tools, endpoint).await?;
         let message = Message::test(&self.tools, id)?;
-        Ok(Some(sender.send(&message, 0).await.attempt))
+        let attempt = sender.send(&message, 0).await.attempt;
+        self.tools.notes.attempt(attempt.clone());
+        Ok(Some(attempt))
     }
 
     /// Begins to send again what an endpoint was sent since then, in the background. It goes on after a restart.
@@ -247,9 +247,9 @@ impl Endpoints {
 
     /// What became of the last messages, newest first.
     pub async fn attempts(&self, id: EndpointId) -> Result<Vec<Attempt>, Fault> {
-        let webhooks = &self.tools.families().webhooks;
-        self.tools.notes.write(webhooks, &self.tools.log).await;
-        webhooks.attempts(id).await
+        let (tools, families) = (&self.tools, self.tools.families());
+        tools.notes.write(families, &*tools.log).await;
+        families.webhooks.attempts(id).await
     }
 
     /// Whether the engine holds the endpoint back: it was disabled, or its messages failed in numbers.

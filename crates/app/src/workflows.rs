@@ -41,6 +41,7 @@ pub mod delivery {
 pub mod operators {
     pub mod bootstrap_administrator;
     pub mod register_event_schema;
+    pub mod rotate_signing_key;
 }
 
 pub mod passwords {
@@ -72,7 +73,7 @@ pub mod webhooks {
 pub(crate) mod prelude {
     pub(crate) use quivive_delivery::{Event, Fault, Reason as Reasons};
     pub(crate) use quivive_domain::{
-        Account, Address, Email, Password, SessionId, TokenId, UserId,
+        Account, Address, Email, Password, Permission, SessionId, TokenId, UserId,
     };
 
     pub(crate) use crate::kernel::{

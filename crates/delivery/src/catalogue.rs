@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::envelope::{Priority, Stored};
@@ -170,6 +171,17 @@ impl Catalogue {
             fields.insert(name.to_owned(), Value::Null);
         }
         Ok((version, fields))
+    }
+
+    /// The fields of a stored event where others may see them as they are, without a change: nothing in them is personal, and
+    /// their version is the current one of its type, which comes first.
+    pub(crate) fn unchanged<'a>(&self, event: &'a Stored) -> Option<(u32, &'a RawValue)> {
+        let spec = self.spec(&event.envelope.kind)?;
+        let version = event.envelope.version;
+        let as_they_are =
+            version == spec.version && !spec.fields.iter().any(|field| field.personal);
+        let fields = as_they_are.then(|| serde_json::from_slice(&event.body));
+        Some((version, fields?.ok()?))
     }
 
     /// As [`Catalogue::shown`], for who may see the personal fields: `personal` is what was opened of them. Those that could

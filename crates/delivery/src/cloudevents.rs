@@ -5,7 +5,10 @@
 //! are texts: an integer of the specification has 32 bits. What is personal is not opened: such fields are null, and
 //! address and agent of the request are not in it at all.
 
-use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -38,7 +41,7 @@ pub struct Message<'a> {
     time: Time,
     datacontenttype: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dataschema: Option<String>,
+    dataschema: Option<DataSchema<'a>>,
     partitionkey: &'a Key,
     recordedtime: Time,
     correlationid: Uuid,
@@ -46,8 +49,10 @@ pub struct Message<'a> {
     causationid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
-    pos: String,
-    epoch: String,
+    #[serde(serialize_with = "text")]
+    pos: u64,
+    #[serde(serialize_with = "text")]
+    epoch: u64,
     workflowid: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     requestid: Option<&'a str>,
@@ -58,7 +63,40 @@ pub struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'static str>,
     dataversion: u32,
-    data: Map<String, Value>,
+    data: Data<'a>,
+}
+
+/// The fields of the event.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    /// As they are stored.
+    Stored(&'a RawValue),
+    Shown(Map<String, Value>),
+}
+
+/// Where the schema of the data is.
+#[derive(Debug)]
+struct DataSchema<'a> {
+    schemas: &'a str,
+    kind: &'a str,
+    version: u32,
+}
+
+impl Display for DataSchema<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.schemas, self.kind, self.version)
+    }
+}
+
+impl Serialize for DataSchema<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// The message of an event. The version of its data is that of `dataschema`: the current one of its type, where the
@@ -68,7 +106,12 @@ pub fn message<'a>(
     catalogue: &Catalogue,
     origin: &'a Origin,
 ) -> Result<Message<'a>, serde_json::Error> {
-    let (version, data) = catalogue.shown(event)?;
+    let (version, data) = if let Some((version, data)) = catalogue.unchanged(event) {
+        (version, Data::Stored(data))
+    } else {
+        let (version, data) = catalogue.shown(event)?;
+        (version, Data::Shown(data))
+    };
     Ok(compose(event, catalogue, origin, version, data))
 }
 
@@ -79,7 +122,10 @@ pub fn message_as<'a>(
     origin: &'a Origin,
     version: u32,
 ) -> Result<Option<Message<'a>>, serde_json::Error> {
-    let data = catalogue.shown_as(event, version)?;
+    let data = match catalogue.unchanged(event) {
+        Some((current, data)) if current == version => Some(Data::Stored(data)),
+        _ => catalogue.shown_as(event, version)?.map(Data::Shown),
+    };
     Ok(data.map(|data| compose(event, catalogue, origin, version, data)))
 }
 
@@ -89,13 +135,17 @@ fn compose<'a>(
     catalogue: &Catalogue,
     origin: &'a Origin,
     version: u32,
-    data: Map<String, Value>,
+    data: Data<'a>,
 ) -> Message<'a> {
     let envelope = &event.envelope;
     let spec = catalogue.spec(&envelope.kind);
     let schema = spec
         .filter(|spec| spec.versions().any(|known| known == version))
-        .map(|spec| format!("{}/{}/{version}", origin.schemas, spec.kind));
+        .map(|_| DataSchema {
+            schemas: &origin.schemas,
+            kind: &envelope.kind,
+            version,
+        });
     Message {
         specversion: "1.0",
         id: envelope.id,
@@ -110,8 +160,8 @@ fn compose<'a>(
         correlationid: envelope.correlation_id,
         causationid: envelope.causation_id,
         traceparent: envelope.traceparent.as_deref(),
-        pos: event.position.to_string(),
-        epoch: event.epoch.to_string(),
+        pos: event.position,
+        epoch: event.epoch,
         workflowid: envelope.workflow_id,
         requestid: envelope.request_id.as_deref(),
         actorkind: &envelope.actor.kind,
@@ -179,6 +229,7 @@ pub fn data_schema(spec: &EventSpec) -> Value {
 mod tests {
     use super::*;
     use crate::catalogue::Class;
+    use crate::event::Past;
     use crate::fakes::envelope;
     use crate::{Actor, Event};
 
@@ -195,12 +246,34 @@ mod tests {
         buyer: String,
     }
 
+    /// Nothing of it is personal.
+    #[derive(Debug, Event)]
+    #[event(
+        type = "order.packed",
+        version = 2,
+        name = "OrderPacked",
+        audit = "ORDER_PACKED",
+        past = [PACKED_1]
+    )]
+    struct OrderPacked {
+        lines: u32,
+        boxes: u32,
+    }
+
+    const PACKED_1: Past = Past {
+        schema: r#"{"properties": {"lines": {"type": "integer"}}}"#,
+        upcast: |fields| {
+            fields.insert("boxes".to_owned(), json!(1));
+        },
+    };
+
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::new(|_| Class {
             priority: Priority::High,
             category: "business",
         });
         catalogue.add::<OrderPlaced>(None, &[]).unwrap();
+        catalogue.add::<OrderPacked>(None, &[]).unwrap();
         catalogue
     }
 
@@ -233,12 +306,15 @@ mod tests {
         }
     }
 
-    fn told(event: &Stored) -> Value {
-        let origin = Origin {
+    fn origin() -> Origin {
+        Origin {
             source: "https://shop.example".to_owned(),
             schemas: "https://shop.example/schemas".to_owned(),
-        };
-        serde_json::to_value(message(event, &catalogue(), &origin).unwrap()).unwrap()
+        }
+    }
+
+    fn told(event: &Stored) -> Value {
+        serde_json::to_value(message(event, &catalogue(), &origin()).unwrap()).unwrap()
     }
 
     #[test]
@@ -280,17 +356,29 @@ mod tests {
         }
     }
 
+    fn told_as(event: &Stored, version: u32) -> Option<Value> {
+        let origin = origin();
+        let message = message_as(event, &catalogue(), &origin, version).unwrap();
+        message.map(|message| serde_json::to_value(message).unwrap())
+    }
+
+    #[test]
+    fn what_is_not_personal_is_told_as_it_is_stored_or_in_the_version_asked_for() {
+        let (mut older, newer) = (stored("order.packed", 1), stored("order.packed", 2));
+        assert_eq!(told(&newer)["data"], json!({"lines": 3}));
+        assert_eq!(told(&older)["data"], json!({"lines": 3, "boxes": 1}));
+        assert_eq!(told(&older)["dataversion"], 2);
+        assert_eq!(told_as(&older, 2), Some(told(&older)));
+        assert_eq!(told_as(&newer, 2), Some(told(&newer)));
+        assert_eq!(told_as(&newer, 1), None);
+        older.body = b"no JSON".to_vec();
+        assert!(message(&older, &catalogue(), &origin()).is_err());
+    }
+
     #[test]
     fn a_message_in_a_version_that_was_promised() {
-        let origin = Origin {
-            source: "https://shop.example".to_owned(),
-            schemas: "https://shop.example/schemas".to_owned(),
-        };
         let event = stored("order.placed", 1);
-        let told_as = |version| {
-            let message = message_as(&event, &catalogue(), &origin, version).unwrap();
-            message.map(|message| serde_json::to_value(message).unwrap())
-        };
+        let told_as = |version| told_as(&event, version);
         assert_eq!(told_as(1), Some(told(&event)));
         assert_eq!(told_as(2), None);
     }

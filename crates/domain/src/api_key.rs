@@ -22,7 +22,6 @@ const PREFIX: &str = "qk_";
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(clippy::enum_variant_names, reason = "the list grows beyond events")]
 pub enum Scope {
     /// The feed of events, its stream, one event, the catalogue and the schemas.
     EventsRead,
@@ -30,13 +29,16 @@ pub enum Scope {
     EventsReadPersonal,
     /// To append events of registered types.
     EventsWrite,
+    /// Whether a token is good, and to end the session of one.
+    Introspect,
 }
 
 impl Scope {
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::EventsRead,
         Self::EventsReadPersonal,
         Self::EventsWrite,
+        Self::Introspect,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Scope {
             Self::EventsRead => "events.read",
             Self::EventsReadPersonal => "events.read_personal",
             Self::EventsWrite => "events.write",
+            Self::Introspect => "introspect",
         }
     }
 

@@ -10,6 +10,7 @@ pub mod guess;
 pub mod ids;
 pub mod one_time;
 pub mod password;
+pub mod permission;
 pub mod rationale;
 pub mod refresh;
 pub mod session;
@@ -20,6 +21,7 @@ pub use address::Address;
 pub use email::Email;
 pub use ids::{ApiKeyId, DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
 pub use password::{Password, PasswordPolicy};
+pub use permission::Permission;
 pub use rationale::Rationale;
 
 /// A moment in UTC, in whole microseconds.

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::session::Session;
-use crate::{Account, FamilyId, Time, TokenId};
+use crate::{Account, AccountState, FamilyId, Time, TokenId};
 
 /// A refresh token as presented. Debug shows the id alone.
 #[derive(Clone)]
@@ -105,6 +105,15 @@ pub struct Outdated {
 }
 
 impl RefreshToken {
+    /// Whether it would get a successor now, from whoever holds it.
+    pub fn is_good(&self, now: Time) -> bool {
+        now < self.expires_at
+            && self.session.is_live(now)
+            && self.account.state == AccountState::Active
+            && self.used.is_none()
+            && self.outdated().is_none()
+    }
+
     /// Whether a rotation has left this token behind.
     pub fn outdated(&self) -> Option<Outdated> {
         if self.user_version < self.account.token_version {

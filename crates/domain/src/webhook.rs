@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use address::is_public;
 pub use answer::retry_after;
 pub use events::{MAX_PATTERNS, Pattern};
-pub use signing::{SigningKeys, ed25519_signature, hmac_signature, signed_content};
+pub use signing::{SignatureHeader, SigningKeys, signed_content};
 pub use target::{Reach, Refused, Target, Unfit};
 
 /// How long the secret before the newest one goes on being signed with.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use quivive_app::ports::{Answer, CallError, Contact, Crm, CrmError, Outlet, Post};
+use quivive_app::ports::{Answer, CallError, Contact, Crm, CrmError, Headers, Outlet, Post};
 use quivive_delivery::{BoxFuture, Clock};
 use quivive_domain::UserId;
 use quivive_domain::webhook::{Target, retry_after};
@@ -38,12 +38,13 @@ impl HttpCrm {
     }
 
     async fn tell(&self, message: &Value, idempotency_key: &str) -> Result<u16, CrmError> {
-        let mut headers = vec![
-            ("content-type", "application/json".to_owned()),
-            ("idempotency-key", idempotency_key.to_owned()),
+        let mut headers: Headers = vec![
+            ("content-type", "application/json".into()),
+            ("idempotency-key", idempotency_key.to_owned().into()),
         ];
         if let Some(token) = &self.config.token {
-            headers.push(("authorization", format!("Bearer {}", token.expose_secret())));
+            let bearer = format!("Bearer {}", token.expose_secret());
+            headers.push(("authorization", bearer.into()));
         }
         let answer = self
             .outlet
@@ -172,7 +173,7 @@ mod tests {
         );
         let has = |post: &Post, name, value: &str| {
             let headers = &post.headers;
-            headers.contains(&(name, value.to_owned()))
+            headers.contains(&(name, value.into()))
         };
         assert!(has(&got[0], "idempotency-key", "key-1"));
         assert!(has(&got[1], "idempotency-key", "key-2"));

@@ -15,7 +15,9 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,6 +136,11 @@ impl HttpOutlet {
                 return Ok(answer);
             }
         }
+        // Apart, for it is rare and large.
+        Box::pin(self.exchange_anew(post, origin)).await
+    }
+
+    async fn exchange_anew(&self, post: &Post, origin: Origin) -> Result<Answer, CallError> {
         let mut pooled = Pooled::new(self.connect(&post.target).await?);
         match pooled.connection.exchange(request(post)?).await {
             Exchange::Answered(answer) => {
@@ -155,7 +162,8 @@ impl Outlet for HttpOutlet {
             let origin = Origin(Arc::clone(&post.target));
             let place = timeout(PATIENCE, self.places.take(&origin)).await;
             let _place = place.map_err(|_| CallError::Busy)?;
-            timeout(self.whole, self.exchange(&post, origin))
+            let exchange = pin!(self.exchange(&post, origin));
+            timeout(self.whole, exchange)
                 .await
                 .unwrap_or(Err(CallError::TimedOut(self.whole)))
         })
@@ -185,11 +193,14 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, CallError> {
 }
 
 fn request(post: &Post) -> Result<Request<Full<Bytes>>, CallError> {
-    let unfit = |_| CallError::Broken("the message does not fit HTTP".to_owned());
+    let unfit = || CallError::Broken("the message does not fit HTTP".to_owned());
+    let path = post.target.path_and_query().parse();
     let mut request = Request::new(Full::new(post.body.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = post.target.path_and_query().parse().map_err(unfit)?;
+    *request.uri_mut() = path.map_err(|_| unfit())?;
     let headers = request.headers_mut();
+    // Ours, and the length.
+    headers.reserve(post.headers.len() + 3);
     let host = HeaderValue::try_from(post.target.authority());
     headers.insert(
         HOST,
@@ -198,9 +209,11 @@ fn request(post: &Post) -> Result<Request<Full<Bytes>>, CallError> {
     let agent = concat!("quivive/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     for (name, value) in &post.headers {
-        let value = HeaderValue::try_from(value);
-        let unfit = |_| CallError::Broken("the message does not fit HTTP".to_owned());
-        headers.insert(*name, value.map_err(unfit)?);
+        let value = match value {
+            Cow::Borrowed(value) => HeaderValue::from_static(value),
+            Cow::Owned(value) => HeaderValue::try_from(value).map_err(|_| unfit())?,
+        };
+        headers.insert(*name, value);
     }
     Ok(request)
 }

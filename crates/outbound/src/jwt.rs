@@ -5,12 +5,14 @@
 //! `kid` is refused, so that no extension, embedded key or address in it is ever looked at.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use quivive_app::ports::{AccessClaims, AccessTokens};
-use quivive_delivery::{Fault, Time};
+use quivive_app::ports::{AccessClaims, AccessTokens, OldKeys, Read, RotatedKeys};
+use quivive_delivery::{Fault, Ids, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,48 +56,89 @@ struct NotBefore {
 struct KnownKey {
     kid: String,
     key: DecodingKey,
+    /// From then on nothing that it signed is good.
+    until: Option<Time>,
+    jwk: Value,
 }
 
-/// Signs with the current key, verifies with every one that is not revoked.
-pub struct JwtTokens {
-    issuer: String,
-    audience: String,
+impl KnownKey {
+    fn serves(&self, now: Time) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// The keys between two changes.
+struct Ring {
+    generation: u64,
     header: Header,
     signing: EncodingKey,
     known: Vec<KnownKey>,
-    validation: Validation,
-    jwks: Value,
 }
 
-impl JwtTokens {
-    /// For one issuer and one audience, compared byte for byte.
-    pub fn new(keys: &KeyStore, issuer: &str, audience: &str) -> Self {
-        let keys = keys.signing_keys();
+impl Ring {
+    /// Of keys that are not revoked, the current one first.
+    fn of(keys: &[SigningKey], lifetime: Duration, generation: u64) -> Self {
         let current = &keys[0];
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
         header.kid = Some(current.kid.clone());
+        let known = |key: &SigningKey| KnownKey {
+            kid: key.kid.clone(),
+            key: DecodingKey::from_ed_der(&key.public),
+            until: key.retired_at.map(|at| at + lifetime),
+            jwk: jwk(key),
+        };
+        Self {
+            generation,
+            header,
+            signing: EncodingKey::from_ed_der(&current.pkcs8),
+            known: keys.iter().map(known).collect(),
+        }
+    }
+}
+
+/// Signs with the current key, verifies with every one that is not revoked and whose tokens may be in their time.
+pub struct JwtTokens {
+    issuer: String,
+    audience: String,
+    /// Of a token.
+    lifetime: Duration,
+    validation: Validation,
+    ring: RwLock<Arc<Ring>>,
+    keys: Arc<KeyStore>,
+    ids: Arc<dyn Ids>,
+}
+
+impl JwtTokens {
+    /// For one issuer and one audience, compared byte for byte, and tokens that live that long.
+    pub fn new(
+        keys: Arc<KeyStore>,
+        ids: Arc<dyn Ids>,
+        issuer: &str,
+        audience: &str,
+        lifetime: Duration,
+    ) -> Self {
         // The library reads the wall clock, so it is left the signature alone.
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
+        let ring = Ring::of(&keys.signing_keys(), lifetime, 0);
         Self {
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
-            header,
-            signing: EncodingKey::from_ed_der(&current.pkcs8),
-            known: keys
-                .iter()
-                .map(|key| KnownKey {
-                    kid: key.kid.clone(),
-                    key: DecodingKey::from_ed_der(&key.public),
-                })
-                .collect(),
+            lifetime,
             validation,
-            jwks: json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() }),
+            ring: RwLock::new(Arc::new(ring)),
+            keys,
+            ids,
         }
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&ring)
     }
 
     fn is_in_force(&self, claims: &AccessClaims, not_before: &NotBefore, now: Time) -> bool {
@@ -123,7 +166,8 @@ fn jwk(key: &SigningKey) -> Value {
 
 impl AccessTokens for JwtTokens {
     fn sign(&self, claims: &AccessClaims) -> Result<String, Fault> {
-        encode(&self.header, claims, &self.signing).map_err(Fault::internal)
+        let ring = self.ring();
+        encode(&ring.header, claims, &ring.signing).map_err(Fault::internal)
     }
 
     fn verify(&self, token: &str, now: Time) -> Option<AccessClaims> {
@@ -136,16 +180,43 @@ impl AccessTokens for JwtTokens {
             return None;
         };
         let header = OurHeader::parse(header).filter(OurHeader::is_ours)?;
-        let known = self.known.iter().find(|known| known.kid == header.kid)?;
-        let claims: AccessClaims = decode(token, &known.key, &self.validation).ok()?.claims;
+        let ring = self.ring();
+        let known = ring.known.iter().find(|known| known.kid == header.kid)?;
+        let mut claims: AccessClaims = decode(token, &known.key, &self.validation).ok()?.claims;
+        // Whoever has a retired key could write any time: no token outlives its key.
+        if let Some(until) = known.until {
+            claims.exp = claims.exp.min(until.as_second());
+        }
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let not_before = serde_json::from_slice(&payload).ok()?;
         self.is_in_force(&claims, &not_before, now)
             .then_some(claims)
     }
 
-    fn jwks(&self) -> Value {
-        self.jwks.clone()
+    fn generation(&self) -> u64 {
+        self.ring().generation
+    }
+
+    fn jwks(&self, now: Time) -> Value {
+        let ring = self.ring();
+        let serving = ring.known.iter().filter(|known| known.serves(now));
+        json!({ "keys": serving.map(|known| &known.jwk).collect::<Vec<_>>() })
+    }
+
+    fn rotate(&self, old: OldKeys, now: Time) -> Read<'_, RotatedKeys> {
+        let (keys, ids, lifetime) = (Arc::clone(&self.keys), Arc::clone(&self.ids), self.lifetime);
+        Box::pin(async move {
+            let rotating = tokio::task::spawn_blocking(move || {
+                keys.rotate_signing(old, lifetime, ids.as_ref(), now)
+            });
+            let rotated = rotating.await.map_err(Fault::internal)?;
+            let rotated = rotated.map_err(Fault::internal)?;
+            let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+            // Read under the lock: of two at once the last one has both.
+            let keys = self.keys.signing_keys();
+            *ring = Arc::new(Ring::of(&keys, lifetime, ring.generation + 1));
+            Ok(rotated)
+        })
     }
 }
 
@@ -153,7 +224,7 @@ impl fmt::Debug for JwtTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtTokens")
             .field("issuer", &self.issuer)
-            .field("kid", &self.header.kid)
+            .field("kid", &self.ring().header.kid)
             .finish_non_exhaustive()
     }
 }

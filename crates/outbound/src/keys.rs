@@ -19,11 +19,12 @@ mod files;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use quivive_app::ports::KeyRing;
+use quivive_app::ports::{KeyRing, OldKeys, RotatedKeys};
 use quivive_delivery::{Ids, Time};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -79,6 +80,8 @@ pub enum KeyState {
 pub struct SigningKey {
     pub kid: String,
     pub state: KeyState,
+    /// When another took its place.
+    pub retired_at: Option<Time>,
     pub(crate) pkcs8: Zeroizing<Vec<u8>>,
     /// The 32 bytes of the public key.
     pub public: [u8; 32],
@@ -86,11 +89,17 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// `None` when the bytes are not one Ed25519 key.
-    fn read(kid: &str, state: KeyState, pkcs8: Zeroizing<Vec<u8>>) -> Option<Self> {
+    fn read(
+        kid: &str,
+        state: KeyState,
+        retired_at: Option<Time>,
+        pkcs8: Zeroizing<Vec<u8>>,
+    ) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).ok()?;
         Some(Self {
             kid: kid.to_owned(),
             state,
+            retired_at,
             public: pair.public_key().as_ref().try_into().ok()?,
             pkcs8,
         })
@@ -110,13 +119,13 @@ struct TokenKey {
     root: Secret,
 }
 
-/// All keys but those of subjects, read once at the start.
+/// All keys but those of subjects, read once at the start; those that sign access tokens may change while it runs.
 pub struct KeyStore {
     created: bool,
     directory: PathBuf,
     master: Secret,
     tokens: Vec<TokenKey>,
-    signing: Vec<SigningKey>,
+    signing: Mutex<Vec<SigningKey>>,
     audit: Vec<SigningKey>,
     /// Keys for one purpose, by the id of what they come from. Both come from the code and the key ring, so they are few.
     subkeys: RwLock<HashMap<(String, &'static str), hmac::Key>>,
@@ -140,7 +149,7 @@ impl KeyStore {
             directory: directory.to_owned(),
             master: found.master,
             tokens: found.tokens,
-            signing: found.signing,
+            signing: Mutex::new(found.signing),
             audit: found.audit,
             subkeys: RwLock::default(),
         })
@@ -157,8 +166,27 @@ impl KeyStore {
     }
 
     /// The keys of access tokens, the current one first; none is revoked.
-    pub fn signing_keys(&self) -> &[SigningKey] {
-        &self.signing
+    pub fn signing_keys(&self) -> Vec<SigningKey> {
+        let signing = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        signing.clone()
+    }
+
+    /// Makes a new key that signs access tokens, in place of the current one. Older ones are forgotten once nothing they
+    /// signed can be good any more: tokens live for `lifetime`. Blocks on the disk; it is there when this answers.
+    pub fn rotate_signing(
+        &self,
+        old: OldKeys,
+        lifetime: Duration,
+        ids: &dyn Ids,
+        now: Time,
+    ) -> Result<RotatedKeys, KeyError> {
+        let mut signing = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let retired = signing[0].kid.clone();
+        *signing = files::rotate_signing(&self.directory, old, now - lifetime, ids, now)?;
+        Ok(RotatedKeys {
+            new: signing[0].kid.clone(),
+            retired,
+        })
     }
 
     /// The keys of archives and anchors, the current one first; none is revoked.
@@ -177,7 +205,8 @@ impl KeyStore {
     pub fn fingerprints(&self) -> Vec<(String, String)> {
         let of_root = |root| hex(&derive(root, "fingerprint", "")[..16]);
         let tokens = self.tokens.iter();
-        let signing = self.signing.iter().map(|key| ("signing", key));
+        let signing = self.signing_keys();
+        let signing = signing.iter().map(|key| ("signing", key));
         let audit = self.audit.iter().map(|key| ("audit", key));
         std::iter::once(("master".to_owned(), of_root(&self.master)))
             .chain(tokens.map(|key| (format!("tokens-{}", key.kid), of_root(&key.root))))

@@ -90,6 +90,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Removes a file, for good once this answers.
+pub(crate) fn remove(path: &Path) -> Result<(), KeyError> {
+    fs::remove_file(path).map_err(at(path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// Opens a file of keys for reading and writing.
 pub(crate) fn open(path: &Path) -> Result<Option<File>, KeyError> {
     match OpenOptions::new().read(true).write(true).open(path) {

@@ -6,6 +6,7 @@ use quivive_app::ports::{Attempt, Endpoint, Read, StoredRecovery, StoredSecret, 
 use quivive_delivery::{Fault, Time, Value, Write};
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, Order, Pattern, Signatures, Target};
+use uuid::Uuid;
 
 use crate::Database;
 use crate::rows::Cells;
@@ -24,7 +25,7 @@ statements! {
         WHERE replay.subscription = $1 AND replay.generation = webhook_recovery.generation) \
         FROM webhook_recovery WHERE endpoint = $2";
 
-    ATTEMPTS = "SELECT id, event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
+    ATTEMPTS = "SELECT event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
         WHERE endpoint = $1 ORDER BY id DESC";
 
     INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, signatures, disabled, versions, \
@@ -94,7 +95,6 @@ impl Webhooks for Database {
     fn attempts(&self, id: EndpointId) -> Read<'_, Vec<Attempt>> {
         self.all(ATTEMPTS, vec![id.0.into()], move |cells| {
             Ok(Attempt {
-                id: cells.take("webhook_attempt.id")?,
                 endpoint: id,
                 event_id: cells.take("webhook_attempt.event_id")?,
                 event_type: cells.take("webhook_attempt.event_type")?,
@@ -190,9 +190,9 @@ impl Webhooks for Database {
         Write::any(NOTE_FAILING, vec![since.into(), id.0.into()])
     }
 
-    fn insert_attempt(&self, attempt: &Attempt) -> Write {
+    fn insert_attempt(&self, id: Uuid, attempt: &Attempt) -> Write {
         let params = vec![
-            attempt.id.into(),
+            id.into(),
             attempt.event_id.into(),
             attempt.event_type.clone().into(),
             attempt.number.into(),

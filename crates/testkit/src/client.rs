@@ -106,6 +106,19 @@ impl Client {
         self.call(&call).await
     }
 
+    /// A form, as services ask about tokens.
+    pub async fn form(&mut self, path: &str, body: &str, token: &str) -> std::io::Result<Reply> {
+        let content_type = "application/x-www-form-urlencoded".to_owned();
+        let call = Call {
+            method: "POST",
+            path: &format!("/api/v1{path}"),
+            body: Some(body.as_bytes().to_vec()),
+            token: Some(token),
+            headers: vec![("content-type", content_type)],
+        };
+        self.call(&call).await
+    }
+
     /// Any call. A connection that the server closed between two calls is opened again.
     pub async fn call(&mut self, call: &Call<'_>) -> std::io::Result<Reply> {
         let fresh = self.stream.is_none();

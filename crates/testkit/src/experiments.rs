@@ -7,6 +7,7 @@ pub mod hostile_receivers;
 pub mod journey;
 pub mod kills;
 pub mod races;
+pub mod revocation;
 pub mod secrets;
 pub mod tamper;
 pub mod timing;

@@ -1,9 +1,13 @@
 //! Who calls: bearer tokens in, access tokens and API keys, judged by [`quivive_app::access::Access`] alone.
 
+use std::borrow::Cow;
+
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quivive_app::Request;
 use quivive_app::access::{Access, Caller, Service};
 use quivive_app::kernel::Actor;
@@ -137,8 +141,9 @@ pub(crate) async fn permitted(
     headers: &HeaderMap,
     authority: Authority,
 ) -> Result<Known, Problem> {
-    let token = bearer(headers).ok_or_else(|| Problem::new(Code::Unauthenticated))?;
-    judge(access, log, token, authority).await
+    let token = credential(headers, authority);
+    let token = token.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
+    judge(access, log, &token, authority).await
 }
 
 /// Judges one bearer token. A key is looked at only where a key will do.
@@ -165,9 +170,8 @@ async fn judge(
     let known = known?.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
     let enough = match (&known, authority) {
         (Known::Service(service), _) => scope.is_some_and(|scope| service.may(scope)),
-        (Known::Person(caller), Authority::Admin | Authority::AdminOr(_)) => caller.is_admin(),
         (Known::Person(_), Authority::Service(_)) => false,
-        (Known::Person(_), _) => true,
+        (Known::Person(caller), _) => authority.permission().is_none_or(|it| caller.may(it)),
     };
     if enough {
         return Ok(known);
@@ -203,14 +207,35 @@ impl Pass {
     }
 }
 
+/// What a request comes with. Services may send their key as OAuth clients send their secret (RFC 6749, 2.3.1).
+fn credential(headers: &HeaderMap, authority: Authority) -> Option<Cow<'_, str>> {
+    let bearer = bearer(headers).map(Cow::Borrowed);
+    match authority {
+        Authority::Service(_) => bearer.or_else(|| basic(headers).map(Cow::Owned)),
+        _ => bearer,
+    }
+}
+
 /// The one bearer token of a request. Two are none: what is in front might judge another one than we do.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
+    of_scheme("bearer", headers)
+}
+
+/// The password of the basic scheme (RFC 7617). The name before it says nothing that a key does not.
+fn basic(headers: &HeaderMap) -> Option<String> {
+    let bytes = STANDARD.decode(of_scheme("basic", headers)?).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    text.split_once(':')
+        .map(|(_, password)| password.to_owned())
+}
+
+fn of_scheme<'a>(wanted: &str, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (line, more) = (lines.next()?, lines.next());
     let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     let good = more.is_none()
-        && scheme.eq_ignore_ascii_case("bearer")
+        && scheme.eq_ignore_ascii_case(wanted)
         && !token.is_empty()
         && token.len() <= MAX_TOKEN_BYTES;
     good.then_some(token)
@@ -218,7 +243,33 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use quivive_domain::api_key::Scope;
+
     use super::*;
+
+    #[test]
+    fn a_key_may_come_as_the_secret_of_a_client_where_a_service_is_asked_for() {
+        let service = Authority::Service(Scope::Introspect);
+        for (line, want) in [
+            // name:qk_a, name:qk:a, :qk_a
+            ("Basic bmFtZTpxa19h", Some("qk_a")),
+            ("basic bmFtZTpxazph", Some("qk:a")),
+            ("Basic OnFrX2E=", Some("qk_a")),
+            ("Bearer qk_a", Some("qk_a")),
+            // Without a colon; and nothing that is base64.
+            ("Basic cWtfYQ==", None),
+            ("Basic qk_a", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(AUTHORIZATION, line.parse().unwrap());
+            assert_eq!(credential(&headers, service).as_deref(), want, "{line}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, "Basic bmFtZTpxa19h".parse().unwrap());
+        for authority in [Authority::Bearer, Authority::AdminOr(Scope::EventsRead)] {
+            assert_eq!(credential(&headers, authority), None);
+        }
+    }
 
     #[test]
     fn one_bearer_token_of_bounded_length() {

@@ -177,6 +177,7 @@ impl Edge {
             Authority::Loopback => Err(Problem::new(Code::NotFound)),
             Authority::Bearer
             | Authority::Admin
+            | Authority::May(_)
             | Authority::AdminOr(_)
             | Authority::Service(_) => {
                 let (access, log) = (&self.web.access, self.web.log.as_ref());

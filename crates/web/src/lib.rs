@@ -16,6 +16,7 @@ mod auth;
 mod cors;
 mod edge;
 mod even;
+mod form;
 mod headers;
 mod host;
 mod html;

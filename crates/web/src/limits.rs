@@ -25,6 +25,8 @@ pub enum Family {
     Refresh,
     Read,
     Write,
+    /// Questions of services about the tokens of those who call them.
+    Introspection,
 }
 
 impl Family {
@@ -35,6 +37,7 @@ impl Family {
             Self::Registration | Self::Recovery => 10,
             Self::Refresh | Self::Write => 120,
             Self::Read => 600,
+            Self::Introspection => 6_000,
         }
     }
 
@@ -47,6 +50,7 @@ impl Family {
             Self::Refresh => "refresh",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Introspection => "introspection",
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &
 /// Adds what follows from a route's declaration and from the shape of every refusal.
 pub(crate) fn complete(operation: &mut Operation, route: &Route) {
     match route.authority {
-        Authority::Bearer | Authority::Admin => guard(operation, &["bearer"]),
+        Authority::Bearer | Authority::Admin | Authority::May(_) => guard(operation, &["bearer"]),
         Authority::AdminOr(_) => guard(operation, &["bearer", "api_key"]),
         Authority::Service(_) => guard(operation, &["api_key"]),
         Authority::Open | Authority::Probe | Authority::Loopback => {}
@@ -105,8 +105,12 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
             &format!("`forbidden`: this needs {needed}"),
         );
     }
-    if operation.request_body.is_some() {
-        add(operation, "400", "`malformed_json`");
+    if let Some(body) = &operation.request_body {
+        let is_json =
+            matches!(body, RefOr::T(body) if body.content.contains_key("application/json"));
+        if is_json {
+            add(operation, "400", "`malformed_json`");
+        }
         add(operation, "413", "`payload_too_large`");
         add(operation, "415", "`unsupported_media_type`");
         add(operation, "422", "`invalid_fields`");

@@ -16,6 +16,7 @@ mod passwords;
 mod query;
 mod rotations;
 mod schemas;
+mod services;
 mod sessions;
 mod statistics;
 mod users;
@@ -25,6 +26,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::http::Method;
+use quivive_domain::Permission;
 use quivive_domain::api_key::Scope;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -49,6 +51,8 @@ pub enum Authority {
     Bearer,
     /// Whoever has one and the role admin.
     Admin,
+    /// Whoever has one and a role that grants it.
+    May(Permission),
     /// Whoever has the role admin, or an API key with that scope.
     AdminOr(Scope),
     /// A service alone: whoever has an API key with that scope.
@@ -58,11 +62,28 @@ pub enum Authority {
 }
 
 impl Authority {
+    /// What a role of a person who is known must grant.
+    pub(crate) fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Admin | Self::AdminOr(_) => Some(Permission::Administration),
+            Self::May(permission) => Some(permission),
+            Self::Open | Self::Probe | Self::Bearer | Self::Service(_) | Self::Loopback => None,
+        }
+    }
+
     /// What somebody who is known may lack.
     pub(crate) fn needs(self) -> Option<String> {
         match self {
             Self::Open | Self::Probe | Self::Bearer | Self::Loopback => None,
             Self::Admin => Some("the role admin".to_owned()),
+            Self::May(permission) => {
+                let roles: Vec<_> = permission
+                    .roles()
+                    .iter()
+                    .map(|role| role.as_str())
+                    .collect();
+                Some(format!("the role {}", roles.join(" or ")))
+            }
             Self::AdminOr(scope) => {
                 let scope = scope.as_str();
                 Some(format!(
@@ -165,6 +186,7 @@ pub(crate) fn api() -> Routes {
         .merge(schemas::router())
         .merge(webhooks::router())
         .merge(delivery::router())
+        .merge(services::router())
         .merge(discovery::router())
         .merge(docs::router())
         .merge(operation::router())

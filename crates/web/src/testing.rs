@@ -99,6 +99,12 @@ impl Ask {
         self.header("content-type", "application/json")
     }
 
+    /// As OAuth has it.
+    pub(crate) fn form(mut self, body: &str) -> Self {
+        *self.request.body_mut() = Body::from(body.to_owned());
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let name: axum::http::HeaderName = name.parse().unwrap();
         self.request

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quivive_delivery::{Fault, Log, Transaction};
 use quivive_domain::api_key::{Presented, Scope};
-use quivive_domain::{AccountState, ApiKeyId, Role};
+use quivive_domain::{AccountState, ApiKeyId, Permission};
 use subtle::ConstantTimeEq as _;
 
 use super::Access;
@@ -58,7 +58,9 @@ impl Access {
         let good = genuine
             && view.key.is_live(now)
             && view.owner_state == AccountState::Active
-            && view.owner_roles.contains(&Role::Admin);
+            && Permission::Administration
+                .granted_by(&view.owner_roles)
+                .is_some();
         if !good {
             return Ok(None);
         }
@@ -81,6 +83,7 @@ mod tests {
     use std::sync::Arc;
 
     use quivive_delivery::Ids as _;
+    use quivive_domain::Role;
     use quivive_domain::api_key::{ApiKey, DEFAULT_LIFETIME};
     use secrecy::ExposeSecret as _;
 

@@ -1,12 +1,15 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::future::join_all;
 use quivive_domain::Rationale;
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::ports::{AccessTokens, OldKeys, Read, RotatedKeys};
 use crate::sessions::Tokens;
 use crate::step_up::By;
 use crate::testing::{
-    NEW_PASSWORD, PASSWORD, Scene, State, account, account_of, given, password, refresh,
+    NEW_PASSWORD, PASSWORD, Scene, State, World, account, account_of, given, password, refresh,
 };
 use crate::workflows::operators::bootstrap_administrator::{BootstrapAdministrator, Method};
 use crate::workflows::passwords::change_password::{self, ChangePassword};
@@ -169,16 +172,12 @@ async fn a_token_ends_with_its_session() {
 async fn a_token_serves_its_own_account_alone() {
     let (scene, access, tokens) = signed_in().await;
     let scene = scene.and(account_of("eve@example.org").verified());
-    let mut claims: serde_json::Value =
-        serde_json::from_str(tokens.access_token.expose_secret()).unwrap();
-    claims["sub"] = scene.user.to_string().into();
-    assert!(
-        access
-            .authenticate(&claims.to_string())
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let tokens_of = &scene.kernel.families().access_tokens;
+    let token = tokens.access_token.expose_secret();
+    let mut claims = tokens_of.verify(token, scene.world.now()).unwrap();
+    claims.sub = scene.user;
+    let token = tokens_of.sign(&claims).unwrap();
+    assert!(access.authenticate(&token).await.unwrap().is_none());
 }
 
 /// What nobody said is not looked for; what cannot be looked up lets nobody in.
@@ -393,4 +392,63 @@ async fn it_counts_as_followed_as_of_when_everything_up_to_the_head_was_noted() 
         () = follow => unreachable!("it goes on"),
         () = watch => {}
     }
+}
+
+/// A signature that was found good says nothing once its key is not.
+#[tokio::test]
+async fn a_token_of_a_revoked_key_is_not_remembered() {
+    for (scene, access, tokens) in [signed_in().await, followed().await] {
+        assert!(caller(&access, &tokens).await.is_some());
+        let (keys, now) = (&scene.kernel.families().access_tokens, scene.world.now());
+        keys.rotate(OldKeys::ServeOn, now).await.expect("rotated");
+        assert!(caller(&access, &tokens).await.is_some());
+        keys.rotate(OldKeys::Revoked, now).await.expect("rotated");
+        assert!(caller(&access, &tokens).await.is_none());
+    }
+}
+
+/// Tokens whose key is revoked while their signature is looked at.
+struct Late {
+    world: World,
+    revoked: AtomicBool,
+}
+
+impl AccessTokens for Late {
+    fn sign(&self, claims: &AccessClaims) -> Result<String, Fault> {
+        self.world.sign(claims)
+    }
+
+    fn verify(&self, token: &str, now: Time) -> Option<AccessClaims> {
+        let claims = self.world.verify(token, now);
+        if !self.revoked.swap(true, Ordering::Relaxed) {
+            // It is done at once in there.
+            drop(self.world.rotate(OldKeys::Revoked, now));
+        }
+        claims
+    }
+
+    fn generation(&self) -> u64 {
+        self.world.generation()
+    }
+
+    fn jwks(&self, now: Time) -> serde_json::Value {
+        self.world.jwks(now)
+    }
+
+    fn rotate(&self, old: OldKeys, now: Time) -> Read<'_, RotatedKeys> {
+        self.world.rotate(old, now)
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_signature_is_looked_at_is_felt_the_next_time() {
+    let (scene, _, tokens) = signed_in().await;
+    let late = Late {
+        world: scene.world.clone(),
+        revoked: AtomicBool::new(false),
+    };
+    let verified = Verified::new(16);
+    let (token, now) = (tokens.access_token.expose_secret(), scene.world.now());
+    assert!(verified.claims(&late, token, now).is_some());
+    assert!(verified.claims(&late, token, now).is_none());
 }

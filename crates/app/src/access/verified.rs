@@ -1,7 +1,8 @@
 //! Tokens whose signature was found good, so that it need not be looked at again: that takes most of a request's time.
 //!
 //! By the SHA-256 of the whole token, so that no memory of ours holds one that opens something. A token says the same as long
-//! as it lives; what is said against it is judged afresh each time.
+//! as it lives; what is said against it is judged afresh each time. Once other keys are good, each signature is looked at
+//! again.
 
 use std::sync::Arc;
 
@@ -11,8 +12,15 @@ use quivive_delivery::Time;
 use crate::ports::{AccessClaims, AccessTokens};
 use crate::sessions::secret_hash;
 
+/// What a token says, and the generation of the keys that it was verified with.
+#[derive(Clone)]
+struct Found {
+    generation: u64,
+    claims: Arc<AccessClaims>,
+}
+
 /// Some of them, in bounded memory: about 500 bytes each.
-pub(super) struct Verified(Option<Cache<[u8; 32], Arc<AccessClaims>>>);
+pub(super) struct Verified(Option<Cache<[u8; 32], Found>>);
 
 impl Verified {
     /// So many; none for 0.
@@ -31,11 +39,19 @@ impl Verified {
             return tokens.verify(token, now).map(Arc::new);
         };
         let key = secret_hash(token.as_bytes());
-        if let Some(claims) = cache.get(&key) {
-            return (now.as_second() < claims.exp).then_some(claims);
+        // Before the signature is looked at: of keys that change meanwhile it is known under the older ones.
+        let generation = tokens.generation();
+        if let Some(found) = cache.get(&key)
+            && found.generation == generation
+        {
+            return (now.as_second() < found.claims.exp).then_some(found.claims);
         }
         let claims = Arc::new(tokens.verify(token, now)?);
-        cache.insert(key, Arc::clone(&claims));
+        let found = Found {
+            generation,
+            claims: Arc::clone(&claims),
+        };
+        cache.insert(key, found);
         Some(claims)
     }
 }

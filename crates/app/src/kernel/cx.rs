@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
-use quivive_domain::{Account, AccountState, Address, UserId};
+use quivive_domain::{Account, AccountState, Address, Permission, UserId};
 use uuid::Uuid;
 
 use super::commit::Commit;
@@ -46,6 +46,18 @@ pub struct Families {
 }
 
 impl Families {
+    /// Somebody who may that now: their account is active, and a role of theirs grants it.
+    pub async fn permitted(
+        &self,
+        id: UserId,
+        permission: Permission,
+    ) -> Result<Option<Account>, Fault> {
+        let account = self.accounts.by_id(id).await?;
+        Ok(account.filter(|account| {
+            account.state == AccountState::Active && permission.granted_by(&account.roles).is_some()
+        }))
+    }
+
     /// Remembers what was said against access tokens, in a commit of before.
     pub(crate) fn note(&self, said: Said) {
         let lifetime = self.settings.lifetimes.access_token;
@@ -207,8 +219,7 @@ impl Cx {
 
     /// The account if it is an active administrator's now. Fence by it what must not be done by one who loses the role meanwhile.
     pub async fn administrator(&self, id: UserId) -> Result<Option<Account>, Fault> {
-        let account = self.accounts.by_id(id).await?;
-        Ok(account.filter(|a| a.is_admin() && a.state == AccountState::Active))
+        self.permitted(id, Permission::Administration).await
     }
 
     /// A commit that grants something to an account: it misses when anything has raised the account's security version

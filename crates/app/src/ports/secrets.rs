@@ -57,6 +57,8 @@ pub struct AccessClaims {
     pub exp: i64,
     pub jti: Uuid,
     pub sid: SessionId,
+    /// Who asked for it: the server's own API and pages, for there are no others yet. RFC 9068 will have it there.
+    pub client_id: String,
     pub roles: Vec<Role>,
     /// The global token version it was issued under.
     pub gv: u32,
@@ -66,6 +68,23 @@ pub struct AccessClaims {
     pub auth_time: i64,
 }
 
+/// What becomes of keys that signed until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldKeys {
+    /// What they signed stays good as long as it would have been.
+    ServeOn,
+    /// Somebody else may have them: what they signed is good for nothing.
+    Revoked,
+}
+
+/// The keys before and after a rotation, by their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotatedKeys {
+    pub new: String,
+    pub retired: String,
+}
+
 /// Signs and verifies access tokens: the one place that does.
 pub trait AccessTokens: Send + Sync {
     fn sign(&self, claims: &AccessClaims) -> Result<String, Fault>;
@@ -73,6 +92,12 @@ pub trait AccessTokens: Send + Sync {
     /// The claims of a token that one of our keys signed, of type `at+jwt`, for this issuer and audience, and in its time.
     fn verify(&self, token: &str, now: Time) -> Option<AccessClaims>;
 
-    /// The public keys, as a JSON Web Key Set (RFC 7517).
-    fn jwks(&self) -> serde_json::Value;
+    /// Another number after each change of the keys: what was verified before it says nothing any more.
+    fn generation(&self) -> u64;
+
+    /// The public keys of tokens that may be good, as a JSON Web Key Set (RFC 7517).
+    fn jwks(&self, now: Time) -> serde_json::Value;
+
+    /// A new key signs from now on. It is on the disk when this answers.
+    fn rotate(&self, old: OldKeys, now: Time) -> Read<'_, RotatedKeys>;
 }

@@ -1,5 +1,6 @@
 //! What webhooks need from outside: their state, a way out over HTTP, signatures.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,6 @@ pub struct StoredSecret {
 /// One try to post one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    pub id: Uuid,
     pub endpoint: EndpointId,
     pub event_id: Uuid,
     pub event_type: String,
@@ -120,7 +120,8 @@ pub trait Webhooks: Send + Sync {
     /// Notes since when it only fails; an endpoint that is gone stays so.
     fn note_failing(&self, id: EndpointId, since: Option<Time>) -> Write;
 
-    fn insert_attempt(&self, attempt: &Attempt) -> Write;
+    /// Later ids are newer.
+    fn insert_attempt(&self, id: Uuid, attempt: &Attempt) -> Write;
 
     /// Keeps the newest.
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write;
@@ -132,11 +133,14 @@ pub trait Webhooks: Send + Sync {
     fn count_recovered(&self, id: EndpointId, generation: u32) -> Write;
 }
 
+/// By their names in lower case.
+pub type Headers = Vec<(&'static str, Cow<'static, str>)>;
+
 /// A message on its way out.
 #[derive(Debug, Clone)]
 pub struct Post {
     pub target: Arc<Target>,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Headers,
     pub body: Bytes,
 }
 

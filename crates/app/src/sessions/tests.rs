@@ -126,7 +126,7 @@ impl History {
             }
             Step::Revoke(session) => {
                 let _ = kernel
-                    .execute(RevokeSession { user, session }, request)
+                    .execute(RevokeSession::of(user, session), request)
                     .await;
             }
             Step::RevokeAll(except) => {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::World;
 use crate::ports::{
-    AccessClaims, AccessTokens, HashTicket, KeyRing, Letter, MailError, Mailer, PasswordHasher,
-    Read, Verdict,
+    AccessClaims, AccessTokens, HashTicket, KeyRing, Letter, MailError, Mailer, OldKeys,
+    PasswordHasher, Read, RotatedKeys, Verdict,
 };
 
 fn sha(parts: &[&[u8]]) -> [u8; 32] {
@@ -97,16 +97,41 @@ impl KeyRing for World {
 
 impl AccessTokens for World {
     fn sign(&self, claims: &AccessClaims) -> Result<String, Fault> {
-        serde_json::to_string(claims).map_err(Fault::internal)
+        let claims = serde_json::to_string(claims).map_err(Fault::internal)?;
+        Ok(format!("key-{} {claims}", self.inside().signing.len()))
     }
 
     fn verify(&self, token: &str, now: Time) -> Option<AccessClaims> {
-        let claims: AccessClaims = serde_json::from_str(token).ok()?;
-        (claims.exp > now.as_second()).then_some(claims)
+        let (kid, claims) = token.split_once(' ')?;
+        let number: usize = kid.strip_prefix("key-")?.parse().ok()?;
+        let serves = *self.inside().signing.get(number.checked_sub(1)?)?;
+        let claims: AccessClaims = serde_json::from_str(claims).ok()?;
+        (serves && claims.exp > now.as_second()).then_some(claims)
     }
 
-    fn jwks(&self) -> serde_json::Value {
+    fn generation(&self) -> u64 {
+        self.inside().signing.len() as u64
+    }
+
+    fn jwks(&self, _: Time) -> serde_json::Value {
         serde_json::json!({ "keys": [] })
+    }
+
+    fn rotate(&self, old: OldKeys, _: Time) -> Read<'_, RotatedKeys> {
+        let failed = self.inside().reads_fail;
+        let rotated = || {
+            let signing = &mut self.inside().signing;
+            if old == OldKeys::Revoked {
+                signing.fill(false);
+            }
+            signing.push(true);
+            RotatedKeys {
+                new: format!("key-{}", signing.len()),
+                retired: format!("key-{}", signing.len() - 1),
+            }
+        };
+        let rotated = (!failed).then(rotated);
+        Box::pin(async move { rotated.ok_or_else(|| Fault::Internal("no disk".to_owned())) })
     }
 }
 

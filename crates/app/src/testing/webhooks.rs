@@ -6,6 +6,7 @@ use quivive_delivery::{BoxFuture, Time, Write};
 use quivive_domain::EndpointId;
 use quivive_domain::webhook::{SigningKeys, Target};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::World;
 use super::commits::any;
@@ -198,14 +199,12 @@ impl Webhooks for World {
         }))
     }
 
-    fn insert_attempt(&self, attempt: &Attempt) -> Write {
+    fn insert_attempt(&self, id: Uuid, attempt: &Attempt) -> Write {
         let attempt = attempt.clone();
-        any(
-            self.write("webhook_attempt insert", &[attempt.id], move |s| {
-                s.messages.push(attempt.clone());
-                1
-            }),
-        )
+        any(self.write("webhook_attempt insert", &[id], move |s| {
+            s.messages.push(attempt.clone());
+            1
+        }))
     }
 
     fn trim_attempts(&self, id: EndpointId, keep: u32) -> Write {

@@ -68,7 +68,9 @@ impl Way {
     async fn judge(&self, sent: Sent, recovery: Option<u32>) -> Outcome {
         let Sent { answer, attempt } = sent;
         let (tools, id) = (&self.sender.tools, self.sender.endpoint.id);
-        let Some(why) = attempt.error else {
+        let (error, status) = (attempt.error.clone(), attempt.status.unwrap_or_default());
+        tools.notes.attempt(attempt);
+        let Some(why) = error else {
             tools.notes.well(id);
             let Some(generation) = recovery else {
                 return Outcome::Done;
@@ -79,7 +81,6 @@ impl Way {
                 ..Effects::default()
             });
         };
-        let status = attempt.status.unwrap_or_default();
         if status == 410 {
             return self.disable(Disabled::Gone).await;
         }
@@ -111,7 +112,9 @@ impl Way {
             change: Change::Disable(reason),
             by: None,
         };
-        match tools.kernel.execute(change, Request::system()).await {
+        // Apart, for it is rare and large.
+        let deciding = Box::pin(tools.kernel.execute(change, Request::system()));
+        match deciding.await {
             Ok(_) => {
                 let reason = reason.as_str();
                 tracing::warn!(endpoint = %endpoint.id, reason, "a webhook endpoint was disabled");

@@ -18,19 +18,19 @@ const TEST: &str = "webhook.test";
 const USUAL_BYTES: usize = 1024;
 
 /// A message, the same at each try.
-pub(super) struct Message {
+pub(super) struct Message<'a> {
     /// Its `webhook-id`.
     pub(super) id: Uuid,
-    pub(super) kind: String,
+    pub(super) kind: &'a str,
     pub(super) body: Bytes,
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// `None` where the event cannot be told in the version that the endpoint reads.
     pub(super) fn of(
         tools: &Tools,
         endpoint: &Endpoint,
-        event: &Stored,
+        event: &'a Stored,
     ) -> Result<Option<Self>, serde_json::Error> {
         let (catalogue, origin) = (tools.kernel.catalogue(), &tools.origin);
         let kind = &event.envelope.kind;
@@ -59,12 +59,12 @@ impl Message {
         Self::new(id, TEST, &message).map_err(Fault::internal)
     }
 
-    fn new(id: Uuid, kind: &str, message: &impl Serialize) -> Result<Self, serde_json::Error> {
+    fn new(id: Uuid, kind: &'a str, message: &impl Serialize) -> Result<Self, serde_json::Error> {
         let mut body = Vec::with_capacity(USUAL_BYTES);
         serde_json::to_writer(&mut body, message)?;
         Ok(Self {
             id,
-            kind: kind.to_owned(),
+            kind,
             body: body.into(),
         })
     }

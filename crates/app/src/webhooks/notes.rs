@@ -1,12 +1,13 @@
 //! What became of messages, in memory until it is written down: a delivery that goes well costs no commit of its own.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quivive_delivery::{Log, Time, Transaction};
+use quivive_delivery::{Ids, Log, Time, Transaction};
 use quivive_domain::EndpointId;
 
+use crate::kernel::Families;
 use crate::ports::{Attempt, Webhooks};
 
 /// Between two times of writing.
@@ -79,9 +80,9 @@ impl Notes {
     }
 
     /// Writes down what is new. What cannot be written is let go: it says how things went, and nothing hangs on it.
-    pub(super) async fn write(&self, webhooks: &Arc<dyn Webhooks>, log: &Arc<dyn Log>) {
+    pub(super) async fn write(&self, families: &Families, log: &dyn Log) {
         loop {
-            let writes = self.take(webhooks);
+            let writes = self.take(&*families.webhooks, &*families.ids);
             if writes.is_empty() {
                 return;
             }
@@ -96,7 +97,7 @@ impl Notes {
         }
     }
 
-    fn take(&self, webhooks: &Arc<dyn Webhooks>) -> Vec<quivive_delivery::Write> {
+    fn take(&self, webhooks: &dyn Webhooks, ids: &dyn Ids) -> Vec<quivive_delivery::Write> {
         let mut inside = self.inside();
         let mut writes = Vec::new();
         for id in std::mem::take(&mut inside.changed) {
@@ -109,7 +110,7 @@ impl Notes {
             writes.extend(
                 attempts
                     .iter()
-                    .map(|attempt| webhooks.insert_attempt(attempt)),
+                    .map(|attempt| webhooks.insert_attempt(ids.next(), attempt)),
             );
             writes.push(webhooks.trim_attempts(id, u32::try_from(KEPT).unwrap_or(u32::MAX)));
         }
@@ -126,7 +127,6 @@ mod tests {
 
     fn attempt(endpoint: u128, number: u32) -> Attempt {
         Attempt {
-            id: Uuid::from_u128(number.into()),
             endpoint: EndpointId(Uuid::from_u128(endpoint)),
             event_id: Uuid::nil(),
             event_type: "session.created".to_owned(),
@@ -154,9 +154,8 @@ mod tests {
         };
         assert_eq!(numbers(1), (901..=1_000).collect::<Vec<_>>());
         assert_eq!(numbers(2), [1, 2, 3]);
-        let webhooks: Arc<dyn Webhooks> = Arc::new(world);
         // Each with what trims the table.
-        assert_eq!(notes.take(&webhooks).len(), 100 + 1 + 3 + 1);
-        assert!(notes.take(&webhooks).is_empty(), "once");
+        assert_eq!(notes.take(&world, &world).len(), 100 + 1 + 3 + 1);
+        assert!(notes.take(&world, &world).is_empty(), "once");
     }
 }

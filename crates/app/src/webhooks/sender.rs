@@ -1,18 +1,16 @@
-//! Signs messages to one endpoint, posts them, and notes what became of them.
+//! Signs messages to one endpoint, posts them, and says what became of them.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use quivive_delivery::cloudevents::MEDIA_TYPE;
 use quivive_delivery::{Fault, Time};
-use quivive_domain::webhook::{
-    Signatures, Target, ed25519_signature, hmac_signature, signed_content,
-};
+use quivive_domain::webhook::{SignatureHeader, Signatures, Target, signed_content};
 
 use super::Tools;
 use super::message::Message;
 use super::secrets::{self, Keys};
-use crate::ports::{Answer, Attempt, CallError, Endpoint, Post};
+use crate::ports::{Answer, Attempt, CallError, Endpoint, Headers, Post};
 
 /// An endpoint with its keys, as of its last change.
 pub(super) struct Sender {
@@ -43,7 +41,7 @@ impl Sender {
     }
 
     /// `number` is the attempt's, 0 for what is sent out of turn.
-    pub(super) async fn send(&self, message: &Message, number: u32) -> Sent {
+    pub(super) async fn send(&self, message: &Message<'_>, number: u32) -> Sent {
         let families = self.tools.families();
         let now = families.clock.now();
         let began = Instant::now();
@@ -61,22 +59,20 @@ impl Sender {
             )),
         };
         let attempt = Attempt {
-            id: families.ids.next(),
             endpoint: self.endpoint.id,
             event_id: message.id,
-            event_type: message.kind.clone(),
+            event_type: message.kind.to_owned(),
             number,
             at: now,
             latency_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             status: answer.as_ref().ok().map(|answer| answer.status.into()),
             error: error(&answer),
         };
-        self.tools.notes.attempt(attempt.clone());
         Sent { answer, attempt }
     }
 
     /// `None` without a key. The time is that of the try: receivers refuse what is older than some minutes.
-    fn headers(&self, message: &Message, now: Time) -> Option<Vec<(&'static str, String)>> {
+    fn headers(&self, message: &Message<'_>, now: Time) -> Option<Headers> {
         let (id, seconds) = (message.id.to_string(), now.as_second());
         let wanted = self.endpoint.signatures;
         let content = signed_content(&id, seconds, &message.body);
@@ -84,24 +80,21 @@ impl Sender {
             .keys
             .iter()
             .filter(|(_, until)| until.is_none_or(|until| now < until));
-        let signatures: Vec<_> = live
-            .flat_map(|(keys, _)| {
-                let v1 = (wanted != Signatures::V1a)
-                    .then(|| hmac_signature(&keys.hmac_sha256(&content)));
-                let v1a =
-                    (wanted != Signatures::V1).then(|| ed25519_signature(&keys.ed25519(&content)));
-                [v1, v1a]
-            })
-            .flatten()
-            .collect();
-        (!signatures.is_empty()).then(|| {
-            vec![
-                ("content-type", MEDIA_TYPE.to_owned()),
-                ("webhook-id", id),
-                ("webhook-timestamp", seconds.to_string()),
-                ("webhook-signature", signatures.join(" ")),
-            ]
-        })
+        let mut signatures = SignatureHeader::default();
+        for (keys, _) in live {
+            if wanted != Signatures::V1a {
+                signatures.put_hmac(&keys.hmac_sha256(&content));
+            }
+            if wanted != Signatures::V1 {
+                signatures.put_ed25519(&keys.ed25519(&content));
+            }
+        }
+        Some(vec![
+            ("content-type", MEDIA_TYPE.into()),
+            ("webhook-id", id.into()),
+            ("webhook-timestamp", seconds.to_string().into()),
+            ("webhook-signature", signatures.into_text()?.into()),
+        ])
     }
 }
 

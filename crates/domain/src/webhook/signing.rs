@@ -57,18 +57,35 @@ impl SigningKeys {
 
 /// What is signed: the id, the time in seconds, and the body as it is sent.
 pub fn signed_content(id: &str, seconds: i64, body: &[u8]) -> Vec<u8> {
-    let mut content = format!("{id}.{seconds}.").into_bytes();
-    content.extend_from_slice(body);
-    content
+    let seconds = seconds.to_string();
+    [id.as_bytes(), b".", seconds.as_bytes(), b".", body].concat()
 }
 
-/// A signature as the header has it.
-pub fn hmac_signature(bytes: &[u8]) -> String {
-    format!("v1,{}", STANDARD.encode(bytes))
-}
+/// Signatures as the header has them, in the order they were put.
+#[derive(Debug, Default)]
+pub struct SignatureHeader(String);
 
-pub fn ed25519_signature(bytes: &[u8]) -> String {
-    format!("v1a,{}", STANDARD.encode(bytes))
+impl SignatureHeader {
+    pub fn put_hmac(&mut self, bytes: &[u8]) {
+        self.put("v1,", bytes);
+    }
+
+    pub fn put_ed25519(&mut self, bytes: &[u8]) {
+        self.put("v1a,", bytes);
+    }
+
+    fn put(&mut self, version: &str, bytes: &[u8]) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(version);
+        STANDARD.encode_string(bytes, &mut self.0);
+    }
+
+    /// `None` without any.
+    pub fn into_text(self) -> Option<String> {
+        (!self.0.is_empty()).then_some(self.0)
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +117,10 @@ mod tests {
             signed_content("msg_1", 1_614_265_330, b"{}"),
             b"msg_1.1614265330.{}"
         );
-        assert_eq!(hmac_signature(&[0; 3]), "v1,AAAA");
-        assert_eq!(ed25519_signature(&[0; 3]), "v1a,AAAA");
+        let mut signatures = SignatureHeader::default();
+        signatures.put_hmac(&[0; 3]);
+        signatures.put_ed25519(&[255; 3]);
+        assert_eq!(signatures.into_text().unwrap(), "v1,AAAA v1a,////");
+        assert_eq!(SignatureHeader::default().into_text(), None);
     }
 }

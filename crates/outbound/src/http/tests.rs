@@ -193,7 +193,7 @@ fn with_limits(outlet: HttpOutlet) -> HttpOutlet {
 fn post(url: &str) -> Post {
     Post {
         target: Arc::new(Target::parse(url).unwrap()),
-        headers: vec![("webhook-id", "msg_1".to_owned())],
+        headers: vec![("webhook-id", "msg_1".into())],
         body: Bytes::from_static(b"{\"a\":1}"),
     }
 }

@@ -9,17 +9,19 @@ use crate::scratch::{Scratch, ids, now};
 
 const ISSUER: &str = "https://id.example.com";
 const AUDIENCE: &str = "https://api.example.com";
+const LIFETIME: Duration = Duration::from_mins(15);
 
 struct Case {
     _scratch: Scratch,
-    keys: KeyStore,
+    keys: Arc<KeyStore>,
     tokens: JwtTokens,
 }
 
 fn case() -> Case {
     let scratch = Scratch::new();
     let keys = KeyStore::open(&scratch.path().join("keys"), ids().as_ref(), now()).expect("keys");
-    let tokens = JwtTokens::new(&keys, ISSUER, AUDIENCE);
+    let keys = Arc::new(keys);
+    let tokens = JwtTokens::new(Arc::clone(&keys), ids(), ISSUER, AUDIENCE, LIFETIME);
     Case {
         _scratch: scratch,
         keys,
@@ -37,6 +39,7 @@ fn claims() -> AccessClaims {
         exp: now + 900,
         jti: Uuid::from_u128(2),
         sid: SessionId(Uuid::from_u128(3)),
+        client_id: "quivive".to_owned(),
         roles: vec![Role::User],
         gv: 1,
         uv: 1,
@@ -46,8 +49,8 @@ fn claims() -> AccessClaims {
 }
 
 impl Case {
-    fn kid(&self) -> &str {
-        &self.keys.signing_keys()[0].kid
+    fn kid(&self) -> String {
+        self.keys.signing_keys()[0].kid.clone()
     }
 
     fn header(&self) -> Value {
@@ -100,7 +103,7 @@ fn ours_verify() {
     let header = OurHeader::parse(token.split('.').next().expect("a header")).expect("ours");
     assert_eq!(
         (header.typ.as_str(), header.kid.as_str()),
-        ("at+jwt", case.kid())
+        ("at+jwt", case.kid().as_str())
     );
     assert!(token.len() < 1_000, "{}", token.len());
     // What the tests below make differs in what they change alone.
@@ -118,7 +121,7 @@ fn ours_verify() {
 #[test]
 fn headers_that_say_something_else_are_refused() {
     let case = case();
-    let jwk = case.tokens.jwks()["keys"][0].clone();
+    let jwk = case.tokens.jwks(now())["keys"][0].clone();
     for change in [
         json!({"alg": "none"}),
         json!({"alg": "None"}),
@@ -317,7 +320,7 @@ fn long_tokens_are_refused_unread() {
 #[test]
 fn the_key_set_is_public_and_enough_to_verify() {
     let case = case();
-    let set = case.tokens.jwks();
+    let set = case.tokens.jwks(now());
     let key = &set["keys"][0];
     assert_eq!(
         *key,
@@ -333,4 +336,72 @@ fn the_key_set_is_public_and_enough_to_verify() {
     validation.set_issuer(&[ISSUER]);
     validation.validate_exp = false;
     assert!(decode::<AccessClaims>(&token, &theirs, &validation).is_ok());
+}
+
+fn kids(set: &Value) -> Vec<String> {
+    let keys = set["keys"].as_array().expect("keys").iter();
+    keys.map(|key| key["kid"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_retired_key_serves_until_nothing_that_it_signed_can_matter() {
+    let case = case();
+    let old = case.tokens.sign(&claims()).expect("signed");
+    let rotated = case.tokens.rotate(OldKeys::ServeOn, now()).await;
+    let rotated = rotated.expect("rotated");
+    assert_ne!(rotated.new, rotated.retired);
+    let new = case.tokens.sign(&claims()).expect("signed");
+    let kid = |token: &str| jsonwebtoken::decode_header(token).expect("a header").kid;
+    assert_eq!(kid(&old), Some(rotated.retired.clone()));
+    assert_eq!(kid(&new), Some(rotated.new.clone()));
+    let both = [rotated.new.clone(), rotated.retired.clone()];
+    assert_eq!(kids(&case.tokens.jwks(now())), both);
+
+    // Who has the retired key may write what they like: no token of it outlives its time.
+    let forged = AccessClaims {
+        exp: now().as_second() + 1_000_000,
+        ..claims()
+    };
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.typ = Some(TYPE.to_owned());
+    header.kid = Some(rotated.retired);
+    let keys = case.keys.signing_keys();
+    let stolen = EncodingKey::from_ed_der(&keys[1].pkcs8);
+    let forged = encode(&header, &forged, &stolen).expect("signed");
+    let last = now() + LIFETIME - Duration::from_secs(1);
+    for token in [&old, &new, &forged] {
+        let claims = case.tokens.verify(token, last).expect("good");
+        assert_eq!(claims.exp, (now() + LIFETIME).as_second());
+    }
+    assert!(case.tokens.verify(&forged, now() + LIFETIME).is_none());
+    assert_eq!(kids(&case.tokens.jwks(now() + LIFETIME)), [rotated.new]);
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_good_for_nothing_at_once_and_each_change_has_a_number() {
+    let case = case();
+    let mut tokens = Vec::new();
+    for old in [OldKeys::ServeOn, OldKeys::Revoked] {
+        tokens.push(case.tokens.sign(&claims()).expect("signed"));
+        let before = case.tokens.generation();
+        case.tokens.rotate(old, now()).await.expect("rotated");
+        assert!(case.tokens.generation() > before);
+    }
+    assert!(tokens.iter().all(|token| !case.accepts(token)));
+    assert_eq!(kids(&case.tokens.jwks(now())), [case.kid()]);
+    assert!(case.accepts(&case.tokens.sign(&claims()).expect("signed")));
+}
+
+#[tokio::test]
+async fn of_two_rotations_at_once_both_are_made_and_the_last_one_signs() {
+    let case = case();
+    let rotate = || case.tokens.rotate(OldKeys::ServeOn, now());
+    let (one, two) = tokio::join!(rotate(), rotate());
+    let (one, two) = (one.expect("rotated"), two.expect("rotated"));
+    assert!(one.new == two.retired || two.new == one.retired);
+    assert_eq!(kids(&case.tokens.jwks(now())).len(), 3);
+    let signed = case.tokens.sign(&claims()).expect("signed");
+    let kid = jsonwebtoken::decode_header(&signed).expect("a header").kid;
+    assert_eq!(kid, Some(case.kid()));
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::Ed25519KeyPair;
+use quivive_app::ports::OldKeys;
 use quivive_delivery::{Ids, Time};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -61,6 +62,8 @@ struct Entry {
     usage: Use,
     state: KeyState,
     created_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Time>,
 }
 
 impl Entry {
@@ -160,7 +163,7 @@ fn read_signing_key(directory: &Path, entry: &Entry) -> Result<SigningKey, KeyEr
     let path = entry.path(directory);
     let missing = || KeyError::Missing { path: path.clone() };
     let pkcs8 = private_file::read(&path)?.ok_or_else(missing)?;
-    SigningKey::read(&entry.kid, entry.state, pkcs8)
+    SigningKey::read(&entry.kid, entry.state, entry.retired_at, pkcs8)
         .ok_or_else(|| KeyError::malformed(&path, "it is not an Ed25519 key in PKCS#8"))
 }
 
@@ -229,10 +232,60 @@ fn make(directory: &Path, ids: &dyn Ids, now: Time) -> Result<(List, bool), KeyE
         let master = read_secret(&master)?.ok_or(KeyError::Missing { path: master })?;
         vault::create(&subjects, &super::wrapping_key(&master))?;
     }
-    let text = serde_json::to_vec_pretty(&list)
-        .map_err(|error| KeyError::malformed(&directory.join(LIST), error.to_string()))?;
-    private_file::write(&directory.join(LIST), &text)?;
+    write_list(directory, &list)?;
     Ok((list, first))
+}
+
+/// Those that sign access tokens after a new one was made. Keys that were retired before `gone` are forgotten; the list
+/// remembers those that are revoked, and their files go, too.
+pub(super) fn rotate_signing(
+    directory: &Path,
+    old: OldKeys,
+    gone: Time,
+    ids: &dyn Ids,
+    now: Time,
+) -> Result<Vec<SigningKey>, KeyError> {
+    let path = directory.join(LIST);
+    let bytes = private_file::read(&path)?;
+    let bytes = bytes.ok_or_else(|| KeyError::Missing { path: path.clone() })?;
+    let mut list = parse(&path, &bytes)?;
+    let new = make_key(directory, Use::Signing, ids, now)?;
+    let mut removed = Vec::new();
+    list.keys.retain_mut(|key| {
+        if key.usage != Use::Signing || key.state == KeyState::Revoked {
+            return true;
+        }
+        let retired_at = *key.retired_at.get_or_insert(now);
+        key.state = match old {
+            OldKeys::ServeOn => KeyState::Previous,
+            OldKeys::Revoked => KeyState::Revoked,
+        };
+        let over = retired_at <= gone;
+        if over || key.state == KeyState::Revoked {
+            removed.push(key.path(directory));
+        }
+        !over
+    });
+    list.keys.push(new);
+    write_list(directory, &list)?;
+    // The list is what counts: a file that it does not name any more opens nothing.
+    for path in removed {
+        if let Err(error) = private_file::remove(&path) {
+            tracing::warn!(%error, "the file of a key that is not used any more could not be removed");
+        }
+    }
+    let serving = by_service(&list.keys).into_iter();
+    serving
+        .filter(|entry| entry.usage == Use::Signing)
+        .map(|entry| read_signing_key(directory, entry))
+        .collect()
+}
+
+fn write_list(directory: &Path, list: &List) -> Result<(), KeyError> {
+    let path = directory.join(LIST);
+    let text = serde_json::to_vec_pretty(list)
+        .map_err(|error| KeyError::malformed(&path, error.to_string()))?;
+    private_file::write(&path, &text)
 }
 
 /// Keys that lie there without a list, for each use the newest as current.
@@ -252,6 +305,7 @@ fn left_over(directory: &Path, now: Time) -> Result<Vec<Entry>, KeyError> {
                 .ok()
                 .and_then(|time| Time::try_from(time).ok())
                 .unwrap_or(now),
+            retired_at: None,
         });
     }
     keys.sort_by_key(|key| std::cmp::Reverse(key.created_at));
@@ -285,6 +339,7 @@ fn make_key(directory: &Path, usage: Use, ids: &dyn Ids, now: Time) -> Result<En
         usage,
         state: KeyState::Current,
         created_at: now,
+        retired_at: None,
     };
     let path = entry.path(directory);
     let secret = random_secret(ids);

@@ -221,3 +221,59 @@ fn debug_shows_no_secret() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_new_signing_key_is_on_the_disk_and_older_ones_are_forgotten_in_their_time() {
+    let scratch = Scratch::new();
+    let keys = made(&scratch);
+    let lifetime = std::time::Duration::from_mins(15);
+    let rotate = |old, after: u64| {
+        let at = now() + std::time::Duration::from_secs(after);
+        let rotated = keys.rotate_signing(old, lifetime, ids().as_ref(), at);
+        rotated.expect("rotated")
+    };
+    let first = rotate(OldKeys::ServeOn, 1);
+    let second = rotate(OldKeys::ServeOn, 900);
+    assert_eq!(second.retired, first.new);
+    let serving = |keys: &KeyStore| -> Vec<String> {
+        let keys = keys.signing_keys().into_iter();
+        keys.map(|key| key.kid).collect()
+    };
+    let three = [second.new.clone(), first.new.clone(), first.retired.clone()];
+    for keys in [&keys, &made(&scratch)] {
+        assert_eq!(serving(keys), three);
+    }
+    // The very first one was retired a lifetime ago.
+    let third = rotate(OldKeys::ServeOn, 901);
+    let three = [third.new.clone(), second.new.clone(), first.new.clone()];
+    for keys in [&keys, &made(&scratch)] {
+        assert_eq!(serving(keys), three);
+    }
+    let fourth = rotate(OldKeys::Revoked, 902);
+    for keys in [&keys, &made(&scratch)] {
+        assert_eq!(serving(keys), [fourth.new.as_str()]);
+    }
+    let files = fs::read_dir(scratch.path().join("keys")).expect("the directory");
+    let left = files
+        .map(|file| file.expect("a file").file_name())
+        .filter(|name| name.to_string_lossy().starts_with("signing-"));
+    let only = format!("signing-{}.key", fourth.new);
+    assert_eq!(left.collect::<Vec<_>>(), [only.as_str()]);
+    assert_eq!(
+        keys.current(),
+        made(&scratch).current(),
+        "the others are as before"
+    );
+}
+
+#[test]
+fn without_its_list_no_key_is_rotated() {
+    let scratch = Scratch::new();
+    let keys = made(&scratch);
+    let before = keys.signing_keys()[0].kid.clone();
+    fs::remove_file(file(&scratch, "keyring.json")).expect("removed");
+    let lifetime = std::time::Duration::from_mins(15);
+    let rotated = keys.rotate_signing(OldKeys::Revoked, lifetime, ids().as_ref(), now());
+    assert!(matches!(rotated, Err(KeyError::Missing { .. })));
+    assert_eq!(keys.signing_keys()[0].kid, before);
+}

@@ -100,7 +100,13 @@ impl Opened {
             outlet: Arc::new(HttpOutlet::new(builder.webhooks.clone())),
             signer: Arc::new(LcSigner),
             keys: Arc::clone(&keys) as _,
-            access_tokens: Arc::new(JwtTokens::new(&keys, &settings.issuer, &settings.audience)),
+            access_tokens: Arc::new(JwtTokens::new(
+                Arc::clone(&keys),
+                Arc::clone(&ids),
+                &settings.issuer,
+                &settings.audience,
+                settings.lifetimes.access_token,
+            )),
             hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),
             vault: Arc::clone(&vault),
             ids: Arc::clone(&ids),
@@ -118,21 +124,7 @@ impl Opened {
             in_commit,
         });
         custom_events::load(families.event_schemas.as_ref(), kernel.catalogue()).await?;
-        let recovered = kernel.recover().await?;
-        if recovered.interrupted + recovered.expired > 0 {
-            tracing::info!(
-                interrupted = recovered.interrupted,
-                expired = recovered.expired,
-                "closed the attempts that an earlier run left open"
-            );
-        }
-        let erased = erasure::apply_again(&kernel).await?;
-        if erased > 0 {
-            tracing::warn!(
-                erased,
-                "erased again who came back with an older copy of the database"
-            );
-        }
+        settle(&kernel).await?;
         Ok(Self {
             directories,
             clock,
@@ -164,6 +156,26 @@ impl Opened {
         self.deliveries.ended();
         close_store(self.store).await;
     }
+}
+
+/// Ends what an earlier run left open, and who was erased.
+async fn settle(kernel: &Arc<Kernel>) -> Result<(), StartError> {
+    let recovered = kernel.recover().await?;
+    if recovered.interrupted + recovered.expired > 0 {
+        tracing::info!(
+            interrupted = recovered.interrupted,
+            expired = recovered.expired,
+            "closed the attempts that an earlier run left open"
+        );
+    }
+    let erased = erasure::apply_again(kernel).await?;
+    if erased > 0 {
+        tracing::warn!(
+            erased,
+            "erased again who came back with an older copy of the database"
+        );
+    }
+    Ok(())
 }
 
 /// Makes the store durable and lets go of its lock. It blocks, so not on a thread of the runtime.

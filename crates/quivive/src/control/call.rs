@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use quivive_app::ports::OldKeys;
 use quivive_domain::Password;
 use quivive_domain::password::TooLong;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -47,6 +48,8 @@ pub enum Call {
     Decide(Decide),
     /// Answers {`previous_version`, `new_version`} with the `user_id` or the `grace_period_seconds`.
     RotateTokens(RotateTokens),
+    /// Answers {`new_key_id`, `retired_key_id`, `revoked`}.
+    RotateKeys { old: OldKeys },
 }
 
 /// Whose tokens are to be good for nothing.

@@ -77,6 +77,7 @@ impl Desk {
             } => self.dead_letter(&subscription, event_id).await?,
             Call::Decide(decide) => self.decide(decide).await?,
             Call::RotateTokens(rotate) => self.rotate_tokens(rotate).await?,
+            Call::RotateKeys { old } => self.rotate_keys(old).await?,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use quivive_app::Request;
+use quivive_app::ports::OldKeys;
 use quivive_app::step_up::By;
+use quivive_app::workflows::operators::rotate_signing_key::RotateSigningKey;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
 use quivive_app::workflows::rotations::rotate_user_tokens::RotateUserTokens;
 use quivive_delivery::Codes as _;
@@ -20,6 +22,17 @@ impl Desk {
             Some(email) => self.rotate_user(email, &rotate.reason).await,
             None => self.rotate_all(rotate).await,
         }
+    }
+
+    pub(super) async fn rotate_keys(&self, old: OldKeys) -> Result<Value, Failure> {
+        let command = RotateSigningKey { old };
+        let rotated = self.kernel.execute(command, Request::system()).await;
+        let rotated = rotated.map_err(|outcome| told(outcome, |refusal| match refusal {}))?;
+        Ok(json!({
+            "new_key_id": rotated.new,
+            "retired_key_id": rotated.retired,
+            "revoked": old == OldKeys::Revoked,
+        }))
     }
 
     async fn rotate_all(&self, rotate: RotateTokens) -> Result<Value, Failure> {

@@ -263,6 +263,13 @@ async fn rotations(server: &Server, admin: &str) {
         let path = format!("/admin/users/{user}/rotations");
         ask(&path, json!({"reason": "yearly"}), Some(admin), status).await;
     }
+    let rotate = async || server.cli(&["rotate", "keys"], "").await.0;
+    assert_eq!(rotate().await, Some(0));
+    let list = server.data.join("keys/keyring.json");
+    let aside = list.with_extension("aside");
+    std::fs::rename(&list, &aside).unwrap();
+    assert_eq!(rotate().await, Some(74));
+    std::fs::rename(&aside, &list).unwrap();
 }
 
 async fn webhooks(server: &Server, admin: &str) {

@@ -1,7 +1,8 @@
 //! The experiments, small: `prove` runs them long.
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, tamper, timing,
+    undelivered,
 };
 use quivive_testkit::{Options, Server};
 
@@ -28,6 +29,11 @@ async fn two_hundred_guesses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_races_a_reset() {
     println!("{}", races::login_against_reset(&server().await, 12).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_is_refused() {
+    println!("{}", revocation::run(&server().await, 1, 300).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ mod guessing;
 mod provisioning;
 mod recovery;
 mod replays;
+mod resource_servers;
 mod retention;
 mod revocation;
 mod rotations;

@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, tamper, timing,
+    undelivered,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 11] = [
+const EXPERIMENTS: [(&str, Option<&str>); 12] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
     ("guesses", Some("no_guess_limit")),
     ("reset-race", Some("no_fence")),
+    ("revocation", Some("deaf_to_ends")),
     ("kills", Some("no_recovery")),
     ("undelivered", None),
     (DELIVERY_KILLS, None),
@@ -152,6 +154,11 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         "races" => races::once_each(&server, 50).await,
         "guesses" => guesses::run(&server, 200).await,
         "reset-race" => races::login_against_reset(&server, size(40, 200)).await,
+        "revocation" => {
+            let figures = revocation::run(&server, size(2, 20), 1_000).await;
+            assert!(figures.rate >= 900.0, "the load was not kept: {figures}");
+            figures.to_string()
+        }
         "kills" => {
             let (breaches, line) = kills::run(&mut server, size(15, 200), 7).await;
             assert!(

@@ -83,7 +83,7 @@ pub(super) async fn a_fence_misses_once_the_security_version_rose(f: Fixture) {
 }
 
 pub(super) async fn a_new_password_raises_all_versions_and_keeps_the_newest_old_ones(f: Fixture) {
-    let mut account = f.account("ada").await;
+    let (mut account, other) = (f.account("ada").await, f.account("eve").await);
     for name in ["second", "third", "fourth"] {
         let fence = f.db.fence(&account, at(1));
         let set = f.db.set_password(&account, Some(&password(name)), 2, at(1));
@@ -92,6 +92,7 @@ pub(super) async fn a_new_password_raises_all_versions_and_keeps_the_newest_old_
     }
     assert_eq!(account.password, Some(password("fourth")));
     assert_eq!(versions(&account), (4, 4, 4));
+    assert_eq!(versions(&f.reread(&other).await), (1, 1, 1));
     let history = f.db.password_history(account.id, 5).await.expect("a read");
     assert_eq!(history, [password("third"), password("second")]);
     let newest = f.db.password_history(account.id, 1).await.expect("a read");
@@ -141,7 +142,7 @@ pub(super) async fn a_stale_password_change_or_rehash_misses(f: Fixture) {
 }
 
 pub(super) async fn a_rotation_raises_the_two_versions_it_is_about(f: Fixture) {
-    let seen = f.account("ada").await;
+    let (seen, other) = (f.account("ada").await, f.account("eve").await);
     f.must([f.db.rotate(&seen, at(1))]).await;
     let rotated = f.reread(&seen).await;
     assert_eq!(versions(&rotated), (1, 2, 2));
@@ -149,6 +150,15 @@ pub(super) async fn a_rotation_raises_the_two_versions_it_is_about(f: Fixture) {
     f.misses(f.db.fence(&seen, at(2))).await;
     f.must([f.db.rotate(&rotated, at(3))]).await;
     assert_eq!(versions(&f.reread(&seen).await), (1, 3, 3));
+    assert_eq!(
+        versions(&f.reread(&other).await),
+        (1, 1, 1),
+        "nobody else's"
+    );
+    // Of those who read the same version one rotates; each who reads again raises it once more.
+    let again = || f.db.rotate(&other, at(4));
+    assert_eq!(f.race((0..50).map(|_| again()).collect()).await, 1);
+    assert_eq!(versions(&f.reread(&other).await), (1, 2, 2));
 }
 
 pub(super) async fn an_address_is_verified_once(f: Fixture) {

@@ -77,6 +77,7 @@ pub(super) async fn a_rotation_of_all_takes_the_next_version_and_no_deadline_mov
     assert_eq!(version(0).await, FIRST);
     f.must([f.db.rotate_all(2, at(100), at(10))]).await;
     f.misses(f.db.rotate_all(2, at(10), at(10))).await;
+    f.misses(f.db.rotate_all(1, at(10), at(10))).await;
     assert_eq!(version(99).await, versions(2, 1));
     assert_eq!(
         version(100).await,
@@ -89,6 +90,9 @@ pub(super) async fn a_rotation_of_all_takes_the_next_version_and_no_deadline_mov
     for (now, floor) in [(19, 1), (20, 3), (100, 3), (499, 3), (500, 4)] {
         assert_eq!(version(now).await, versions(4, floor), "at {now}");
     }
+    let next = || f.db.rotate_all(5, at(600), at(40));
+    assert_eq!(f.race((0..50).map(|_| next()).collect()).await, 1);
+    assert_eq!(version(600).await, versions(5, 5));
 }
 
 pub(super) async fn a_refresh_token_comes_with_all_it_hangs_on(f: Fixture) {

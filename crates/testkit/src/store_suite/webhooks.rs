@@ -47,7 +47,6 @@ fn secret(f: &Fixture, endpoint: EndpointId, created_s: i64) -> StoredSecret {
 
 fn attempt(f: &Fixture, endpoint: EndpointId, number: u32) -> Attempt {
     Attempt {
-        id: f.id(),
         endpoint,
         event_id: f.id(),
         event_type: "user.login.failed".to_owned(),
@@ -147,10 +146,14 @@ pub(super) async fn the_newest_attempts_are_kept(f: Fixture) {
     let one = register(&f, "https://one.example").await;
     let other = register(&f, "https://two.example").await;
     let attempts = [1, 2, 3].map(|number| attempt(&f, one.id, number));
-    f.must(attempts.iter().map(|attempt| f.db.insert_attempt(attempt)))
-        .await;
+    f.must(
+        attempts
+            .iter()
+            .map(|attempt| f.db.insert_attempt(f.id(), attempt)),
+    )
+    .await;
     let others = attempt(&f, other.id, 1);
-    f.must([f.db.insert_attempt(&others)]).await;
+    f.must([f.db.insert_attempt(f.id(), &others)]).await;
     f.must([f.db.trim_attempts(one.id, 2)]).await;
     let found = f.db.attempts(one.id).await.expect("a read");
     assert_eq!(found, [attempts[2].clone(), attempts[1].clone()]);
@@ -210,13 +213,17 @@ pub(super) async fn an_endpoint_goes_with_all_it_has(f: Fixture) {
     let other = register(&f, "https://two.example").await;
     for id in [one.id, other.id] {
         let (secret, attempt) = (secret(&f, id, 1), attempt(&f, id, 1));
-        f.must([f.db.insert_secret(&secret), f.db.insert_attempt(&attempt)])
-            .await;
+        f.must([
+            f.db.insert_secret(&secret),
+            f.db.insert_attempt(f.id(), &attempt),
+        ])
+        .await;
     }
     f.must(f.db.delete_endpoint(one.id)).await;
     f.misses(f.db.delete_endpoint(one.id).remove(0)).await;
     // What was under way when it went leaves nothing.
-    f.must([f.db.insert_attempt(&attempt(&f, one.id, 2))]).await;
+    f.must([f.db.insert_attempt(f.id(), &attempt(&f, one.id, 2))])
+        .await;
     for (id, left) in [(one.id, 0), (other.id, 1)] {
         let secrets = f.db.secrets(id).await.expect("a read").len();
         let attempts = f.db.attempts(id).await.expect("a read").len();

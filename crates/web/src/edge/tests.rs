@@ -12,6 +12,8 @@ use super::*;
 use crate::routes::ROUTES;
 use crate::testing::{Answer, Server, URL, ask, get, post};
 
+mod authority;
+
 /// A path that a route's pattern matches.
 fn concrete(route: &Route) -> String {
     route
@@ -85,6 +87,7 @@ async fn every_route_asks_for_what_the_list_says() {
             }
             Authority::Bearer
             | Authority::Admin
+            | Authority::May(_)
             | Authority::AdminOr(_)
             | Authority::Service(_) => {
                 for answer in [&stranger, &bad] {
@@ -132,7 +135,9 @@ async fn a_key_with_the_scope_is_let_through_where_the_list_says_so_and_nowhere_
                 let answer = server.begin(ask(&route.method, &path).token(other)).await;
                 assert_eq!(answer.status(), 403, "{path}");
             }
-            Authority::Bearer | Authority::Admin => assert_eq!(status, 401, "{path}"),
+            Authority::Bearer | Authority::Admin | Authority::May(_) => {
+                assert_eq!(status, 401, "{path}");
+            }
             Authority::Open | Authority::Probe | Authority::Loopback => {}
         }
     }

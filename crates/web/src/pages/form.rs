@@ -5,23 +5,14 @@
 //! other site can sign a person in as somebody else or send a form in their name, and no form needs a hidden token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Form;
-use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::header::ORIGIN;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Code, Problem};
-use crate::{Options, Web};
-
-/// Of a form, in bytes: as much as the API takes. The longest honest one holds a password of 4,096 bytes, each as `%XX`.
-const MAX_FORM_BYTES: usize = 64 * 1024;
-
-/// How long a form may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{Options, Web, form};
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
@@ -38,32 +29,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Web>> for Posted<T> {
             let detail = "Only a form on a page of this server may be sent here.";
             return Err(Problem::with_detail(Code::Forbidden, detail));
         }
-        if !is_form(headers) {
-            return Err(Problem::new(Code::UnsupportedMediaType));
-        }
-        let (parts, body) = request.into_parts();
-        let bytes = tokio::time::timeout(PATIENCE, to_bytes(body, MAX_FORM_BYTES))
-            .await
-            .map_err(|_| Problem::new(Code::RequestTimeout))?
-            .map_err(|_| Problem::new(Code::PayloadTooLarge))?;
-        let whole = Request::from_parts(parts, Body::from(bytes));
-        match Form::<T>::from_request(whole, &()).await {
-            Ok(Form(form)) => Ok(Self(form)),
-            Err(_) => Err(Problem::new(Code::InvalidFields)),
-        }
+        form::read(request).await.map(Self)
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = value
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    essence
-        .trim()
-        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// Whether one of our own pages sent it.

@@ -1,4 +1,4 @@
-//! Accounts, for administrators: found and looked at. What is done to them is in `acts`.
+//! Accounts, for administrators and support: found and looked at. What is done to them is in `acts`.
 
 mod acts;
 
@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use quivive_app::facts::AuditLogCreated;
 use quivive_delivery::{Code as Word, Fault, Time};
-use quivive_domain::{Account, AccountState, Address, Role, UserId};
+use quivive_domain::{Account, AccountState, Address, Permission, Role, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -23,10 +23,12 @@ use crate::limits::Family;
 use crate::problem::Problem;
 use crate::request::RequestContext;
 
+const READ: Authority = Authority::May(Permission::UsersRead);
+
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Read, routes!(list_users))
-        .counted(Authority::Admin, Family::Read, routes!(show_user))
+        .counted(READ, Family::Read, routes!(list_users))
+        .counted(READ, Family::Read, routes!(show_user))
         .merge(acts::router())
 }
 

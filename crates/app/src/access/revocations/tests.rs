@@ -30,6 +30,7 @@ fn token(sid: u128, sub: u128, iat: i64) -> AccessClaims {
         roles: Vec::new(),
         gv: 1,
         uv: 1,
+        client_id: String::new(),
         amr: Vec::new(),
         auth_time: iat,
     }

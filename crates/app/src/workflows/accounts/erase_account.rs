@@ -4,6 +4,7 @@
 //! What the log has of it stays, and the chain with it, but nobody can read what was personal: the `erasure` subscriber destroys
 //! the key. Source: the specification.
 
+use quivive_domain::Permission;
 use quivive_domain::session::InvalidatedBy;
 
 use super::change_email;
@@ -122,7 +123,8 @@ impl EraseAccount {
     async fn permitted(&self, cx: &Cx) -> Result<Result<(Account, Commit), Refusal>, Fault> {
         match self.cause {
             Cause::Asked(other) if other.user != self.user => {
-                return acted_on(cx, other, Refusal::Forbidden).await;
+                let permission = Permission::Administration;
+                return acted_on(cx, other, permission, Refusal::Forbidden).await;
             }
             Cause::Asked(owner) if !owner.is_fresh(cx) => return Ok(Err(Refusal::StepUpRequired)),
             Cause::Asked(_) | Cause::NeverVerified | Cause::ErasedBefore => {}

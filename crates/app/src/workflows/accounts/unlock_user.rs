@@ -84,7 +84,8 @@ impl Workflow for UnlockUser {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let acted_on = acted_on(cx, self.by, Refusal::UserNotFound).await?;
+        let acted_on =
+            acted_on(cx, self.by, Permission::UsersUnlock, Refusal::UserNotFound).await?;
         let (account, mut commit) = match acted_on {
             Ok(acted_on) => acted_on,
             Err(refusal) => return refuse(refusal),

@@ -5,6 +5,7 @@
 //! user's version.
 //! Source: documents 000, 004.
 
+use quivive_domain::Permission;
 use quivive_domain::one_time::Purpose;
 use quivive_domain::session::InvalidatedBy;
 
@@ -170,7 +171,9 @@ async fn own(
 
 /// The link is for the account as it is then. One that may not recover has it sent when it may, by asking.
 async fn demanded(cx: &Cx, by: Proven) -> Run<ChangePassword> {
-    let (account, mut commit) = match acted_on(cx, by, Refusal::UserNotFound).await? {
+    let permission = Permission::Administration;
+    let acted_on = acted_on(cx, by, permission, Refusal::UserNotFound).await?;
+    let (account, mut commit) = match acted_on {
         Ok(acted_on) => acted_on,
         Err(refusal) => return refuse(refusal),
     };

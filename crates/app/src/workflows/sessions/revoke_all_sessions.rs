@@ -2,6 +2,7 @@
 
 use quivive_domain::session::TerminatedBy;
 
+use crate::accounts::acted_on;
 use crate::sessions::{Ending, count, end_all};
 use crate::step_up::{By, Denied};
 use crate::workflows::prelude::*;
@@ -92,12 +93,19 @@ impl Workflow for RevokeAllSessions {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let mut commit = match self.by.commit(cx).await? {
-            Ok(commit) => commit,
-            Err(denied) => return refuse(denied.into()),
+        let whose = match self.by {
+            By::Administrator(proven) => {
+                acted_on(cx, proven, Permission::SessionsEnd, Refusal::UserNotFound).await?
+            }
+            By::Owner | By::System => {
+                let account = cx.account_of_subject().await?;
+                let account = account.ok_or(Refusal::UserNotFound);
+                account.map(|account| (account, Commit::default()))
+            }
         };
-        let Some(account) = cx.account_of_subject().await? else {
-            return refuse(Refusal::UserNotFound);
+        let (account, mut commit) = match whose {
+            Ok(whose) => whose,
+            Err(refusal) => return refuse(refusal),
         };
         // In turn with sign-ins, which would make it miss.
         cx.take_turn(&mut commit, account.id.0).await;

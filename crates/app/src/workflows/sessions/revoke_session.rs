@@ -1,14 +1,44 @@
-//! End one session from the list of one's sessions. Signing out is `log_out`.
+//! End one session: from the list of one's sessions, or because a service handed in a token of it (RFC 7009). Signing out is
+//! `log_out`.
 
 use quivive_domain::session::TerminatedBy;
 
+use crate::access::Good;
+use crate::facts::TokenRevoked;
 use crate::sessions::{Ending, end};
 use crate::workflows::prelude::*;
 
 pub struct RevokeSession {
-    /// Whose list it is.
-    pub user: UserId,
-    pub session: SessionId,
+    user: UserId,
+    session: SessionId,
+    /// What was handed in, and its kind; `None`: the owner asks.
+    token: Option<(TokenId, &'static str)>,
+}
+
+impl RevokeSession {
+    /// One of that person's.
+    pub fn of(user: UserId, session: SessionId) -> Self {
+        Self {
+            user,
+            session,
+            token: None,
+        }
+    }
+
+    /// That of a token, with whatever else belongs to it.
+    pub fn by(token: &Good) -> Self {
+        Self {
+            token: Some(token.name()),
+            ..Self::of(token.user(), token.session())
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::new(match self.token {
+            None => "user_request",
+            Some(_) => "service_request",
+        })
+    }
 }
 
 #[derive(Event)]
@@ -73,7 +103,7 @@ impl Workflow for RevokeSession {
         Attempted {
             session_id: self.session,
             user_id: self.user,
-            reason: asked_for(),
+            reason: self.reason(),
         }
     }
 
@@ -98,31 +128,60 @@ impl Workflow for RevokeSession {
         let mut commit = Commit::default();
         let how = Ending::Terminated(TerminatedBy::Revocation);
         end(&mut commit, cx, (self.session, self.user), how);
+        if let Some((token_id, kind)) = self.token {
+            commit.fact(&TokenRevoked {
+                token_id,
+                user_id: self.user,
+                token_type: Reason::new(kind),
+                revoked_by: None,
+                revocation_reason: self.reason(),
+            });
+        }
         let succeeded = Succeeded {
             session_id: self.session,
             user_id: self.user,
-            reason: asked_for(),
+            reason: self.reason(),
         };
         succeed(commit, succeeded, ())
     }
 }
 
-/// What ends a session for another reason is another workflow.
-fn asked_for() -> Reason {
-    Reason::new("user_request")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::future::join_all;
+    use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::access::Access;
     use crate::testing::{Scene, account, account_of, given};
 
     fn revoke(scene: &Scene, session: SessionId) -> RevokeSession {
-        RevokeSession {
-            user: scene.user,
-            session,
+        RevokeSession::of(scene.user, session)
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_handed_in_takes_its_session_with_it() {
+        let scene = given(account().verified().with_sessions(2));
+        for kind in ["access", "refresh"] {
+            let tokens = scene.signed_in().await;
+            let token = match kind {
+                "access" => &tokens.access_token,
+                _ => &tokens.refresh_token,
+            };
+            let access = Access::new(Arc::clone(scene.kernel.families()));
+            let good = access.introspect_any(token.expose_secret()).await;
+            let good = good.expect("no fault").expect("good");
+            let told = scene.when(RevokeSession::by(&good)).await.succeeded();
+            let told = told.raised(&["session.terminated", "token.revoked"]);
+            let revoked = told.open("token.revoked");
+            assert_eq!(revoked["token_type"], kind);
+            assert_eq!(revoked["revocation_reason"], "service_request");
+            assert_eq!(revoked["token_id"], good.name().0.to_string());
+            let left = access.introspect_any(token.expose_secret()).await;
+            assert!(left.expect("no fault").is_none());
+            assert_eq!(scene.open_sessions(), 2);
         }
     }
 

@@ -109,7 +109,7 @@ fn who(method: &str, path: &str) -> Cow<'static, str> {
         Authority::Open => "For everybody.".into(),
         Authority::Probe => "For everybody, under any host name.".into(),
         Authority::Bearer => "Needs an access token: <code>Authorization: Bearer …</code>".into(),
-        Authority::Admin | Authority::AdminOr(_) | Authority::Service(_) => {
+        Authority::Admin | Authority::May(_) | Authority::AdminOr(_) | Authority::Service(_) => {
             let needed = authority.needs().unwrap_or_default();
             format!("Needs {needed}: <code>Authorization: Bearer …</code>").into()
         }

@@ -116,10 +116,7 @@ async fn end_session(
     SignedIn(caller): SignedIn,
     Id(session): Id<SessionId>,
 ) -> Result<StatusCode, Problem> {
-    let command = RevokeSession {
-        user: caller.user,
-        session,
-    };
+    let command = RevokeSession::of(caller.user, session);
     let request = context.request(caller.actor());
     let ended = web.kernel.execute(command, request).await;
     ended.map_err(|failure| {

@@ -13,7 +13,7 @@ use quivive_app::workflows::accounts::lock_user::{self, LockUser};
 use quivive_app::workflows::accounts::reactivate_user::{self, ReactivateUser};
 use quivive_app::workflows::accounts::unlock_user::{self, UnlockUser};
 use quivive_app::workflows::passwords::change_password::{self, ChangePassword};
-use quivive_domain::UserId;
+use quivive_domain::{Permission, UserId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -30,15 +30,18 @@ use crate::routes::me::not_erased;
 use crate::routes::sessions::{SessionsEnded, end_all};
 use crate::routes::{Authority, Routes};
 
+const UNLOCK: Authority = Authority::May(Permission::UsersUnlock);
+const END_SESSIONS: Authority = Authority::May(Permission::SessionsEnd);
+
 pub(super) fn router() -> Routes {
     let write = Family::Write;
     Routes::new()
         .counted(Authority::Admin, write, routes!(lock_user))
-        .counted(Authority::Admin, write, routes!(unlock_user))
+        .counted(UNLOCK, write, routes!(unlock_user))
         .counted(Authority::Admin, write, routes!(deactivate_user))
         .counted(Authority::Admin, write, routes!(reactivate_user))
         .counted(Authority::Admin, write, routes!(erase_user))
-        .counted(Authority::Admin, write, routes!(end_sessions_of))
+        .counted(END_SESSIONS, write, routes!(end_sessions_of))
         .counted(Authority::Admin, write, routes!(demand_reset))
 }
 
@@ -93,7 +96,7 @@ async fn lock_user(
 
 /// Unlock an account.
 ///
-/// Whether an administrator locked it or wrong passwords did.
+/// Whether an administrator locked it or wrong passwords did. That of an administrator is for administrators.
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/unlock", tag = "users", params(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
@@ -288,7 +291,8 @@ async fn demand_reset(
 
 /// End a person's sessions.
 ///
-/// All of them. Nobody is kept from signing in again: lock the account for that.
+/// All of them. Nobody is kept from signing in again: lock the account for that. Those of an administrator are for
+/// administrators.
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/sessions", tag = "users", params(
     ("id" = String, Path, description = "The user's id, a UUID."),
 ), responses(
