@@ -79,14 +79,14 @@ impl Workflow for RevokeApiKey {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if cx.administrator(self.by).await?.is_none() {
+        let Some(administrator) = cx.administrator(self.by).await? else {
             return refuse(Refusal::Forbidden);
-        }
+        };
         let view = cx.api_keys.view(self.key).await?;
         let Some(view) = view.filter(|view| view.key.revoked_at.is_none()) else {
             return refuse(Refusal::NotFound);
         };
-        let mut commit = Commit::default();
+        let mut commit = cx.fenced(&administrator);
         commit.write(cx.api_keys.revoke(self.key, cx.now()));
         let succeeded = Succeeded {
             api_key_id: self.key,
@@ -167,5 +167,21 @@ mod tests {
             .await
             .refused(Refusal::Forbidden)
             .raised(&[]);
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_role_meanwhile_ends_no_key() {
+        let (scene, command) = with_key();
+        let (user, id) = (scene.user, command.key);
+        scene
+            .world
+            .meanwhile("api_key.revocation.succeeded", 1, move |s| {
+                let administrator = s.accounts.get_mut(&user).expect("there");
+                administrator.roles = vec![Role::User];
+                administrator.security_version += 1;
+            });
+        let told = scene.when(command).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
+        assert!(scene.world.see(|s| s.api_keys[&id].0.revoked_at.is_none()));
     }
 }

@@ -197,16 +197,16 @@ impl Workflow for RegisterEventSchema {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        if cx.administrator(self.by).await?.is_none() {
+        let Some(administrator) = cx.administrator(self.by).await? else {
             return refuse(Refusal::Forbidden);
-        }
+        };
         let all = cx.event_schemas.all().await?;
         let mut known = all.clone();
         known.retain(|row| row.kind == self.kind);
         if let Err((refusal, _)) = self.judge(&known, all.len()) {
             return refuse(refusal);
         }
-        let mut commit = Commit::default();
+        let mut commit = cx.fenced(&administrator);
         if known.iter().all(|row| row.version != self.version) {
             commit.write(cx.event_schemas.insert(&EventSchema {
                 kind: self.kind.clone(),
@@ -395,5 +395,18 @@ mod tests {
         won.succeeded();
         lost.refused(Refusal::VersionFrozen).raised(&[]);
         assert_eq!(scene.world.missed(), ["event_schema insert"]);
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_role_meanwhile_registers_nothing() {
+        let scene = administrator();
+        let user = scene.user;
+        scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
+            let administrator = s.accounts.get_mut(&user).expect("there");
+            administrator.roles = vec![Role::User];
+            administrator.security_version += 1;
+        });
+        let told = scene.when(order(&scene, 1, one())).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
     }
 }
