@@ -13,6 +13,7 @@
 
 pub mod asyncapi;
 mod auth;
+mod body;
 mod cors;
 mod edge;
 mod even;

@@ -103,19 +103,15 @@ fn text(value: &Value) -> &str {
 
 impl Tokens {
     fn run(self, everywhere: &Everywhere) -> Result<Exit, Failure> {
-        let tokens = self;
-        let whose = tokens
-            .user
-            .clone()
-            .unwrap_or_else(|| "everybody".to_owned());
-        if !tokens.yes {
+        let whose = self.user.clone().unwrap_or_else(|| "everybody".to_owned());
+        if !self.yes {
             let question = format!("The tokens of {whose} are to be good for nothing. Go on?");
             confirm(&question, "add --yes")?;
         }
         let call = Call::RotateTokens(RotateTokens {
-            user: tokens.user,
-            reason: tokens.reason,
-            grace_seconds: tokens.grace_seconds,
+            user: self.user,
+            reason: self.reason,
+            grace_seconds: self.grace_seconds,
         });
         ask(everywhere, call, |answer| {
             let version = &answer["new_version"];

@@ -10,7 +10,8 @@ use serde::de::{
 use serde_json::{Map, Number, Value};
 use serde_path_to_error::{Path, Segment};
 
-use super::{is_json, read};
+use super::is_json;
+use crate::body;
 use crate::problem::{Code, FieldError, Problem};
 
 /// Of what is said of a field, in characters: it may quote what was sent.
@@ -25,7 +26,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Shaped<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         is_json(&parts.headers)?;
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = body::read(&parts.headers, body).await?;
         fit(&bytes).map(Self)
     }
 }

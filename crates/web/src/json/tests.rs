@@ -1,7 +1,9 @@
 //! T04, T05 and T07, as far as a body alone can tell.
 
 use super::*;
+use axum::body::Body as Stream;
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use quivive_domain::Password;
 use secrecy::SecretString;
 

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use quivive_domain::Permission;
+use quivive_domain::api_key::Scope;
+
 use super::*;
 use crate::routes::ROUTES;
 
@@ -81,4 +84,21 @@ fn every_operation_says_what_it_does_and_how_it_refuses() {
         }
     }
     assert_eq!(api["openapi"], "3.1.0");
+}
+
+#[test]
+fn each_scope_and_each_permission_is_named_where_one_is_asked_for() {
+    let api = serde_json::to_value(openapi()).unwrap();
+    let said = |shape: &str, field: &str| {
+        let pointer = format!("/components/schemas/{shape}/properties/{field}/description");
+        api.pointer(&pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    let (scopes, permissions) = (said("NewApiKey", "scopes"), said("Question", "permission"));
+    for scope in Scope::ALL.map(Scope::as_str) {
+        assert!(scopes.contains(&format!("`{scope}`")), "{scope}");
+    }
+    for permission in Permission::ALL.map(Permission::as_str) {
+        let named = permissions.contains(&format!("`{permission}`"));
+        assert!(named, "{permission}");
+    }
 }

@@ -47,7 +47,7 @@ struct NewApiKey {
     /// Which service will have it: up to 100 characters.
     #[schema(example = "billing")]
     name: String,
-    /// What it may do: `events.read`, `events.read_personal`, `events.write`.
+    /// What it may do: `events.read`, `events.read_personal`, `events.write`, `introspect`.
     #[schema(example = json!(["events.read"]))]
     scopes: Vec<String>,
     /// In 90 days unless said otherwise; in 366 at most.

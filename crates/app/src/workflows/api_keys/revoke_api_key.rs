@@ -175,4 +175,20 @@ mod tests {
             .refused(Refusal::Forbidden)
             .raised(&[]);
     }
+
+    #[tokio::test]
+    async fn who_loses_the_role_meanwhile_ends_no_key() {
+        let (scene, command) = with_key();
+        let (user, id) = (scene.user, command.key);
+        scene
+            .world
+            .meanwhile("api_key.revocation.succeeded", 1, move |s| {
+                let administrator = s.accounts.get_mut(&user).expect("there");
+                administrator.roles = vec![Role::User];
+                administrator.security_version += 1;
+            });
+        let told = scene.when(command).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
+        assert!(scene.world.see(|s| s.api_keys[&id].0.revoked_at.is_none()));
+    }
 }

@@ -400,4 +400,17 @@ mod tests {
         lost.refused(Refusal::VersionFrozen).raised(&[]);
         assert_eq!(scene.world.missed(), ["event_schema insert"]);
     }
+
+    #[tokio::test]
+    async fn who_loses_the_role_meanwhile_registers_nothing() {
+        let scene = administrator();
+        let user = scene.user;
+        scene.world.meanwhile(Succeeded::META.kind, 1, move |s| {
+            let administrator = s.accounts.get_mut(&user).expect("there");
+            administrator.roles = vec![Role::User];
+            administrator.security_version += 1;
+        });
+        let told = scene.when(order(&scene, 1, one())).await;
+        told.refused(Refusal::Forbidden).raised(&[]);
+    }
 }

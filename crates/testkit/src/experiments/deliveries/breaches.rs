@@ -71,8 +71,11 @@ impl Sequence {
         file.read_to_string(&mut text).expect("lines");
         self.read += text.len() as u64;
         self.run_ended();
-        for line in text.lines() {
-            self.line(line);
+        // A line that the kill cut off was not written: its event comes again.
+        for line in text.split_inclusive('\n') {
+            if let Some(line) = line.strip_suffix('\n') {
+                self.line(line);
+            }
         }
     }
 

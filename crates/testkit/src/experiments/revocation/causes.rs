@@ -16,6 +16,7 @@ pub(super) enum Cause {
     RevocationByService,
     PasswordChange,
     PasswordReset,
+    EmailChange,
     Reuse,
     Lock,
     Deactivation,
@@ -27,7 +28,7 @@ pub(super) enum Cause {
 
 impl Cause {
     /// That of everybody is the last.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::SignOut,
         Self::EndOfSession,
         Self::EndOfOthers,
@@ -35,6 +36,7 @@ impl Cause {
         Self::RevocationByService,
         Self::PasswordChange,
         Self::PasswordReset,
+        Self::EmailChange,
         Self::Reuse,
         Self::Lock,
         Self::Deactivation,
@@ -52,6 +54,7 @@ impl Cause {
             Self::RevocationByService => "revocation by a service",
             Self::PasswordChange => "password change",
             Self::PasswordReset => "password reset",
+            Self::EmailChange => "change of address",
             Self::Reuse => "reuse of a refresh token",
             Self::Lock => "lock",
             Self::Deactivation => "deactivation",
@@ -108,6 +111,13 @@ impl Person {
                 asked.await.expect(202);
                 key = Some(server.token(&email, "reset_password").await);
             }
+            Cause::EmailChange => {
+                let new_email = format!("new-{email}");
+                let body = Some(json!({"new_email": new_email}));
+                let asked = server.api("POST", "/me/email-changes", body, access(&other));
+                asked.await.expect(202);
+                key = Some(server.token(&new_email, "email_change_confirm").await);
+            }
             Cause::RevocationByService => {
                 let body = json!({"name": "a service", "scopes": ["introspect"]});
                 let made = server.api("POST", "/admin/api-keys", Some(body), Some(admin));
@@ -159,6 +169,10 @@ impl Cause {
             Self::PasswordReset => {
                 let body = json!({"token": person.key, "new_password": new_password});
                 ask("POST", "/password-resets", Some(body), None).await
+            }
+            Self::EmailChange => {
+                let body = Some(json!({"token": person.key}));
+                ask("POST", "/me/email-change-confirmations", body, None).await
             }
             Self::Reuse => {
                 let body = json!({"refresh_token": person.replaced});

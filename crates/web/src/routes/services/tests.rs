@@ -210,6 +210,11 @@ async fn what_is_no_form_with_one_token_is_refused() {
         }
         let json = post(path, &json!({"token": "x"})).token(&shop.key);
         assert_eq!(shop.server.send(json).await.status, 415);
+        let question = |form: &str| ask(&Method::POST, path).form(form).token(&shop.key);
+        let packed = question("token=x").header("content-encoding", "gzip");
+        assert_eq!(shop.server.send(packed).await.status, 415);
+        let large = shop.server.send(question(&"x".repeat(65 * 1024))).await;
+        assert_eq!(large.problem(), (413, "payload_too_large".to_owned()));
         let query = ask(&Method::POST, &format!("{path}?token=x"))
             .form("")
             .token(&shop.key);
