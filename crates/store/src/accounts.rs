@@ -102,6 +102,8 @@ statements! {
     NEVER_VERIFIED = "SELECT id FROM account WHERE verified_at IS NULL AND created_at <= $1 AND roles = 'user' \
         ORDER BY created_at LIMIT $2";
 
+    THOSE_THERE = "SELECT id FROM account WHERE id IN (SELECT unhex(value, '-') FROM json_each($1)) ORDER BY id";
+
     ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2 AND (verified_at IS NULL) = $3";
 
     ERASE_HISTORY = "DELETE FROM password_history WHERE account = $1";
@@ -307,6 +309,13 @@ impl Accounts for Database {
         let params = vec![before.into(), limit.into()];
         self.all(NEVER_VERIFIED, params, |cells| {
             Ok(UserId(cells.take("id")?))
+        })
+    }
+
+    fn those_there(&self, ids: &[UserId]) -> Read<'_, Vec<UserId>> {
+        let ids = serde_json::json!(ids).to_string();
+        self.all(THOSE_THERE, vec![ids.into()], |cells| {
+            Ok(UserId(cells.take("account.id")?))
         })
     }
 

@@ -12,13 +12,12 @@ use crate::workflows::accounts::erase_account::{Cause, EraseAccount};
 pub async fn apply_again(kernel: &Arc<Kernel>) -> Result<u32, Fault> {
     let families = kernel.families();
     let mut erased = 0;
-    for name in families.vault.destroyed().await? {
-        let Some(user) = account_of_vault_key(&name).map(UserId) else {
-            continue;
-        };
-        if families.accounts.by_id(user).await?.is_none() {
-            continue;
-        }
+    let destroyed = families.vault.destroyed().await?;
+    let of_accounts = destroyed
+        .iter()
+        .filter_map(|name| account_of_vault_key(name));
+    let gone: Vec<_> = of_accounts.map(UserId).collect();
+    for user in families.accounts.those_there(&gone).await? {
         let command = EraseAccount {
             user,
             cause: Cause::ErasedBefore,

@@ -219,6 +219,15 @@ impl Accounts for World {
         })
     }
 
+    fn those_there(&self, ids: &[UserId]) -> Read<'_, Vec<UserId>> {
+        let mut there = ids.to_vec();
+        self.read(move |s| {
+            there.retain(|id| s.accounts.contains_key(id));
+            there.sort();
+            there
+        })
+    }
+
     fn erase(&self, account: &Account) -> Vec<Write> {
         let (id, version) = (account.id, account.security_version);
         let verified = account.verified_at.is_some();

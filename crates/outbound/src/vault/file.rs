@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufReader, Read as _, Seek as _};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -213,8 +213,11 @@ impl KeyFile {
     /// The names of those that were destroyed.
     pub(super) fn destroyed(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for number in 1..self.records {
-            let bytes = read(&self.file, number)?;
+        let mut reader = BufReader::with_capacity(SCAN_BYTES, self.file.try_clone()?);
+        reader.seek(SeekFrom::Start(position(1)))?;
+        let mut bytes: Record = [0; BYTES];
+        for _ in 1..self.records {
+            reader.read_exact(&mut bytes)?;
             if record::is_destroyed(&bytes) {
                 names.extend(record::name(&bytes).map(str::to_owned));
             }
@@ -233,7 +236,8 @@ fn read(file: &File, number: u32) -> io::Result<Record> {
     Ok(bytes)
 }
 
-/// Where the keys are, and the places of those that were destroyed. It holds hashes, not names: some 35 bytes a key, and the name is compared in the file.
+/// Where the keys are, and the places of those that were destroyed. It holds hashes, not names: some 35 bytes a key, and the
+/// name is compared in the file.
 struct Index {
     hasher: RandomState,
     numbers: HashMap<u64, u32>,

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::bed::{Dir, MIGRATIONS, commit, events, insert, number, verified};
-use quivive_delivery::{CommitError, Fault};
+use quivive_delivery::{CommitError, Fault, Write};
 use quivive_store::Executor;
 use quivive_store_sqlite::{Migration, OpenError, Sqlite};
 
@@ -173,4 +173,40 @@ async fn a_log_that_was_tampered_with_is_not_opened() {
             other => panic!("{tamper}: {other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn after_a_scrub_no_file_holds_what_was_deleted_or_replaced() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let names = ["name 11111", "name 22222"];
+    let holds = || {
+        let files = ["quivive.db", "quivive.db-wal"];
+        let bytes = files.map(|file| std::fs::read(dir.data().join(file)).unwrap());
+        names.map(|name| {
+            let name = name.as_bytes();
+            let held = |bytes: &Vec<u8>| bytes.windows(name.len()).any(|part| part == name);
+            bytes.iter().any(held)
+        })
+    };
+    let both = vec![insert(11_111), insert(22_222)];
+    store.apply(commit(both, 0)).await.unwrap();
+    store.scrub().await.unwrap();
+    assert_eq!(holds(), [true; 2]);
+    let gone = Write::one("DELETE FROM account WHERE id = 11111", Vec::new());
+    let renamed = Write::one("UPDATE account SET name = 'x' WHERE id = 22222", Vec::new());
+    store.apply(commit(vec![gone, renamed], 0)).await.unwrap();
+    store.scrub().await.unwrap();
+    assert_eq!(holds(), [false; 2]);
+
+    // Whoever reads in an older state keeps it there: that is not called done.
+    store.apply(commit(vec![insert(3)], 0)).await.unwrap();
+    let foreign = rusqlite::Connection::open(dir.file()).unwrap();
+    foreign
+        .execute_batch("BEGIN; SELECT * FROM account")
+        .unwrap();
+    let kept = store.scrub().await;
+    assert!(matches!(kept, Err(Fault::Busy { .. })), "{kept:?}");
+    foreign.execute_batch("COMMIT").unwrap();
+    store.scrub().await.unwrap();
 }

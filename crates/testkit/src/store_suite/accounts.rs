@@ -1,5 +1,6 @@
 use quivive_app::ports::{Accounts as _, EmailChange, Guesses as _, Path, Waiting};
 use quivive_domain::{Account, AccountState, Address, Role, TokenId, UserId};
+use uuid::Uuid;
 
 use super::fixture::{Fixture, at, new_account, password};
 
@@ -351,6 +352,20 @@ pub(super) async fn those_never_verified_are_found_the_oldest_first(f: Fixture) 
     f.must([f.db.verify_address(ada.id, at(2))]).await;
     let done = f.commit(f.db.erase(ada)).await;
     assert!(done.is_err(), "it was verified since it was read");
+}
+
+pub(super) async fn of_many_those_are_told_that_are_there(f: Fixture) {
+    let (ada, bob) = (f.account("ada").await, f.account("bob").await);
+    let gone = f.account("cid").await;
+    f.must(f.db.erase(&gone)).await;
+    let there = async |ids: &[UserId]| f.db.those_there(ids).await.expect("a read");
+    let mut asked: Vec<_> = (0..2_000).map(|n| UserId(Uuid::from_u128(n))).collect();
+    assert!(there(&asked).await.is_empty());
+    asked.extend([bob.id, gone.id, ada.id]);
+    let mut both = [ada.id, bob.id];
+    both.sort();
+    assert_eq!(there(&asked).await, both);
+    assert!(there(&[]).await.is_empty());
 }
 
 pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {

@@ -45,7 +45,8 @@ struct Export {
     sessions: Vec<SessionView>,
     /// Those that are remembered.
     devices: Vec<DeviceView>,
-    /// What the log has about the account, oldest first, with what is personal.
+    /// What the log has about the account, oldest first, with what is personal. Where others were who did something to it is
+    /// not in it.
     events: Vec<EventView>,
     /// There are more events, older ones.
     events_are_cut: bool,
@@ -141,7 +142,7 @@ impl Here {
         })
     }
 
-    /// Oldest first; and whether there are more.
+    /// Oldest first, and without where others were; and whether there are more.
     async fn events(&self, user: UserId) -> Result<(Vec<Stored>, bool), Fault> {
         let subject = user.to_string();
         // Asked before the index itself: what comes into it in between is passed over here.
@@ -161,6 +162,12 @@ impl Here {
         let cut = events.len() > MAX_EVENTS;
         events.truncate(MAX_EVENTS);
         events.reverse();
+        for event in &mut events {
+            let actor = event.envelope.actor.id;
+            if actor.is_some_and(|actor| actor != user.0) {
+                event.context = None;
+            }
+        }
         Ok((events, cut))
     }
 
@@ -185,10 +192,40 @@ mod tests {
     use std::time::Duration;
 
     use quivive_app::testing::{account, account_of, given};
+    use quivive_app::workflows::accounts::lock_user::LockUser;
+    use quivive_app::workflows::accounts::unlock_user::UnlockUser;
+    use quivive_domain::Role;
+    use serde_json::Value;
 
     use crate::testing::{Server, get};
 
     const EXPORT: &str = "/api/v1/me/export";
+
+    #[tokio::test]
+    async fn where_an_administrator_was_is_theirs() {
+        let ada = given(account().verified());
+        let user = ada.user;
+        let root = ada
+            .clone()
+            .and(account_of("root@example.org").verified().role(Role::Admin));
+        let root = root
+            .by_administrator()
+            .from([203, 0, 113, 9], "RootBrowser");
+        let by = root.proven();
+        root.when(LockUser { user, by }).await.succeeded();
+        root.when(UnlockUser { user, by }).await.succeeded();
+        let server = Server::new(ada);
+        let token = server.access_token().await;
+        let held = server.send(get(EXPORT).token(&token)).await;
+        assert_eq!(held.status, 200, "{held:?}");
+        assert!(!held.body.contains("203.0.113.9") && !held.body.contains("RootBrowser"));
+        let events = held.json()["events"].as_array().unwrap().clone();
+        let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+        assert_eq!(of("user.lock.succeeded")["ip_address"], Value::Null);
+        assert_eq!(of("user.lock.succeeded")["actor"]["kind"], "admin");
+        // Where they were themselves, or who signed in to the account, is about them.
+        assert!(of("user.login.succeeded")["ip_address"].is_string());
+    }
 
     #[tokio::test]
     async fn everything_about_the_caller_and_about_nobody_else() {

@@ -68,8 +68,10 @@ fn body(path: &str) -> Option<Value> {
 
 #[tokio::test]
 async fn every_change_by_an_administrator_asks_for_a_fresh_proof() {
-    let changes =
-        |route: &&Route| route.authority == Authority::Admin && route.method != Method::GET;
+    let changes = |route: &&Route| {
+        let operators = matches!(route.authority, Authority::Admin | Authority::May(_));
+        operators && route.method != Method::GET
+    };
     let mut seen = 0;
     for route in ROUTES.iter().filter(changes) {
         let root = given(account_of("root@example.org").verified().role(Role::Admin));
@@ -89,6 +91,10 @@ async fn every_change_by_an_administrator_asks_for_a_fresh_proof() {
         let refused = asked(&stale).await;
         let wanted = (403, "step_up_required".to_owned());
         assert_eq!(refused.problem(), wanted, "{} {path}", route.method);
+        let said = server.scene.world.log().pop().expect("an event");
+        assert!(said.envelope.kind.ends_with(".failed"), "{path}");
+        let said = String::from_utf8_lossy(&said.body).into_owned();
+        assert!(said.contains("\"step_up_required\""), "{path} {said}");
         let fresh = server.access_token().await;
         let done = asked(&fresh).await;
         assert!(done.status != 403 && done.status != 422, "{path} {done:?}");
