@@ -9,7 +9,7 @@
 //! headers that every answer has (`headers`).
 //!
 //! **Adding a route.** A handler with `#[utoipa::path]` in its family's file under `routes/`, and its line in the family's
-//! `router()`: `.counted(Authority::Bearer, Family::Read, routes!(handler))`. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
+//! `router()`: `.counted(Authority::Bearer, Family::Read, || routes!(handler))`. Then `UPDATE_GOLDEN=1 cargo test -p quivive-web openapi` and a look at the diff.
 
 pub mod asyncapi;
 mod auth;
@@ -56,7 +56,7 @@ use problem::{Code, Problem};
 /// Everything: the API, the pages, and the edge around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`; without that all clients are one source.
 pub fn router(web: Arc<Web>) -> Router {
-    let (api, _) = routes::api().split();
+    let api = routes::api().handlers();
     let nothing = Router::new().fallback(async || Problem::new(Code::NotFound));
     let edge = Arc::new(Edge::new(Arc::clone(&web)));
     let behind = |behind| from_fn_with_state((Arc::clone(&edge), behind), edge::edge);

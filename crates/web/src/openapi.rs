@@ -57,7 +57,7 @@ pub(crate) fn frame() -> OpenApi {
 
 /// The whole document, as it is served and committed.
 pub fn openapi() -> OpenApi {
-    let (_, mut api) = routes::api().split();
+    let mut api = routes::api().document();
     let components = api.components.get_or_insert_with(Components::new);
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.bearer_format = Some("JWT".to_owned());

@@ -105,33 +105,54 @@ pub struct Route {
     pub family: Option<Family>,
 }
 
-/// Routes with their handlers. There is no other way to serve a handler of the API, so none is served without an
-/// authority and a limit.
-pub(crate) struct Routes {
-    handlers: OpenApiRouter<Arc<Web>>,
-    list: Vec<Route>,
+/// A handler with what describes it.
+type Described = UtoipaMethodRouter<Arc<Web>>;
+
+/// Routes, as they were declared. There is no other way to serve a handler of the API, so none is served without an
+/// authority and a limit. What describes a route is made when it is asked for: it is large, and a server that nobody asks for
+/// the document does without.
+pub(crate) struct Routes(Vec<Declared>);
+
+struct Declared {
+    authority: Authority,
+    /// `None`: not counted.
+    family: Option<Family>,
+    described: fn() -> Described,
+}
+
+impl Declared {
+    /// The handler, its description made complete, and how it is listed.
+    fn open(&self) -> (Described, Vec<Route>) {
+        let (schemas, mut paths, handler) = (self.described)();
+        let mut listed = Vec::new();
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in openapi::operations(item) {
+                let route = Route {
+                    method,
+                    path: path.clone(),
+                    authority: self.authority,
+                    family: self.family,
+                };
+                openapi::complete(operation, &route);
+                listed.push(route);
+            }
+        }
+        ((schemas, paths, handler), listed)
+    }
 }
 
 impl Routes {
     fn new() -> Self {
-        Self {
-            handlers: OpenApiRouter::with_openapi(openapi::frame()),
-            list: Vec::new(),
-        }
+        Self(Vec::new())
     }
 
     /// Declares a route: who may use it, and with which others it is counted.
-    fn counted(
-        self,
-        authority: Authority,
-        family: Family,
-        handler: UtoipaMethodRouter<Arc<Web>>,
-    ) -> Self {
+    fn counted(self, authority: Authority, family: Family, handler: fn() -> Described) -> Self {
         self.declare(authority, Some(family), handler)
     }
 
     /// Declares a route that may be used as often as one likes.
-    fn uncounted(self, authority: Authority, handler: UtoipaMethodRouter<Arc<Web>>) -> Self {
+    fn uncounted(self, authority: Authority, handler: fn() -> Described) -> Self {
         self.declare(authority, None, handler)
     }
 
@@ -139,33 +160,45 @@ impl Routes {
         mut self,
         authority: Authority,
         family: Option<Family>,
-        (schemas, mut paths, handler): UtoipaMethodRouter<Arc<Web>>,
+        described: fn() -> Described,
     ) -> Self {
-        for (path, item) in &mut paths.paths {
-            for (method, operation) in openapi::operations(item) {
-                let route = Route {
-                    method,
-                    path: path.clone(),
-                    authority,
-                    family,
-                };
-                openapi::complete(operation, &route);
-                self.list.push(route);
-            }
-        }
-        self.handlers = self.handlers.routes((schemas, paths, handler));
+        self.0.push(Declared {
+            authority,
+            family,
+            described,
+        });
         self
     }
 
     fn merge(mut self, other: Self) -> Self {
-        self.handlers = self.handlers.merge(other.handlers);
-        self.list.extend(other.list);
+        self.0.extend(other.0);
         self
     }
 
-    /// The handlers, and the document that describes them.
-    pub(crate) fn split(self) -> (Router<Arc<Web>>, OpenApi) {
-        self.handlers.split_for_parts()
+    pub(crate) fn handlers(&self) -> Router<Arc<Web>> {
+        self.0.iter().fold(Router::new(), |router, declared| {
+            let (_, paths, handler) = (declared.described)();
+            paths
+                .paths
+                .keys()
+                .fold(router, |router, path| router.route(path, handler.clone()))
+        })
+    }
+
+    /// What describes them.
+    pub(crate) fn document(&self) -> OpenApi {
+        let described = OpenApiRouter::with_openapi(openapi::frame());
+        let described = self.0.iter().fold(described, |described, declared| {
+            described.routes(declared.open().0)
+        });
+        described.into_openapi()
+    }
+
+    fn list(&self) -> Vec<Route> {
+        self.0
+            .iter()
+            .flat_map(|declared| declared.open().1)
+            .collect()
     }
 }
 
@@ -193,7 +226,7 @@ pub(crate) fn api() -> Routes {
 }
 
 /// The list of them, as the edge and the documentation use it.
-pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| api().list);
+pub static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| api().list());
 
 #[cfg(test)]
 mod tests;

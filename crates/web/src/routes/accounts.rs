@@ -28,17 +28,13 @@ use crate::request::RequestContext;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(
-            Authority::Open,
-            Family::Registration,
-            routes!(register_user),
-        )
-        .counted(Authority::Open, Family::Recovery, routes!(verify_email))
-        .counted(
-            Authority::Open,
-            Family::Recovery,
-            routes!(request_email_verification),
-        )
+        .counted(Authority::Open, Family::Registration, || {
+            routes!(register_user)
+        })
+        .counted(Authority::Open, Family::Recovery, || routes!(verify_email))
+        .counted(Authority::Open, Family::Recovery, || {
+            routes!(request_email_verification)
+        })
 }
 
 /// What is said, whether or not there is such an account.

@@ -35,9 +35,9 @@ const MAX_SCOPE_BYTES: usize = 64;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Write, routes!(create_api_key))
-        .counted(Authority::Admin, Family::Read, routes!(list_api_keys))
-        .counted(Authority::Admin, Family::Write, routes!(revoke_api_key))
+        .counted(Authority::Admin, Family::Write, || routes!(create_api_key))
+        .counted(Authority::Admin, Family::Read, || routes!(list_api_keys))
+        .counted(Authority::Admin, Family::Write, || routes!(revoke_api_key))
 }
 
 /// A key to make.

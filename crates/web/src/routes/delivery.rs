@@ -30,10 +30,10 @@ const MAX_NAME_BYTES: usize = 128;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Read, routes!(list))
-        .counted(Authority::Admin, Family::Write, routes!(pause))
-        .counted(Authority::Admin, Family::Write, routes!(resume))
-        .counted(Authority::Admin, Family::Write, routes!(replay))
+        .counted(Authority::Admin, Family::Read, || routes!(list))
+        .counted(Authority::Admin, Family::Write, || routes!(pause))
+        .counted(Authority::Admin, Family::Write, || routes!(resume))
+        .counted(Authority::Admin, Family::Write, || routes!(replay))
         .merge(dead_letters::router())
 }
 

@@ -15,8 +15,8 @@ use crate::limits::Family;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Open, Family::Read, routes!(jwks))
-        .counted(Authority::Open, Family::Read, routes!(metadata))
+        .counted(Authority::Open, Family::Read, || routes!(jwks))
+        .counted(Authority::Open, Family::Read, || routes!(metadata))
 }
 
 /// Long enough to spare us, short enough for a new key to be known before it matters.

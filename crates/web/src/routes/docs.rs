@@ -18,10 +18,10 @@ use crate::{Web, asyncapi, html, openapi};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Open, Family::Read, routes!(openapi_json))
-        .counted(Authority::Open, Family::Read, routes!(asyncapi_json))
-        .counted(Authority::Open, Family::Read, routes!(docs))
-        .counted(Authority::Open, Family::Read, routes!(problem))
+        .counted(Authority::Open, Family::Read, || routes!(openapi_json))
+        .counted(Authority::Open, Family::Read, || routes!(asyncapi_json))
+        .counted(Authority::Open, Family::Read, || routes!(docs))
+        .counted(Authority::Open, Family::Read, || routes!(problem))
 }
 
 /// The document as text, as it is committed.

@@ -30,17 +30,15 @@ use crate::{Web, auth};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Bearer, Family::Recovery, routes!(change_email))
-        .counted(
-            Authority::Open,
-            Family::Recovery,
-            routes!(confirm_email_change),
-        )
-        .counted(
-            Authority::Open,
-            Family::Recovery,
-            routes!(revert_email_change),
-        )
+        .counted(Authority::Bearer, Family::Recovery, || {
+            routes!(change_email)
+        })
+        .counted(Authority::Open, Family::Recovery, || {
+            routes!(confirm_email_change)
+        })
+        .counted(Authority::Open, Family::Recovery, || {
+            routes!(revert_email_change)
+        })
 }
 
 struct NewEmail {

@@ -43,18 +43,18 @@ const AUTHORITY: Authority = Authority::AdminOr(Scope::EventsRead);
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(AUTHORITY, Family::Read, routes!(read_feed))
+        .counted(AUTHORITY, Family::Read, || routes!(read_feed))
         .counted(
             Authority::Service(Scope::EventsWrite),
             Family::Write,
-            routes!(append::append_events),
+            || routes!(append::append_events),
         )
-        .counted(AUTHORITY, Family::Read, routes!(stream::stream_events))
-        .counted(AUTHORITY, Family::Read, routes!(read_catalogue))
-        .counted(AUTHORITY, Family::Read, routes!(schemas::list_schemas))
-        .counted(AUTHORITY, Family::Read, routes!(schemas::read_schema))
-        .counted(AUTHORITY, Family::Read, routes!(search::search_events))
-        .counted(Authority::Admin, Family::Read, routes!(read_event))
+        .counted(AUTHORITY, Family::Read, || routes!(stream::stream_events))
+        .counted(AUTHORITY, Family::Read, || routes!(read_catalogue))
+        .counted(AUTHORITY, Family::Read, || routes!(schemas::list_schemas))
+        .counted(AUTHORITY, Family::Read, || routes!(schemas::read_schema))
+        .counted(AUTHORITY, Family::Read, || routes!(search::search_events))
+        .counted(Authority::Admin, Family::Read, || routes!(read_event))
 }
 
 /// A page of the feed.

@@ -32,7 +32,7 @@ const PAGE: u32 = 250;
 
 pub(super) fn router() -> Routes {
     // A document is work, so it is counted like a letter.
-    Routes::new().counted(Authority::Bearer, Family::Recovery, routes!(export_me))
+    Routes::new().counted(Authority::Bearer, Family::Recovery, || routes!(export_me))
 }
 
 /// Everything that is held about an account.

@@ -21,8 +21,8 @@ use crate::request::RequestContext;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Bearer, Family::Read, routes!(me))
-        .counted(Authority::Bearer, Family::Write, routes!(erase_me))
+        .counted(Authority::Bearer, Family::Read, || routes!(me))
+        .counted(Authority::Bearer, Family::Write, || routes!(erase_me))
 }
 
 /// An account, as its owner sees it.

@@ -16,9 +16,9 @@ use crate::{Web, host};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .uncounted(Authority::Probe, routes!(livez))
-        .uncounted(Authority::Probe, routes!(readyz))
-        .uncounted(Authority::Loopback, routes!(metrics))
+        .uncounted(Authority::Probe, || routes!(livez))
+        .uncounted(Authority::Probe, || routes!(readyz))
+        .uncounted(Authority::Loopback, || routes!(metrics))
 }
 
 /// How the server is.

@@ -32,14 +32,16 @@ use crate::request::RequestContext;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Bearer, Family::Login, routes!(change_password))
-        .counted(Authority::Bearer, Family::Login, routes!(step_up))
-        .counted(
-            Authority::Open,
-            Family::Recovery,
-            routes!(request_password_reset),
-        )
-        .counted(Authority::Open, Family::Recovery, routes!(reset_password))
+        .counted(Authority::Bearer, Family::Login, || {
+            routes!(change_password)
+        })
+        .counted(Authority::Bearer, Family::Login, || routes!(step_up))
+        .counted(Authority::Open, Family::Recovery, || {
+            routes!(request_password_reset)
+        })
+        .counted(Authority::Open, Family::Recovery, || {
+            routes!(reset_password)
+        })
 }
 
 const NEW_PASSWORD: Field = PASSWORD.named(

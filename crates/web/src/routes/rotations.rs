@@ -27,9 +27,9 @@ const SIGNED_OUT_EVERYWHERE: &str = "signed out everywhere";
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Bearer, Family::Write, routes!(rotate_mine))
-        .counted(Authority::Admin, Family::Write, routes!(rotate_theirs))
-        .counted(Authority::Admin, Family::Write, routes!(rotate_all))
+        .counted(Authority::Bearer, Family::Write, || routes!(rotate_mine))
+        .counted(Authority::Admin, Family::Write, || routes!(rotate_theirs))
+        .counted(Authority::Admin, Family::Write, || routes!(rotate_all))
 }
 
 struct MyRotation {

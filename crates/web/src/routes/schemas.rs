@@ -24,12 +24,10 @@ use crate::request::RequestContext;
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Write, routes!(register_schema))
-        .counted(
-            Authority::Admin,
-            Family::Read,
-            routes!(list_registered_schemas),
-        )
+        .counted(Authority::Admin, Family::Write, || routes!(register_schema))
+        .counted(Authority::Admin, Family::Read, || {
+            routes!(list_registered_schemas)
+        })
 }
 
 /// A version of a type of events to come.

@@ -30,9 +30,11 @@ const AUTHORITY: Authority = Authority::Service(Scope::Introspect);
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(AUTHORITY, Family::Introspection, routes!(introspect))
-        .counted(AUTHORITY, Family::Write, routes!(revoke))
-        .counted(AUTHORITY, Family::Introspection, routes!(authorize_check))
+        .counted(AUTHORITY, Family::Introspection, || routes!(introspect))
+        .counted(AUTHORITY, Family::Write, || routes!(revoke))
+        .counted(AUTHORITY, Family::Introspection, || {
+            routes!(authorize_check)
+        })
 }
 
 /// A token. Other parameters are ignored.

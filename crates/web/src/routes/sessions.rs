@@ -32,10 +32,10 @@ use crate::{Web, auth};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Open, Family::Login, routes!(sign_in))
-        .counted(Authority::Open, Family::Refresh, routes!(refresh))
+        .counted(Authority::Open, Family::Login, || routes!(sign_in))
+        .counted(Authority::Open, Family::Refresh, || routes!(refresh))
         // With a bearer token or a refresh token; without either there is nothing to end.
-        .counted(Authority::Open, Family::Write, routes!(sign_out))
+        .counted(Authority::Open, Family::Write, || routes!(sign_out))
         .merge(listed::router())
 }
 

@@ -26,7 +26,7 @@ const DAYS: i64 = 30;
 const DAY_SECS: i64 = 24 * 60 * 60;
 
 pub(super) fn router() -> Routes {
-    Routes::new().counted(Authority::Admin, Family::Read, routes!(read_sign_ins))
+    Routes::new().counted(Authority::Admin, Family::Read, || routes!(read_sign_ins))
 }
 
 #[derive(Deserialize)]

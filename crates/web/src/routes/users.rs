@@ -27,8 +27,8 @@ const READ: Authority = Authority::May(Permission::UsersRead);
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(READ, Family::Read, routes!(list_users))
-        .counted(READ, Family::Read, routes!(show_user))
+        .counted(READ, Family::Read, || routes!(list_users))
+        .counted(READ, Family::Read, || routes!(show_user))
         .merge(acts::router())
 }
 

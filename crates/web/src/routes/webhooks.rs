@@ -38,17 +38,17 @@ const MAX_DESCRIPTION_CHARS: usize = 200;
 pub(super) fn router() -> Routes {
     const ADMIN: Authority = Authority::Admin;
     Routes::new()
-        .counted(ADMIN, Family::Write, routes!(create_endpoint))
-        .counted(ADMIN, Family::Read, routes!(list_endpoints))
-        .counted(ADMIN, Family::Read, routes!(read_endpoint))
-        .counted(ADMIN, Family::Write, routes!(update_endpoint))
-        .counted(ADMIN, Family::Write, routes!(delete_endpoint))
-        .counted(ADMIN, Family::Write, routes!(enable_endpoint))
-        .counted(ADMIN, Family::Write, routes!(disable_endpoint))
-        .counted(ADMIN, Family::Write, routes!(rotate_secret))
-        .counted(ADMIN, Family::Write, routes!(test_endpoint))
-        .counted(ADMIN, Family::Write, routes!(recover_endpoint))
-        .counted(ADMIN, Family::Read, routes!(list_attempts))
+        .counted(ADMIN, Family::Write, || routes!(create_endpoint))
+        .counted(ADMIN, Family::Read, || routes!(list_endpoints))
+        .counted(ADMIN, Family::Read, || routes!(read_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(update_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(delete_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(enable_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(disable_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(rotate_secret))
+        .counted(ADMIN, Family::Write, || routes!(test_endpoint))
+        .counted(ADMIN, Family::Write, || routes!(recover_endpoint))
+        .counted(ADMIN, Family::Read, || routes!(list_attempts))
 }
 
 /// An endpoint to be.

@@ -26,10 +26,10 @@ use crate::routes::{Authority, Routes};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Admin, Family::Read, routes!(list))
-        .counted(Authority::Admin, Family::Read, routes!(show))
-        .counted(Authority::Admin, Family::Write, routes!(redrive))
-        .counted(Authority::Admin, Family::Write, routes!(discard))
+        .counted(Authority::Admin, Family::Read, || routes!(list))
+        .counted(Authority::Admin, Family::Read, || routes!(show))
+        .counted(Authority::Admin, Family::Write, || routes!(redrive))
+        .counted(Authority::Admin, Family::Write, || routes!(discard))
 }
 
 /// An event that could not be delivered to one subscription.

@@ -26,9 +26,9 @@ use crate::routes::{Authority, Routes};
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .counted(Authority::Bearer, Family::Read, routes!(list_sessions))
-        .counted(Authority::Bearer, Family::Write, routes!(end_sessions))
-        .counted(Authority::Bearer, Family::Write, routes!(end_session))
+        .counted(Authority::Bearer, Family::Read, || routes!(list_sessions))
+        .counted(Authority::Bearer, Family::Write, || routes!(end_sessions))
+        .counted(Authority::Bearer, Family::Write, || routes!(end_session))
 }
 
 /// One of your sessions.

@@ -36,13 +36,13 @@ const END_SESSIONS: Authority = Authority::May(Permission::SessionsEnd);
 pub(super) fn router() -> Routes {
     let write = Family::Write;
     Routes::new()
-        .counted(Authority::Admin, write, routes!(lock_user))
-        .counted(UNLOCK, write, routes!(unlock_user))
-        .counted(Authority::Admin, write, routes!(deactivate_user))
-        .counted(Authority::Admin, write, routes!(reactivate_user))
-        .counted(Authority::Admin, write, routes!(erase_user))
-        .counted(END_SESSIONS, write, routes!(end_sessions_of))
-        .counted(Authority::Admin, write, routes!(demand_reset))
+        .counted(Authority::Admin, write, || routes!(lock_user))
+        .counted(UNLOCK, write, || routes!(unlock_user))
+        .counted(Authority::Admin, write, || routes!(deactivate_user))
+        .counted(Authority::Admin, write, || routes!(reactivate_user))
+        .counted(Authority::Admin, write, || routes!(erase_user))
+        .counted(END_SESSIONS, write, || routes!(end_sessions_of))
+        .counted(Authority::Admin, write, || routes!(demand_reset))
 }
 
 /// Does one of them, of which there is nothing to say but that it is done.
