@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,8 @@ pub(super) struct KeyFile {
     index: Index,
     /// How many records there are, the first one included. All of them are synced.
     records: u32,
+    /// Those of them whose key was destroyed.
+    destroyed: Vec<u32>,
 }
 
 impl KeyFile {
@@ -67,6 +69,7 @@ impl KeyFile {
             wrapping,
             index: Index::new(),
             records: 0,
+            destroyed: Vec::new(),
         };
         this.scan()?;
         Ok(this)
@@ -109,6 +112,9 @@ impl KeyFile {
                 self.index
                     .insert(&self.file, name, number)
                     .map_err(at(&path))?;
+                if record::is_destroyed(&bytes) {
+                    self.destroyed.push(number);
+                }
             }
         }
         if whole == 0 {
@@ -207,20 +213,15 @@ impl KeyFile {
             .write_all_at(&zeros, at)
             .map_err(WriteError::Lost)?;
         self.file.sync_data().map_err(WriteError::Lost)?;
+        self.destroyed.push(number);
         Ok(true)
     }
 
     /// The names of those that were destroyed.
     pub(super) fn destroyed(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        let mut reader = BufReader::with_capacity(SCAN_BYTES, self.file.try_clone()?);
-        reader.seek(SeekFrom::Start(position(1)))?;
-        let mut bytes: Record = [0; BYTES];
-        for _ in 1..self.records {
-            reader.read_exact(&mut bytes)?;
-            if record::is_destroyed(&bytes) {
-                names.extend(record::name(&bytes).map(str::to_owned));
-            }
+        let mut names = Vec::with_capacity(self.destroyed.len());
+        for number in &self.destroyed {
+            names.extend(record::name(&read(&self.file, *number)?).map(str::to_owned));
         }
         Ok(names)
     }
