@@ -35,7 +35,7 @@ pub(super) fn router() -> Routes {
     Routes::new().counted(Authority::Bearer, Family::Recovery, || routes!(export_me))
 }
 
-/// Everything that is held about an account.
+/// What is held about an account.
 #[derive(Serialize, ToSchema)]
 struct Export {
     #[schema(value_type = String, format = "date-time")]
@@ -72,10 +72,10 @@ impl From<Device> for DeviceView {
     }
 }
 
-/// Everything that is held about you.
+/// What is held about you.
 ///
-/// Your account, sessions and devices, and every event about you with its personal fields. Passwords are held as digests, and
-/// are not in it.
+/// Your account, the sessions that go on, the devices that are remembered, and every event about you with its personal
+/// fields. Passwords are held as digests, and are not in it.
 #[utoipa::path(get, path = "/api/v1/me/export", tag = "accounts", responses(
     (status = 200, description = "As of now.", body = Export),
     (status = 403, description = "`step_up_required`"),
