@@ -1,13 +1,10 @@
 //! Services that are called with our tokens: they judge them by themselves or ask, and keys change under them.
 
-use std::process::Stdio;
-
 use quivive_testkit::{PASSWORD, Reply, Server};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::support::{events_until, post, python_with, server};
+use crate::support::{events_until, post, python_with, server, verifies};
 
 const PAGE: &str = include_str!("../../../../docs/services.md");
 
@@ -94,23 +91,13 @@ async fn clients_made_by_others_verify_our_tokens() {
     given["issuer"] = json!(format!("http://localhost:{}", server.address.port()));
     given["key"] = json!(key(&server, &admin).await);
     given["sub"] = json!(user);
-    let mut child = Command::new(python)
+    let mut program = Command::new(python);
+    program
         .args(["-c", &(examples() + DRIVER)])
         // The server under test is on this machine, without TLS.
         .env("AUTHLIB_INSECURE_TRANSPORT", "1")
-        .env("NO_PROXY", "*")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(given.to_string().as_bytes()).await.unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.trim(), "verified", "{errors}");
+        .env("NO_PROXY", "*");
+    verifies(&mut program, &given).await;
     let access = tokens["access_token"].as_str();
     server.api("GET", "/me", None, access).await.expect(401);
 }

@@ -1,9 +1,11 @@
 //! What every module here needs: a server of its own, and calls that read well.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
@@ -66,4 +68,21 @@ pub(crate) async fn python_with(modules: &str, what: &str) -> Option<String> {
     assert!(named.is_none(), "QUIVIVE_TEST_PYTHON has no {modules}");
     println!("skipped: {what} (pip install {modules})");
     None
+}
+
+/// Runs a program that reads what it is given and says `verified` when all was as it should be.
+pub(crate) async fn verifies(program: &mut Command, given: &Value) {
+    let mut child = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(given.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim(), "verified", "{program:?}: {errors}");
 }

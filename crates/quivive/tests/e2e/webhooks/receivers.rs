@@ -1,13 +1,10 @@
 //! The receivers that `docs/webhooks.md` shows, as they stand there: each takes what is sent, and nothing else.
 
-use std::process::Stdio;
-
 use quivive_testkit::Message;
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::support::python_with;
+use crate::support::{python_with, verifies};
 
 const PAGE: &str = include_str!("../../../../../docs/webhooks.md");
 
@@ -93,19 +90,7 @@ impl Receiver {
             "secret": keys["secret"],
             "public_key": keys["public_key"],
         });
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(given.to_string().as_bytes()).await.unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said.trim(), "verified", "{}: {errors}", self.program);
+        let mut program = Command::new(&self.program);
+        verifies(program.args(&self.arguments), &given).await;
     }
 }
