@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod admission;
 pub mod audit;
 pub mod custom_events;
 pub mod devices;

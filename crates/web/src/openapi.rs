@@ -17,7 +17,9 @@ const ABOUT: &str = "An identity server whose every step is an event.\n\n\
     `application/problem+json` (RFC 9457) with a `code`; its `type` is the address of a page that explains it. Every answer \
     has an `X-Request-Id`, which the events of the request hold, too. Requests are counted for each source and family of \
     routes: `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say how many are left, and 429 comes with \
-    `Retry-After`.";
+    `Retry-After`. A backend that calls for its users says for whom: `Quivive-Client-IP` has the user's address, and \
+    `Quivive-Api-Key` an API key with the scope `client.forward`. Limits and events then go by that address; without such a \
+    key it is ignored.";
 
 /// Describes a body's shape by its fields.
 macro_rules! described {

@@ -157,6 +157,21 @@ impl Code {
             .find(|known| known.meaning().code == code)
     }
 
+    /// Whether a handler that answers so has told no workflow of the request: it could not be read, or nothing was free for it.
+    pub(crate) fn is_before_admission(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest
+                | Self::MalformedJson
+                | Self::InvalidFields
+                | Self::InvalidQuery
+                | Self::RequestTimeout
+                | Self::PayloadTooLarge
+                | Self::UnsupportedMediaType
+                | Self::Busy
+        )
+    }
+
     /// For an answer that a library gave without one.
     fn of_status(status: StatusCode) -> Self {
         match status {

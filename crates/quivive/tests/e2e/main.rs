@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod admission;
 mod catalogue;
 mod cli;
 mod dashboard;

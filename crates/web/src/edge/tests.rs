@@ -13,6 +13,8 @@ use crate::routes::ROUTES;
 use crate::testing::{Answer, Server, URL, ask, get, post};
 
 mod authority;
+mod rejected;
+mod stated;
 
 /// A path that a route's pattern matches.
 fn concrete(route: &Route) -> String {

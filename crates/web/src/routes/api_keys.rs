@@ -47,7 +47,8 @@ struct NewApiKey {
     /// Which service will have it: up to 100 characters.
     #[schema(example = "billing")]
     name: String,
-    /// What it may do: `events.read`, `events.read_personal`, `events.write`, `introspect`.
+    /// What it may do: `events.read`, `events.read_personal`, `events.write`, `introspect`,
+    /// `client.forward` (to state the address of a user in `Quivive-Client-IP`).
     #[schema(example = json!(["events.read"]))]
     scopes: Vec<String>,
     /// In 90 days unless said otherwise; in 366 at most.
