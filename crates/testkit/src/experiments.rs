@@ -9,6 +9,7 @@ pub mod kills;
 pub mod races;
 pub mod revocation;
 pub mod secrets;
+pub mod slow_clients;
 pub mod tamper;
 pub mod timing;
 pub mod undelivered;
