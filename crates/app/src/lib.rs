@@ -11,6 +11,7 @@ pub mod custom_events;
 pub mod devices;
 pub mod facts;
 pub mod guesses;
+pub mod idempotency;
 pub mod kernel;
 pub mod letters;
 pub(crate) mod mutants;

@@ -7,6 +7,7 @@
 //!
 //! The list is matched here, on the path that the router sees, so that it holds under a prefix, too.
 
+pub(crate) mod idempotency;
 mod places;
 mod refused;
 mod stated;
@@ -32,6 +33,7 @@ use crate::request::RequestContext;
 use crate::routes::{Authority, Route};
 use crate::{Web, auth, headers, html};
 
+use idempotency::UnderWay;
 pub(crate) use places::Behind;
 use places::{Place, Places, page_family};
 use refused::Refused;
@@ -46,6 +48,7 @@ pub(crate) struct Edge {
     cors: Cors,
     limits: Option<Limits>,
     places: Places,
+    under_way: UnderWay,
 }
 
 /// One request, as much of it as its answer needs.
@@ -77,6 +80,7 @@ impl Edge {
             cors: Cors::new(&web.options.cors_origins),
             limits: web.options.rate_limits.then(Limits::new),
             places: Places::new(),
+            under_way: UnderWay::default(),
             web,
         }
     }
@@ -196,7 +200,7 @@ impl Edge {
     async fn pass(&self, mut request: Request, next: Next, visit: &mut Visit) -> Response {
         match self.admit(&mut request, visit).await {
             Ok(standing) => {
-                let mut answer = next.run(request).await;
+                let mut answer = self.hand_on(request, next, visit).await;
                 if let Some(standing) = standing {
                     standing.write(answer.headers_mut());
                 }

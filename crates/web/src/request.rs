@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use quivive_app::Request;
-use quivive_app::kernel::Actor;
+use quivive_app::kernel::{Actor, Once};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -51,6 +51,7 @@ struct Inner {
     agent: Option<String>,
     traceparent: Option<String>,
     correlation_id: Option<Uuid>,
+    once: Option<Once>,
 }
 
 impl RequestContext {
@@ -77,6 +78,7 @@ impl RequestContext {
                 .filter(|t| is_traceparent(t))
                 .map(str::to_owned),
             correlation_id: text(headers, "x-correlation-id").and_then(|t| Uuid::try_parse(t).ok()),
+            once: None,
         }))
     }
 
@@ -84,6 +86,14 @@ impl RequestContext {
     pub(crate) fn of_user_at(&self, ip: IpAddr) -> Self {
         Self(Arc::new(Inner {
             ip: Some(ip.to_canonical()),
+            ..Inner::clone(&self.0)
+        }))
+    }
+
+    /// The same request, which its caller may repeat.
+    pub(crate) fn repeatable(&self, once: Once) -> Self {
+        Self(Arc::new(Inner {
+            once: Some(once),
             ..Inner::clone(&self.0)
         }))
     }
@@ -97,6 +107,7 @@ impl RequestContext {
             request_id: Some(self.0.id.to_string()),
             traceparent: self.0.traceparent.clone(),
             correlation_id: self.0.correlation_id,
+            once: self.0.once,
         }
     }
 

@@ -36,6 +36,7 @@ const MAX_SCOPE_BYTES: usize = 64;
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Admin, Family::Write, || routes!(create_api_key))
+        .never_kept()
         .counted(Authority::Admin, Family::Read, || routes!(list_api_keys))
         .counted(Authority::Admin, Family::Write, || routes!(revoke_api_key))
 }
