@@ -7,7 +7,7 @@
 
 use quivive_delivery::{CommitError, Fault, Log, Transaction};
 
-use crate::kernel::{Families, Once};
+use crate::kernel::{Families, Kernel, Once};
 
 /// How a repetition is known. The name belongs to who gives it, for one route: `scope` says both. Neither the name nor the
 /// content, which may hold a password, can be told from the digests without the name itself and a key that the database
@@ -26,6 +26,20 @@ pub fn once(families: &Families, scope: &[u8], name: &[u8], content: &[u8]) -> O
             .keys
             .digest("idempotency content", &whole([name, content])),
     }
+}
+
+/// What became of it: an answer that is kept, or none, where it was refused and may be tried again.
+pub async fn settle(
+    kernel: &Kernel,
+    once: &Once,
+    answer: Option<Vec<u8>>,
+) -> Result<(), CommitError> {
+    let families = kernel.families();
+    let write = match answer {
+        Some(answer) => families.answers.keep(once, answer, families.clock.now()),
+        None => families.answers.drop_refused(once),
+    };
+    kernel.change(vec![write]).await
 }
 
 /// Forgets the answers that nobody asks for any more.

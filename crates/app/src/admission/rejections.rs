@@ -58,8 +58,8 @@ impl Sources {
         let registers = 256.0_f64;
         let sum: f64 = self.0.iter().map(|rank| (-f64::from(*rank)).exp2()).sum();
         let raw = 0.7183 / (1.0 + 1.079 / registers) * registers * registers / sum;
-        let empty = self.0.iter().filter(|rank| **rank == 0).count();
-        let empty = u32::try_from(empty).unwrap_or(0);
+        let filled: u32 = self.0.iter().map(|rank| u32::from(*rank > 0)).sum();
+        let empty = 256 - filled;
         let estimate = if raw <= 2.5 * registers && empty > 0 {
             registers * (registers / f64::from(empty)).ln()
         } else {

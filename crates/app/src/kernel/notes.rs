@@ -30,7 +30,7 @@ impl Kernel {
     }
 
     /// Applies writes that mean nothing to anybody, so that no event tells of them.
-    pub async fn change(&self, writes: Vec<Write>) -> Result<(), CommitError> {
+    pub(crate) async fn change(&self, writes: Vec<Write>) -> Result<(), CommitError> {
         let records = Vec::new();
         let transaction = Transaction { writes, records };
         self.log.commit(transaction).await.map(|_| ())

@@ -23,7 +23,7 @@ const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the slow clients get to be there.
-const GATHER: Duration = Duration::from_secs(60);
+const GATHER: Duration = Duration::from_mins(1);
 
 /// How long honest requests took.
 #[derive(Debug)]

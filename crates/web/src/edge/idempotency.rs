@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quivive_app::admission::Source;
-use quivive_app::idempotency::once;
+use quivive_app::idempotency::{once, settle};
 use quivive_app::kernel::Once;
 use serde::{Deserialize, Serialize};
 
@@ -143,21 +143,17 @@ impl Edge {
 
 /// Keeps an answer that says that something was done. One that refuses may be another the next time.
 async fn keep(web: &Web, once: &Once, answer: Response) -> Response {
-    let answers = &web.kernel.families().answers;
-    let (answer, write) = if answer.status().is_success() {
+    let (answer, kept) = if answer.status().is_success() {
         let (parts, body) = answer.into_parts();
         let Ok(bytes) = to_bytes(body, MAX_ANSWER_BYTES).await else {
             return Problem::new(Code::Internal).into_response();
         };
         let kept = written(parts.status, &parts.headers, &bytes);
-        let now = web.kernel.families().clock.now();
-        let write = answers.keep(once, kept, now);
-        (Response::from_parts(parts, Body::from(bytes)), write)
+        (Response::from_parts(parts, Body::from(bytes)), Some(kept))
     } else {
-        let write = answers.drop_refused(once);
-        (answer, write)
+        (answer, None)
     };
-    if let Err(error) = web.kernel.change(vec![write]).await {
+    if let Err(error) = settle(&web.kernel, once, kept).await {
         tracing::warn!(%error, "an answer was not kept for those who repeat their request");
     }
     answer

@@ -1,6 +1,7 @@
 //! Requests that are sent again.
 
 use quivive_app::testing::PASSWORD;
+use quivive_delivery::{Log as _, Transaction};
 use quivive_domain::one_time::Purpose;
 
 use super::*;
@@ -130,16 +131,13 @@ async fn of_fifty_at_once_one_is_carried_out() {
     let answers = futures_util::future::join_all(asks).await;
     let mut carried_out = 0;
     for answer in &answers {
-        match answer.status {
-            200 => {
-                assert_eq!(answer.json()["new_version"], 2);
-                carried_out += usize::from(answer.header("idempotency-replayed").is_empty());
-            }
-            _ => {
-                let code = "idempotency_in_progress".to_owned();
-                assert_eq!(answer.problem(), (409, code));
-                assert_eq!(answer.header(RETRY_AFTER), "1");
-            }
+        if answer.status == 200 {
+            assert_eq!(answer.json()["new_version"], 2);
+            carried_out += usize::from(answer.header("idempotency-replayed").is_empty());
+        } else {
+            let code = "idempotency_in_progress".to_owned();
+            assert_eq!(answer.problem(), (409, code));
+            assert_eq!(answer.header(RETRY_AFTER), "1");
         }
     }
     assert_eq!(carried_out, 1);
@@ -155,12 +153,12 @@ async fn what_was_carried_out_is_carried_out_no_second_time_whoever_forgets_it()
     let scope = format!("{id} POST /api/v1/admin/rotations");
     let body = json!({"reason": "yearly", "grace_period_seconds": 300}).to_string();
     let once = quivive_app::idempotency::once(families, scope.as_bytes(), b"one", body.as_bytes());
-    server
-        .scene
-        .kernel
-        .change(vec![families.answers.carried_out(&once, now)])
-        .await
-        .unwrap();
+    let writes = vec![families.answers.carried_out(&once, now)];
+    let row = Transaction {
+        writes,
+        records: Vec::new(),
+    };
+    server.scene.world.commit(row).await.unwrap();
     let before = events(&server);
     let answer = server.send(rotate_all(&token, "one", 300)).await;
     assert_eq!(
