@@ -8,6 +8,7 @@ pub mod journey;
 pub mod kills;
 pub mod races;
 pub mod revocation;
+pub mod schemathesis;
 pub mod secrets;
 pub mod slow_clients;
 pub mod tamper;

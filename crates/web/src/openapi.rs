@@ -4,11 +4,12 @@ use axum::http::Method;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
-    RefOr, Response, ResponseBuilder,
+    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
+use crate::edge::idempotency::MAX_KEY_BYTES;
 use crate::problem::{Document, FieldError};
 use crate::routes::{self, Authority, Repetition, Route};
 
@@ -149,7 +150,11 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
 
 /// Its caller may send it again.
 fn repeatable(operation: &mut Operation) {
-    let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY_BYTES))
+        .pattern(Some("^[ -~]*$"));
     let about = "Up to 255 visible characters, of your choice: sent again within a day by the same caller, with the same body, \
         it gets the same answer, and nothing is done twice. Refusals are not kept.";
     let header = ParameterBuilder::new()

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, slow_clients,
-    tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, schemathesis,
+    slow_clients, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
@@ -91,4 +91,9 @@ async fn two_thousand_slow_clients_stop_nobody() {
     let figures = slow_clients::run(&server, 2_000, 100).await;
     println!("{figures}");
     assert!(figures.slowest < Duration::from_secs(3), "{figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing() {
+    println!("{}", schemathesis::run(&server().await, 3).await);
 }

@@ -10,13 +10,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, slow_clients,
-    tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, schemathesis,
+    slow_clients, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 13] = [
+const EXPERIMENTS: [(&str, Option<&str>); 14] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -29,6 +29,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 13] = [
     ("webhook-kills", None),
     ("hostile-receivers", None),
     ("slow-clients", None),
+    ("schemathesis", None),
     ("timing", None),
 ];
 
@@ -182,6 +183,7 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
             );
             figures.to_string()
         }
+        "schemathesis" => schemathesis::run(&server, size(10, 100)).await,
         "slow-clients" => {
             let figures = slow_clients::run(&server, size(2_000, 10_000), size(200, 1_000)).await;
             let bounded =

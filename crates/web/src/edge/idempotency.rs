@@ -28,7 +28,7 @@ use crate::{Web, body};
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Of the header, in bytes.
-const MAX_KEY_BYTES: usize = 255;
+pub(crate) const MAX_KEY_BYTES: usize = 255;
 
 /// Of an answer that is kept. Those of routes that change something are small.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
