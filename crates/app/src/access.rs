@@ -4,6 +4,7 @@
 //! not cover is looked up, and remembered for a second at most: a revocation reaches access tokens within that bound even
 //! if nobody followed the log. When it cannot be looked up either, nobody gets in.
 
+mod forwarders;
 mod introspection;
 mod revocations;
 mod service;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::kernel::{Actor, Families};
 use crate::ports::{AccessClaims, SessionView};
 use crate::step_up::Proven;
+use forwarders::Forwarders;
 use revocations::{FRESH, Verdict};
 use verified::Verified;
 
@@ -86,6 +88,7 @@ pub struct Access {
     families: Arc<Families>,
     verified: Verified,
     seen: Cache<SessionId, Seen>,
+    forwarders: Forwarders,
 }
 
 impl Access {
@@ -94,6 +97,7 @@ impl Access {
             verified: Verified::new(families.settings.verified_tokens),
             families,
             seen: Cache::new(CACHED_SESSIONS),
+            forwarders: Forwarders::new(),
         }
     }
 

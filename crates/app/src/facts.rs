@@ -236,6 +236,26 @@ pub struct AuditLogCreated {
     pub user_id: Option<UserId>,
 }
 
+/// Requests were refused before any workflow heard of them. They are counted for a minute, so that a flood of them does not
+/// fill the log.
+#[derive(Event)]
+#[event(
+    type = "admission.requests_rejected",
+    version = 1,
+    name = "RequestsRejected",
+    audit = "REQUESTS_REJECTED"
+)]
+pub struct RequestsRejected {
+    /// As the API's description has it; `page` for the pages, `none` for what is not there, `others` for several together.
+    pub route: String,
+    /// The code of the answers.
+    pub cause: Code,
+    pub count: u32,
+    /// IPv4 addresses and IPv6 networks (/64), estimated.
+    pub sources: u32,
+    pub since: Time,
+}
+
 /// Nothing is sent to it any more, until somebody enables it.
 #[derive(Event)]
 #[event(

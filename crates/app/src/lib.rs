@@ -5,11 +5,13 @@
 
 pub mod access;
 pub mod accounts;
+pub mod admission;
 pub mod audit;
 pub mod custom_events;
 pub mod devices;
 pub mod facts;
 pub mod guesses;
+pub mod idempotency;
 pub mod kernel;
 pub mod letters;
 pub(crate) mod mutants;

@@ -4,6 +4,7 @@
 //! Time and ids are [`quivive_delivery::Clock`] and [`quivive_delivery::Ids`].
 
 mod accounts;
+mod answers;
 mod api_keys;
 mod attempts;
 mod custom_events;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use quivive_delivery::{BoxFuture, Fault};
 
 pub use accounts::{Accounts, EmailChange};
+pub use answers::{Answered, Answers};
 pub use api_keys::{ApiKeyView, ApiKeys};
 pub use attempts::{OpenAttempt, OpenAttempts, Waiting};
 pub use custom_events::{EventSchema, EventSchemas, Receipt, Receipts};

@@ -68,6 +68,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .fact::<facts::EmailDeliveryFailed>()?
         .fact::<facts::AuditLogCreated>()?
         .fact::<facts::WebhookEndpointDisabled>()?
+        .fact::<facts::RequestsRejected>()?
         .fact::<quivive_delivery::events::EventDeadLettered>()?
         .fact::<quivive_delivery::events::DeadLettersRedriven>()?
         .fact::<quivive_delivery::events::DeadLettersDiscarded>()?

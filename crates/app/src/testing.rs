@@ -11,6 +11,7 @@
 //! **Not guaranteed.** Secrecy: what is sealed here can be read by anybody.
 
 mod accounts;
+mod answers;
 mod attempts;
 mod commits;
 mod deliveries;
@@ -251,6 +252,7 @@ impl World {
             statistics: Arc::new(self.clone()),
             event_schemas: Arc::new(self.clone()),
             receipts: Arc::new(self.clone()),
+            answers: Arc::new(self.clone()),
             webhooks: Arc::new(self.clone()),
             outlet: Arc::new(self.clone()),
             signer: Arc::new(self.clone()),

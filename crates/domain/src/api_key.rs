@@ -31,14 +31,17 @@ pub enum Scope {
     EventsWrite,
     /// Whether a token is good, and to end the session of one.
     Introspect,
+    /// To state the address of the user that a request is made for.
+    ClientForward,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::EventsRead,
         Self::EventsReadPersonal,
         Self::EventsWrite,
         Self::Introspect,
+        Self::ClientForward,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Scope {
             Self::EventsReadPersonal => "events.read_personal",
             Self::EventsWrite => "events.write",
             Self::Introspect => "introspect",
+            Self::ClientForward => "client.forward",
         }
     }
 

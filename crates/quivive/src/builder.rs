@@ -23,6 +23,7 @@ use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscr
 use quivive_delivery::{Code, Event, Log};
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{CrmConfig, Hashing, HttpCrm, HttpOutlet, SmtpConfig, SystemClock};
+use quivive_web::request::{ForwardingHeader, Proxies};
 
 use crate::config::{Directories, FirstAdmin, Mode, Plan};
 use crate::start::StartError;
@@ -50,7 +51,7 @@ pub struct Builder {
     /// `None`: the log is kept for ever.
     pub(crate) retention: Option<Terms>,
     pub(crate) webhooks: Reach,
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) proxies: Proxies,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
     pub(crate) admin: Option<FirstAdmin>,
@@ -93,7 +94,7 @@ impl Builder {
             retry: Retry::DEFAULT,
             retention: None,
             webhooks: Reach::default(),
-            trusted_proxies: Vec::new(),
+            proxies: Proxies::default(),
             cors_origins: Vec::new(),
             rate_limits: true,
             admin: None,
@@ -114,7 +115,7 @@ impl Builder {
             retention: Some(plan.retention),
             webhooks: plan.webhooks.clone(),
             crm: plan.crm.clone().map(crm),
-            trusted_proxies: plan.trusted_proxies.clone(),
+            proxies: plan.proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
             rate_limits: plan.rate_limits,
             admin: plan.admin.clone(),
@@ -211,10 +212,10 @@ impl Builder {
         self
     }
 
-    /// Believes `X-Forwarded-For` of these.
+    /// Believes what these say of where a request came from, in the header that they write.
     #[must_use]
-    pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
-        self.trusted_proxies = networks;
+    pub fn trusted_proxies(mut self, networks: Vec<IpNet>, header: ForwardingHeader) -> Self {
+        self.proxies = Proxies { networks, header };
         self
     }
 

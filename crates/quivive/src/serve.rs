@@ -9,6 +9,7 @@
 
 mod banner;
 mod connections;
+mod crowd;
 mod figures;
 mod management;
 mod patience;

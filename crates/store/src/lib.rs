@@ -27,6 +27,7 @@ macro_rules! statements {
 }
 
 mod accounts;
+mod answers;
 mod api_keys;
 mod attempts;
 mod custom_events;
@@ -118,6 +119,7 @@ impl Database {
 pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let files = [
         ("accounts", accounts::STATEMENTS),
+        ("answers", answers::STATEMENTS),
         ("api_keys", api_keys::STATEMENTS),
         ("attempts", attempts::STATEMENTS),
         ("custom_events", custom_events::STATEMENTS),

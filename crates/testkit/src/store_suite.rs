@@ -4,6 +4,7 @@
 //! statement of `quivive_store` must have run at least once, so none can be wrong without a check that meets it.
 
 mod accounts;
+mod answers;
 mod api_keys;
 mod attempts;
 mod custom_events;
@@ -72,6 +73,9 @@ checks! {
     api_keys {
         a_key_comes_with_its_owners_standing
         a_key_is_revoked_once_and_its_use_is_noted
+    }
+    answers {
+        a_request_is_carried_out_once_and_its_answer_kept_for_a_day
     }
     custom_events {
         a_schema_is_registered_once

@@ -49,7 +49,7 @@ pub(crate) fn preflight(method: &Method, headers: &HeaderMap) -> Option<Response
     );
     out.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        fixed("authorization, content-type, last-event-id"),
+        fixed("authorization, content-type, idempotency-key, last-event-id"),
     );
     out.insert(ACCESS_CONTROL_MAX_AGE, fixed("600"));
     Some(answer)

@@ -1,14 +1,16 @@
 //! The edge: what every request passes on its way in, and every answer on its way out. One layer, so that there is one
 //! order of checks and nothing can be mounted beside it.
 //!
-//! In: a request id and a context, then host, cross-origin questions, rate limit, and the authority that the list of routes
-//! ([`crate::routes::ROUTES`]) asks for. A path of the API that the list does not name is served to nobody. Out: panics
-//! caught, problems written, headers that every answer has.
+//! In: a request id and a context, then host, cross-origin questions, the address that a backend states of its user, rate
+//! limit, and the authority that the list of routes ([`crate::routes::ROUTES`]) asks for. A path of the API that the list does
+//! not name is served to nobody. Out: panics caught, problems written, headers that every answer has.
 //!
 //! The list is matched here, on the path that the router sees, so that it holds under a prefix, too.
 
+pub(crate) mod idempotency;
 mod places;
 mod refused;
+mod stated;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use metrics::{Unit, describe_counter, describe_histogram};
+use quivive_app::admission::Source;
 use tokio::time::Instant;
 
 use crate::cors::{self, Cors};
@@ -30,6 +33,7 @@ use crate::request::RequestContext;
 use crate::routes::{Authority, Route};
 use crate::{Web, auth, headers, html};
 
+use idempotency::UnderWay;
 pub(crate) use places::Behind;
 use places::{Place, Places, page_family};
 use refused::Refused;
@@ -44,6 +48,7 @@ pub(crate) struct Edge {
     cors: Cors,
     limits: Option<Limits>,
     places: Places,
+    under_way: UnderWay,
 }
 
 /// One request, as much of it as its answer needs.
@@ -59,7 +64,7 @@ impl Edge {
     pub(crate) fn new(web: Arc<Web>) -> Self {
         describe_counter!(
             "quivive_requests_rejected_total",
-            "Requests that the edge refused, by the code of the problem."
+            "Requests that were refused before any workflow heard of them, by the code of the problem."
         );
         describe_counter!(
             "quivive_rate_limited_total",
@@ -75,15 +80,16 @@ impl Edge {
             cors: Cors::new(&web.options.cors_origins),
             limits: web.options.rate_limits.then(Limits::new),
             places: Places::new(),
+            under_way: UnderWay::default(),
             web,
         }
     }
 
     fn visit(&self, behind: Behind, request: &Request) -> Visit {
         let id = self.web.kernel.families().ids.next();
-        let trusted = &self.web.options.trusted_proxies;
+        let proxies = &self.web.options.proxies;
         Visit {
-            context: RequestContext::read(request, trusted, id, Instant::now()),
+            context: RequestContext::read(request, proxies, id, Instant::now()),
             method: request.method().clone(),
             uri: request.uri().clone(),
             place: self
@@ -97,7 +103,7 @@ impl Edge {
     async fn admit(
         &self,
         request: &mut Request,
-        visit: &Visit,
+        visit: &mut Visit,
     ) -> Result<Option<Standing>, Box<Refused>> {
         let headers = request.headers();
         if header_bytes(headers) > MAX_HEADER_BYTES {
@@ -109,14 +115,17 @@ impl Edge {
         {
             return Err(Refused::Asked(answer).into());
         }
+        if let Some(ip) = self.stated(headers, visit).await? {
+            visit.context = visit.context.of_user_at(ip);
+        }
         let standing = self.limit(visit)?;
         match visit.place {
             Place::Listed(route) => self.authorise(route.authority, request, visit).await?,
             Place::OtherMethod => {
                 return Err(Refused::Method(self.places.allowed(visit.uri.path())).into());
             }
-            Place::Unlisted => return Err(Problem::new(Code::NotFound).into()),
-            Place::Page | Place::Nowhere => {}
+            Place::Unlisted | Place::Nowhere => return Err(Problem::new(Code::NotFound).into()),
+            Place::Page => {}
         }
         request.extensions_mut().insert(visit.context.clone());
         Ok(standing)
@@ -188,17 +197,33 @@ impl Edge {
         }
     }
 
-    async fn pass(&self, mut request: Request, next: Next, visit: &Visit) -> Response {
+    async fn pass(&self, mut request: Request, next: Next, visit: &mut Visit) -> Response {
         match self.admit(&mut request, visit).await {
             Ok(standing) => {
-                let mut answer = next.run(request).await;
+                let mut answer = self.hand_on(request, next, visit).await;
                 if let Some(standing) = standing {
                     standing.write(answer.headers_mut());
                 }
+                let problem = answer.extensions().get::<Problem>();
+                let unheard = problem.filter(|problem| problem.code.is_before_admission());
+                self.count_rejected(unheard, visit);
                 answer
             }
-            Err(refused) => refused.into_response(),
+            Err(refused) => {
+                let answer = refused.into_response();
+                self.count_rejected(answer.extensions().get(), visit);
+                answer
+            }
         }
+    }
+
+    /// No event tells of this request: it is counted.
+    fn count_rejected(&self, problem: Option<&Problem>, visit: &Visit) {
+        let Some(problem) = problem else { return };
+        let code = problem.code.meaning().code;
+        metrics::counter!("quivive_requests_rejected_total", "code" => code).increment(1);
+        let source = Source::of(visit.context.ip());
+        self.web.rejections.count(visit.place.route(), code, source);
     }
 
     /// Writes the document of a problem, and what every answer has.
@@ -232,9 +257,9 @@ pub(crate) async fn edge(
     request: Request,
     next: Next,
 ) -> Response {
-    let visit = edge.visit(behind, &request);
+    let mut visit = edge.visit(behind, &request);
     let origin = edge.cors.origin(visit.uri.path(), request.headers());
-    let passed = AssertUnwindSafe(edge.pass(request, next, &visit))
+    let passed = AssertUnwindSafe(edge.pass(request, next, &mut visit))
         .catch_unwind()
         .await;
     let answer = passed.unwrap_or_else(|_| {
@@ -261,11 +286,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 
 /// One line and one figure a request: no query, no address, nothing personal.
 fn record(visit: &Visit, answer: &Response) {
-    let route = match visit.place {
-        Place::Listed(route) => route.path.as_str(),
-        Place::OtherMethod | Place::Unlisted | Place::Nowhere => "none",
-        Place::Page => "page",
-    };
+    let route = visit.place.route();
     let status = answer.status();
     let took = visit.context.arrived().elapsed();
     let class = match status.as_u16() / 100 {

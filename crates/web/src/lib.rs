@@ -37,6 +37,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use quivive_app::access::Access;
+use quivive_app::admission::Rejections;
 use quivive_app::ports::EventIndex;
 use quivive_app::webhooks::Endpoints;
 use quivive_app::{Kernel, Settings};
@@ -52,6 +53,7 @@ pub use streams::Streams;
 
 use edge::{Behind, Edge};
 use problem::{Code, Problem};
+use request::Proxies;
 
 /// Everything: the API, the pages, and the edge around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`; without that all clients are one source.
@@ -73,8 +75,7 @@ pub struct Options {
     pub public_url: String,
     /// Loopback, no public URL configured: the mailbox and friendly host errors are on.
     pub development: bool,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub proxies: Proxies,
     /// Origins that may call the API from a browser.
     pub cors_origins: Vec<String>,
     pub rate_limits: bool,
@@ -88,6 +89,7 @@ pub struct Web {
     pub settings: Settings,
     pub kernel: Arc<Kernel>,
     pub access: Arc<Access>,
+    pub rejections: Arc<Rejections>,
     pub log: Arc<dyn Log>,
     pub index: Arc<dyn EventIndex>,
     pub dead_letters: Arc<dyn DeadLetters>,

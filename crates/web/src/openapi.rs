@@ -1,23 +1,26 @@
 //! The OpenAPI 3.1 document: made from the handlers' descriptions and their declarations, committed as `openapi.json`.
 
 use axum::http::Method;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
-    RefOr, Response, ResponseBuilder,
+    Components, Content, ContentBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
+use crate::edge::idempotency::MAX_KEY_BYTES;
 use crate::problem::{Document, FieldError};
-use crate::routes::{self, Authority, Route};
+use crate::routes::{self, Authority, Repetition, Route};
 
 const ABOUT: &str = "An identity server whose every step is an event.\n\n\
     Bodies are JSON objects in UTF-8 of at most 64 KiB; unknown fields are refused. Every refusal is an \
     `application/problem+json` (RFC 9457) with a `code`; its `type` is the address of a page that explains it. Every answer \
     has an `X-Request-Id`, which the events of the request hold, too. Requests are counted for each source and family of \
     routes: `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` say how many are left, and 429 comes with \
-    `Retry-After`.";
+    `Retry-After`. A backend that calls for its users says for whom: `Quivive-Client-IP` has the user's address, and \
+    `Quivive-Api-Key` an API key with the scope `client.forward`. Limits and events then go by that address; without such a \
+    key it is ignored.";
 
 /// Describes a body's shape by its fields.
 macro_rules! described {
@@ -115,6 +118,11 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
         add(operation, "415", "`unsupported_media_type`");
         add(operation, "422", "`invalid_fields`");
     }
+    match route.repetition {
+        Repetition::Answered => repeatable(operation),
+        Repetition::Refused => add(operation, "400", "`idempotency_key_refused`"),
+        Repetition::Own | Repetition::Harmless => {}
+    }
     if let Some(family) = route.family {
         add(
             operation,
@@ -138,6 +146,34 @@ pub(crate) fn complete(operation: &mut Operation, route: &Route) {
             }
         }
     }
+}
+
+/// Its caller may send it again.
+fn repeatable(operation: &mut Operation) {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY_BYTES))
+        .pattern(Some("^[ -~]*$"));
+    let about = "Up to 255 visible characters, of your choice: sent again within a day by the same caller, with the same body, \
+        it gets the same answer, and nothing is done twice. Refusals are not kept.";
+    let header = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(about))
+        .schema(Some(text))
+        .build();
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(RefOr::T(header));
+    add(operation, "400", "`bad_request`");
+    add(
+        operation,
+        "409",
+        "`idempotency_in_progress`, `idempotency_answer_lost`",
+    );
+    add(operation, "422", "`idempotency_mismatch`");
 }
 
 /// One of these will do.

@@ -119,7 +119,13 @@ codes! {
     UnsupportedSchema, UNPROCESSABLE_ENTITY, "unsupported_schema", "The schema cannot be checked",
         "It has a keyword that nothing here checks, or that is not as it should be. The error names it.";
     IdempotencyMismatch, UNPROCESSABLE_ENTITY, "idempotency_mismatch", "That was given before with other content",
-        "The `id` of an event, or the `Idempotency-Key` of the request, was used within seven days for something else.";
+        "The `id` of an event, or the `Idempotency-Key` of the request, was used before for something else: an `id` within seven days, a key within a day.";
+    IdempotencyKeyRefused, BAD_REQUEST, "idempotency_key_refused", "This cannot be repeated",
+        "What is answered here is a secret, or changes: it is not kept. Send the request without `Idempotency-Key`.";
+    IdempotencyInProgress, CONFLICT, "idempotency_in_progress", "The first of these requests is under way",
+        "A request with the same `Idempotency-Key` is being carried out. Its answer can be had when it has one.";
+    IdempotencyAnswerLost, CONFLICT, "idempotency_answer_lost", "It was decided, and the answer is lost",
+        "A request with the same `Idempotency-Key` came to its end, and the server stopped before its answer was kept. Look at what there is now.";
     UnknownScope, UNPROCESSABLE_ENTITY, "unknown_scope", "There is no such scope",
         "An API key can be given the scopes that the errors name, and no others.";
     InvalidUrl, UNPROCESSABLE_ENTITY, "invalid_url", "This URL will not be called",
@@ -155,6 +161,21 @@ impl Code {
             .iter()
             .copied()
             .find(|known| known.meaning().code == code)
+    }
+
+    /// Whether a handler that answers so has told no workflow of the request: it could not be read, or nothing was free for it.
+    pub(crate) fn is_before_admission(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest
+                | Self::MalformedJson
+                | Self::InvalidFields
+                | Self::InvalidQuery
+                | Self::RequestTimeout
+                | Self::PayloadTooLarge
+                | Self::UnsupportedMediaType
+                | Self::Busy
+        )
     }
 
     /// For an answer that a library gave without one.

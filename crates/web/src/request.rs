@@ -1,5 +1,7 @@
 //! Where a request came from: the one resolver of client addresses, and what every event of the request will carry.
 
+mod forwarded;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -7,19 +9,20 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
-use ipnet::IpNet;
 use quivive_app::Request;
-use quivive_app::kernel::Actor;
+use quivive_app::kernel::{Actor, Once};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::problem::{Code, Problem};
 
+pub use forwarded::{ForwardingHeader, Proxies};
+
 /// Of a user agent, in characters. Browsers stay under it; what is longer is cut.
 const MAX_AGENT_CHARS: usize = 300;
 
 /// Headers that proxies add. Where one is present the request did not come straight from a person at this machine.
-const FORWARDING: [&str; 8] = [
+const FORWARDING: [&str; 9] = [
     "via",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -28,13 +31,17 @@ const FORWARDING: [&str; 8] = [
     "x-real-ip",
     "cf-connecting-ip",
     "true-client-ip",
+    CLIENT_IP,
 ];
+
+/// With which a backend states the address of the user that it calls for.
+pub(crate) const CLIENT_IP: &str = "quivive-client-ip";
 
 /// Who asks, as far as the network tells. Cheap to clone. Every handler may extract it; the edge made it.
 #[derive(Debug, Clone)]
 pub struct RequestContext(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     id: Uuid,
     arrived: Instant,
@@ -44,13 +51,14 @@ struct Inner {
     agent: Option<String>,
     traceparent: Option<String>,
     correlation_id: Option<Uuid>,
+    once: Option<Once>,
 }
 
 impl RequestContext {
     /// Reads headers and socket of a request; `id` is a new one of ours, never one from outside.
     pub(crate) fn read(
         request: &axum::extract::Request,
-        trusted_proxies: &[IpNet],
+        proxies: &Proxies,
         id: Uuid,
         arrived: Instant,
     ) -> Self {
@@ -63,13 +71,30 @@ impl RequestContext {
             id,
             arrived,
             peer,
-            ip: peer.map(|peer| client(peer, headers, trusted_proxies)),
+            ip: peer.map(|peer| proxies.client(peer, headers)),
             forwarded: FORWARDING.iter().any(|name| headers.contains_key(*name)),
             agent: agent(headers),
             traceparent: text(headers, "traceparent")
                 .filter(|t| is_traceparent(t))
                 .map(str::to_owned),
             correlation_id: text(headers, "x-correlation-id").and_then(|t| Uuid::try_parse(t).ok()),
+            once: None,
+        }))
+    }
+
+    /// The same request, of the user whose address a backend states that may.
+    pub(crate) fn of_user_at(&self, ip: IpAddr) -> Self {
+        Self(Arc::new(Inner {
+            ip: Some(ip.to_canonical()),
+            ..Inner::clone(&self.0)
+        }))
+    }
+
+    /// The same request, which its caller may repeat.
+    pub(crate) fn repeatable(&self, once: Once) -> Self {
+        Self(Arc::new(Inner {
+            once: Some(once),
+            ..Inner::clone(&self.0)
         }))
     }
 
@@ -82,6 +107,7 @@ impl RequestContext {
             request_id: Some(self.0.id.to_string()),
             traceparent: self.0.traceparent.clone(),
             correlation_id: self.0.correlation_id,
+            once: self.0.once,
         }
     }
 
@@ -95,7 +121,7 @@ impl RequestContext {
         self.0.arrived
     }
 
-    /// The client, from the socket or from a trusted proxy. `None` only where the server does not know its peers.
+    /// The client, from the socket, from a trusted proxy, or from a backend that may state it. `None` only where the server does not know its peers.
     pub fn ip(&self) -> Option<IpAddr> {
         self.0.ip
     }
@@ -122,42 +148,6 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
             .cloned()
             .ok_or_else(|| Problem::new(Code::Internal))
     }
-}
-
-/// The address of the client: the peer, unless the peer is a trusted proxy; then the rightmost address in
-/// `X-Forwarded-For` that is none. What stands left of that was written by strangers, and so is what cannot be read.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let trusts = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    let mut nearest = peer;
-    if !trusts(&nearest) {
-        return nearest;
-    }
-    let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    for line in lines.iter().rev() {
-        for hop in line.to_str().unwrap_or("?").rsplit(',') {
-            let Some(ip) = address(hop.trim()) else {
-                return nearest;
-            };
-            nearest = ip;
-            if !trusts(&nearest) {
-                return nearest;
-            }
-        }
-    }
-    nearest
-}
-
-/// An address as proxies write it: bare, in brackets, or with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
-    let ip = bare
-        .parse::<IpAddr>()
-        .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()))
-        .ok()?;
-    Some(ip.to_canonical())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -205,109 +195,8 @@ mod tests {
             let name: axum::http::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        RequestContext::read(&request, &trusted, Uuid::from_u128(1), Instant::now())
-    }
-
-    #[test]
-    fn only_a_trusted_proxy_may_say_where_a_request_came_from() {
-        for (peer, headers, want) in [
-            // T12: whatever a stranger writes, the socket counts.
-            (
-                "192.0.2.1",
-                &[("x-forwarded-for", "203.0.113.9")][..],
-                "192.0.2.1",
-            ),
-            (
-                "192.0.2.1",
-                &[
-                    ("forwarded", "for=203.0.113.9"),
-                    ("x-real-ip", "203.0.113.9"),
-                ],
-                "192.0.2.1",
-            ),
-            (
-                "192.0.2.1",
-                &[
-                    ("cf-connecting-ip", "203.0.113.9"),
-                    ("true-client-ip", "203.0.113.9"),
-                ],
-                "192.0.2.1",
-            ),
-            (
-                "::ffff:192.0.2.1",
-                &[("x-forwarded-for", "203.0.113.9")],
-                "192.0.2.1",
-            ),
-            // Other headers count from nobody.
-            (
-                "10.0.0.1",
-                &[
-                    ("x-real-ip", "203.0.113.9"),
-                    ("forwarded", "for=203.0.113.9"),
-                ],
-                "10.0.0.1",
-            ),
-            // From the right, as far as it is proxies.
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "203.0.113.9")],
-                "203.0.113.9",
-            ),
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2")],
-                "203.0.113.9",
-            ),
-            (
-                "10.0.0.1",
-                &[
-                    ("x-forwarded-for", "1.1.1.1"),
-                    ("x-forwarded-for", "203.0.113.9"),
-                ],
-                "203.0.113.9",
-            ),
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "203.0.113.9:4711")],
-                "203.0.113.9",
-            ),
-            (
-                "fd00::1",
-                &[("x-forwarded-for", "[2001:db8::9]:443")],
-                "2001:db8::9",
-            ),
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "::ffff:203.0.113.9")],
-                "203.0.113.9",
-            ),
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "10.9.9.9, 10.0.0.2")],
-                "10.9.9.9",
-            ),
-            // What cannot be read ends it: nothing left of it is believed.
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "203.0.113.9, a")],
-                "10.0.0.1",
-            ),
-            (
-                "10.0.0.1",
-                &[("x-forwarded-for", "203.0.113.9, a, 10.0.0.2")],
-                "10.0.0.2",
-            ),
-            ("10.0.0.1", &[("x-forwarded-for", "")], "10.0.0.1"),
-        ] {
-            let context = read(peer, headers);
-            assert_eq!(
-                context.ip(),
-                Some(want.parse().unwrap()),
-                "{peer} {headers:?}"
-            );
-            assert!(!context.is_local(), "{peer}");
-        }
+        let proxies = Proxies::default();
+        RequestContext::read(&request, &proxies, Uuid::from_u128(1), Instant::now())
     }
 
     #[test]

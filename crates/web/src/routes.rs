@@ -95,6 +95,19 @@ impl Authority {
     }
 }
 
+/// What becomes of a request with an `Idempotency-Key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repetition {
+    /// The same caller gets the same answer again, for a day. Every POST of which nothing else is declared.
+    Answered,
+    /// It is answered with a secret, which is kept nowhere, or with what must be asked anew.
+    Refused,
+    /// Its handler knows repetitions in a way of its own.
+    Own,
+    /// Done twice it is as if it were done once: whatever is no POST. The key is ignored.
+    Harmless,
+}
+
 /// One route.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -103,6 +116,7 @@ pub struct Route {
     pub authority: Authority,
     /// `None`: not counted.
     pub family: Option<Family>,
+    pub repetition: Repetition,
 }
 
 /// A handler with what describes it.
@@ -117,6 +131,8 @@ struct Declared {
     authority: Authority,
     /// `None`: not counted.
     family: Option<Family>,
+    /// Unless it follows from the method.
+    repetition: Option<Repetition>,
     described: fn() -> Described,
 }
 
@@ -127,11 +143,17 @@ impl Declared {
         let mut listed = Vec::new();
         for (path, item) in &mut paths.paths {
             for (method, operation) in openapi::operations(item) {
+                let by_method = if method == Method::POST {
+                    Repetition::Answered
+                } else {
+                    Repetition::Harmless
+                };
                 let route = Route {
                     method,
                     path: path.clone(),
                     authority: self.authority,
                     family: self.family,
+                    repetition: self.repetition.unwrap_or(by_method),
                 };
                 openapi::complete(operation, &route);
                 listed.push(route);
@@ -165,8 +187,26 @@ impl Routes {
         self.0.push(Declared {
             authority,
             family,
+            repetition: None,
             described,
         });
+        self
+    }
+
+    /// Says of the route declared last that no answer of it is kept: it is a secret, or must be asked anew.
+    fn never_kept(self) -> Self {
+        self.repeated(Repetition::Refused)
+    }
+
+    /// Says of the route declared last that its handler knows repetitions by itself.
+    fn known_by_itself(self) -> Self {
+        self.repeated(Repetition::Own)
+    }
+
+    fn repeated(mut self, repetition: Repetition) -> Self {
+        if let Some(last) = self.0.last_mut() {
+            last.repetition = Some(repetition);
+        }
         self
     }
 

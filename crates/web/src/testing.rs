@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use quivive_app::Settings;
 use quivive_app::access::Access;
+use quivive_app::admission::Rejections;
 use quivive_app::one_time;
 use quivive_app::testing::{PASSWORD, Scene, World};
 use quivive_app::webhooks::Endpoints;
@@ -155,7 +156,7 @@ impl Server {
             options: Options {
                 public_url: URL.to_owned(),
                 development: true,
-                trusted_proxies: Vec::new(),
+                proxies: crate::request::Proxies::default(),
                 cors_origins: Vec::new(),
                 rate_limits: false,
                 mailbox_key: None,
@@ -163,6 +164,7 @@ impl Server {
             settings: Settings::for_url(URL),
             kernel: Arc::clone(&scene.kernel),
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
+            rejections: Arc::new(Rejections::new(Arc::new(scene.world.clone()))),
             log: Arc::new(scene.world.clone()),
             index: Arc::new(scene.world.clone()),
             dead_letters: Arc::new(FirstIsDead(scene.world.clone())),

@@ -11,13 +11,15 @@ use uuid::Uuid;
 
 use super::commit::Commit;
 use super::months::month_vault_key;
+use super::raise::Once;
 use super::turns::Turns;
 use super::workflow::{Actor, Subject};
 use crate::access::{Revocations, Said};
 use crate::passwords::Passwords;
 use crate::ports::{
-    AccessTokens, Accounts, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing, OneTimeTokens,
-    Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer, Waiting, Webhooks,
+    AccessTokens, Accounts, Answers, ApiKeys, Deliveries, EventSchemas, Guesses, KeyRing,
+    OneTimeTokens, Outlet, PasswordHasher, Path, Receipts, Sessions, SignInStatistics, Signer,
+    Waiting, Webhooks,
 };
 use crate::settings::Settings;
 
@@ -31,6 +33,7 @@ pub struct Families {
     pub statistics: Arc<dyn SignInStatistics>,
     pub event_schemas: Arc<dyn EventSchemas>,
     pub receipts: Arc<dyn Receipts>,
+    pub answers: Arc<dyn Answers>,
     pub webhooks: Arc<dyn Webhooks>,
     pub outlet: Arc<dyn Outlet>,
     pub signer: Arc<dyn Signer>,
@@ -76,6 +79,8 @@ pub struct Request {
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
     pub correlation_id: Option<Uuid>,
+    /// With which its caller may repeat it: see [`crate::idempotency`].
+    pub once: Option<Once>,
 }
 
 impl Request {
@@ -88,6 +93,7 @@ impl Request {
             request_id: None,
             traceparent: None,
             correlation_id: None,
+            once: None,
         }
     }
 }

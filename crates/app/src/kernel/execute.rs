@@ -28,6 +28,10 @@ use crate::switchboard::Workflows;
 /// How often a workflow decides when its guards miss.
 const MAX_DECISIONS: u32 = 3;
 
+/// Of the writes of an outcome, the place of the one that says a repeatable request was carried out. It misses when another
+/// that asked the same was faster: this one's outcome is that it conflicts.
+const CARRIED_OUT: usize = 1;
+
 /// How long an attempt may run before the sweeper closes it.
 const RUNNING_DEADLINE: Duration = Duration::from_mins(1);
 
@@ -124,6 +128,15 @@ impl Kernel {
     /// The reads, for routes that only show something.
     pub fn families(&self) -> &Arc<Families> {
         &self.families
+    }
+
+    /// Lets something come to its end, although who waits for it may go away.
+    pub async fn outliving<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let done = self.tasks.spawn(work).await;
+        done.map_err(|_| Fault::Internal("a task broke".to_owned()))
     }
 
     /// Runs a workflow to its end, in a task that outlives the caller.
@@ -299,6 +312,9 @@ impl Kernel {
                 Err(CommitError::Missed(0)) => {
                     return Err(attempt.why_closed(self.log.as_ref()).await);
                 }
+                Err(CommitError::Missed(CARRIED_OUT)) if cx.request.once.is_some() => {
+                    return self.close(cx, attempt, "conflict", Failure::Conflict).await;
+                }
                 Err(CommitError::Missed(write)) => {
                     tracing::debug!(workflow = W::NAME, write, "a guard missed; deciding again");
                 }
@@ -347,8 +363,13 @@ impl Kernel {
         }
         self.hear(W::NAME, answer.is_ok(), outcome.as_ref(), &mut commit)?;
         let turn = commit.turn.take();
+        let mut transaction = self.transaction(cx, attempt, first, outcome, commit);
+        if let Some(once) = &cx.request.once {
+            let write = self.families.answers.carried_out(once, cx.now());
+            transaction.writes.insert(CARRIED_OUT, write);
+        }
         Ok(Assembled {
-            transaction: self.transaction(cx, attempt, first, outcome, commit),
+            transaction,
             answer,
             turn,
         })

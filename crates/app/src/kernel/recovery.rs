@@ -18,7 +18,7 @@ use super::workflow::{Actor, Reason, Subject, Workflow};
 use crate::accounts::unverified;
 use crate::ports::OpenAttempt;
 use crate::sessions::expiry;
-use crate::{custom_events, guesses};
+use crate::{custom_events, guesses, idempotency};
 
 /// How often the sweeper looks. Nothing waits for it but attempts past their deadline.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -118,6 +118,9 @@ impl Kernel {
                 let log = kernel.log.as_ref();
                 if let Err(fault) = custom_events::forget_receipts(&kernel.families, log).await {
                     tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
+                }
+                if let Err(fault) = idempotency::forget(&kernel.families, log).await {
+                    tracing::warn!(%fault, "answers that were kept were not forgotten; trying again");
                 }
                 let kept = Some(month(oldest_kept(kernel.families.clock.now())));
                 if kept_since != kept {

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::{FakeSubscription, Tags};
 use crate::ports::{
-    Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
-    StoredRecovery, StoredSecret,
+    Answered, Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt,
+    Receipt, StoredRecovery, StoredSecret,
 };
 
 /// A refresh token's row.
@@ -63,6 +63,7 @@ pub struct State {
     /// By type and version.
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
+    pub answers: BTreeMap<[u8; 32], (Answered, Time)>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     pub secrets: Vec<StoredSecret>,
@@ -95,6 +96,7 @@ impl Default for State {
             sign_ins: BTreeMap::new(),
             event_schemas: Vec::new(),
             receipts: BTreeMap::new(),
+            answers: BTreeMap::new(),
             attempts: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             secrets: Vec::new(),

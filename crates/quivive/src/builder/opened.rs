@@ -96,6 +96,7 @@ impl Opened {
             statistics: Arc::clone(&shared) as _,
             event_schemas: Arc::clone(&shared) as _,
             receipts: Arc::clone(&shared) as _,
+            answers: Arc::clone(&shared) as _,
             webhooks: Arc::clone(&shared) as _,
             outlet: Arc::new(HttpOutlet::new(builder.webhooks.clone())),
             signer: Arc::new(LcSigner),

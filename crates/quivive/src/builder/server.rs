@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use quivive_app::access::Access;
+use quivive_app::admission::Rejections;
 use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::letters::Letters;
 use quivive_app::ports::{Crm, Mailer, Profiles};
@@ -110,11 +111,16 @@ impl Server {
             let directory = &opened.directories.archive;
             retention::start(opened, health.running().clone(), terms, directory)?;
         }
+        let rejections = Arc::new(Rejections::new(Arc::clone(&opened.clock)));
+        let (tells, kernel) = (Arc::clone(&rejections), Arc::clone(&opened.kernel));
+        opened
+            .tasks
+            .spawn(tells.run(kernel, opened.tasks.stopping()));
         let web = Web {
             options: Options {
                 public_url: builder.settings.issuer.clone(),
                 development: mode == Mode::Development,
-                trusted_proxies: builder.trusted_proxies.clone(),
+                proxies: builder.proxies.clone(),
                 cors_origins: builder.cors_origins.clone(),
                 rate_limits: builder.rate_limits,
                 mailbox_key: post.key.clone(),
@@ -122,6 +128,7 @@ impl Server {
             settings: builder.settings.clone(),
             kernel: Arc::clone(&opened.kernel),
             access,
+            rejections,
             log: Arc::new(opened.database.clone()),
             index,
             dead_letters: Arc::new(opened.database.clone()),

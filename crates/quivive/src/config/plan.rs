@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use quivive_app::Settings;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::Retry;
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{CrmConfig, Hashing, SmtpConfig};
+use quivive_web::request::Proxies;
 
 use super::report::Report;
 use super::{Directories, FirstAdmin, Loaded, Log, Mode, Sections, lifetimes};
@@ -26,7 +26,7 @@ pub struct Plan {
     /// No slash at its end.
     pub public_url: String,
     pub directories: Directories,
-    pub trusted_proxies: Vec<IpNet>,
+    pub proxies: Proxies,
     pub cors_origins: Vec<String>,
     pub rate_limits: bool,
     pub max_connections: usize,
@@ -73,7 +73,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         management,
         public_url: server.public_url,
         directories: directories?,
-        trusted_proxies: server.trusted_proxies,
+        proxies: server.proxies,
         cors_origins,
         rate_limits: sections.rate_limits.enabled,
         max_connections: server.max_connections,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use ipnet::IpNet;
+use quivive_web::request::{ForwardingHeader, Proxies};
 use serde::Deserialize;
 
 use super::report::Report;
@@ -18,6 +19,7 @@ pub(super) struct Server {
     public_url: Option<String>,
     pub data_dir: Option<PathBuf>,
     trusted_proxies: Vec<String>,
+    forwarding_header: String,
     max_connections: usize,
     drain_seconds: u64,
 }
@@ -37,7 +39,7 @@ pub(super) struct Checked {
     pub mode: Mode,
     /// No slash at its end.
     pub public_url: String,
-    pub trusted_proxies: Vec<IpNet>,
+    pub proxies: Proxies,
     pub max_connections: usize,
     pub drain: Duration,
 }
@@ -56,11 +58,7 @@ impl Checked {
 impl Server {
     pub(super) fn check(&self, report: &mut Report<'_>) -> Option<Checked> {
         let listen = self.address(report);
-        let proxies = self
-            .trusted_proxies
-            .iter()
-            .filter_map(|text| network(text, report))
-            .collect();
+        let proxies = self.proxies(report);
         let max_connections =
             report.within("server.max_connections", self.max_connections, 1..=65_536);
         let drain_seconds = report.within("server.drain_seconds", self.drain_seconds, 0..=30);
@@ -69,7 +67,7 @@ impl Server {
             listen: listen?,
             mode,
             public_url,
-            trusted_proxies: proxies,
+            proxies,
             max_connections,
             drain: Duration::from_secs(drain_seconds),
         })
@@ -83,6 +81,28 @@ impl Server {
             "an address with a port",
             remedy,
         )
+    }
+
+    fn proxies(&self, report: &mut Report<'_>) -> Proxies {
+        let networks = self.trusted_proxies.iter();
+        let networks = networks.filter_map(|text| network(text, report)).collect();
+        let named = |header: &ForwardingHeader| {
+            header
+                .as_str()
+                .eq_ignore_ascii_case(&self.forwarding_header)
+        };
+        let header = ForwardingHeader::ALL.into_iter().find(named);
+        if header.is_none() {
+            report.bad(
+                "server.forwarding_header",
+                &format!("= {:?} is not read", self.forwarding_header),
+                "write the one that your proxies set: x-forwarded-for or forwarded",
+            );
+        }
+        Proxies {
+            networks,
+            header: header.unwrap_or_default(),
+        }
     }
 
     fn mode(&self, listen: SocketAddr, report: &mut Report<'_>) -> Option<(Mode, String)> {

@@ -155,7 +155,7 @@ fn numbers_lists_and_yes_are_read_from_text() {
         ["https://a.example", "https://b.example"]
     );
     assert_eq!(plan.settings.passwords.min_chars, 15);
-    assert_eq!(plan.trusted_proxies.len(), 2);
+    assert_eq!(plan.proxies.networks.len(), 2);
     let of_roles = [(Role::Admin, 2), (Role::Support, 5)];
     assert_eq!(plan.settings.max_sessions_of, of_roles);
     let day = std::time::Duration::from_hours(24);

@@ -1,6 +1,6 @@
 //! Connections: accepted up to a limit, HTTP/1.1 or h2 by their first bytes, and ended in good order.
 //!
-//! **Limits.** One more than the limit waits in the system's queue. Headers must come within 10 s, and in 64 KiB, or the
+//! **Limits.** One more than the limit takes the place of one that asks for nothing ([`super::crowd`]). Headers must come within 10 s, and in 64 KiB, or the
 //! answer is 431. An HTTP/1.1 connection that idles between requests is closed after the same 10 s, one that speaks h2 after
 //! a minute: a proxy in front should keep its connections for less than 10 s, or retry. Who takes nothing of an answer for two
 //! minutes loses it.
@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,9 +22,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use quivive_delivery::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
+use super::crowd::{Activity, Crowd};
 use super::patience::Patient;
 
 /// For a client to send its headers.
@@ -45,6 +45,9 @@ const MAX_STREAMS: u32 = 128;
 
 /// After a failed accept: what is short (files, memory) may be there again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// While there is no place, how often it is looked for one.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Files that are not connections: the database, the control socket, letters on their way.
 const OTHER_FILES: u64 = 128;
@@ -108,11 +111,8 @@ pub(super) fn accept(
     let connections = tasks.clone();
     drop(tasks.spawn(async move {
         let stopping = connections.stopping();
+        let mut crowd = Crowd::default();
         loop {
-            let place = tokio::select! {
-                place = Arc::clone(&places).acquire_owned() => place,
-                () = stopping.cancelled() => return,
-            };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stopping.cancelled() => return,
@@ -125,9 +125,15 @@ pub(super) fn accept(
                     continue;
                 }
             };
+            let place = tokio::select! {
+                place = place(&places, &mut crowd) => place,
+                () = stopping.cancelled() => return,
+            };
+            let activity = Arc::default();
+            crowd.join(&activity, limit);
             let connection = serve(
-                stream,
-                peer,
+                (stream, peer),
+                activity,
                 router.clone(),
                 Arc::clone(&protocol),
                 drain,
@@ -139,6 +145,26 @@ pub(super) fn accept(
             }));
         }
     }));
+}
+
+/// A place for one more, of somebody who goes for it if there is none.
+async fn place(
+    places: &Arc<Semaphore>,
+    crowd: &mut Crowd,
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        return Ok(place);
+    }
+    loop {
+        if crowd.make_room() {
+            metrics::counter!("quivive_connections_sent_away_total").increment(1);
+        }
+        // Who is sent away needs a moment; where all are busy, one of them will not be.
+        let place = Arc::clone(places).acquire_owned();
+        if let Ok(place) = tokio::time::timeout(LOOK_AGAIN, place).await {
+            return place;
+        }
+    }
 }
 
 fn protocol(tasks: &Tasks) -> auto::Builder<Tracked> {
@@ -160,8 +186,8 @@ fn protocol(tasks: &Tasks) -> auto::Builder<Tracked> {
 }
 
 async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
+    activity: Arc<Activity>,
     router: Router,
     protocol: Arc<auto::Builder<Tracked>>,
     drain: Duration,
@@ -169,13 +195,12 @@ async fn serve(
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let activity = Arc::new(Activity::default());
     let seen = Arc::clone(&activity);
     let service =
         service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seen)));
     let mut connection =
         pin!(protocol.serve_connection(TokioIo::new(Patient::new(stream)), service));
-    let mut silence = pin!(activity.silence());
+    let mut silence = pin!(activity.silence(HEADERS_WITHIN, IDLE));
     let mut leaving = false;
     let ended = loop {
         tokio::select! {
@@ -184,8 +209,8 @@ async fn serve(
                 connection.as_mut().graceful_shutdown();
                 break tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()));
             }
-            () = &mut silence, if !leaving => {
-                if activity.requests.load(Ordering::Relaxed) == 0 {
+            () = quiet(&mut silence, &activity), if !leaving => {
+                if !activity.has_asked() {
                     return;
                 }
                 // What is still being answered may end; then the connection does.
@@ -200,44 +225,11 @@ async fn serve(
     }
 }
 
-/// What came over a connection. Beside hyper's own timers, which begin when the protocol is known and do not see an h2
-/// connection that asks nothing.
-#[derive(Default)]
-struct Activity {
-    requests: AtomicU64,
-    running: AtomicU64,
-}
-
-impl Activity {
-    /// Completes when no request came in time, or none for long.
-    async fn silence(&self) {
-        tokio::time::sleep(HEADERS_WITHIN).await;
-        loop {
-            let before = self.requests.load(Ordering::Relaxed);
-            if before == 0 {
-                return;
-            }
-            tokio::time::sleep(IDLE).await;
-            let quiet = self.requests.load(Ordering::Relaxed) == before;
-            if quiet && self.running.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-        }
-    }
-
-    fn begin(self: Arc<Self>) -> Running {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(self)
-    }
-}
-
-/// One request under way.
-struct Running(Arc<Activity>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+/// Completes when it should go: it asks for nothing, or another needs its place.
+async fn quiet(silence: impl Future<Output = ()>, activity: &Activity) {
+    tokio::select! {
+        () = silence => {}
+        () = activity.sent_away() => {}
     }
 }
 

@@ -1,8 +1,10 @@
 //! The experiments, small: `prove` runs them long.
 
+use std::time::Duration;
+
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, tamper, timing,
-    undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, schemathesis,
+    slow_clients, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
@@ -79,4 +81,19 @@ async fn known_and_unknown_accounts_get_the_same_bytes() {
         let pairs = if figure.name == "burst" { 2 } else { 10 };
         assert_eq!(figure.pairs, pairs, "{}", figure.name);
     }
+}
+
+/// Four times as many as there are places: without one for who comes last nobody else would be answered for ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_slow_clients_stop_nobody() {
+    let options = Options::unlimited().env("QUIVIVE__SERVER__MAX_CONNECTIONS", "500");
+    let server = Server::start(BINARY, options).await;
+    let figures = slow_clients::run(&server, 2_000, 100).await;
+    println!("{figures}");
+    assert!(figures.slowest < Duration::from_secs(3), "{figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing() {
+    println!("{}", schemathesis::run(&server().await, 3).await);
 }

@@ -5,7 +5,7 @@ use quivive_testkit::experiments::check;
 use quivive_testkit::{Client, Options, PASSWORD, Reply, Server};
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, events, post, server};
+use crate::support::{BINARY, events, post, production, server};
 
 async fn login(server: &Server, email: &str, password: &str) -> Reply {
     post(
@@ -144,7 +144,7 @@ const HEADERS: [&str; 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
-    let server = production().await;
+    let server = production("guessing", |options| options).await;
     let dress = |i: usize| {
         vec![
             ("Host", "id.example.org".to_owned()),
@@ -153,33 +153,6 @@ async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
     };
     let (admitted, _) = until_limited(&server, dress).await;
     assert_eq!(admitted, 30, "a header makes no new source");
-}
-
-/// A server behind a public URL, with keys made beforehand and a mail server that is away.
-async fn production() -> Server {
-    let data = std::env::temp_dir().join(format!("quivive-production-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&data);
-    let made = std::process::Command::new(BINARY)
-        .args(["keys", "create", "--data-dir"])
-        .arg(&data)
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    let options = Options {
-        data: Some(data),
-        ..Options::default()
-    };
-    let options = options
-        .env("QUIVIVE__SERVER__PUBLIC_URL", "https://id.example.org")
-        .env("QUIVIVE__MAIL__HOST", "127.0.0.1")
-        .env("QUIVIVE__MAIL__PORT", "9")
-        .env("QUIVIVE__MAIL__TLS", "none")
-        .env("QUIVIVE__MAIL__FROM", "no-reply@example.org");
-    Server::start(BINARY, options).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

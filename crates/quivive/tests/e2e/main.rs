@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod admission;
 mod catalogue;
 mod cli;
 mod dashboard;
@@ -19,7 +20,9 @@ mod exports;
 mod faults;
 mod feed;
 mod guessing;
+mod idempotency;
 mod provisioning;
+mod proxies;
 mod recovery;
 mod replays;
 mod resource_servers;

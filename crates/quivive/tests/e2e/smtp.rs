@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{BINARY, events_until, post, python_with};
+use crate::support::{BINARY, events_until, free_port, post, python_with};
 
 /// Keeps each letter in a file; refuses every recipient whose address begins with `refused`.
 const SERVER: &str = r#"
@@ -140,11 +140,6 @@ async fn spawn(python: &str, folder: &Path, port: u16) -> (Child, u16) {
         .unwrap()
         .expect("the mail server says its port");
     (child, line.trim().parse().unwrap())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -19,6 +19,39 @@ pub(crate) async fn server() -> Server {
     .await
 }
 
+/// A server behind a public URL, with keys made beforehand and a mail server that is away.
+pub(crate) async fn production(name: &str, change: impl FnOnce(Options) -> Options) -> Server {
+    let data = std::env::temp_dir().join(format!("quivive-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&data);
+    let made = std::process::Command::new(BINARY)
+        .args(["keys", "create", "--data-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let options = Options {
+        data: Some(data),
+        ..Options::default()
+    };
+    let options = options
+        .env("QUIVIVE__SERVER__PUBLIC_URL", "https://id.example.org")
+        .env("QUIVIVE__MAIL__HOST", "127.0.0.1")
+        .env("QUIVIVE__MAIL__PORT", "9")
+        .env("QUIVIVE__MAIL__TLS", "none")
+        .env("QUIVIVE__MAIL__FROM", "no-reply@example.org");
+    Server::start(BINARY, change(options)).await
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A POST without a token.
 pub(crate) async fn post(server: &Server, path: &str, body: Value) -> Reply {
     server.api("POST", path, Some(body), None).await

@@ -191,6 +191,16 @@ CREATE TABLE receipt (
 -- For forgetting the oldest.
 CREATE INDEX receipt_age ON receipt (created_at);
 
+-- Requests with an Idempotency-Key that were carried out, and what they were answered: for a day. Both digests are keyed.
+CREATE TABLE answer (
+    token      BLOB    NOT NULL PRIMARY KEY,
+    content    BLOB    NOT NULL,
+    answer     BLOB,
+    created_at INTEGER NOT NULL
+) STRICT;
+-- For forgetting the oldest.
+CREATE INDEX answer_age ON answer (created_at);
+
 -- Webhook endpoints: few, read whole at a start. `events` holds patterns with a space between them, `versions` a JSON
 -- object from types to versions.
 CREATE TABLE webhook_endpoint (

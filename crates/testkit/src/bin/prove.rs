@@ -7,15 +7,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, tamper, timing,
-    undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, schemathesis,
+    slow_clients, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 12] = [
+const EXPERIMENTS: [(&str, Option<&str>); 14] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -27,6 +28,8 @@ const EXPERIMENTS: [(&str, Option<&str>); 12] = [
     (DELIVERY_KILLS, None),
     ("webhook-kills", None),
     ("hostile-receivers", None),
+    ("slow-clients", None),
+    ("schemathesis", None),
     ("timing", None),
 ];
 
@@ -178,6 +181,14 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
                 short || figures.ratio() <= 1.2,
                 "they delay others: {figures}"
             );
+            figures.to_string()
+        }
+        "schemathesis" => schemathesis::run(&server, size(10, 100)).await,
+        "slow-clients" => {
+            let figures = slow_clients::run(&server, size(2_000, 10_000), size(200, 1_000)).await;
+            let bounded =
+                figures.slowest < Duration::from_secs(3) && figures.grown_kib < 400 * 1_024;
+            assert!(bounded, "they stop others: {figures}");
             figures.to_string()
         }
         _ => {

@@ -29,6 +29,17 @@ pub(super) enum Place {
     Nowhere,
 }
 
+impl Place {
+    /// The pattern that it met: one of few, whatever a request says.
+    pub(super) fn route(&self) -> &'static str {
+        match self {
+            Self::Listed(route) => route.path.as_str(),
+            Self::OtherMethod | Self::Unlisted | Self::Nowhere => "none",
+            Self::Page => "page",
+        }
+    }
+}
+
 /// The list, to be looked up.
 pub(super) struct Places {
     /// By path, but for those with a parameter.

@@ -35,8 +35,6 @@ impl IntoResponse for Refused {
             Self::Problem(problem) => (problem, None),
             Self::Limited(problem, standing) => (problem, Some(standing)),
         };
-        let code = problem.code.meaning().code;
-        metrics::counter!("quivive_requests_rejected_total", "code" => code).increment(1);
         let mut answer = problem.into_response();
         if let Some(standing) = standing {
             standing.write(answer.headers_mut());

@@ -13,6 +13,9 @@ use crate::routes::ROUTES;
 use crate::testing::{Answer, Server, URL, ask, get, post};
 
 mod authority;
+mod idempotency;
+mod rejected;
+mod stated;
 
 /// A path that a route's pattern matches.
 fn concrete(route: &Route) -> String {
@@ -441,7 +444,7 @@ async fn pages_of_other_origins_may_call_when_the_operator_names_them() {
     );
     assert_eq!(
         answer.header("access-control-allow-headers"),
-        "authorization, content-type, last-event-id"
+        "authorization, content-type, idempotency-key, last-event-id"
     );
     assert_eq!(answer.header("access-control-allow-credentials"), "");
     let answer = server

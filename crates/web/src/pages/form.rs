@@ -83,7 +83,7 @@ mod tests {
         Options {
             public_url: public_url.to_owned(),
             development,
-            trusted_proxies: Vec::new(),
+            proxies: crate::request::Proxies::default(),
             cors_origins: Vec::new(),
             rate_limits: false,
             mailbox_key: None,

@@ -36,6 +36,7 @@ const MAX_SCOPE_BYTES: usize = 64;
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Admin, Family::Write, || routes!(create_api_key))
+        .never_kept()
         .counted(Authority::Admin, Family::Read, || routes!(list_api_keys))
         .counted(Authority::Admin, Family::Write, || routes!(revoke_api_key))
 }
@@ -47,7 +48,8 @@ struct NewApiKey {
     /// Which service will have it: up to 100 characters.
     #[schema(example = "billing")]
     name: String,
-    /// What it may do: `events.read`, `events.read_personal`, `events.write`, `introspect`.
+    /// What it may do: `events.read`, `events.read_personal`, `events.write`, `introspect`,
+    /// `client.forward` (to state the address of a user in `Quivive-Client-IP`).
     #[schema(example = json!(["events.read"]))]
     scopes: Vec<String>,
     /// In 90 days unless said otherwise; in 366 at most.

@@ -49,6 +49,7 @@ pub(super) fn router() -> Routes {
             Family::Write,
             || routes!(append::append_events),
         )
+        .known_by_itself()
         .counted(AUTHORITY, Family::Read, || routes!(stream::stream_events))
         .counted(AUTHORITY, Family::Read, || routes!(read_catalogue))
         .counted(AUTHORITY, Family::Read, || routes!(schemas::list_schemas))

@@ -35,7 +35,9 @@ pub(super) fn router() -> Routes {
         .counted(Authority::Bearer, Family::Login, || {
             routes!(change_password)
         })
+        .never_kept()
         .counted(Authority::Bearer, Family::Login, || routes!(step_up))
+        .never_kept()
         .counted(Authority::Open, Family::Recovery, || {
             routes!(request_password_reset)
         })

@@ -31,10 +31,13 @@ const AUTHORITY: Authority = Authority::Service(Scope::Introspect);
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(AUTHORITY, Family::Introspection, || routes!(introspect))
+        .never_kept()
         .counted(AUTHORITY, Family::Write, || routes!(revoke))
+        .never_kept()
         .counted(AUTHORITY, Family::Introspection, || {
             routes!(authorize_check)
         })
+        .never_kept()
 }
 
 /// A token. Other parameters are ignored.

@@ -33,7 +33,9 @@ use crate::{Web, auth};
 pub(super) fn router() -> Routes {
     Routes::new()
         .counted(Authority::Open, Family::Login, || routes!(sign_in))
+        .never_kept()
         .counted(Authority::Open, Family::Refresh, || routes!(refresh))
+        .never_kept()
         // With a bearer token or a refresh token; without either there is nothing to end.
         .counted(Authority::Open, Family::Write, || routes!(sign_out))
         .merge(listed::router())

@@ -39,6 +39,7 @@ pub(super) fn router() -> Routes {
     const ADMIN: Authority = Authority::Admin;
     Routes::new()
         .counted(ADMIN, Family::Write, || routes!(create_endpoint))
+        .never_kept()
         .counted(ADMIN, Family::Read, || routes!(list_endpoints))
         .counted(ADMIN, Family::Read, || routes!(read_endpoint))
         .counted(ADMIN, Family::Write, || routes!(update_endpoint))
@@ -46,6 +47,7 @@ pub(super) fn router() -> Routes {
         .counted(ADMIN, Family::Write, || routes!(enable_endpoint))
         .counted(ADMIN, Family::Write, || routes!(disable_endpoint))
         .counted(ADMIN, Family::Write, || routes!(rotate_secret))
+        .never_kept()
         .counted(ADMIN, Family::Write, || routes!(test_endpoint))
         .counted(ADMIN, Family::Write, || routes!(recover_endpoint))
         .counted(ADMIN, Family::Read, || routes!(list_attempts))

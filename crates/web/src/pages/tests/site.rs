@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{AsHeaderName, CONTENT_TYPE, HOST};
 use quivive_app::Settings;
 use quivive_app::access::Access;
+use quivive_app::admission::Rejections;
 use quivive_app::one_time;
 use quivive_app::testing::Scene;
 use quivive_delivery::{BoxFuture, Stored};
@@ -68,7 +69,7 @@ impl Site {
             options: Options {
                 public_url: URL.to_owned(),
                 development: true,
-                trusted_proxies: Vec::new(),
+                proxies: crate::request::Proxies::default(),
                 cors_origins: Vec::new(),
                 rate_limits: false,
                 mailbox_key: Some(SecretString::from(KEY)),
@@ -76,6 +77,7 @@ impl Site {
             settings: Settings::for_url(URL),
             kernel: Arc::clone(&scene.kernel),
             access: Arc::new(Access::new(Arc::clone(scene.kernel.families()))),
+            rejections: Arc::new(Rejections::new(Arc::new(scene.world.clone()))),
             log: Arc::new(scene.world.clone()),
             index: Arc::new(scene.world.clone()),
             dead_letters: Arc::new(crate::testing::FirstIsDead(scene.world.clone())),

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::Web;
 use crate::auth::Serving;
+use crate::edge::idempotency;
 use crate::json::{Shaped, Strict};
 use crate::problem::{Code, FieldError, Problem};
 use crate::request::RequestContext;
@@ -28,11 +29,6 @@ const MAX_BATCH: usize = 100;
 
 /// Errors that one answer names.
 const MAX_ERRORS: usize = 16;
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// Of the header, in bytes.
-const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
 /// An event to append.
 #[derive(Deserialize, ToSchema)]
@@ -216,7 +212,7 @@ impl Names {
                 message,
             )]));
         }
-        let header = header(headers)?;
+        let header = idempotency::key(headers)?;
         let contents: Vec<_> = batch.events.iter().map(content).collect();
         let whole = contents.concat();
         let name = |(index, event): (usize, &NewEvent)| match (event.id, &header) {
@@ -236,23 +232,6 @@ impl Names {
         };
         Ok(Self(batch.events.iter().enumerate().map(name).collect()))
     }
-}
-
-fn header(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(line) = lines.next() else {
-        return Ok(None);
-    };
-    let text = line.to_str().ok().filter(|text| {
-        lines.next().is_none() && (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&text.len())
-    });
-    let text = text.ok_or_else(|| {
-        Problem::with_detail(
-            Code::BadRequest,
-            "`Idempotency-Key` must be there once, with up to 255 visible characters.",
-        )
-    })?;
-    Ok(Some(text.to_owned()))
 }
 
 /// All that must be the same in a repetition.

@@ -34,7 +34,7 @@ impl Query {
                 self.after = Some(cursor.ok_or_else(|| Problem::new(Code::InvalidCursor))?);
             }
             "epoch" => {
-                let epoch = number(value);
+                let epoch = number(value).filter(|epoch| i64::try_from(*epoch).is_ok());
                 self.epoch = Some(epoch.ok_or_else(|| wrong(name, "wrong_type", "A number."))?);
             }
             "limit" => self.limit = Some(limit(name, value)?),

@@ -1,0 +1,151 @@
+//! Clients that hold connections and ask for next to nothing must not stop others, also where there are more of them than
+//! the server has places: how long an honest caller waits, alone and beside them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::client::Call;
+use crate::{Client, PASSWORD, Server};
+
+/// Between two bytes of a slow client.
+const DRIP: Duration = Duration::from_secs(1);
+
+/// Between two honest requests.
+const PACE: Duration = Duration::from_millis(20);
+
+/// For an honest request, at the longest.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the slow clients get to be there.
+const GATHER: Duration = Duration::from_mins(1);
+
+/// How long honest requests took.
+#[derive(Debug)]
+pub struct Figures {
+    pub slow: usize,
+    pub asked: usize,
+    pub alone: Duration,
+    pub beside: Duration,
+    pub slowest: Duration,
+    /// How much the server's memory grew beside them.
+    pub grown_kib: u64,
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+        write!(
+            f,
+            "{} slow clients: {} requests on connections of their own, all answered; p99 {:.2} ms alone, {:.2} ms beside \
+             them, {:.2} ms the slowest; {} MiB more memory",
+            self.slow,
+            self.asked,
+            ms(self.alone),
+            ms(self.beside),
+            ms(self.slowest),
+            self.grown_kib / 1_024
+        )
+    }
+}
+
+/// So many slow clients, of four kinds, each of which comes back when it was let go, while somebody honest asks for `asks`
+/// things. Panics when one of those is not answered.
+pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
+    let email = "honest@example.org";
+    server.register(email).await;
+    let tokens = server.login(email, PASSWORD).await;
+    let token = tokens["access_token"].as_str().expect("a token");
+    let mut alone = honest(server.address, token, asks).await;
+    let memory = server.resident_kib();
+    let came = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..slow {
+        clients.spawn(crawl(server.address, number, Arc::clone(&came)));
+    }
+    let began = Instant::now();
+    while came.load(Ordering::Relaxed) < slow {
+        assert!(began.elapsed() < GATHER, "{came:?} of {slow} came");
+        tokio::time::sleep(PACE).await;
+    }
+    let mut beside = honest(server.address, token, asks).await;
+    let grown_kib = server.resident_kib().saturating_sub(memory);
+    clients.shutdown().await;
+    let p99 = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[(times.len() * 99).div_ceil(100) - 1]
+    };
+    Figures {
+        slow,
+        asked: beside.len(),
+        alone: p99(&mut alone),
+        beside: p99(&mut beside),
+        slowest: beside[beside.len() - 1],
+        grown_kib,
+    }
+}
+
+/// Each on a connection of its own.
+async fn honest(address: SocketAddr, token: &str, asks: usize) -> Vec<Duration> {
+    let call = Call {
+        method: "GET",
+        path: "/api/v1/me",
+        token: Some(token),
+        ..Call::default()
+    };
+    let mut times = Vec::new();
+    for number in 0..asks {
+        let began = Instant::now();
+        let mut client = Client::new(address);
+        let reply = tokio::time::timeout(PATIENCE, client.call(&call)).await;
+        let reply = reply.unwrap_or_else(|_| panic!("request {number} is not answered"));
+        let reply = reply.unwrap_or_else(|error| panic!("request {number}: {error}"));
+        reply.expect(200);
+        times.push(began.elapsed());
+        tokio::time::sleep(PACE).await;
+    }
+    times
+}
+
+/// One slow client, again and again: silent, with headers that do not end, with a body that does not come, or with a protocol
+/// that is not decided.
+async fn crawl(address: SocketAddr, number: usize, came: Arc<AtomicUsize>) {
+    let begin: &[u8] = match number % 4 {
+        0 => b"",
+        1 => b"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        2 => {
+            b"POST /api/v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        }
+        _ => b"PRI * HTTP/2",
+    };
+    let mut is_new = true;
+    loop {
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            tokio::time::sleep(DRIP).await;
+            continue;
+        };
+        let _ = stream.write_all(begin).await;
+        if std::mem::take(&mut is_new) {
+            came.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut answer = [0; 1_024];
+        loop {
+            tokio::time::sleep(DRIP).await;
+            // Silence is broken by nobody.
+            let silent = matches!(number % 4, 0 | 3);
+            let dripped = silent || stream.write_all(b"x").await.is_ok();
+            let over = matches!(
+                tokio::time::timeout(Duration::ZERO, stream.read(&mut answer)).await,
+                Ok(Ok(0) | Err(_))
+            );
+            if over || !dripped {
+                break;
+            }
+        }
+    }
+}
