@@ -10,6 +10,7 @@ pub mod custom_events;
 pub mod devices;
 pub mod facts;
 pub mod guesses;
+pub mod imports;
 pub mod kernel;
 pub mod letters;
 pub(crate) mod mutants;

@@ -40,6 +40,7 @@ pub mod delivery {
 
 pub mod operators {
     pub mod bootstrap_administrator;
+    pub mod import_users;
     pub mod register_event_schema;
     pub mod rotate_signing_key;
 }

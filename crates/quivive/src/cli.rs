@@ -17,6 +17,7 @@ mod prompt;
 mod rotate;
 mod serve;
 mod subscriptions;
+mod users;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,6 +74,9 @@ enum Command {
     /// Create administrators, and let them in again
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Take over accounts from another system
+    #[command(subcommand)]
+    Users(users::Users),
     /// Look at the log of events
     #[command(subcommand)]
     Events(events::Events),
@@ -133,6 +137,7 @@ impl Cli {
             None => serve::Serve::default().run(everywhere),
             Some(Command::Serve(command)) => command.run(everywhere),
             Some(Command::Admin(command)) => command.run(everywhere),
+            Some(Command::Users(command)) => command.run(everywhere),
             Some(Command::Events(command)) => command.run(everywhere),
             Some(Command::DeadLetters(command)) => command.run(everywhere),
             Some(Command::Subscriptions(command)) => command.run(everywhere),

@@ -10,6 +10,7 @@
 
 mod call;
 mod desk;
+mod imports;
 mod letters;
 mod operator;
 mod rotations;

@@ -65,6 +65,7 @@ checks! {
         who_is_erased_leaves_nothing_beside
         those_never_verified_are_found_the_oldest_first
         of_many_those_are_told_that_are_there
+        taken_addresses_are_told_from_free_ones
         accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim

@@ -78,6 +78,7 @@ impl Desk {
             Call::Decide(decide) => self.decide(decide).await?,
             Call::RotateTokens(rotate) => self.rotate_tokens(rotate).await?,
             Call::RotateKeys { old } => self.rotate_keys(old).await?,
+            Call::ImportUsers { file } => return self.import_users(&file, &items).await,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;

@@ -218,6 +218,7 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
+    imported(server).await;
     services(server, admin).await;
     rotations(server, admin).await;
     webhooks(server, admin).await;
@@ -457,6 +458,20 @@ async fn lock_and_reset(server: &Server, email: &str) {
         .await
         .expect(200);
     post(server, "/password-resets", body).await.expect(400);
+}
+
+/// People come from another system; a file that breaks off is refused.
+async fn imported(server: &Server) {
+    let file = server.data.join("people.json");
+    let path = file.to_str().unwrap();
+    for (text, code) in [
+        ("{\"email\": \"imported@example.org\"}", 0),
+        ("[{\"email\": ", 1),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (exit, _, err) = server.cli(&["users", "import", path], "").await;
+        assert_eq!(exit, Some(code), "{err}");
+    }
 }
 
 /// An operator gives keys and registers schemas. What services append with them is of no type that the program has.

@@ -19,6 +19,7 @@ mod exports;
 mod faults;
 mod feed;
 mod guessing;
+mod imports;
 mod provisioning;
 mod recovery;
 mod replays;
