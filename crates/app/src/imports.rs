@@ -53,9 +53,8 @@ pub struct Unreadable(pub String);
 /// Some of the file.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// Without ids.
-    pub accounts: Vec<(At, Account)>,
-    pub flaws: Vec<Flaw>,
+    /// In the order of the file, each with its place; accounts without ids.
+    pub records: Vec<Result<(At, Account), Flaw>>,
     /// How much of the file was read up to here.
     pub read_bytes: u64,
 }
@@ -81,11 +80,11 @@ pub fn read(
                 return;
             }
         };
-        match person::read(&record, hasher, now) {
-            Ok(account) => group.accounts.push((record.at, account)),
-            Err(flaw) => group.flaws.push(flaw),
-        }
-        if group.accounts.len() + group.flaws.len() == GROUP {
+        let account = person::read(&record, hasher, now);
+        group
+            .records
+            .push(account.map(|account| (record.at, account)));
+        if group.records.len() == GROUP {
             group.read_bytes = records.read_bytes();
             if !take(Ok(std::mem::take(&mut group))) {
                 return;

@@ -205,12 +205,15 @@ impl<R: Read> Records<R> {
         let Some((at, mut whole)) = self.next_line()? else {
             return Ok(None);
         };
-        while whole && self.record.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+        let mut open = opens(&self.record);
+        while whole && open {
+            let seen = self.record.len();
             match self.input.line(&mut self.record)? {
                 Some(fits) => whole = fits,
                 None => break,
             }
             self.line += 1;
+            open ^= opens(&self.record[seen..]);
         }
         Ok(Some((at, whole)))
     }
@@ -279,6 +282,11 @@ impl<R: Read> Records<R> {
     }
 }
 
+/// Whether a quote is open at the end that was not at the beginning, or the other way round.
+fn opens(text: &[u8]) -> bool {
+    text.iter().fold(false, |open, byte| open ^ (*byte == b'"'))
+}
+
 fn cut_off() -> Unreadable {
     Unreadable("the file ends in the middle of its array: export it again".to_owned())
 }
@@ -290,12 +298,11 @@ pub(super) fn csv(row: &[u8]) -> Option<Vec<String>> {
     let mut rest = row.strip_suffix('\r').unwrap_or(row);
     let mut fields = Vec::new();
     loop {
-        let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted)?,
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (rest[..end].to_owned(), &rest[end..])
-            }
+        let (field, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            unquoted(quoted)?
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            (rest[..end].to_owned(), &rest[end..])
         };
         fields.push(field);
         match after.strip_prefix(',') {

@@ -40,13 +40,14 @@ fn of(bytes: impl std::io::Read) -> Read {
     let mut all = Read::default();
     read(bytes, &scene.world, now(), |group| {
         match group {
-            Ok(Group {
-                accounts, flaws, ..
-            }) => {
+            Ok(Group { records, .. }) => {
                 all.groups += 1;
-                let named = |(at, account): (super::At, Account)| (at.to_string(), account);
-                all.accounts.extend(accounts.into_iter().map(named));
-                all.flaws.extend(flaws);
+                for record in records {
+                    match record {
+                        Ok((at, account)) => all.accounts.push((at.to_string(), account)),
+                        Err(flaw) => all.flaws.push(flaw),
+                    }
+                }
             }
             Err(unreadable) => all.unreadable = Some(unreadable),
         }
@@ -241,9 +242,8 @@ fn a_record_without_an_end_is_not_held() {
 
 #[test]
 fn groups_are_bounded_and_reading_ends_when_nobody_takes_them() {
-    let many: String = (0..GROUP * 2 + 1)
-        .map(|n| format!("{{\"email\":\"p{n}@example.org\"}}\n"))
-        .collect();
+    let lines = (0..=GROUP * 2).map(|n| format!("{{\"email\":\"p{n}@example.org\"}}"));
+    let many = lines.collect::<Vec<_>>().join("\n");
     let all = of_text(&many);
     assert_eq!((all.groups, all.accounts.len()), (3, GROUP * 2 + 1));
     let scene = nobody();

@@ -83,9 +83,12 @@ impl Kernel {
         let addresses: Vec<_> = accounts.iter().map(canonical).collect();
         let taken = self.families.accounts.taken(&addresses).await?;
         let mut seen: HashSet<String> = taken.into_iter().collect();
-        let fate = |address| match seen.insert(address) {
-            true => Enrolled::Done,
-            false => Enrolled::Taken,
+        let fate = |address| {
+            if seen.insert(address) {
+                Enrolled::Done
+            } else {
+                Enrolled::Taken
+            }
         };
         Ok(addresses.into_iter().map(fate).collect())
     }

@@ -46,6 +46,10 @@ async fn signs_in(server: &Server, email: &str, status: u16) {
     post(server, "/sessions", body).await.expect(status);
 }
 
+fn lines(all: impl Iterator<Item = String>) -> String {
+    all.collect::<Vec<_>>().join("\n")
+}
+
 fn is_in_database(server: &Server, text: &str) -> bool {
     let bytes = std::fs::read(server.data.join("quivive.db")).unwrap();
     let text = text.as_bytes();
@@ -128,16 +132,10 @@ async fn a_hostile_hash_is_refused_by_its_line_and_the_others_come() {
         "5f4dcc3b5aa765d61d8327deb882cf99".to_owned(),
     ];
     let people = hashes.iter().enumerate();
-    let ndjson: String = people
-        .clone()
-        .map(|(n, hash)| {
-            let line = json!({"email": format!("n{n}@example.org"), "password_hash": hash});
-            format!("{line}\n")
-        })
-        .collect();
-    let csv: String = people
-        .map(|(n, hash)| format!("c{n}@example.org,\"{hash}\"\n"))
-        .collect();
+    let ndjson = lines(people.clone().map(|(n, hash)| {
+        json!({"email": format!("n{n}@example.org"), "password_hash": hash}).to_string()
+    }));
+    let csv = lines(people.map(|(n, hash)| format!("c{n}@example.org,\"{hash}\"")));
     for (name, text, first_line) in [
         ("people.ndjson", ndjson, 1),
         ("people.csv", format!("email,password_hash\n{csv}"), 2),
@@ -186,13 +184,11 @@ async fn what_cannot_be_read_says_so() {
 const MANY: usize = 16_000;
 
 fn many(server: &Server) -> PathBuf {
-    let text: String = (0..MANY)
-        .map(|n| {
-            let filler = "x".repeat(60);
-            let line = json!({"email": format!("p{n}@example.org"), "password_hash": BCRYPT, "display_name": filler});
-            format!("{line}\n")
-        })
-        .collect();
+    let text = lines((0..MANY).map(|n| {
+        let filler = "x".repeat(60);
+        json!({"email": format!("p{n}@example.org"), "password_hash": BCRYPT, "display_name": filler})
+            .to_string()
+    }));
     file(server, "many.ndjson", &text)
 }
 

@@ -173,15 +173,15 @@ impl ImportUsers {
         attempt: Waiting,
         group: Result<Group, Unreadable>,
     ) -> Result<Result<Done, Unreadable>, Fault> {
-        let mut group = match group {
+        let group = match group {
             Ok(group) => group,
             Err(unreadable) => return Ok(Err(unreadable)),
         };
-        let name = |(_, account): &mut (At, Account)| Account {
+        let named = group.records.iter().flatten().map(|(_, account)| Account {
             id: self.kernel.next_user(),
             ..account.clone()
-        };
-        let accounts: Vec<_> = group.accounts.iter_mut().map(name).collect();
+        });
+        let accounts: Vec<_> = named.collect();
         let fates = self.kernel.enrol(&accounts, attempt, &cx.request).await?;
         Ok(Ok(Done { group, fates }))
     }
@@ -210,29 +210,34 @@ impl<'t> Teller<'t> {
     }
 
     async fn tell(&mut self, Done { group, fates }: Done) {
-        for ((at, _), fate) in group.accounts.into_iter().zip(fates) {
-            match fate {
-                Enrolled::Done => {
+        let mut fates = fates.into_iter();
+        for record in group.records {
+            let at = match record {
+                Ok((at, _)) => at,
+                Err(flaw) => {
+                    self.flaw(flaw).await;
+                    continue;
+                }
+            };
+            match fates.next() {
+                Some(Enrolled::Done) => {
                     self.skipped().await;
                     self.counts.imported += 1;
                 }
-                Enrolled::Taken => {
+                Some(Enrolled::Taken) => {
                     self.counts.skipped += 1;
-                    let (from, count) = self
-                        .skipping
-                        .map_or((at, 0), |(from, _, count)| (from, count));
+                    let run = self.skipping;
+                    let (from, count) = run.map_or((at, 0), |(from, _, count)| (from, count));
                     self.skipping = Some((from, at, count + 1));
                 }
-                Enrolled::Vetoed(veto) => {
-                    let message =
-                        format!("a rule of this server does not permit it: {}", veto.reason);
+                Some(Enrolled::Vetoed(veto)) => {
+                    let reason = veto.reason;
+                    let message = format!("a rule of this server does not permit it: {reason}");
                     let field = None;
                     self.flaw(Flaw { at, field, message }).await;
                 }
+                None => {}
             }
-        }
-        for flaw in group.flaws {
-            self.flaw(flaw).await;
         }
         let reached = Told::Reached {
             read_bytes: group.read_bytes,

@@ -20,11 +20,11 @@ fn import(scene: &Scene, text: &str) -> (ImportUsers, mpsc::Receiver<Told>) {
         scene.world.now(),
         |mut group| {
             // An account a group, so that there are many.
-            while let Ok(Group { accounts, .. }) = &mut group
-                && accounts.len() > 1
+            while let Ok(Group { records, .. }) = &mut group
+                && records.len() > 1
             {
                 let first = Group {
-                    accounts: vec![accounts.remove(0)],
+                    records: vec![records.remove(0)],
                     ..Group::default()
                 };
                 send.try_send(Ok(first)).expect("room");
