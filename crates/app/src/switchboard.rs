@@ -43,6 +43,8 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<accounts::export_data::ExportData>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
         .workflow::<operators::import_users::ImportUsers>()?
+        .workflow::<operators::back_up::BackUp>()?
+        .workflow::<operators::restore::Restore>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
         .workflow::<operators::rotate_signing_key::RotateSigningKey>()?

@@ -3,6 +3,7 @@
 mod admin;
 mod asyncapi;
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod dead_letters;
@@ -89,6 +90,12 @@ enum Command {
     /// Leave behind what was issued before
     #[command(subcommand)]
     Rotate(rotate::Rotate),
+    /// Copy database, archives and keys while the server runs
+    Backup(backup::Backup),
+    /// Make a server's data from a backup
+    ///
+    /// Nothing that was given before is good afterwards: sessions, tokens, links in letters, known devices, API keys.
+    Restore(backup::Restore),
     /// Prove that the log is whole
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -142,6 +149,8 @@ impl Cli {
             Some(Command::DeadLetters(command)) => command.run(everywhere),
             Some(Command::Subscriptions(command)) => command.run(everywhere),
             Some(Command::Rotate(command)) => command.run(everywhere),
+            Some(Command::Backup(command)) => command.run(everywhere),
+            Some(Command::Restore(command)) => command.run(everywhere),
             Some(Command::Audit(command)) => command.run(everywhere),
             Some(Command::Config(command)) => command.run(everywhere),
             Some(Command::Keys(command)) => command.run(everywhere),

@@ -51,6 +51,8 @@ pub enum Call {
     RotateTokens(RotateTokens),
     /// Answers {`new_key_id`, `retired_key_id`, `revoked`}.
     RotateKeys { old: OldKeys },
+    /// Answers {`directory`, `keys`, `position`, `epoch`, `bytes`}.
+    BackUp { directory: PathBuf, keys: PathBuf },
     /// Answers with an item for each flaw, for what was passed over and for how far it has come, and `done` at last.
     ImportUsers {
         /// Where the server finds it.

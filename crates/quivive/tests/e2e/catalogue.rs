@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 17] = [
     (
         "session.expired",
         "sessions::a_session_that_is_not_used_ends_by_itself",
@@ -61,6 +61,18 @@ const ELSEWHERE: [(&str, &str); 14] = [
     (
         "user.data_export.failed",
         "exports: who_has_not_just_shown_that_it_is_them_exports_nothing",
+    ),
+    (
+        "operator.restore.attempted",
+        "backups::a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_restored_one",
+    ),
+    (
+        "operator.restore.succeeded",
+        "backups::a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_restored_one",
+    ),
+    (
+        "operator.restore.failed",
+        "quivive_app: restore::where_the_database_fails_it_failed_and_is_asked_for_again",
     ),
     (
         "delivery.step_undone",
@@ -219,6 +231,7 @@ async fn drive(server: &Server, admin: &str) {
     ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
     imported(server).await;
+    backed_up(server).await;
     services(server, admin).await;
     rotations(server, admin).await;
     webhooks(server, admin).await;
@@ -470,6 +483,15 @@ async fn imported(server: &Server) {
     ] {
         std::fs::write(&file, text).unwrap();
         let (exit, _, err) = server.cli(&["users", "import", path], "").await;
+        assert_eq!(exit, Some(code), "{err}");
+    }
+}
+
+/// A backup is made, and one that has no place.
+async fn backed_up(server: &Server) {
+    let to = server.data.join("backup");
+    for (to, code) in [(to.to_str().unwrap(), 0), ("/dev/null/backup", 74)] {
+        let (exit, _, err) = server.cli(&["backup", to], "").await;
         assert_eq!(exit, Some(code), "{err}");
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod backups;
 mod catalogue;
 mod cli;
 mod dashboard;
