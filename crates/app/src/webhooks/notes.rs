@@ -10,14 +10,14 @@ use quivive_domain::EndpointId;
 use crate::kernel::Families;
 use crate::ports::{Attempt, Webhooks};
 
-/// Between two times of writing.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// Between two times of writing. Who asks for the attempts has them written first.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// Attempts of an endpoint that are kept, here and in the database.
 const KEPT: usize = 100;
 
-/// Endpoints in one commit, so that none holds up the others' for long.
-const MAX_TOGETHER: usize = 8;
+/// Endpoints in one commit: some 200 rows, so that no commit of somebody else waits long behind it.
+const MAX_TOGETHER: usize = 2;
 
 #[derive(Default)]
 pub(super) struct Notes {

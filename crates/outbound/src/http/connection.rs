@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::RETRY_AFTER;
 use hyper::{Request, Response};
@@ -82,6 +82,10 @@ impl Connection {
 async fn read_out(response: Response<Incoming>) -> bool {
     let mut body = response.into_body();
     let mut left = MAX_BODY_BYTES;
+    // One that says that it is too long is not begun.
+    if body.size_hint().lower() > left as u64 {
+        return false;
+    }
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
         let length = frame.data_ref().map_or(0, Bytes::len);

@@ -22,8 +22,8 @@ use super::*;
 enum Act {
     Say(&'static str),
     SayAndClose(&'static str),
-    /// A body that does not end.
-    Pour,
+    /// A body that does not end, after these headers.
+    Pour(&'static str),
     /// A byte of the headers every 50 ms.
     Drip,
     /// Headers, then a byte of the body every 50 ms.
@@ -95,8 +95,8 @@ impl Receiver {
                 Act::Say(answer) => stream.write_all(answer.as_bytes()).await?,
                 Act::SayAndClose(answer) => return stream.write_all(answer.as_bytes()).await,
                 Act::Close => return Ok(()),
-                Act::Pour => {
-                    let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
+                Act::Pour(header) => {
+                    let head = format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n");
                     stream.write_all(head.as_bytes()).await?;
                     loop {
                         stream.write_all(&[b'x'; 4_096]).await?;
@@ -285,15 +285,19 @@ async fn a_redirect_is_not_followed_and_a_wait_is_told() {
 
 #[tokio::test]
 async fn a_body_without_end_costs_nothing() {
-    let receiver = Receiver::start(Act::Pour).await;
-    let (outlet, began) = (outlet(), Instant::now());
-    for _ in 0..2 {
-        assert_eq!(outlet.post(at(&receiver, "/")).await, Ok(answered(200)));
+    // One says how long it is, and is not begun; the other does not.
+    for header in ["content-length: 1000000000", "connection: close"] {
+        let receiver = Receiver::start(Act::Pour(header)).await;
+        let (outlet, began) = (outlet(), Instant::now());
+        for _ in 0..2 {
+            assert_eq!(outlet.post(at(&receiver, "/")).await, Ok(answered(200)));
+        }
+        assert_eq!(receiver.connections(), 2, "neither is used again");
+        assert!(began.elapsed() < Duration::from_secs(2));
+        // What was on its way when it was closed: buffers of the system.
+        let poured = receiver.poured.load(Ordering::SeqCst);
+        assert!(poured < 2 * 20_000_000, "{poured}");
     }
-    assert_eq!(receiver.connections(), 2, "neither is used again");
-    assert!(began.elapsed() < Duration::from_secs(2));
-    // What was on its way when it was closed: buffers of the system.
-    assert!(receiver.poured.load(Ordering::SeqCst) < 2 * 20_000_000);
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         "undelivered" => undelivered::run(&mut server, size(50_000, 1_000_000) as u64).await,
         "webhook-kills" => deliveries::webhooks::run(&mut server, size(20, 200), 7).await,
         "hostile-receivers" => {
-            let figures = hostile_receivers::run(&server, size(1, 6), size(100, 250)).await;
+            let figures = hostile_receivers::run(&server, size(1, 9), size(100, 250)).await;
             // Few messages say little: a hundredth of them is one slow sync.
             assert!(
                 short || figures.ratio() <= 1.2,

@@ -2,6 +2,9 @@
 //!
 //! Every save is one commit of the cursor and all lanes that changed: a picture of the state at one moment. At most one
 //! is under way.
+//!
+//! All subscriptions that save equally often do it at the same moments, so that their commits become durable together: apart,
+//! each would cost a sync of its own, which the commits of everybody else wait for.
 
 use std::time::Duration;
 
@@ -163,7 +166,7 @@ impl Ledger {
     pub(super) fn begin(&mut self, cursor: u64, lanes: &mut Lanes, now: Now) -> Option<Save> {
         self.urgent = false;
         self.failed = false;
-        self.next = now.tick + self.every;
+        self.next = after(now.tick, self.every);
         let cursor = lanes.limit(cursor);
         let passed = lanes.take_passed(cursor);
         let rows = lanes.take_rows();
@@ -239,5 +242,29 @@ impl Ledger {
             || !self.alerts.is_empty()
             || !self.answers.is_empty()
             || self.condition != self.stored
+    }
+}
+
+/// The first multiple of `every` after a moment.
+fn after(tick: Duration, every: Duration) -> Duration {
+    let micros = every.as_micros().max(1);
+    let past = tick.as_micros() % micros;
+    tick + Duration::from_micros(u64::try_from(micros - past).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saves_that_are_equally_far_apart_fall_on_the_same_moments() {
+        let (ms, s) = (Duration::from_millis, Duration::from_secs(1));
+        assert_eq!(after(ms(1_900), s), ms(2_000));
+        assert_eq!(after(ms(1_001), s), ms(2_000));
+        assert_eq!(after(ms(2_000), s), ms(3_000));
+        assert_eq!(
+            after(ms(7), Duration::ZERO),
+            ms(7) + Duration::from_micros(1)
+        );
     }
 }
