@@ -117,6 +117,7 @@ checks! {
         of_parallel_devices_no_more_than_the_limit_are_remembered
         a_device_says_when_it_last_signed_in
         a_device_is_forgotten_once_and_a_guard_says_whether_one_is_left
+        who_has_access_is_found_until_it_ends
         an_id_is_given_once
     }
     attempts {
