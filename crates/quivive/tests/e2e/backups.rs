@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -137,40 +136,31 @@ fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_restored_one() {
-    let server = server().await;
+    let mut server = server().await;
     let admin = server.administrator().await;
     for name in ["ada", "cleo"] {
         server.register(&format!("{name}@example.org")).await;
     }
     let held = Held::by(&server, &admin, "ada@example.org").await;
     let cleo = server.login("cleo@example.org", PASSWORD).await;
-    let server = {
-        let busy = Arc::new(AtomicBool::new(true));
-        let shared = Arc::new(server);
-        let load: Vec<_> = (0..4)
-            .map(|n| {
-                let (server, busy) = (Arc::clone(&shared), Arc::clone(&busy));
-                tokio::spawn(async move {
-                    let mut count = 0;
-                    while busy.load(Ordering::Relaxed) {
-                        let email = format!("busy{n}-{count}@example.org");
-                        let body = json!({"email": email, "password": PASSWORD});
-                        post(&server, "/users", body).await.expect(202);
-                        count += 1;
-                    }
-                    count
-                })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        back_up(&shared, "backup").await;
-        busy.store(false, Ordering::Relaxed);
-        for task in load {
-            assert!(task.await.unwrap() > 0, "it was busy");
+    let busy = AtomicBool::new(true);
+    let register = async |n: usize| {
+        let mut count = 0;
+        while busy.load(Ordering::Relaxed) {
+            let body =
+                json!({"email": format!("busy{n}-{count}@example.org"), "password": PASSWORD});
+            post(&server, "/users", body).await.expect(202);
+            count += 1;
         }
-        Arc::into_inner(shared).unwrap()
+        count
     };
-    let mut server = server;
+    let copy = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        back_up(&server, "backup").await;
+        busy.store(false, Ordering::Relaxed);
+    };
+    let (one, two, three, ()) = tokio::join!(register(1), register(2), register(3), copy);
+    assert!(one > 0 && two > 0 && three > 0, "it was busy");
     let backup = beside(&server, "backup");
     // What comes after it is not in it; who goes after it does not come back.
     server.register("late@example.org").await;
@@ -208,10 +198,10 @@ async fn a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_rest
     let events = restored.events(admin).await;
     check::whole(&events);
     let position = told["position"].as_u64().unwrap();
-    let restores = of(&events, "operator.restore.succeeded");
-    assert_eq!(restores.len(), 1);
+    let told_of = of(&events, "operator.restore.succeeded");
+    assert_eq!(told_of.len(), 1);
     assert_eq!(
-        restores[0]["data"],
+        told_of[0]["data"],
         json!({"position": position, "epoch": epoch})
     );
     let newer = events

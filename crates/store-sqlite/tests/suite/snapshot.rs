@@ -1,7 +1,8 @@
 //! A copy as of one moment, and one that is about to take a server's place.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 
 use quivive_store::{Executor as _, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{
@@ -17,30 +18,31 @@ fn open(dir: &Dir) -> Sqlite {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_whole_up_to_its_head_whatever_is_written_meanwhile() {
     let dir = Dir::new();
-    let store = Arc::new(open(&dir));
-    let writer = Arc::clone(&store);
-    let writing = tokio::spawn(async move {
+    let store = open(&dir);
+    let writing = async {
         for _ in 0..300 {
-            writer.apply(events(7)).await.unwrap();
+            store.apply(events(7)).await.unwrap();
         }
-    });
-    let copies = Dir::new();
-    let mut positions = Vec::new();
-    for n in 0..4 {
-        let to = copies.path().join(format!("{n}.db"));
-        let from = dir.file();
-        let copied = tokio::task::spawn_blocking(move || snapshot(&from, &to));
-        let copied = copied.await.unwrap().unwrap();
-        assert_eq!((copied.version, copied.head.epoch), (1, 1));
-        let copy = copies.path().join(format!("{n}.db"));
-        assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let opened = Sqlite::open_read_only(&copy).unwrap();
-        assert_eq!(*opened.head().borrow(), copied.head);
-        assert_eq!(verified(&opened).await, copied.head.position);
-        assert_eq!(copied.head.position % 7, 0, "no commit is cut in two");
-        positions.push(copied.head.position);
-    }
-    writing.await.unwrap();
+    };
+    let elsewhere = Dir::new();
+    let copying = async {
+        let mut positions = Vec::new();
+        for n in 0..4 {
+            let copy = elsewhere.path().join(format!("{n}.db"));
+            let (from, to) = (dir.file(), copy.clone());
+            let taken = tokio::task::spawn_blocking(move || snapshot(&from, &to));
+            let taken = taken.await.unwrap().unwrap();
+            assert_eq!((taken.version, taken.head.epoch), (1, 1));
+            assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            let opened = Sqlite::open_read_only(&copy).unwrap();
+            assert_eq!(*opened.head().borrow(), taken.head);
+            assert_eq!(verified(&opened).await, taken.head.position);
+            assert_eq!(taken.head.position % 7, 0, "no commit is cut in two");
+            positions.push(taken.head.position);
+        }
+        positions
+    };
+    let ((), positions) = tokio::join!(writing, copying);
     assert!(positions.is_sorted());
     assert_eq!(store.head().borrow().position, 2_100);
 }
