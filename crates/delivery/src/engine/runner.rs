@@ -24,7 +24,9 @@ use super::decisions::{Declined, Orders};
 use super::delivery::Target;
 use super::errands::{Tools, catch_up, commit, fetch, sweep};
 use super::figures::Figures;
-use super::machine::{Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish};
+use super::machine::{
+    Alert, Effect, Input, Machine, Now, Rng, Save, Selection, Verdict, Wish, rest,
+};
 use super::recent::Recent;
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
 use crate::BoxFuture;
@@ -34,9 +36,6 @@ use crate::subscriber::{Order, StoredReplay, Subscription};
 
 /// How long what is under way may go on after the stop signal.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// How long to wait when there is nothing to wait for, at least; at most half as long again. Then the cursor moves over
-/// what was not wanted meanwhile.
-const REST: Duration = Duration::from_secs(40);
 /// Rounds without a rest, so that a busy subscription lets others have the thread.
 const ROUNDS: usize = 64;
 /// Ended work taken at once.
@@ -120,10 +119,7 @@ impl Shared {
     /// Everything up to here is done, left to a lane, or nothing that it wants.
     pub(super) fn position(&self, tail: &Tail) -> u64 {
         let machine = self.machine();
-        let clear = machine
-            .is_clear()
-            .then(|| tail.clear(&self.reader))
-            .flatten();
+        let clear = machine.is_clear().then(|| tail.clear(&self.reader));
         clear.unwrap_or_default().max(machine.cursor())
     }
 
@@ -170,6 +166,8 @@ pub(super) struct Runner {
     effects: Vec<Effect>,
     /// It is older than the ring and a read of its own is under way.
     catching_up: bool,
+    /// It has said that it waits for a newer program.
+    holds: bool,
     published: u64,
 }
 
@@ -184,6 +182,7 @@ impl Runner {
             inputs: Vec::new(),
             effects: Vec::new(),
             catching_up: false,
+            holds: false,
             published: u64::MAX,
         }
     }
@@ -288,18 +287,7 @@ impl Runner {
                 Input::Read(_) => self.catching_up = false,
                 _ => {}
             }
-            let free = machine.held().is_none();
             machine.step(input, now, &mut self.rng, &mut self.effects);
-            if let Some(event) = machine.held().filter(|_| free) {
-                tracing::error!(
-                    subscription = &*self.shared.name,
-                    position = event.position,
-                    r#type = event.envelope.kind,
-                    version = event.envelope.version,
-                    "an event is of a newer version than this program knows; nothing more is delivered until one that \
-                     knows it is started"
-                );
-            }
         }
         machine.step(Input::Tick, now, &mut self.rng, &mut self.effects);
     }
@@ -364,31 +352,30 @@ impl Runner {
         if self.catching_up {
             return false;
         }
-        let Some((after, room)) = self.shared.machine().wants() else {
+        // Locked until the machine has what was taken: whoever asks how far it is must not look in between.
+        let mut machine = self.shared.machine();
+        let Some((after, room)) = machine.wants() else {
             return false;
         };
         let limit = usize::try_from(room)
             .unwrap_or(usize::MAX)
             .min(BATCH_EVENTS);
-        match self.tools.tail.take(&self.shared.reader, after, limit) {
-            Taken::Events(events) => {
-                self.inputs.push(Input::Read(events));
-                true
-            }
-            Taken::Nothing(upto) => {
-                self.inputs.push(Input::Unwanted(upto));
-                true
-            }
-            Taken::Empty => false,
+        let input = match self.tools.tail.take(&self.shared.reader, after, limit) {
+            Taken::Events(events) => Input::Read(events),
+            Taken::Nothing(upto) => Input::Unwanted(upto),
+            Taken::Empty => return false,
             Taken::Behind => {
                 self.catching_up = true;
                 let tools = self.tools.clone();
                 self.work.push(Box::pin(async move {
                     Input::Read(catch_up(&tools, after, limit).await)
                 }));
-                false
+                return false;
             }
-        }
+        };
+        let now = self.tools.now();
+        machine.step(input, now, &mut self.rng, &mut self.effects);
+        true
     }
 
     /// Submits the engine's own state.
@@ -457,6 +444,18 @@ impl Runner {
         self.figures.publish();
         let (cursor, next) = {
             let machine = self.shared.machine();
+            let held = machine.held();
+            if let Some(event) = held.filter(|_| !self.holds) {
+                tracing::error!(
+                    subscription = &*self.shared.name,
+                    position = event.position,
+                    r#type = event.envelope.kind,
+                    version = event.envelope.version,
+                    "an event is of a newer version than this program knows; nothing more is delivered until one that \
+                     knows it is started"
+                );
+            }
+            self.holds = held.is_some();
             let next = machine.next_tick(now);
             let lanes = machine.lanes_retrying() > 0;
             // The time of a lane is the wall clock's, which may jump.
@@ -474,10 +473,8 @@ impl Runner {
         if std::mem::replace(&mut self.published, cursor) != cursor {
             self.tools.moved.send_replace(());
         }
-        let next = next.unwrap_or_else(|| {
-            let longer = u64::try_from(REST.as_micros() / 2).unwrap_or(u64::MAX);
-            now.tick + REST + Duration::from_micros(self.rng.up_to(longer))
-        });
+        // When there is nothing to wait for: the cursor moves over what was not wanted meanwhile.
+        let next = next.unwrap_or_else(|| now.tick + rest(&mut self.rng));
         self.tools.began + next
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Reader {
     selection: Mutex<Selection>,
     /// Something that it wants may lie between what it has taken and the end of the ring. Changed under the ring's lock.
     awaited: AtomicBool,
+    /// What it wants begins after this, if it has not come that far.
+    clear: AtomicU64,
     bell: Notify,
 }
 
@@ -59,6 +61,7 @@ impl Reader {
         Self {
             selection: Mutex::new(selection),
             awaited: AtomicBool::new(true),
+            clear: AtomicU64::new(0),
             bell: Notify::new(),
         }
     }
@@ -111,6 +114,7 @@ impl Ring {
             });
             for reader in wanting {
                 if !reader.awaited.swap(true, Ordering::AcqRel) {
+                    reader.clear.store(event.position - 1, Ordering::Release);
                     reader.bell.notify_one();
                 }
             }
@@ -188,6 +192,10 @@ impl Tail {
                 Taken::Empty
             };
         }
+        let clear = reader.clear.load(Ordering::Acquire);
+        if clear > after {
+            return Taken::Nothing(clear);
+        }
         let taken = slice(&ring, after, limit);
         let end = *self.reached.borrow();
         let upto = match &taken {
@@ -215,10 +223,13 @@ impl Tail {
     }
 
     /// Up to where a reader that has taken everything after it wanted has come: it wants nothing before that.
-    pub(super) fn clear(&self, reader: &Reader) -> Option<u64> {
+    pub(super) fn clear(&self, reader: &Reader) -> u64 {
         let _ring = self.ring();
-        let awaited = reader.awaited.load(Ordering::Acquire);
-        (!awaited).then(|| *self.reached.borrow())
+        if reader.awaited.load(Ordering::Acquire) {
+            reader.clear.load(Ordering::Acquire)
+        } else {
+            *self.reached.borrow()
+        }
     }
 
     /// Events for one that is older than the ring, at most `limit`; empty when the log has no more.

@@ -12,10 +12,14 @@ use super::lane::DeadLetter;
 use super::lanes::Lanes;
 use super::mutant::{self, Mutant};
 use super::terms::Now;
+use super::verdict::Rng;
 use crate::engine::decisions::Decider;
 use crate::envelope::Key;
 use crate::subscriber::{Condition, StoredLane};
 
+/// A cursor that has only moved over what was not wanted is written as rarely as this; at most half as long again, so that
+/// hundreds of subscriptions do not do it at one moment. A kill costs reading those events again.
+pub(in crate::engine) const REST: Duration = Duration::from_secs(40);
 /// A save that failed is tried again after as long.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// So many changed lanes are written without waiting, so that no save grows large.
@@ -80,6 +84,8 @@ pub(super) struct Ledger {
     saved: u64,
     /// Not before this, unless it is urgent.
     next: Duration,
+    /// The same, while nothing that was wanted is behind the cursor.
+    rest: Duration,
     urgent: bool,
     failed: bool,
     under_way: Option<UnderWay>,
@@ -97,6 +103,7 @@ impl Ledger {
             every,
             saved,
             next: Duration::ZERO,
+            rest: Duration::ZERO,
             urgent: false,
             failed: false,
             under_way: None,
@@ -153,20 +160,30 @@ impl Ledger {
         self.under_way.is_none() && !self.is_wanted(cursor, lanes)
     }
 
-    /// When the next save is due.
-    pub(super) fn next(&self, cursor: u64, lanes: &Lanes) -> Option<Duration> {
+    /// When the next save is due. `taken` is the last event that was wanted.
+    pub(super) fn next(&self, cursor: u64, taken: u64, lanes: &Lanes) -> Option<Duration> {
         if self.under_way.is_some() || !self.is_wanted(cursor, lanes) {
             return None;
+        }
+        if taken <= self.saved && !self.is_wanted(self.saved, lanes) {
+            return Some(self.next.max(self.rest));
         }
         let hurry = (self.urgent || lanes.dirty() >= SAVE_LANES) && !self.failed;
         Some(if hurry { Duration::ZERO } else { self.next })
     }
 
     /// Takes what is to be written now.
-    pub(super) fn begin(&mut self, cursor: u64, lanes: &mut Lanes, now: Now) -> Option<Save> {
+    pub(super) fn begin(
+        &mut self,
+        cursor: u64,
+        lanes: &mut Lanes,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Option<Save> {
         self.urgent = false;
         self.failed = false;
         self.next = after(now.tick, self.every);
+        self.rest = now.tick + rest(rng);
         let cursor = lanes.limit(cursor);
         let passed = lanes.take_passed(cursor);
         let rows = lanes.take_rows();
@@ -243,6 +260,12 @@ impl Ledger {
             || !self.answers.is_empty()
             || self.condition != self.stored
     }
+}
+
+/// How long to rest this time.
+pub(in crate::engine) fn rest(rng: &mut Rng) -> Duration {
+    let longer = u64::try_from(REST.as_micros() / 2).unwrap_or(u64::MAX);
+    REST + Duration::from_micros(rng.up_to(longer))
 }
 
 /// The first multiple of `every` after a moment.

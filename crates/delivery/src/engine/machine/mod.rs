@@ -58,7 +58,7 @@ mod window;
 pub(super) use caution::starting;
 pub(super) use decisions::{AT_ONCE, Fate, Letters, Order, Wish};
 pub(super) use lane::DeadLetter;
-pub(super) use ledger::{Alert, Save};
+pub(super) use ledger::{Alert, Save, rest};
 pub(super) use letters::decided;
 pub(super) use reads::{Bounds, Sweep};
 pub(super) use step::Machine;

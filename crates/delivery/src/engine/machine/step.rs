@@ -140,7 +140,7 @@ impl Machine {
     /// When the next tick is needed though nothing else happens. The times of lanes are the wall clock's, so a caller
     /// that has lanes looks more often.
     pub(in crate::engine) fn next_tick(&self, now: Now) -> Option<Duration> {
-        let save = self.ledger.next(self.window.cursor(), &self.lanes);
+        let save = self.next_save();
         let begins = self.admits(now.tick) != Admits::Nothing;
         let lane = self
             .lanes
@@ -161,6 +161,11 @@ impl Machine {
             .chain(self.next_decision())
             .chain(self.next_read(now.tick))
             .min()
+    }
+
+    pub(super) fn next_save(&self) -> Option<Duration> {
+        let (cursor, taken) = (self.window.cursor(), self.window.taken());
+        self.ledger.next(cursor, taken, &self.lanes)
     }
 
     /// Whether nothing is under way and the database has everything.

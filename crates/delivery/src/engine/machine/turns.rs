@@ -45,10 +45,9 @@ impl Machine {
         }
         let cursor = self.window.cursor();
         if self
-            .ledger
-            .next(cursor, &self.lanes)
+            .next_save()
             .is_some_and(|next| self.stopping || next <= now.tick)
-            && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now)
+            && let Some(save) = self.ledger.begin(cursor, &mut self.lanes, now, rng)
         {
             effects.push(Effect::Save(save));
         }

@@ -99,6 +99,8 @@ pub(super) struct Window {
     bound: u64,
     /// The last event read from the log.
     read: u64,
+    /// The last of them that got a slot.
+    taken: u64,
     slots: VecDeque<Slot>,
     /// The last event of each key that has a slot.
     keys: HashMap<ByKey, u64>,
@@ -119,6 +121,7 @@ impl Window {
             order,
             bound,
             read: cursor,
+            taken: cursor,
             slots: VecDeque::new(),
             keys: HashMap::new(),
             ready: std::array::from_fn(|_| VecDeque::new()),
@@ -143,6 +146,11 @@ impl Window {
 
     pub(super) fn read(&self) -> u64 {
         self.read
+    }
+
+    /// The last event that it took, rather than passed over.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// How many more positions it may read.
@@ -182,6 +190,7 @@ impl Window {
     pub(super) fn push(&mut self, event: Arc<Stored>) {
         let position = event.position;
         self.pass(position);
+        self.taken = position;
         let before = match self.order {
             Order::Key => self.last_of(&event),
             Order::None => NONE,

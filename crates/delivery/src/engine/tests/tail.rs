@@ -151,6 +151,49 @@ async fn those_who_want_nothing_cost_an_event_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_want_nothing_write_as_rarely_while_the_log_goes_on() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    let idle = |number: usize| {
+        let name = format!("idle:{number}");
+        Subscription::durable(name, Filter::matching(["payment.*"]), script.clone())
+    };
+    trial.start((0..50).map(idle).collect()).await;
+    // Whenever one has written how far it was, the log is further.
+    trial.memory.answer_after(Duration::from_millis(1500));
+    let commits = trial.memory.commits();
+    for _ in 0..120 {
+        trial.memory.append_all([(PLACED, "a")]);
+        millis(1000).await;
+    }
+    // Each at the start, and every 40 to 60 s from there.
+    let written = trial.memory.commits() - commits - 120;
+    assert!((50 * 2..=50 * 4).contains(&written), "{written}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_little_is_not_read_what_it_does_not_want() {
+    let trial = Trial::new();
+    let (all, few) = (Script::new(|_| done()), Script::new(|_| done()));
+    let rare = Filter::matching(["payment.*"]);
+    let subscriptions = vec![mail(&all), Subscription::durable("few", rare, few.clone())];
+    let running = trial.start(subscriptions).await;
+    trial.memory.append(PLACED, "a");
+    running.drain().await;
+    let reads = trial.memory.reads();
+    // Many more than are kept for those who come later.
+    for _ in 0..20 {
+        trial.memory.append_all((0..1_000).map(|_| (PLACED, "a")));
+        until(|| all.count() == trial.memory.events().len()).await;
+    }
+    trial.memory.append("payment.card.failed", "b");
+    running.drain().await;
+    assert_eq!(few.positions(), [20_002]);
+    let reads = trial.memory.reads() - reads;
+    assert!(reads <= 21 + 5, "{reads} reads of 21 batches");
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_are_behind_share_what_they_read() {
     let mut trial = Trial::new();
     let script = Script::new(|_| done());
