@@ -127,6 +127,30 @@ impl Held {
     }
 }
 
+/// Waits until the keys know who was erased: the account goes at once, its key when the event of that is delivered.
+async fn erased_for_good(server: &Server, admin: &str) {
+    let event = crate::support::events_until(server, admin, |events| {
+        !of(events, "user.erasure.succeeded").is_empty()
+    });
+    let events = event.await;
+    let id = of(&events, "user.erasure.succeeded")[0]["id"].clone();
+    let path = format!("/events/{}", id.as_str().unwrap());
+    let began = Instant::now();
+    loop {
+        let shown = server.api("GET", &path, None, Some(admin)).await;
+        let shown = shown.expect(200).json();
+        let deliveries = shown["deliveries"].as_array().unwrap();
+        if deliveries
+            .iter()
+            .any(|it| it["subscription"] == "erasure" && it["state"] == "done")
+        {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{shown}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
     events
         .iter()
@@ -166,6 +190,7 @@ async fn a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_rest
     server.register("late@example.org").await;
     let gone = server.api("DELETE", "/me", None, cleo["access_token"].as_str());
     gone.await.expect(204);
+    erased_for_good(&server, &admin).await;
     server.kill().await;
 
     let elsewhere = beside(&server, "elsewhere");
@@ -232,6 +257,7 @@ async fn who_was_erased_since_stays_erased_in_place_and_the_keys_there_stay() {
     let cleo = server.login("cleo@example.org", PASSWORD).await;
     let gone = server.api("DELETE", "/me", None, cleo["access_token"].as_str());
     gone.await.expect(204);
+    erased_for_good(&server, &admin).await;
 
     let args = ["restore", text(&backup), "--replace", "--yes"];
     let (code, _, err) = quivive(&args, &server.data);
