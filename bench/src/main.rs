@@ -16,6 +16,7 @@
 )]
 
 mod delivery;
+mod imports;
 mod limits;
 mod logins;
 mod process;
@@ -57,7 +58,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 22] = [
+const NAMES: [(&str, &str); 23] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -76,6 +77,7 @@ const NAMES: [(&str, &str); 22] = [
     ("growth", "growth"),
     ("token-check", "tokens"),
     ("token-check-cached", "tokens"),
+    ("import", "import"),
     ("start", "process"),
     ("idle-memory", "process"),
     ("idle-memory-after", "logins"),
@@ -144,6 +146,9 @@ async fn main() -> std::process::ExitCode {
     }
     if group("tokens") {
         measures.extend(tokens::measure(&binary).await);
+    }
+    if group("import") {
+        measures.push(imports::measure(&binary).await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

@@ -2,8 +2,24 @@
 
 use quivive_delivery::{Code, Event, Time};
 use quivive_domain::session::{ExpiredBy, InvalidatedBy, TerminatedBy};
-use quivive_domain::{DeviceId, EndpointId, FamilyId, SessionId, TokenId, UserId};
+use quivive_domain::{DeviceId, Email, EndpointId, FamilyId, SessionId, TokenId, UserId};
 use uuid::Uuid;
+
+/// An account came from another system, by an operator's import.
+#[derive(Event)]
+#[event(
+    type = "user.imported",
+    version = 1,
+    name = "UserImported",
+    audit = "USER_IMPORTED"
+)]
+pub struct UserImported {
+    pub user_id: UserId,
+    #[event(personal)]
+    pub email: Email,
+    pub email_verified: bool,
+    pub has_password: bool,
+}
 
 #[derive(Event)]
 #[event(

@@ -16,6 +16,7 @@
 mod attempt;
 mod commit;
 mod cx;
+mod enrol;
 mod execute;
 mod in_commit;
 mod months;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use commit::Commit;
 pub use cx::{Cx, Families, Guess, Request};
+pub use enrol::Enrolled;
 pub use execute::{Failure, Kernel, Parts};
 pub(crate) use months::{month, months_before};
 pub use raise::{CustomEvent, NotRaised, Once, Raised};

@@ -12,6 +12,7 @@ pub mod devices;
 pub mod facts;
 pub mod guesses;
 pub mod idempotency;
+pub mod imports;
 pub mod kernel;
 pub mod letters;
 pub(crate) mod mutants;

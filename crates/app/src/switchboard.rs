@@ -42,6 +42,9 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .workflow::<accounts::erase_account::EraseAccount>()?
         .workflow::<accounts::export_data::ExportData>()?
         .workflow::<operators::bootstrap_administrator::BootstrapAdministrator>()?
+        .workflow::<operators::import_users::ImportUsers>()?
+        .workflow::<operators::back_up::BackUp>()?
+        .workflow::<operators::restore::Restore>()?
         .workflow::<delivery::change_subscription::ChangeSubscription>()?
         .workflow::<operators::register_event_schema::RegisterEventSchema>()?
         .workflow::<operators::rotate_signing_key::RotateSigningKey>()?
@@ -52,6 +55,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
         .part_of::<sessions::revoke_device::Attempted>("device_revocation")?
         .part_of::<sessions::revoke_device::Succeeded>("device_revocation")?
         // What belongs to no workflow.
+        .fact::<facts::UserImported>()?
         .fact::<facts::SessionCreated>()?
         .fact::<facts::SessionTerminated>()?
         .fact::<facts::SessionExpired>()?

@@ -39,8 +39,11 @@ pub mod delivery {
 }
 
 pub mod operators {
+    pub mod back_up;
     pub mod bootstrap_administrator;
+    pub mod import_users;
     pub mod register_event_schema;
+    pub mod restore;
     pub mod rotate_signing_key;
 }
 

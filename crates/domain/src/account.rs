@@ -63,7 +63,7 @@ impl Role {
     }
 }
 
-/// A password hash as a PHC string. Debug shows its algorithm alone.
+/// A password hash: a PHC string, or what another system made. Debug shows its algorithm alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
@@ -72,7 +72,7 @@ impl PasswordHash {
         Self(phc)
     }
 
-    /// The PHC string, for the hasher and the store.
+    /// Its text, for the hasher and the store.
     pub fn phc(&self) -> &str {
         &self.0
     }
@@ -80,11 +80,9 @@ impl PasswordHash {
 
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "PasswordHash({})",
-            self.0.split('$').nth(1).unwrap_or("?")
-        )
+        let parts = self.0.contains('$').then(|| self.0.split('$'));
+        let algorithm = parts.and_then(|mut parts| parts.find(|part| !part.is_empty()));
+        write!(f, "PasswordHash({})", algorithm.unwrap_or("?"))
     }
 }
 
@@ -135,5 +133,24 @@ impl Account {
 
     pub fn is_admin(&self) -> bool {
         self.roles.contains(&Role::Admin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PasswordHash;
+
+    #[test]
+    fn of_a_hash_its_algorithm_alone_is_shown() {
+        for (text, shown) in [
+            ("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA", "argon2id"),
+            ("pbkdf2_sha256$1000$salt$hash", "pbkdf2_sha256"),
+            ("bcrypt_sha256$$2b$12$salt", "bcrypt_sha256"),
+            ("hunter2", "?"),
+            ("", "?"),
+        ] {
+            let hash = PasswordHash::new(text.to_owned());
+            assert_eq!(format!("{hash:?}"), format!("PasswordHash({shown})"));
+        }
     }
 }

@@ -8,9 +8,12 @@
 //! or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
 //! Threads that have had nothing to do for 12 s give their memory back and end; the next job starts one.
 //!
-//! **Not guaranteed.** The same time for a hash made under other parameters; the next login replaces it.
+//! **Not guaranteed.** The same time for a hash made under other parameters, or by another system; the next login
+//! replaces it. Such hashes bring their own memory, within bounds, for as long as they are computed.
 
+mod imported;
 mod phc;
+mod target;
 mod threads;
 
 use std::any::Any;
@@ -22,12 +25,13 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ::argon2::Params;
-use quivive_app::ports::{HashTicket, PasswordHasher, Read, Verdict};
+use quivive_app::ports::{HashTicket, PasswordHasher, Read, UnusableHash, Verdict};
 use quivive_delivery::{Fault, Ids};
 use quivive_domain::{Password, PasswordHash};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use phc::{SALT_BYTES, Target};
+use phc::SALT_BYTES;
+use target::Target;
 use threads::{Answer, Job, Rhythm, Threads, Work};
 
 /// How passwords are hashed, and how many at once.
@@ -161,6 +165,10 @@ impl Argon2Pool {
 }
 
 impl PasswordHasher for Argon2Pool {
+    fn read(&self, text: &str) -> Result<PasswordHash, UnusableHash> {
+        Target::read(text).map(|(_, stored)| PasswordHash::new(stored))
+    }
+
     fn admit(&self) -> Result<HashTicket, Fault> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             metrics::counter!("quivive_password_hash_refused_total").increment(1);
@@ -194,13 +202,13 @@ impl PasswordHasher for Argon2Pool {
         hash: Option<&PasswordHash>,
     ) -> Read<'_, Verdict> {
         let password = password.clone();
-        let target = hash.and_then(|hash| Target::parse(hash.phc()));
-        if hash.is_some() && target.is_none() {
-            tracing::warn!(
-                ?hash,
-                "a stored password hash is in an unknown format: nothing fits it"
-            );
-        }
+        let target = hash.and_then(|hash| match Target::read(hash.phc()) {
+            Ok((target, _)) => Some(target),
+            Err(error) => {
+                tracing::warn!(?hash, %error, "a stored password hash cannot be used: nothing fits it");
+                None
+            }
+        });
         let outdated = target
             .as_ref()
             .is_some_and(|target| !target.is_made_by(&self.params));

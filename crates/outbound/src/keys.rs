@@ -189,6 +189,12 @@ impl KeyStore {
         })
     }
 
+    /// Copies them into a directory, which is made; those of subjects are the vault's to copy. None rotates meanwhile.
+    pub(crate) fn copy(&self, directory: &Path) -> Result<u64, KeyError> {
+        let _still = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        files::copy(&self.directory, directory)
+    }
+
     /// The keys of archives and anchors, the current one first; none is revoked.
     pub fn audit_keys(&self) -> &[SigningKey] {
         &self.audit

@@ -8,6 +8,7 @@
 //! | [`keys`] | `KeyRing`: the server's keys, in files of their own |
 //! | [`vault`] | `Vault`: a key per person, wrapped, in a file of its own |
 //! | [`archive`] | `Archive`: signed files of what retention cut |
+//! | [`backup`] | none: the files of a backup, listed and signed |
 //! | [`jwt`] | `AccessTokens`: signed with Ed25519 |
 //! | [`smtp`], [`mailbox`] | `Mailer`: to a mail server, or kept in memory for development |
 //! | [`crm`] | `Crm`: the operator's customer relations, over HTTP |
@@ -17,6 +18,7 @@
 
 pub mod archive;
 pub mod argon2;
+pub mod backup;
 pub mod clock;
 pub mod crm;
 mod derivation;
@@ -33,6 +35,7 @@ pub mod vault;
 
 pub use archive::{FileArchive, Verifier};
 pub use argon2::{Argon2Pool, Hashing};
+pub use backup::{BackupFlaw, Contents, Listed};
 pub use clock::{SystemClock, SystemIds};
 pub use crm::{CrmConfig, HttpCrm};
 pub use http::HttpOutlet;
@@ -41,4 +44,4 @@ pub use keys::{KeyError, KeyStore};
 pub use mailbox::Mailbox;
 pub use signer::LcSigner;
 pub use smtp::{SmtpConfig, SmtpMailer};
-pub use vault::FileVault;
+pub use vault::{CopyError, FileVault};

@@ -52,6 +52,17 @@ pub(crate) fn create(path: &Path, wrapping_key: &Secret) -> Result<(), KeyError>
     file::create(path, &Wrapping::new(wrapping_key))
 }
 
+/// Why the keys were not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error("cannot copy the subject keys: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
 /// The keys of subjects. Dropping it ends its thread, after what was asked is done.
 pub struct FileVault {
     cache: Arc<Cache>,
@@ -91,6 +102,17 @@ impl FileVault {
             },
             TrySendError::Disconnected(_) => gone(),
         })
+    }
+
+    /// Copies all keys of the server into a directory, which is made: those of `keys`, and these. Answers how many bytes
+    /// they are. Whoever has a copy can read what a backup of the database holds.
+    pub async fn copy_with(&self, keys: &KeyStore, directory: &Path) -> Result<u64, CopyError> {
+        let bytes = keys.copy(directory)?;
+        let (answer, answered) = oneshot::channel();
+        let to = directory.join(FILE);
+        self.ask(Request::Copy { to, answer })?;
+        let copied = answered.await.map_err(|_| gone())??;
+        Ok(bytes + copied)
     }
 
     /// From the cache, or from the thread.

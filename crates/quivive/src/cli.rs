@@ -3,6 +3,7 @@
 mod admin;
 mod asyncapi;
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod dead_letters;
@@ -17,6 +18,7 @@ mod prompt;
 mod rotate;
 mod serve;
 mod subscriptions;
+mod users;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,6 +75,9 @@ enum Command {
     /// Create administrators, and let them in again
     #[command(subcommand)]
     Admin(admin::Admin),
+    /// Take over accounts from another system
+    #[command(subcommand)]
+    Users(users::Users),
     /// Look at the log of events
     #[command(subcommand)]
     Events(events::Events),
@@ -85,6 +90,12 @@ enum Command {
     /// Leave behind what was issued before
     #[command(subcommand)]
     Rotate(rotate::Rotate),
+    /// Copy database, archives and keys while the server runs
+    Backup(backup::Backup),
+    /// Make a server's data from a backup
+    ///
+    /// Nothing that was given before is good afterwards: sessions, tokens, links in letters, known devices, API keys.
+    Restore(backup::Restore),
     /// Prove that the log is whole
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -133,10 +144,13 @@ impl Cli {
             None => serve::Serve::default().run(everywhere),
             Some(Command::Serve(command)) => command.run(everywhere),
             Some(Command::Admin(command)) => command.run(everywhere),
+            Some(Command::Users(command)) => command.run(everywhere),
             Some(Command::Events(command)) => command.run(everywhere),
             Some(Command::DeadLetters(command)) => command.run(everywhere),
             Some(Command::Subscriptions(command)) => command.run(everywhere),
             Some(Command::Rotate(command)) => command.run(everywhere),
+            Some(Command::Backup(command)) => command.run(everywhere),
+            Some(Command::Restore(command)) => command.run(everywhere),
             Some(Command::Audit(command)) => command.run(everywhere),
             Some(Command::Config(command)) => command.run(everywhere),
             Some(Command::Keys(command)) => command.run(everywhere),

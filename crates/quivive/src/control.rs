@@ -8,8 +8,10 @@
 //! caller that closes its side has gone, and so has its place. The socket belongs to the server's user: others are refused
 //! by its mode, and by who they are.
 
+mod backups;
 mod call;
 mod desk;
+mod imports;
 mod letters;
 mod operator;
 mod rotations;
@@ -17,6 +19,8 @@ mod socket;
 
 pub use call::{Call, Chosen, Decide, Fate, Passphrase, RotateTokens, Search, Tail};
 pub use operator::Operator;
+
+pub(crate) use operator::told as told_of;
 
 pub(crate) use desk::{Desk, first_administrator, tags};
 pub(crate) use socket::listen;

@@ -5,6 +5,7 @@
 //! [`config`] gathers its settings, [`serve`](mod@serve) runs a server, [`control`] is how commands talk to it.
 
 pub mod audit;
+mod backup;
 pub mod builder;
 pub mod config;
 pub mod control;
@@ -14,6 +15,7 @@ mod fingerprints;
 mod health;
 pub mod logging;
 mod private;
+pub mod restore;
 mod retention;
 mod secrets;
 pub mod serve;

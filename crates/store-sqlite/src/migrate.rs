@@ -59,7 +59,7 @@ pub(crate) fn untouched(connection: &Connection) -> rusqlite::Result<Migrated> {
     })
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 

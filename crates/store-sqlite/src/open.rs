@@ -17,7 +17,7 @@ use crate::{connection, failure, lock};
 
 /// The database's file inside the data directory.
 pub(crate) const FILE: &str = "quivive.db";
-const LOCK_FILE: &str = "quivive.lock";
+pub(crate) const LOCK_FILE: &str = "quivive.lock";
 
 /// Commits that may wait for the writer. At 10,000 a second it is less than half a second of waiting; more would only
 /// be answers that come too late.
@@ -122,17 +122,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: &SqliteOptions, migrations: &[Migration]) -> Result<Opened, OpenError> {
     let dir = &options.data_dir;
     prepare_directory(dir)?;
-    let lock = lock::take(&dir.join(LOCK_FILE)).map_err(|refused| match refused {
-        lock::Refused::Held(pid) => OpenError::InUse {
-            dir: dir.clone(),
-            pid,
-        },
-        lock::Refused::Io(source) => OpenError::File {
-            doing: "lock",
-            path: dir.join(LOCK_FILE),
-            source,
-        },
-    })?;
+    let lock = lock::take(&dir.join(LOCK_FILE)).map_err(|refused| locked(dir, refused))?;
     let path = dir.join(FILE);
     prepare_file(&path)?;
     let mut connection = connection::writer(&path, options.max_pages)?;
@@ -151,7 +141,21 @@ pub(crate) fn open(options: &SqliteOptions, migrations: &[Migration]) -> Result<
     })
 }
 
-fn prepare_directory(dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn locked(dir: &Path, refused: lock::Refused) -> OpenError {
+    match refused {
+        lock::Refused::Held(pid) => OpenError::InUse {
+            dir: dir.to_owned(),
+            pid,
+        },
+        lock::Refused::Io(source) => OpenError::File {
+            doing: "lock",
+            path: dir.join(LOCK_FILE),
+            source,
+        },
+    }
+}
+
+pub(crate) fn prepare_directory(dir: &Path) -> Result<(), OpenError> {
     let failed = |doing| {
         move |source| OpenError::File {
             doing,
@@ -181,7 +185,7 @@ fn prepare_directory(dir: &Path) -> Result<(), OpenError> {
 
 /// Makes the file with its mode before SQLite opens it; the files SQLite makes beside it get the same. An existing file is
 /// never opened here: closing it would drop the locks of every connection this process has to it (POSIX).
-fn prepare_file(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn prepare_file(path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::File {
         doing: "create",
         path: path.to_owned(),

@@ -104,6 +104,8 @@ statements! {
 
     THOSE_THERE = "SELECT id FROM account WHERE id IN (SELECT unhex(value, '-') FROM json_each($1)) ORDER BY id";
 
+    TAKEN = "SELECT email_canonical FROM account WHERE email_canonical IN (SELECT value FROM json_each($1))";
+
     ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2 AND (verified_at IS NULL) = $3";
 
     ERASE_HISTORY = "DELETE FROM password_history WHERE account = $1";
@@ -316,6 +318,13 @@ impl Accounts for Database {
         let ids = serde_json::json!(ids).to_string();
         self.all(THOSE_THERE, vec![ids.into()], |cells| {
             Ok(UserId(cells.take("account.id")?))
+        })
+    }
+
+    fn taken(&self, addresses: &[String]) -> Read<'_, Vec<String>> {
+        let addresses = serde_json::json!(addresses).to_string();
+        self.all(TAKEN, vec![addresses.into()], |cells| {
+            cells.take("account.email_canonical")
         })
     }
 

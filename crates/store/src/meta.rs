@@ -10,6 +10,8 @@ statements! {
     GET = "SELECT value FROM meta WHERE name = $1";
 
     SET = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
+    UNSET = "DELETE FROM meta WHERE name = $1";
 }
 
 impl Database {
@@ -27,5 +29,14 @@ impl Database {
     )]
     pub fn set_meta(&self, name: &str, value: &str) -> Write {
         Write::one(SET, vec![name.to_owned().into(), value.to_owned().into()])
+    }
+
+    /// Takes a note away; misses when there is none.
+    #[expect(
+        clippy::unused_self,
+        reason = "a write of this database, as those of the ports are"
+    )]
+    pub fn unset_meta(&self, name: &str) -> Write {
+        Write::one(UNSET, vec![name.to_owned().into()])
     }
 }

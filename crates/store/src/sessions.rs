@@ -68,6 +68,11 @@ statements! {
          WHERE session.account = $1 AND session.ended_at IS NULL ORDER BY session.created_at, session.id"
     );
 
+    WITH_SESSION = "SELECT account FROM session WHERE ended_at IS NULL \
+        AND account IN (SELECT id FROM account) ORDER BY account LIMIT $1";
+
+    WITH_DEVICE = "SELECT account FROM device WHERE account IN (SELECT id FROM account) ORDER BY account LIMIT $1";
+
     DUE = concat!(
         "SELECT session.id, ", session_columns!(), " FROM session \
          WHERE session.ended_at IS NULL AND session.look_at <= $1 ORDER BY session.look_at LIMIT $2"
@@ -164,6 +169,20 @@ impl Sessions for Database {
     fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>> {
         self.all(DUE, vec![now.into(), limit.into()], |cells| {
             session(cells.take("session.id")?, cells)
+        })
+    }
+
+    fn with_access(&self, limit: u32) -> Read<'_, Vec<UserId>> {
+        let of = |sql| {
+            self.all(sql, vec![limit.into()], |cells| {
+                Ok(UserId(cells.take("account")?))
+            })
+        };
+        let (sessions, devices) = (of(WITH_SESSION), of(WITH_DEVICE));
+        Box::pin(async move {
+            let mut users = sessions.await?;
+            users.extend(devices.await?);
+            Ok(users)
         })
     }
 

@@ -66,6 +66,7 @@ checks! {
         who_is_erased_leaves_nothing_beside
         those_never_verified_are_found_the_oldest_first
         of_many_those_are_told_that_are_there
+        taken_addresses_are_told_from_free_ones
         accounts_come_in_pages_by_id
         the_first_administrator_is_claimed_once
         an_administrator_leaves_nothing_to_claim
@@ -120,6 +121,7 @@ checks! {
         of_parallel_devices_no_more_than_the_limit_are_remembered
         a_device_says_when_it_last_signed_in
         a_device_is_forgotten_once_and_a_guard_says_whether_one_is_left
+        who_has_access_is_found_until_it_ends
         an_id_is_given_once
     }
     attempts {

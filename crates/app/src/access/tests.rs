@@ -269,6 +269,7 @@ async fn revoke(scene: &Scene, tokens: &Tokens, how: &str) {
                 user: scene.user,
                 by: By::System,
                 reason: rationale("lost"),
+                devices: crate::workflows::rotations::rotate_user_tokens::Devices::Kept,
             };
             scene.when(rotate).await.succeeded();
         }

@@ -58,6 +58,16 @@ pub(super) enum Role {
     Concludes(Waiting),
 }
 
+impl Role {
+    /// The key that a fact has of its own.
+    pub(super) fn key(self) -> Option<Key> {
+        match self {
+            Self::Fact(key) => key,
+            Self::Automatic | Self::Concludes(_) => None,
+        }
+    }
+}
+
 impl Commit {
     /// Adds a guarded write. Writes run in the order in which they were added.
     pub fn write(&mut self, write: Write) -> &mut Self {

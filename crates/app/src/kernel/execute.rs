@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use quivive_delivery::log::Appender;
@@ -31,9 +30,6 @@ const MAX_DECISIONS: u32 = 3;
 /// Of the writes of an outcome, the place of the one that says a repeatable request was carried out. It misses when another
 /// that asked the same was faster: this one's outcome is that it conflicts.
 const CARRIED_OUT: usize = 1;
-
-/// How long an attempt may run before the sweeper closes it.
-const RUNNING_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Why a command has no reply.
 #[derive(Debug)]
@@ -125,6 +121,11 @@ impl Kernel {
         &self.catalogue
     }
 
+    /// Whether the server stops: what takes long ends early then.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.tasks.stopping().is_cancelled()
+    }
+
     /// The reads, for routes that only show something.
     pub fn families(&self) -> &Arc<Families> {
         &self.families
@@ -206,7 +207,7 @@ impl Kernel {
                 kind: W::Attempted::META.kind.to_owned(),
                 attempted_id: trail.attempted_id,
                 after: self.log.head().borrow().position,
-                deadline: cx.now() + RUNNING_DEADLINE,
+                deadline: cx.now() + W::DEADLINE,
                 waiting: false,
                 node: self.node,
             }));

@@ -25,6 +25,8 @@ pub trait Workflow: Send + Sync + Sized + 'static {
     /// Whether the time of its answer may not tell if there is an account: then the attempt is durable before anything is
     /// decided. Otherwise a decision without reads would share a sync with its attempt, and one with reads would not.
     const EVEN: bool = false;
+    /// How long it may run before the sweeper closes its attempt.
+    const DEADLINE: Duration = Duration::from_mins(1);
     /// The reason when a waiting attempt reaches its deadline.
     const EXPIRED: &'static str = "interrupted";
 

@@ -89,6 +89,9 @@ pub trait Accounts: Send + Sync {
     /// Those of them that there are, in one read however many are asked for.
     fn those_there(&self, ids: &[UserId]) -> Read<'_, Vec<UserId>>;
 
+    /// Those of these canonical addresses that somebody has, in one read however many are asked for.
+    fn taken(&self, addresses: &[String]) -> Read<'_, Vec<String>>;
+
     /// Takes the account away with what is kept beside it: earlier passwords, counters, devices, links, letters' counts and
     /// profile. Its sessions must have ended; what is left of those are ids and times. Misses when anything has raised the
     /// account's security version, or verified its address, since it was read.

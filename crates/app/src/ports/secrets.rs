@@ -19,8 +19,32 @@ pub struct Verdict {
     pub outdated: bool,
 }
 
+/// Why a hash from elsewhere cannot be taken over. Display says what to do instead; it never repeats the hash.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableHash {
+    #[error(
+        "no password hash of a known form: give bcrypt, Argon2, scrypt, or PBKDF2 as Django writes it"
+    )]
+    Unknown,
+    #[error("no whole {0} hash: export it again")]
+    Malformed(&'static str),
+    /// Each comparison would hold a thread, or its memory, for too long.
+    #[error(
+        "{what} is {given}, and {most} is the most that is computed: leave the hash out, and let its owner reset the password"
+    )]
+    TooCostly {
+        what: &'static str,
+        given: u64,
+        most: u64,
+    },
+}
+
 /// Password hashing: slow on purpose, in threads and memory of its own.
 pub trait PasswordHasher: Send + Sync {
+    /// A hash that another system made, as it is to be stored. It is verified like one of our own and replaced by one at
+    /// the first sign-in.
+    fn read(&self, text: &str) -> Result<PasswordHash, UnusableHash>;
+
     /// A place in the bounded queue, for one workflow; [`Fault::Busy`] when it is full.
     fn admit(&self) -> Result<HashTicket, Fault>;
 

@@ -78,6 +78,9 @@ pub trait Sessions: Send + Sync {
     /// Sessions that were not ended and, when they were last looked at, were to be over by now; at most `limit`.
     fn due(&self, now: Time, limit: u32) -> Read<'_, Vec<Session>>;
 
+    /// Accounts that have an open session or a device, at most `limit` of each, some perhaps twice.
+    fn with_access(&self, limit: u32) -> Read<'_, Vec<UserId>>;
+
     /// How many refresh tokens the family of this one has: as many as its last generation says. 0 for an unknown token.
     fn family_size(&self, token: TokenId) -> Read<'_, u32>;
 

@@ -24,6 +24,8 @@ const OURS: &[&str] = &[
     "email_change_reversal",
     // Types come by registration, and an operator's change has its audit.
     "event_schema_registration",
+    // The specification's import tells of the file alone; who reads the log must hear of each account.
+    "user.imported",
     // A process of several steps says how far it is, so that the next step begins.
     "delivery.step_done",
     "delivery.step_undone",

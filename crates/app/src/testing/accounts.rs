@@ -228,6 +228,14 @@ impl Accounts for World {
         })
     }
 
+    fn taken(&self, addresses: &[String]) -> Read<'_, Vec<String>> {
+        let mut taken = addresses.to_vec();
+        self.read(move |s| {
+            taken.retain(|address| s.accounts.values().any(|a| a.email.canonical() == address));
+            taken
+        })
+    }
+
     fn erase(&self, account: &Account) -> Vec<Write> {
         let (id, version) = (account.id, account.security_version);
         let verified = account.verified_at.is_some();

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::World;
 use crate::ports::{
     AccessClaims, AccessTokens, HashTicket, KeyRing, Letter, MailError, Mailer, OldKeys,
-    PasswordHasher, Read, RotatedKeys, Verdict,
+    PasswordHasher, Read, RotatedKeys, UnusableHash, Verdict,
 };
 
 fn sha(parts: &[&[u8]]) -> [u8; 32] {
@@ -41,6 +41,13 @@ impl Drop for Place {
 }
 
 impl PasswordHasher for World {
+    fn read(&self, text: &str) -> Result<PasswordHash, UnusableHash> {
+        if text.starts_with("$fake$") {
+            return Ok(PasswordHash::new(text.to_owned()));
+        }
+        Err(UnusableHash::Unknown)
+    }
+
     fn admit(&self) -> Result<HashTicket, Fault> {
         let take = |places: u64| places.checked_sub(1);
         match self

@@ -115,6 +115,15 @@ impl Sessions for World {
         })
     }
 
+    fn with_access(&self, limit: u32) -> Read<'_, Vec<UserId>> {
+        self.read(|s| {
+            let open = s.sessions.values().filter(|x| x.ended_at.is_none());
+            let open = open.map(|session| session.account).take(limit as usize);
+            let known = s.devices.iter().map(|device| device.new.account);
+            open.chain(known.take(limit as usize)).collect()
+        })
+    }
+
     fn family_size(&self, token: TokenId) -> Read<'_, u32> {
         self.read(|s| {
             let family = s.refresh.get(&token).map(|row| row.token.family);

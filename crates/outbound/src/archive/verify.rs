@@ -56,7 +56,8 @@ impl Verifier {
         }
     }
 
-    fn signed(&self, statement: &str, signature: &Signature) -> bool {
+    /// Whether one of the keys signed it.
+    pub(crate) fn signed(&self, statement: &str, signature: &Signature) -> bool {
         self.keys.get(&signature.key_id).is_some_and(|public| {
             let key = UnparsedPublicKey::new(&ED25519, public);
             key.verify(statement.as_bytes(), &signature.bytes).is_ok()

@@ -2,34 +2,36 @@
 
 use ::argon2::password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt};
 use ::argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Error, Params, Version};
-use subtle::ConstantTimeEq as _;
+use quivive_app::ports::UnusableHash;
 
 pub(super) const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
 /// The costliest stored hash that is computed: seven times the memory of today's. A hash beyond comes from nobody's
 /// default and would hold a thread for seconds.
-const MAX_MEMORY_KIB: u32 = 131_072;
+pub(super) const MAX_MEMORY_KIB: u32 = 131_072;
 const MAX_ITERATIONS: u32 = 16;
-const MAX_LANES: u32 = 16;
+pub(super) const MAX_LANES: u32 = 16;
 
 pub(super) fn params(memory_kib: u32, iterations: u32, lanes: u32) -> Result<Params, Error> {
     Params::new(memory_kib, iterations, lanes, Some(HASH_BYTES))
 }
 
-/// What to compute a password into, and what it should come to.
+/// Argon2, and what it should come to.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(super) struct Argon2Hash {
+    algorithm: Algorithm,
     params: Params,
     version: Version,
     salt: Salt,
     expected: Option<Output>,
 }
 
-impl Target {
+impl Argon2Hash {
     /// For a new hash; no password fits it.
     pub(super) fn fresh(params: &Params, salt: [u8; SALT_BYTES]) -> Self {
         Self {
+            algorithm: Algorithm::Argon2id,
             params: params.clone(),
             version: Version::V0x13,
             salt: Salt::new(&salt).expect("a salt may have 8 to 64 bytes"),
@@ -37,27 +39,28 @@ impl Target {
         }
     }
 
-    /// A stored hash, or `None` when its format is unknown or its parameters are beyond reason.
-    pub(super) fn parse(phc: &str) -> Option<Self> {
-        let phc = Phc::new(phc).ok()?;
-        if phc.algorithm != ARGON2ID_IDENT {
-            return None;
-        }
-        let params = Params::try_from(&phc).ok()?;
-        let within_reason = params.m_cost() <= MAX_MEMORY_KIB
-            && params.t_cost() <= MAX_ITERATIONS
-            && params.p_cost() <= MAX_LANES
-            && params.keyid().is_empty()
-            && params.data().is_empty();
+    /// A stored hash, or why it cannot be computed: its parameters may be beyond reason.
+    pub(super) fn read(text: &str) -> Result<Self, UnusableHash> {
+        let malformed = || UnusableHash::Malformed("Argon2");
+        let phc = Phc::new(text).map_err(|_| malformed())?;
+        let algorithm = Algorithm::try_from(phc.algorithm.as_str()).map_err(|_| malformed())?;
+        let params = Params::try_from(&phc).map_err(|_| malformed())?;
+        within("Argon2 m (KiB)", params.m_cost(), MAX_MEMORY_KIB)?;
+        within("Argon2 t", params.t_cost(), MAX_ITERATIONS)?;
+        within("Argon2 p", params.p_cost(), MAX_LANES)?;
         let version = phc
             .version
             .map_or(Ok(Version::V0x10), Version::try_from)
-            .ok()?;
-        within_reason.then_some(Self {
+            .map_err(|_| malformed())?;
+        if !params.keyid().is_empty() || !params.data().is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            algorithm,
             params,
             version,
-            salt: phc.salt?,
-            expected: Some(phc.hash?),
+            salt: phc.salt.ok_or_else(malformed)?,
+            expected: Some(phc.hash.ok_or_else(malformed)?),
         })
     }
 
@@ -67,6 +70,7 @@ impl Target {
         same(Params::m_cost)
             && same(Params::t_cost)
             && same(Params::p_cost)
+            && self.algorithm == Algorithm::Argon2id
             && self.version == Version::V0x13
             && self.salt.len() >= SALT_BYTES
             && self
@@ -81,7 +85,7 @@ impl Target {
 
     /// The costly part.
     pub(super) fn compute(&self, password: &[u8], blocks: &mut [Block]) -> Result<Output, Error> {
-        let argon2 = Argon2::new(Algorithm::Argon2id, self.version, self.params.clone());
+        let argon2 = Argon2::new(self.algorithm, self.version, self.params.clone());
         let mut bytes = [0; Output::MAX_LENGTH];
         let length = self.expected.map_or(HASH_BYTES, |expected| expected.len());
         let bytes = &mut bytes[..length];
@@ -89,10 +93,9 @@ impl Target {
         Output::new(bytes).map_err(|_| Error::OutputTooLong)
     }
 
-    /// In constant time.
-    pub(super) fn fits(&self, computed: &Output) -> bool {
-        let expected = self.expected.as_ref();
-        expected.is_some_and(|expected| expected.as_bytes().ct_eq(computed.as_bytes()).into())
+    /// What a fitting password comes to; nothing where none fits.
+    pub(super) fn expected(&self) -> Option<&Output> {
+        self.expected.as_ref()
     }
 
     /// The PHC string of a fresh hash.
@@ -106,4 +109,17 @@ impl Target {
         };
         Some(phc.to_string())
     }
+}
+
+/// Refuses a cost above what is computed here.
+pub(super) fn within(
+    what: &'static str,
+    given: impl Into<u64>,
+    most: impl Into<u64>,
+) -> Result<(), UnusableHash> {
+    let (given, most) = (given.into(), most.into());
+    if given <= most {
+        return Ok(());
+    }
+    Err(UnusableHash::TooCostly { what, given, most })
 }

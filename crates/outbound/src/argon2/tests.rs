@@ -135,14 +135,29 @@ async fn hashes_of_others_fit_and_are_outdated() {
 }
 
 #[tokio::test]
+async fn what_another_system_made_fits_is_outdated_and_replaced_by_ours() {
+    let pool = pool(TINY);
+    let text = "$2b$04$g5p6iPrRAcCbyRiLQd/whuwt/OTEsQfnVBOM0XymvEO1pJZ8.crI.";
+    let hash = pool.read(text).expect("bcrypt is read");
+    let fits = verdict(&pool, "lantern oyster plinth 77", hash.phc()).await;
+    assert!(fits.matches && fits.outdated);
+    assert!(!verdict(&pool, "password", hash.phc()).await.matches);
+    let ticket = pool.admit().expect("a place");
+    let renewed = pool.hash(&ticket, &password("lantern oyster plinth 77"));
+    let renewed = renewed.await.expect("hashed");
+    assert!(renewed.phc().starts_with("$argon2id$"), "{}", renewed.phc());
+    assert!(pool.read("hunter2").is_err());
+}
+
+#[tokio::test]
 async fn unknown_formats_fit_nothing() {
     let pool = pool(TINY);
     for phc in [
         "",
         "!",
         "hunter42",
-        "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
-        "$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+        "$argon2x$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
         "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ",
         "$argon2id$v=19$m=256,t=2,p=1",
         "$argon2id$v=20$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",

@@ -15,7 +15,7 @@ use quivive_domain::{Password, PasswordHash};
 use tokio::sync::oneshot;
 
 use super::Held;
-use super::phc::Target;
+use super::target::Target;
 
 /// Of a thread's blocks at the least, when they are large at all. glibc gives what is larger than 32 MiB back to the
 /// system as soon as it is freed, and keeps what is smaller; blocks that are never touched cost nothing.
@@ -296,7 +296,7 @@ impl Job {
     }
 }
 
-/// `None` when Argon2 refuses, which it was asked before: whoever waits hears that nothing could be hashed.
+/// `None` when the algorithm refuses, which it was asked before: whoever waits hears that nothing could be hashed.
 fn compute(
     target: &Target,
     password: &Password,
@@ -313,8 +313,6 @@ fn compute(
         *blocks = Vec::new();
     }
     computed
-        .inspect_err(|error| tracing::error!(%error, "a password hash failed"))
-        .ok()
 }
 
 fn reserve(needed: usize) -> Vec<Block> {

@@ -117,6 +117,28 @@ pub(super) fn open(directory: &Path, ids: &dyn Ids, now: Time) -> Result<Found, 
     }
 }
 
+/// Copies the list and the files of the keys that it names, the list last.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<u64, KeyError> {
+    private_file::directory(to)?;
+    let list_path = from.join(LIST);
+    let missing = |path: &Path| KeyError::Missing {
+        path: path.to_owned(),
+    };
+    let bytes = private_file::read(&list_path)?.ok_or_else(|| missing(&list_path))?;
+    let list = parse(&list_path, &bytes)?;
+    let serving = by_service(&list.keys).into_iter();
+    let files = serving.map(|entry| entry.path(from));
+    let mut copied = bytes.len() as u64;
+    for path in std::iter::once(from.join(MASTER)).chain(files) {
+        let name = path.file_name().ok_or_else(|| missing(&path))?;
+        let bytes = private_file::read(&path)?.ok_or_else(|| missing(&path))?;
+        private_file::write(&to.join(name), &bytes)?;
+        copied += bytes.len() as u64;
+    }
+    private_file::write(&to.join(LIST), &bytes)?;
+    Ok(copied)
+}
+
 /// Those of the list that is there; nothing is made.
 pub(super) fn existing_audit_keys(directory: &Path) -> Result<Vec<SigningKey>, KeyError> {
     let path = directory.join(LIST);

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::record::{self, BYTES, Header, Record, SECRET, Wrapping};
+use crate::backup::Listed;
 use crate::derivation::Secret;
 use crate::keys::KeyError;
 use crate::private_file;
@@ -215,6 +216,11 @@ impl KeyFile {
         self.file.sync_data().map_err(WriteError::Lost)?;
         self.destroyed.push(number);
         Ok(true)
+    }
+
+    /// Copies it into a new file.
+    pub(super) fn copy(&self, to: &Path) -> io::Result<u64> {
+        Listed::copied(&self.path, to, "").map(|copied| copied.bytes)
     }
 
     /// The names of those that were destroyed.

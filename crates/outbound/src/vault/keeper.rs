@@ -4,6 +4,8 @@
 //! making and destroying means that a key that was destroyed cannot come back into the cache.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -32,6 +34,11 @@ pub(super) enum Request {
     Destroy {
         name: Arc<str>,
         answer: oneshot::Sender<Result<bool, Fault>>,
+    },
+    /// A copy of the file, as of one moment between writes.
+    Copy {
+        to: PathBuf,
+        answer: oneshot::Sender<io::Result<u64>>,
     },
     /// The names of those that were destroyed.
     Destroyed {
@@ -109,6 +116,10 @@ impl Keeper {
             Request::Destroy { name, answer } => {
                 self.sync();
                 let _ = answer.send(self.destroy(&name));
+            }
+            Request::Copy { to, answer } => {
+                self.sync();
+                let _ = answer.send(self.file.copy(&to));
             }
             Request::Destroyed { answer } => {
                 let names = self.file.destroyed().map_err(|error| {

@@ -19,11 +19,12 @@ use quivive_store::{Database, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
 use super::Builder;
+use crate::backup::Data;
 use crate::config::Directories;
 use crate::control::Desk;
 use crate::deliveries::Deliveries;
 use crate::start::StartError;
-use crate::{fingerprints, private};
+use crate::{fingerprints, private, restore};
 
 /// The directory of the keys in the data directory.
 pub(crate) const KEYS: &str = "keys";
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keys: Arc<KeyStore>,
+    /// The families' vault, as what it is.
+    file_vault: Arc<FileVault>,
     pub(crate) store: Arc<Sqlite>,
     pub(crate) database: Database,
     pub(crate) families: Arc<Families>,
@@ -67,7 +70,8 @@ impl Opened {
         let settings = &builder.settings;
         let keys = Arc::new(keys);
         let shared = Arc::new(database.clone());
-        let vault: Arc<dyn Vault> = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
+        let file_vault = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
+        let vault: Arc<dyn Vault> = Arc::clone(&file_vault) as _;
         let log: Arc<dyn Log> = Arc::clone(&shared) as _;
         let log = match builder.around_log.take() {
             Some(wrap) => wrap(log),
@@ -125,12 +129,13 @@ impl Opened {
             in_commit,
         });
         custom_events::load(families.event_schemas.as_ref(), kernel.catalogue()).await?;
-        settle(&kernel).await?;
+        settle(&kernel, &database).await?;
         Ok(Self {
             directories,
             clock,
             ids,
             keys,
+            file_vault,
             store,
             database,
             families,
@@ -146,6 +151,12 @@ impl Opened {
         Desk {
             kernel: Arc::clone(&self.kernel),
             database: self.database.clone(),
+            data: Data {
+                directories: self.directories.clone(),
+                keys: Arc::clone(&self.keys),
+                vault: Arc::clone(&self.file_vault),
+                clock: Arc::clone(&self.clock),
+            },
             setup: None,
             operation: None,
         }
@@ -159,8 +170,8 @@ impl Opened {
     }
 }
 
-/// Ends what an earlier run left open, and who was erased.
-async fn settle(kernel: &Arc<Kernel>) -> Result<(), StartError> {
+/// Ends what an earlier run left open, who was erased, and what was given before a backup.
+async fn settle(kernel: &Arc<Kernel>, database: &Database) -> Result<(), StartError> {
     let recovered = kernel.recover().await?;
     if recovered.interrupted + recovered.expired > 0 {
         tracing::info!(
@@ -176,6 +187,7 @@ async fn settle(kernel: &Arc<Kernel>) -> Result<(), StartError> {
             "erased again who came back with an older copy of the database"
         );
     }
+    restore::finish(kernel, database).await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What can be asked, and the lines that answer.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use quivive_app::ports::OldKeys;
 use quivive_domain::Password;
@@ -50,6 +51,13 @@ pub enum Call {
     RotateTokens(RotateTokens),
     /// Answers {`new_key_id`, `retired_key_id`, `revoked`}.
     RotateKeys { old: OldKeys },
+    /// Answers {`directory`, `keys`, `position`, `epoch`, `bytes`}.
+    BackUp { directory: PathBuf, keys: PathBuf },
+    /// Answers with an item for each flaw, for what was passed over and for how far it has come, and `done` at last.
+    ImportUsers {
+        /// Where the server finds it.
+        file: PathBuf,
+    },
 }
 
 /// Whose tokens are to be good for nothing.

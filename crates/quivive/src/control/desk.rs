@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::call::{Call, Passphrase, Search, Tail};
+use crate::backup::Data;
 use crate::failure::{Class, Failure};
 use crate::secrets::SetupLink;
 use crate::start::class_of_fault;
@@ -36,6 +37,8 @@ const LOOK_BACK: u64 = 10_000;
 pub(crate) struct Desk {
     pub kernel: Arc<Kernel>,
     pub database: Database,
+    /// What a backup copies.
+    pub data: Data,
     /// Both are a running server's.
     pub setup: Option<Arc<SetupLink>>,
     pub operation: Option<Arc<dyn Operation>>,
@@ -78,6 +81,8 @@ impl Desk {
             Call::Decide(decide) => self.decide(decide).await?,
             Call::RotateTokens(rotate) => self.rotate_tokens(rotate).await?,
             Call::RotateKeys { old } => self.rotate_keys(old).await?,
+            Call::BackUp { directory, keys } => self.back_up(directory, keys).await?,
+            Call::ImportUsers { file } => return self.import_users(&file, &items).await,
         };
         // Whoever asked and went away does not want it.
         let _ = items.send(item).await;

@@ -189,7 +189,7 @@ async fn alone(
 }
 
 /// The command shows the first problem; `config check` shows them all.
-fn told(problems: crate::config::Problems) -> Failure {
+pub(crate) fn told(problems: crate::config::Problems) -> Failure {
     let problems = problems.0;
     let remedy = problems
         .first()

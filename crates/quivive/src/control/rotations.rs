@@ -7,7 +7,7 @@ use quivive_app::ports::OldKeys;
 use quivive_app::step_up::By;
 use quivive_app::workflows::operators::rotate_signing_key::RotateSigningKey;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
-use quivive_app::workflows::rotations::rotate_user_tokens::RotateUserTokens;
+use quivive_app::workflows::rotations::rotate_user_tokens::{Devices, RotateUserTokens};
 use quivive_delivery::Codes as _;
 use quivive_domain::Address;
 use serde_json::{Value, json};
@@ -68,6 +68,7 @@ impl Desk {
             user: account.ok_or_else(nobody)?.id,
             by: By::System,
             reason: rationale(reason)?,
+            devices: Devices::Kept,
         };
         let rotated = self.kernel.execute(command, Request::system()).await;
         let rotated = rotated.map_err(|outcome| told(outcome, |_| nobody()))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{BINARY, events_until, post};
 
 /// Raised where this run does not go; each by a test of its own.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     (
         "admission.requests_rejected",
         "admission::what_is_refused_fills_neither_the_log_nor_memory",
@@ -65,6 +65,18 @@ const ELSEWHERE: [(&str, &str); 15] = [
     (
         "user.data_export.failed",
         "exports: who_has_not_just_shown_that_it_is_them_exports_nothing",
+    ),
+    (
+        "operator.restore.attempted",
+        "backups::a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_restored_one",
+    ),
+    (
+        "operator.restore.succeeded",
+        "backups::a_busy_server_is_backed_up_and_nothing_that_it_gave_is_good_in_the_restored_one",
+    ),
+    (
+        "operator.restore.failed",
+        "quivive_app: restore::where_the_database_fails_it_failed_and_is_asked_for_again",
     ),
     (
         "delivery.step_undone",
@@ -222,6 +234,8 @@ async fn drive(server: &Server, admin: &str) {
     sessions(server, email).await;
     ended_sessions(server, admin, email).await;
     lock_and_reset(server, email).await;
+    imported(server).await;
+    backed_up(server).await;
     services(server, admin).await;
     rotations(server, admin).await;
     webhooks(server, admin).await;
@@ -461,6 +475,29 @@ async fn lock_and_reset(server: &Server, email: &str) {
         .await
         .expect(200);
     post(server, "/password-resets", body).await.expect(400);
+}
+
+/// People come from another system; a file that breaks off is refused.
+async fn imported(server: &Server) {
+    let file = server.data.join("people.json");
+    let path = file.to_str().unwrap();
+    for (text, code) in [
+        ("{\"email\": \"imported@example.org\"}", 0),
+        ("[{\"email\": ", 1),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (exit, _, err) = server.cli(&["users", "import", path], "").await;
+        assert_eq!(exit, Some(code), "{err}");
+    }
+}
+
+/// A backup is made, and one that has no place.
+async fn backed_up(server: &Server) {
+    let to = server.data.join("backup");
+    for (to, code) in [(to.to_str().unwrap(), 0), ("/dev/null/backup", 74)] {
+        let (exit, _, err) = server.cli(&["backup", to], "").await;
+        assert_eq!(exit, Some(code), "{err}");
+    }
 }
 
 /// An operator gives keys and registers schemas. What services append with them is of no type that the program has.

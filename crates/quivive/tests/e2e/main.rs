@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admission;
+mod backups;
 mod catalogue;
 mod cli;
 mod dashboard;
@@ -21,6 +22,7 @@ mod faults;
 mod feed;
 mod guessing;
 mod idempotency;
+mod imports;
 mod provisioning;
 mod proxies;
 mod recovery;

@@ -4,5 +4,6 @@ mod bed;
 mod commit;
 mod crash;
 mod open;
+mod snapshot;
 mod space;
 mod stop;

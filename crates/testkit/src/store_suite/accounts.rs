@@ -368,6 +368,16 @@ pub(super) async fn of_many_those_are_told_that_are_there(f: Fixture) {
     assert!(there(&[]).await.is_empty());
 }
 
+pub(super) async fn taken_addresses_are_told_from_free_ones(f: Fixture) {
+    let (ada, _) = (f.account("ada").await, f.account("bob").await);
+    let taken = async |asked: &[String]| f.db.taken(asked).await.expect("a read");
+    let mut asked: Vec<_> = (0..2_000).map(|n| format!("{n}@example.org")).collect();
+    assert!(taken(&asked).await.is_empty());
+    asked.push(ada.email.canonical().to_owned());
+    assert_eq!(taken(&asked).await, [ada.email.canonical()]);
+    assert!(taken(&[]).await.is_empty());
+}
+
 pub(super) async fn accounts_come_in_pages_by_id(f: Fixture) {
     let mut all = Vec::new();
     for name in ["ada", "bob", "cid", "dan"] {

@@ -211,6 +211,10 @@ pub(super) async fn a_note_replaces_the_one_before(f: Fixture) {
     f.must([f.db.set_meta("key", "one"), f.db.set_meta("other", "else")])
         .await;
     f.must([f.db.set_meta("key", "two")]).await;
+    f.must([f.db.set_meta("gone", "soon"), f.db.unset_meta("gone")])
+        .await;
+    f.misses(f.db.unset_meta("gone")).await;
+    assert_eq!(f.db.meta("gone").await.expect("a read"), None);
     assert_eq!(
         f.db.meta("key").await.expect("a read").as_deref(),
         Some("two")

@@ -443,6 +443,35 @@ pub(super) async fn a_device_is_forgotten_once_and_a_guard_says_whether_one_is_l
     assert_eq!(devices(&f, bob).await.len(), 1);
 }
 
+pub(super) async fn who_has_access_is_found_until_it_ends(f: Fixture) {
+    let (ada, bob) = (f.account("ada").await, f.account("bob").await);
+    f.account("cid").await;
+    let session = f.session(&ada, 1).await;
+    // A device of nobody opens nothing.
+    for owner in [ada.id, bob.id, UserId(f.id())] {
+        f.must([f.db.insert_device(&device(&f, owner), 2, at(1))])
+            .await;
+    }
+    let with_access = async |limit| {
+        let mut users = f.db.with_access(limit).await.expect("a read");
+        users.sort();
+        users
+    };
+    let mut both = [ada.id, ada.id, bob.id];
+    both.sort();
+    assert_eq!(with_access(10).await, both);
+    f.must([f.db.end(session.id, at(2))]).await;
+    let mut devices = [ada.id, bob.id];
+    devices.sort();
+    assert_eq!(with_access(10).await, devices);
+    assert_eq!(with_access(1).await.len(), 1);
+    for owner in devices {
+        let of = f.db.devices(owner).await.expect("a read");
+        f.must([f.db.remove_device(&of[0])]).await;
+    }
+    assert!(with_access(10).await.is_empty());
+}
+
 /// Oldest first.
 async fn devices(f: &Fixture, account: UserId) -> Vec<Device> {
     let mut devices = f.db.devices(account).await.expect("a read");

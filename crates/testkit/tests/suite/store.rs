@@ -148,6 +148,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("log::AT", "SCAN json_each", "the positions themselves"),
     (
+        "accounts::TAKEN",
+        "SCAN json_each",
+        "the addresses of a group of an import",
+    ),
+    (
         "accounts::THOSE_THERE",
         "SCAN json_each",
         "the ids themselves, at the start",

@@ -233,7 +233,7 @@ async fn revoke_api_key(
 ) -> Result<StatusCode, Problem> {
     let command = RevokeApiKey {
         key,
-        by: caller.proven(),
+        by: Some(caller.proven()),
     };
     let request = context.request(caller.actor());
     let revoked = web.kernel.execute(command, request).await;

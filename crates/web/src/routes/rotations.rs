@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use quivive_app::step_up::By;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
-use quivive_app::workflows::rotations::rotate_user_tokens::{self, RotateUserTokens};
+use quivive_app::workflows::rotations::rotate_user_tokens::{self, Devices, RotateUserTokens};
 use quivive_domain::{Rationale, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -141,7 +141,12 @@ async fn rotate_user(
 ) -> Result<axum::Json<UserRotationResult>, Problem> {
     use rotate_user_tokens::Refusal;
     let reason = rationale(given)?;
-    let command = RotateUserTokens { user, by, reason };
+    let command = RotateUserTokens {
+        user,
+        by,
+        reason,
+        devices: Devices::Kept,
+    };
     let request = context.request(caller.actor());
     let rotated = web.kernel.execute(command, request).await;
     let rotated = rotated.map_err(|failure| {

@@ -8,7 +8,8 @@ use crate::workflows::prelude::*;
 pub struct RevokeApiKey {
     pub key: ApiKeyId,
     /// The administrator who asks.
-    pub by: Proven,
+    /// `None`: the system.
+    pub by: Option<Proven>,
 }
 
 #[derive(Event)]
@@ -83,7 +84,7 @@ impl Workflow for RevokeApiKey {
     }
 
     async fn run(&self, cx: &Cx) -> Run<Self> {
-        let mut commit = match operated(cx, Some(self.by)).await? {
+        let mut commit = match operated(cx, self.by).await? {
             Ok(commit) => commit,
             Err(denied) => return refuse(denied.into()),
         };
@@ -132,7 +133,7 @@ mod tests {
     fn revoke(scene: &Scene, key: ApiKeyId) -> RevokeApiKey {
         RevokeApiKey {
             key,
-            by: scene.proven(),
+            by: Some(scene.proven()),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Rotate the tokens of one person: those that were issued before are good for nothing, at once, and their sessions end.
 //! They sign in again. Asked for by the person ("sign me out everywhere"), an administrator, or the system.
 //!
-//! Devices stay known: nobody has shown that the password is in the wrong hands. Source: documents 000, 002.
+//! Devices stay known: nobody has shown that the password is in the wrong hands. A restore alone forgets them, for one of
+//! them may have been forgotten since the backup. Source: documents 000, 002.
 
 use quivive_domain::Rationale;
 use quivive_domain::session::InvalidatedBy;
 
-use crate::sessions::{Ending, end_all};
+use crate::sessions::{Ending, end_all, end_everything};
 use crate::step_up::{By, Denied};
 use crate::workflows::prelude::*;
 
@@ -14,6 +15,14 @@ pub struct RotateUserTokens {
     pub user: UserId,
     pub by: By,
     pub reason: Rationale,
+    pub devices: Devices,
+}
+
+/// What becomes of the devices that the account is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    Kept,
+    Forgotten,
 }
 
 #[derive(Event)]
@@ -115,8 +124,16 @@ impl Workflow for RotateUserTokens {
             return refuse(Refusal::UserNotFound);
         };
         commit.write(cx.accounts.rotate(&account, cx.now()));
-        let how = Ending::Invalidated(InvalidatedBy::Rotation);
-        end_all(&mut commit, cx, &account, None, how).await?;
+        let why = InvalidatedBy::Rotation;
+        match self.devices {
+            Devices::Kept => {
+                let how = Ending::Invalidated(why);
+                end_all(&mut commit, cx, &account, None, how).await?;
+            }
+            Devices::Forgotten => {
+                end_everything(&mut commit, cx, &account, None, why).await?;
+            }
+        }
         let reply = Reply {
             user_id: account.id,
             previous_version: account.token_version,

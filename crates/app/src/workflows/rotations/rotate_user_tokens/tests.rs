@@ -10,6 +10,7 @@ fn rotate(scene: &Scene, by: By) -> RotateUserTokens {
         user: scene.user,
         by,
         reason: Rationale::parse("a lost telephone").expect("it fits"),
+        devices: Devices::Kept,
     }
 }
 
