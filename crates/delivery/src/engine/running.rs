@@ -128,10 +128,11 @@ impl Running {
         Some(shared.position(&self.tools.tail))
     }
 
-    /// Wakes every subscription that has not come to `upto`: one that sleeps says how far there is nothing that it wants.
+    /// Wakes every subscription that has not come to `upto`, as far as the database knows: one that rests says how far there is
+    /// nothing that it wants.
     pub(crate) fn wake(&self, upto: u64) {
         for shared in self.roster.all() {
-            if shared.machine().lowest() < upto {
+            if shared.machine().end_rest(upto) {
                 shared.reader.ring();
             }
         }

@@ -172,6 +172,15 @@ impl Ledger {
         Some(if hurry { Duration::ZERO } else { self.next })
     }
 
+    /// Somebody needs to know that the cursor has come to `upto`. Whether the database does not say so yet.
+    pub(super) fn end_rest(&mut self, upto: u64) -> bool {
+        let behind = self.saved < upto;
+        if behind {
+            self.rest = Duration::ZERO;
+        }
+        behind
+    }
+
     /// Takes what is to be written now.
     pub(super) fn begin(
         &mut self,

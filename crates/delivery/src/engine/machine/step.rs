@@ -168,6 +168,11 @@ impl Machine {
         self.ledger.next(cursor, taken, &self.lanes)
     }
 
+    /// Its cursor is saved soon if the database does not have it at `upto`, or it is not there. Says whether that is so.
+    pub(in crate::engine) fn end_rest(&mut self, upto: u64) -> bool {
+        self.ledger.end_rest(upto) || self.lowest() < upto
+    }
+
     /// Whether nothing is under way and the database has everything.
     pub(in crate::engine) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.ledger.is_clean(self.window.cursor(), &self.lanes)

@@ -172,6 +172,27 @@ async fn those_who_want_nothing_write_as_rarely_while_the_log_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_rests_says_how_far_it_is_when_somebody_needs_to_know() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    let idle = Subscription::durable("idle", Filter::matching(["payment.*"]), script.clone());
+    let running = trial.start(vec![idle]).await;
+    let cursor = || trial.memory.cursor("idle").unwrap();
+    trial.memory.append(PLACED, "a");
+    running.wake(1);
+    millis(2000).await;
+    assert_eq!(cursor(), 1);
+    for wanted in 2..=3 {
+        trial.memory.append(PLACED, "a");
+        millis(5000).await;
+        assert_eq!(cursor(), wanted - 1, "it rests");
+        running.wake(wanted);
+        millis(2000).await;
+        assert_eq!(cursor(), wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_wants_little_is_not_read_what_it_does_not_want() {
     let trial = Trial::new();
     let (all, few) = (Script::new(|_| done()), Script::new(|_| done()));
