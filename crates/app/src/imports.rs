@@ -1,7 +1,7 @@
 //! Accounts from a file: NDJSON, CSV, or what Django's `dumpdata` prints. Read in groups; what is wrong with one is told by its
 //! place, and the others go on.
 //!
-//! Memory is bounded whatever the file: a record has at most [`records::MAX_BYTES`], a group [`GROUP`] records.
+//! Memory is bounded whatever the file: a record has at most 64 KiB, a group [`GROUP`] records.
 
 mod person;
 mod records;

@@ -2,7 +2,7 @@
 //!
 //! **Order.** The lock; the list with its signature; the database beside its place, looked at against the list; the
 //! archives; the keys. Then, in the copy, a new epoch and a mark; then the copy takes its place. Whoever opens it next, this
-//! command or a server, ends what was given before ([`finish`]), takes the mark away and only then serves. So a kill leaves
+//! command or a server, ends what was given before (`finish`), takes the mark away and only then serves. So a kill leaves
 //! either no database or one that is yet to be dealt with.
 
 use std::fs;

@@ -24,6 +24,9 @@ pub struct Program {
 /// A step that is hardly come to is a fault of the experiment.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Rounds between two sign-ins of the administrator: what administrators decide needs a proof of a few minutes ago.
+const SIGN_IN_EVERY: u64 = 20;
+
 /// Between two rounds of work; a step that was made possible is come to meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -105,18 +108,11 @@ impl Course {
         };
         let mut child = course.start(Kill::Never);
         let mut client = course.ready(&mut child).await.expect("it starts");
+        let admin = sign_in(&mut client).await;
         let mut post = async |path: &str, body: Value, token: Option<&str>| {
             let reply = client.api("POST", path, Some(body), token).await;
             reply.expect("an answer").json()
         };
-        let (email, password) = ADMIN;
-        let tokens = post(
-            "/sessions",
-            json!({"email": email, "password": password}),
-            None,
-        )
-        .await;
-        let admin = tokens["access_token"].as_str().expect("a token").to_owned();
         let body = json!({"name": "proof", "scopes": ["events.write"]});
         let key = post("/admin/api-keys", body, Some(&admin)).await;
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
@@ -209,6 +205,9 @@ impl Course {
     /// that is there at three deaths in a row would be taken for the cause of them, and rightly.
     pub(super) async fn kill_at(&mut self, step: Step, kills: u64, worker: &mut Worker) {
         for round in 0..kills {
+            if round % SIGN_IN_EVERY == 0 {
+                self.sign_in().await;
+            }
             let nth = 1 + worker.random.below(4);
             let mut patient = round % 3 == 2;
             if step.is_of_the_start() {
@@ -224,6 +223,15 @@ impl Course {
             self.kills += 1;
             worker.look(&self.directory);
         }
+    }
+
+    /// A start for a fresh proof of the administrator.
+    async fn sign_in(&mut self) {
+        let mut child = self.start(Kill::Never);
+        let mut client = self.ready(&mut child).await.expect("it serves");
+        self.keys.admin = sign_in(&mut client).await;
+        drop(client);
+        self.stop(child).await;
     }
 
     /// A start that does everything that was left, and is killed in the middle of something else.
@@ -265,6 +273,7 @@ impl Course {
         self.mend(true);
         let mut child = self.start(Kill::Never);
         let mut client = self.ready(&mut child).await.expect("it serves");
+        self.keys.admin = sign_in(&mut client).await;
         worker.finish(&mut client, self).await;
         drop(client);
         self.stop(child).await;
@@ -279,6 +288,14 @@ impl Course {
             fs::remove_file(file)
         };
     }
+}
+
+async fn sign_in(client: &mut Client) -> String {
+    let (email, password) = ADMIN;
+    let body = json!({"email": email, "password": password});
+    let reply = client.api("POST", "/sessions", Some(body), None).await;
+    let tokens = reply.expect("an answer").json();
+    tokens["access_token"].as_str().expect("a token").to_owned()
 }
 
 pub(super) fn was_killed(status: ExitStatus) -> bool {
