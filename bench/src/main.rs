@@ -20,6 +20,7 @@ mod imports;
 mod limits;
 mod logins;
 mod process;
+mod reads;
 mod refreshes;
 mod store;
 mod subscriptions;
@@ -58,7 +59,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 23] = [
+const NAMES: [(&str, &str); 24] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -77,6 +78,7 @@ const NAMES: [(&str, &str); 23] = [
     ("growth", "growth"),
     ("token-check", "tokens"),
     ("token-check-cached", "tokens"),
+    ("reads-beside-logins", "reads"),
     ("import", "import"),
     ("start", "process"),
     ("idle-memory", "process"),
@@ -143,6 +145,9 @@ async fn main() -> std::process::ExitCode {
     }
     if group("webhooks") {
         measures.extend(webhooks::measure(&binary).await);
+    }
+    if group("reads") {
+        measures.push(reads::measure(&binary).await);
     }
     if group("tokens") {
         measures.extend(tokens::measure(&binary).await);
