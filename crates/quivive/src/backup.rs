@@ -153,7 +153,11 @@ impl FileSet {
         let key_bytes = self.data.vault.copy_with(keys, &keys_to).await?;
         contents.write(&to, keys)?;
         put(&keys_to, &self.place.keys)?;
-        put(&to, &self.place.directory)?;
+        if let Err(error) = put(&to, &self.place.directory) {
+            // A backup that is none leaves no keys about.
+            let _ = std::fs::remove_dir_all(&self.place.keys);
+            return Err(error.into());
+        }
         Ok(Copied {
             bytes: contents.bytes() + key_bytes,
             position,

@@ -100,8 +100,9 @@ fn place(directories: &Directories, asked: &Asked) -> Result<Restored, Failure> 
         copy_keys(source, &there)?;
     }
     let restored = mark(&copy, &contents)?;
-    // What was not carried over of the old one must not be carried into the new one.
-    for left in ["-wal", "-shm"] {
+    // What was not carried over of the old one must not be carried into the new one, nor be missing where the old one is
+    // still there: that goes first.
+    for left in ["", "-wal", "-shm"] {
         let path = directories.database.join(format!("{DATABASE}{left}"));
         private::remove(&path).map_err(io_at(&path))?;
     }

@@ -169,8 +169,10 @@ fn of_django(object: &Map<String, Json>, fields: &Map<String, Json>) -> Result<G
         )));
     };
     let email = text("email").filter(|email| !email.is_empty());
-    let email = email.or_else(|| text("username").filter(|name| name.contains('@')));
-    let email = email.ok_or_else(|| {
+    let username = || text("username").filter(|name| name.contains('@'));
+    // People choose their user names, so one that is an address may be somebody else's: nobody has vouched for it.
+    let email_verified = email.is_none().then_some(false);
+    let email = email.or_else(username).ok_or_else(|| {
         Wrong::of(
             "email",
             "the user has none, and people sign in with their address: give them one first",
@@ -187,7 +189,7 @@ fn of_django(object: &Map<String, Json>, fields: &Map<String, Json>) -> Result<G
         // Django writes an exclamation mark where no password is to fit.
         password_hash: Some(password.to_owned())
             .filter(|hash| !hash.is_empty() && !hash.starts_with('!')),
-        email_verified: None,
+        email_verified,
         display_name: Some(name).filter(|name| !name.is_empty()),
         locale: None,
         active: fields.get("is_active").and_then(Json::as_bool),

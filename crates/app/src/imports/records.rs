@@ -171,6 +171,12 @@ impl<R: Read> Records<R> {
                     Unreadable("the first line does not name the fields of a CSV file".to_owned())
                 })?;
                 self.names = row.into_iter().map(|name| name.trim().to_owned()).collect();
+                // What is no such line may be somebody's record, and is not to be repeated as the name of a field.
+                if !self.names.iter().any(|name| name == "email") {
+                    return Err(Unreadable(
+                        "the first line of a CSV file names the fields, `email` among them; this one does not".to_owned(),
+                    ));
+                }
                 Shape::Csv
             }
         };

@@ -180,6 +180,8 @@ fn what_django_prints_is_read_whether_on_one_line_or_many() {
         assert_eq!(ada.created_at.to_string(), "2021-03-04T05:06:07.89Z");
         assert!(ada.password.is_some() && bob.password.is_none());
         assert_eq!(bob.state, AccountState::Inactive);
+        assert!(ada.verified_at.is_some());
+        assert_eq!(bob.verified_at, None, "he chose it for a name");
         assert_eq!(
             all.told(),
             [

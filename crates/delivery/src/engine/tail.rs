@@ -53,6 +53,8 @@ pub(super) struct Reader {
     awaited: AtomicBool,
     /// What it wants begins after this, if it has not come that far.
     clear: AtomicU64,
+    /// The last event that it was handed. One who asks for what is before it had to let go of some, and may want it.
+    given: AtomicU64,
     bell: Notify,
 }
 
@@ -62,6 +64,7 @@ impl Reader {
             selection: Mutex::new(selection),
             awaited: AtomicBool::new(true),
             clear: AtomicU64::new(0),
+            given: AtomicU64::new(0),
             bell: Notify::new(),
         }
     }
@@ -184,7 +187,8 @@ impl Tail {
     /// At most `limit` events after a position, wanted or not, as long as some may be.
     pub(super) fn take(&self, reader: &Reader, after: u64, limit: usize) -> Taken {
         let ring = self.ring();
-        if !reader.awaited.load(Ordering::Acquire) {
+        let knows = after >= reader.given.load(Ordering::Acquire);
+        if knows && !reader.awaited.load(Ordering::Acquire) {
             let end = *self.reached.borrow();
             return if end > after {
                 Taken::Nothing(end)
@@ -193,7 +197,7 @@ impl Tail {
             };
         }
         let clear = reader.clear.load(Ordering::Acquire);
-        if clear > after {
+        if knows && clear > after {
             return Taken::Nothing(clear);
         }
         let taken = slice(&ring, after, limit);
@@ -202,6 +206,7 @@ impl Tail {
             Taken::Events(events) => events.last().map_or(after, |event| event.position),
             _ => after,
         };
+        reader.given.fetch_max(upto, Ordering::AcqRel);
         if !matches!(taken, Taken::Behind) && upto >= end {
             reader.awaited.store(false, Ordering::Release);
             self.taken.notify_one();

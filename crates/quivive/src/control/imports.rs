@@ -35,14 +35,15 @@ impl Desk {
                 "name a file that the server's user may read",
             )
         };
-        let opened = File::open(file).map_err(unreadable)?;
-        let about = opened.metadata().map_err(unreadable)?;
-        if about.is_dir() {
+        let about = file.metadata().map_err(unreadable)?;
+        // To open a pipe would wait for who writes into it.
+        if !about.is_file() {
             return Err(refused(
-                &format!("{} is a directory", file.display()),
+                &format!("{} is no file", file.display()),
                 "name one file",
             ));
         }
+        let opened = File::open(file).map_err(unreadable)?;
         let (sent, groups) = mpsc::channel(READ_AHEAD);
         let families = Arc::clone(self.kernel.families());
         // It ends when the file does, or when nobody takes what it reads.

@@ -86,6 +86,8 @@ pub(super) struct Ledger {
     next: Duration,
     /// The same, while nothing that was wanted is behind the cursor.
     rest: Duration,
+    /// Somebody needs to know that the cursor has come so far: there is no rest before.
+    needed: u64,
     urgent: bool,
     failed: bool,
     under_way: Option<UnderWay>,
@@ -104,6 +106,7 @@ impl Ledger {
             saved,
             next: Duration::ZERO,
             rest: Duration::ZERO,
+            needed: 0,
             urgent: false,
             failed: false,
             under_way: None,
@@ -166,7 +169,12 @@ impl Ledger {
             return None;
         }
         if taken <= self.saved && !self.is_wanted(self.saved, lanes) {
-            return Some(self.next.max(self.rest));
+            let rests = self.saved >= self.needed;
+            return Some(if rests {
+                self.next.max(self.rest)
+            } else {
+                self.next
+            });
         }
         let hurry = (self.urgent || lanes.dirty() >= SAVE_LANES) && !self.failed;
         Some(if hurry { Duration::ZERO } else { self.next })
@@ -174,11 +182,8 @@ impl Ledger {
 
     /// Somebody needs to know that the cursor has come to `upto`. Whether the database does not say so yet.
     pub(super) fn end_rest(&mut self, upto: u64) -> bool {
-        let behind = self.saved < upto;
-        if behind {
-            self.rest = Duration::ZERO;
-        }
-        behind
+        self.needed = self.needed.max(upto);
+        self.saved < upto
     }
 
     /// Takes what is to be written now.

@@ -190,6 +190,17 @@ async fn who_rests_says_how_far_it_is_when_somebody_needs_to_know() {
         millis(2000).await;
         assert_eq!(cursor(), wanted);
     }
+    // Also one that has come further in memory than it has written, and not far enough.
+    trial.memory.answer_after(Duration::from_millis(200));
+    trial.memory.append(PLACED, "a");
+    running.wake(4);
+    millis(1100).await;
+    trial.memory.append(PLACED, "a");
+    millis(5000).await;
+    trial.memory.append(PLACED, "a");
+    running.wake(6);
+    millis(4000).await;
+    assert_eq!(cursor(), 6);
 }
 
 #[tokio::test(start_paused = true)]

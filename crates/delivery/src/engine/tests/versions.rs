@@ -113,3 +113,20 @@ async fn a_newer_version_in_a_lane_holds_its_key_alone() {
     start_newer(&trial, vec![mail(&script)]).await;
     until(|| script.positions() == [2]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_with_a_newer_event_is_not_passed_over_when_that_goes() {
+    let trial = Trial::new();
+    let script = Script::new(|_| done());
+    for (version, key) in [(2, "a"), (1, "b"), (1, "c")] {
+        append(&trial, version, key).await;
+    }
+    let running = trial.start_one(&script).await;
+    until(|| running.status()[0].held).await;
+    append(&trial, 1, "d").await;
+    millis(1000).await;
+    // The newer one is older than the log is kept.
+    running.expire(0, 1).await.unwrap();
+    running.drain().await;
+    assert_eq!(script.positions(), [2, 3, 4]);
+}
