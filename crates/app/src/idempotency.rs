@@ -4,6 +4,9 @@
 //! **Guarantee.** What is done under a key is done once, however often and in however many requests at a time it is asked for,
 //! within a day: that it was carried out is a row of the outcome's commit, and a guard of every other one. The answer is
 //! written when it is given. When the server dies in between, a repetition learns that it was carried out, and no more.
+//!
+//! **Not guaranteed.** What the engine does about subscriptions and dead letters is in commits of its own: after a crash in
+//! between, a repetition does it again, as it does what was carried out but answered with an error.
 
 use quivive_delivery::{CommitError, Fault, Log, Transaction};
 

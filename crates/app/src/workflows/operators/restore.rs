@@ -1,5 +1,5 @@
-//! What a database that came from a backup must go through before anybody is served: nothing that was used, revoked or
-//! replaced since the backup may be good again.
+//! What a database that came from a backup must go through before anybody is served: no token, session or key with which
+//! somebody came in before may be good again. Passwords, and webhooks with their secrets, are as they were at the backup.
 //!
 //! Its log is in a new epoch by then, which ends every one-time token, and readers learn of it by their cursors. Here end,
 //! each by a workflow of its own: access tokens, with the keys that signed them; refresh tokens, by a rotation without
