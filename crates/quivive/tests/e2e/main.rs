@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admission;
+mod authority;
 mod backups;
 mod catalogue;
 mod cli;
@@ -23,6 +24,7 @@ mod feed;
 mod guessing;
 mod idempotency;
 mod imports;
+mod passwords;
 mod provisioning;
 mod proxies;
 mod recovery;
