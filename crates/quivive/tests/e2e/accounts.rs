@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quivive_testkit::client::Call;
 use quivive_testkit::experiments::{check, races};
-use quivive_testkit::{Client, PASSWORD};
+use quivive_testkit::{Client, PASSWORD, Server};
 use serde_json::{Value, json};
 
 use crate::support::{events, post, server};
@@ -229,11 +229,31 @@ async fn t05_nobody_makes_themselves_an_administrator() {
         .expect(403);
 }
 
-/// T07.
+/// How many passwords were hashed, by the metrics.
+async fn hashed(server: &Server) -> u64 {
+    let metrics = server.get("/metrics").await.expect(200).body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let count = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("quivive_password_hash_seconds_count"));
+    count
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// T07: also without a hash.
 #[tokio::test(flavor = "multi_thread")]
 async fn t07_oversized_requests_are_refused_before_any_work() {
     let server = server().await;
-    let before = server.resident_kib();
+    post(
+        &server,
+        "/users",
+        registration("first@example.com", PASSWORD),
+    )
+    .await
+    .expect(202);
+    let (before, hashes) = (server.resident_kib(), hashed(&server).await);
+    assert!(hashes > 0);
     let deep = format!(
         "{{\"email\":{}1{}}}",
         "[".repeat(10_000),
@@ -285,4 +305,5 @@ async fn t07_oversized_requests_are_refused_before_any_work() {
     };
     let status = server.client().call(&call).await.unwrap().status;
     assert!(matches!(status, 400 | 415), "{status}");
+    assert_eq!(hashed(&server).await, hashes, "nothing is hashed");
 }

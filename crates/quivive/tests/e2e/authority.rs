@@ -1,5 +1,4 @@
-//! Who may what, asked of every route that the served document names; and that nobody is taken for somebody else by what a
-//! request brings along: T36 and T38 of the security cases.
+//! Who may what, asked of every route that the served document names: T36 of the security cases.
 
 use std::collections::BTreeSet;
 
@@ -218,76 +217,4 @@ async fn t36_a_session_of_somebody_else_is_as_one_that_there_is_not() {
     me.await.expect(200);
     let refresh = json!({"refresh_token": hers["refresh_token"]});
     post(&server, "/tokens", refresh).await.expect(200);
-}
-
-/// T38: each sign-in opens a session of its own. What a request brings along is not adopted, and no cookie is set or read.
-#[tokio::test(flavor = "multi_thread")]
-async fn t38_nothing_planted_becomes_a_session() {
-    let server = server().await;
-    server.register("attacker@example.org").await;
-    server.register("victim@example.org").await;
-    let planted = server.login("attacker@example.org", PASSWORD).await;
-    let text = |tokens: &Value, name: &str| tokens[name].as_str().unwrap().to_owned();
-    let (session, access) = (text(&planted, "session_id"), text(&planted, "access_token"));
-    let cookie = format!(
-        "__Host-session={session}; session={session}; session_id={session}; access_token={access}"
-    );
-    let credentials = json!({"email": "victim@example.org", "password": PASSWORD});
-    let sign_in = async |body: &Value, token: Option<&str>| {
-        let call = Call {
-            method: "POST",
-            path: &format!("/api/v1/sessions?session_id={session}"),
-            body: Some(body.to_string().into_bytes()),
-            token,
-            headers: vec![
-                ("cookie", cookie.clone()),
-                ("x-session-id", session.clone()),
-            ],
-        };
-        server.client().call(&call).await.expect("an answer")
-    };
-    let mut seen = BTreeSet::from([session.clone(), access.clone()]);
-    for token in [None, Some(access.as_str())] {
-        let reply = sign_in(&credentials, token).await.expect(200);
-        assert_eq!(reply.header("set-cookie"), None);
-        let tokens = reply.json();
-        for name in [
-            "session_id",
-            "access_token",
-            "refresh_token",
-            "device_token",
-        ] {
-            assert!(seen.insert(text(&tokens, name)), "{name} was there before");
-        }
-        let me = server.api("GET", "/me", None, tokens["access_token"].as_str());
-        assert_eq!(me.await.expect(200).json()["email"], "victim@example.org");
-    }
-    for name in ["session_id", "access_token", "refresh_token"] {
-        let mut body = credentials.clone();
-        body[name] = planted[name].clone();
-        let refused = sign_in(&body, None).await.expect(422);
-        assert_eq!(refused.json()["errors"][0]["pointer"], format!("/{name}"));
-    }
-    // What was planted is still the attacker's alone, and is read from the one header.
-    let me = server.api("GET", "/me", None, Some(&access)).await;
-    assert_eq!(me.expect(200).json()["email"], "attacker@example.org");
-    let path = format!("/api/v1/me?access_token={access}");
-    let call = Call {
-        method: "GET",
-        path: &path,
-        headers: vec![("cookie", cookie.clone())],
-        ..Call::default()
-    };
-    let refused = server.client().call(&call).await.expect("an answer");
-    refused.expect(401);
-
-    // A fresh proof gives a token of its own; it is the session that goes on.
-    let body = Some(json!({"password": PASSWORD}));
-    let proved = server.api("POST", "/me/step-up", body, Some(&access)).await;
-    let proved = proved.expect(200).json();
-    assert!(seen.insert(text(&proved, "access_token")));
-    assert_eq!(proved["session_id"], planted["session_id"]);
-    for page in ["/", "/verify?token=x", "/reset?token=x", "/forgot"] {
-        assert_eq!(server.get(page).await.header("set-cookie"), None, "{page}");
-    }
 }

@@ -366,6 +366,10 @@ async fn t14_hostile_text_is_only_text() {
         .unwrap()
         .expect(401);
     let output = server.output();
+    for line in output.lines() {
+        let line = serde_json::from_str::<Value>(line);
+        assert!(line.is_ok_and(|line| line.is_object()), "{output}");
+    }
     assert!(
         !output.contains('\u{1b}')
             && !output.contains("alert(1)")

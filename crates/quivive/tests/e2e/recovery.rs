@@ -82,6 +82,23 @@ async fn t15_links_come_from_the_configuration_alone() {
             assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
         }
     }
+    let call = |path, headers| Call {
+        method: "POST",
+        path,
+        body: Some(body.clone()),
+        headers,
+        ..Call::default()
+    };
+    let absolute = "http://evil.example/api/v1/password-reset-requests";
+    let own = server.address.to_string();
+    let two = vec![("Host", own), ("Host", "evil.example".to_owned())];
+    for misdirected in [
+        call(absolute, Vec::new()),
+        call("/api/v1/password-reset-requests", two),
+    ] {
+        let reply = server.client().call(&misdirected).await.unwrap();
+        assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
+    }
     post(
         &server,
         "/password-reset-requests",

@@ -204,12 +204,11 @@ async fn t37_whoever_is_deactivated_or_erased_holds_nothing() {
         let mut stream = stream.unwrap().expect("200");
 
         let path = format!("/admin/users/{user}");
-        let done = match how {
-            "erased" => server.api("DELETE", &path, None, Some(&root)).await,
-            _ => {
-                let (path, body) = (format!("{path}/deactivate"), json!({"reason": "left"}));
-                server.api("POST", &path, Some(body), Some(&root)).await
-            }
+        let done = if how == "erased" {
+            server.api("DELETE", &path, None, Some(&root)).await
+        } else {
+            let (path, body) = (format!("{path}/deactivate"), json!({"reason": "left"}));
+            server.api("POST", &path, Some(body), Some(&root)).await
         };
         done.expect(204);
         let over = Instant::now();

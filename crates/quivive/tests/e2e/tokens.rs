@@ -249,8 +249,20 @@ async fn t28_a_refresh_token_is_exact() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         wrong.push(String::from_utf8(bytes).unwrap());
     }
+    let admin = server.administrator().await;
+    let body = json!({"name": "a service", "scopes": ["introspect"]});
+    let made = server.api("POST", "/admin/api-keys", Some(body), Some(&admin));
+    let key = made.await.expect(201).json();
+    let mut service = server.client();
+    let mut active = async |token: &str| {
+        let form = format!("token={token}&token_type_hint=refresh_token");
+        let told = service.form("/introspect", &form, key["key"].as_str().unwrap());
+        told.await.unwrap().expect(200).json()["active"] == true
+    };
+    assert!(active(good).await);
     for token in wrong {
         refresh(&server, &json!(token)).await.expect(401);
+        assert!(!active(&token).await, "{token}");
     }
     refresh(&server, &tokens["refresh_token"]).await.expect(200);
 }
