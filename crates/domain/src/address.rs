@@ -290,6 +290,7 @@ mod tests {
         Address::parse(text).map(|address| address.canonical)
     }
 
+    /// T02.
     #[test]
     fn spellings_of_one_address_have_one_canonical_form() {
         for (text, want) in [
@@ -366,6 +367,7 @@ mod tests {
         }
     }
 
+    /// T03.
     #[test]
     fn look_alikes_are_refused() {
         for text in [

@@ -47,6 +47,7 @@ async fn addresses(server: &Server, admin: &str) -> Vec<Value> {
         .collect()
 }
 
+/// T12.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_is_who_the_socket_says_whatever_the_headers_say() {
     let server = Server::start(BINARY, Options::default()).await;
@@ -76,6 +77,7 @@ async fn a_stranger_is_who_the_socket_says_whatever_the_headers_say() {
     assert_eq!(addresses, vec![json!("127.0.0.1"); 29]);
 }
 
+/// T11: of two sources each has its own limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_proxy_says_who_asks_in_the_header_that_is_its_own() {
     let options = Options::default()
@@ -115,7 +117,7 @@ async fn a_backend_with_a_key_for_it_says_who_asks() {
     assert_eq!(addresses[39], "203.0.113.39");
 }
 
-/// A flood of every kind that is refused: the log stands still while it lasts, and then has a few events of it.
+/// T11: a flood of every kind that is refused: the log stands still while it lasts, and then has a few events of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_fills_neither_the_log_nor_memory() {
     let mut server = Server::start(BINARY, Options::default()).await;

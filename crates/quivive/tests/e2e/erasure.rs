@@ -185,6 +185,7 @@ async fn who_never_verifies_the_address_goes_by_themselves() {
     is_gone_from(&server.data).await;
 }
 
+/// T37: revocation.rs has what else they held.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_an_administrator_erases_is_gone() {
     let server = server().await;

@@ -18,11 +18,13 @@ async fn journey_with_the_mailbox() {
     );
 }
 
+/// T01, T16, T25.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once() {
     println!("{}", races::once_each(&server().await, 50).await);
 }
 
+/// T10.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_guesses() {
     println!("{}", guesses::run(&server().await, 200).await);
@@ -74,7 +76,7 @@ async fn a_log_changed_by_hand() {
     println!("{}", tamper::run(&server).await);
 }
 
-/// Bytes alone: a debug build on a busy machine says nothing about time.
+/// T09, bytes alone: a debug build on a busy machine says nothing about time.
 #[tokio::test(flavor = "multi_thread")]
 async fn known_and_unknown_accounts_get_the_same_bytes() {
     for figure in timing::run(&server().await, 10).await {

@@ -122,6 +122,7 @@ async fn a_stream_resumed_anywhere_is_the_feed_while_fifty_write() {
     assert!(feed.starts_with(&late), "who slept is told all of it");
 }
 
+/// T37: of a session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_the_session_and_with_the_server() {
     let mut server = server().await;

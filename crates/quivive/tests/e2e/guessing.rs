@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::{BINARY, events, post, production, server};
 
+/// bcrypt of a password that nobody tries here.
+const BCRYPT: &str = "$2b$04$g5p6iPrRAcCbyRiLQd/whuwt/OTEsQfnVBOM0XymvEO1pJZ8.crI.";
+
 async fn login(server: &Server, email: &str, password: &str) -> Reply {
     post(
         server,
@@ -41,6 +44,8 @@ fn shown(reply: &Reply) -> (u16, Vec<(String, String)>, Value) {
     (reply.status, headers, body)
 }
 
+/// T08: also of whom an administrator has sent away, and of whom another system hashed the password. The in-memory tests have
+/// who has none.
 #[tokio::test(flavor = "multi_thread")]
 async fn t08_a_refused_login_does_not_say_why() {
     let server = server().await;
@@ -53,6 +58,18 @@ async fn t08_a_refused_login_does_not_say_why() {
             .await
             .expect(401);
     }
+    let user = server.register("inactive@example.com").await;
+    let admin = server.administrator().await;
+    let path = format!("/admin/users/{user}/deactivate");
+    let body = Some(json!({"reason": "left"}));
+    let sent_away = server.api("POST", &path, body, Some(&admin)).await;
+    sent_away.expect(204);
+    let file = server.data.join("people.ndjson");
+    let hashed = json!({"email": "imported@example.com", "password_hash": BCRYPT});
+    std::fs::write(&file, hashed.to_string()).unwrap();
+    let args = ["users", "import", file.to_str().unwrap()];
+    let (code, _, err) = server.cli(&args, "").await;
+    assert_eq!(code, Some(0), "{err}");
     let unknown = login(&server, "unknown@example.com", "a wrong password 1")
         .await
         .expect(401);
@@ -61,6 +78,8 @@ async fn t08_a_refused_login_does_not_say_why() {
         "verified@example.com",
         "unverified@example.com",
         "locked@example.com",
+        "inactive@example.com",
+        "imported@example.com",
     ] {
         let reply = login(&server, email, "a wrong password 1").await;
         assert_eq!(shown(&reply), shown(&unknown), "{email}");
@@ -80,7 +99,7 @@ async fn t08_a_refused_login_does_not_say_why() {
     for (reason, count) in [
         ("user_not_found", 1),
         ("email_not_verified", 1),
-        ("invalid_credentials", 9),
+        ("invalid_credentials", 11),
     ] {
         assert_eq!(
             check::count_reason(&events, "user.login.failed", reason),
@@ -119,6 +138,7 @@ async fn until_limited(
     panic!("the limit of 30 a minute is not met")
 }
 
+/// T11: admission.rs has other sources, and the one event of all that was refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn t11_a_source_has_so_many_logins_a_minute() {
     let server = Server::start(BINARY, Options::default()).await;
@@ -142,6 +162,7 @@ const HEADERS: [&str; 5] = [
     "True-Client-IP",
 ];
 
+/// T12: admission.rs has the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
     let server = production("guessing", |options| options).await;
@@ -155,6 +176,7 @@ async fn t12_the_source_is_the_socket_whatever_the_headers_say() {
     assert_eq!(admitted, 30, "a header makes no new source");
 }
 
+/// T13: the tests of the workflow have the end of the lock and the next one, which takes longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn t13_a_stranger_does_not_lock_out_the_owner() {
     let server = server().await;
@@ -197,6 +219,7 @@ async fn t13_a_stranger_does_not_lock_out_the_owner() {
     check::whole(&events);
 }
 
+/// T17: also a device that was known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_takes_every_device_its_path() {
     let server = server().await;
@@ -304,6 +327,7 @@ async fn an_account_has_few_devices() {
     );
 }
 
+/// T14.
 #[tokio::test(flavor = "multi_thread")]
 async fn t14_hostile_text_is_only_text() {
     let server = server().await;
@@ -342,6 +366,10 @@ async fn t14_hostile_text_is_only_text() {
         .unwrap()
         .expect(401);
     let output = server.output();
+    for line in output.lines() {
+        let line = serde_json::from_str::<Value>(line);
+        assert!(line.is_ok_and(|line| line.is_object()), "{output}");
+    }
     assert!(
         !output.contains('\u{1b}')
             && !output.contains("alert(1)")

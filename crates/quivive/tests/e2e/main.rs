@@ -9,7 +9,9 @@
 
 mod accounts;
 mod admission;
+mod authority;
 mod backups;
+mod browsers;
 mod catalogue;
 mod cli;
 mod dashboard;
@@ -23,6 +25,7 @@ mod feed;
 mod guessing;
 mod idempotency;
 mod imports;
+mod passwords;
 mod provisioning;
 mod proxies;
 mod recovery;

@@ -52,6 +52,7 @@ async fn who_is_made_to_choose_a_password_has_none_until_then() {
     assert_eq!(changed["actor"]["kind"], "admin");
 }
 
+/// T15: whatever a request says of where it was sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn t15_links_come_from_the_configuration_alone() {
     let server = server().await;
@@ -81,6 +82,23 @@ async fn t15_links_come_from_the_configuration_alone() {
             assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
         }
     }
+    let call = |path, headers| Call {
+        method: "POST",
+        path,
+        body: Some(body.clone()),
+        headers,
+        ..Call::default()
+    };
+    let absolute = "http://evil.example/api/v1/password-reset-requests";
+    let own = server.address.to_string();
+    let two = vec![("Host", own), ("Host", "evil.example".to_owned())];
+    for misdirected in [
+        call(absolute, Vec::new()),
+        call("/api/v1/password-reset-requests", two),
+    ] {
+        let reply = server.client().call(&misdirected).await.unwrap();
+        assert!(matches!(reply.status, 400 | 421), "{}", reply.status);
+    }
     post(
         &server,
         "/password-reset-requests",
@@ -101,6 +119,7 @@ async fn t15_links_come_from_the_configuration_alone() {
     }
 }
 
+/// T17: of devices, guessing.rs has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn t17_a_reset_ends_everything_else() {
     let server = server().await;
@@ -137,6 +156,7 @@ async fn t17_a_reset_ends_everything_else() {
     assert_eq!(check::count(&events, "session.invalidated"), 3);
 }
 
+/// T18: the next link, a new password and a new address each end those of before.
 #[tokio::test(flavor = "multi_thread")]
 async fn t18_older_reset_tokens_are_dead() {
     let server = server().await;
@@ -165,8 +185,25 @@ async fn t18_older_reset_tokens_are_dead() {
             .code(),
         "invalid_token"
     );
+
+    let third = reset_token(&server, email).await;
+    let (moved, password) = ("moved@example.com", format!("{PASSWORD} two"));
+    let tokens = server.login(email, &password).await;
+    let body = Some(json!({"new_email": moved}));
+    let access = tokens["access_token"].as_str();
+    let asked = server.api("POST", "/me/email-changes", body, access).await;
+    asked.expect(202);
+    let change = server.token(moved, "email_change_confirm").await;
+    let path = "/me/email-change-confirmations";
+    post(&server, path, json!({"token": change}))
+        .await
+        .expect(200);
+    let refused = reset(&server, &third, &format!("{PASSWORD} four")).await;
+    assert_eq!(refused.expect(400).code(), "invalid_token");
+    server.login(moved, &password).await;
 }
 
+/// T19, T20: the tests of the workflows have what is expired by a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn t19_t20_only_the_exact_token_for_its_purpose() {
     let server = server().await;
@@ -259,6 +296,7 @@ async fn a_link_that_is_opened_uses_nothing() {
         .expect(200);
 }
 
+/// T21: for an address, wherever they are asked for from.
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_letters_are_few_and_the_answer_is_constant() {
     let server = server().await;
@@ -280,7 +318,21 @@ async fn t21_letters_are_few_and_the_answer_is_constant() {
         .expect(202);
         assert_eq!(reply.body, first.body);
     }
+    // Others are served meanwhile, and letters that verify are few as well.
+    let others = json!({"email": "other@example.com", "password": PASSWORD});
+    post(&server, "/users", others).await.expect(202);
+    let again = async |email: &str| {
+        let body = json!({"email": email});
+        let asked = post(&server, "/email-verification-requests", body).await;
+        asked.expect(202).body
+    };
+    let unknown = again("nobody@example.com").await;
+    for _ in 0..10 {
+        assert_eq!(again("other@example.com").await, unknown);
+    }
+    server.letter("other@example.com", "verify_email").await;
     let events = events(&server).await;
+    assert!(check::count(&events, "user.email_verification_request.succeeded") <= 3);
     assert_eq!(
         check::count(&events, "user.password_reset_request.succeeded"),
         3

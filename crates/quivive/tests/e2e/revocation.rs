@@ -1,8 +1,9 @@
-//! What ends a session or changes an account reaches the access tokens of before: T17, T27 and invariant I10.
+//! What ends a session or changes an account reaches the access tokens of before: T17, T27, T37
+//! and invariant I10.
 
 use std::time::{Duration, Instant};
 
-use quivive_testkit::{Client, PASSWORD, Server};
+use quivive_testkit::{Client, PASSWORD, Server, Stream};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -24,7 +25,8 @@ async fn somebody(server: &Server, name: &str) -> (String, Value, Value) {
     (email, one, two)
 }
 
-/// No request that begins after the answer gets in: memory is told before anybody is answered.
+/// T17, T27, T38: no request that begins after the answer gets in, also after somebody was made an administrator: memory is
+/// told before anybody is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_access_token_is_refused_as_soon_as_it_is_revoked() {
     let server = server().await;
@@ -162,4 +164,88 @@ async fn a_paused_subscription_delays_nothing() {
             .expect(204);
         assert_eq!(me(&server, &tokens["access_token"]).await, 401);
     }
+}
+
+/// T37: whoever is deactivated or erased holds nothing any more, and what they listened to ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn t37_whoever_is_deactivated_or_erased_holds_nothing() {
+    let server = server().await;
+    let root = server.administrator().await;
+    let body = json!({"name": "a service", "scopes": ["introspect"]});
+    let made = server.api("POST", "/admin/api-keys", Some(body), Some(&root));
+    let key = made.await.expect(201).json();
+    let key = key["key"].as_str().unwrap();
+    for how in ["deactivated", "erased"] {
+        let (email, new_email) = (
+            format!("{how}@example.com"),
+            format!("{how}-new@example.com"),
+        );
+        let user = server.register(&email).await;
+        // Only administrators may listen.
+        let args = ["admin", "create", &email, "--password-stdin"];
+        let (code, _, err) = server.cli(&args, &format!("{PASSWORD}\n")).await;
+        assert_eq!(code, Some(0), "{err}");
+        let mut sessions = Vec::new();
+        for _ in 0..3 {
+            sessions.push(server.login(&email, PASSWORD).await);
+        }
+        let access = sessions[0]["access_token"].as_str();
+        let asked = json!({"email": email});
+        post(&server, "/password-reset-requests", asked)
+            .await
+            .expect(202);
+        let body = Some(json!({"new_email": new_email}));
+        let asked = server.api("POST", "/me/email-changes", body, access).await;
+        asked.expect(202);
+        let reset = server.token(&email, "reset_password").await;
+        let change = server.token(&new_email, "email_change_confirm").await;
+        let path = "/events/stream?type=email.delivered";
+        let stream = Stream::open(server.address, path, access.unwrap(), None).await;
+        let mut stream = stream.unwrap().expect("200");
+
+        let path = format!("/admin/users/{user}");
+        let done = if how == "erased" {
+            server.api("DELETE", &path, None, Some(&root)).await
+        } else {
+            let (path, body) = (format!("{path}/deactivate"), json!({"reason": "left"}));
+            server.api("POST", &path, Some(body), Some(&root)).await
+        };
+        done.expect(204);
+        let over = Instant::now();
+        for tokens in &sessions {
+            assert_eq!(me(&server, &tokens["access_token"]).await, 401, "{how}");
+            let refresh = json!({"refresh_token": tokens["refresh_token"]});
+            post(&server, "/tokens", refresh).await.expect(401);
+            for name in ["access_token", "refresh_token"] {
+                let form = format!("token={}", tokens[name].as_str().unwrap());
+                let told = server.client().form("/introspect", &form, key).await;
+                let told = told.unwrap().expect(200).json();
+                assert_eq!(told, json!({"active": false}), "{how} {name}");
+            }
+        }
+        let new = json!({"token": reset, "new_password": format!("{PASSWORD} anew")});
+        post(&server, "/password-resets", new).await.expect(400);
+        let path = "/me/email-change-confirmations";
+        post(&server, path, json!({"token": change}))
+            .await
+            .expect(400);
+        let device = &sessions[0]["device_token"];
+        let body = json!({"email": email, "password": PASSWORD, "device_token": device});
+        let (status, code) = match how {
+            "erased" => (401, "invalid_credentials"),
+            _ => (403, "account_inactive"),
+        };
+        let refused = post(&server, "/sessions", body).await.expect(status);
+        assert_eq!(refused.code(), code);
+        while stream.next().await.unwrap().is_some() {}
+        let after = over.elapsed();
+        assert!(
+            after < Duration::from_secs(6),
+            "{how}: it went on {after:?}"
+        );
+    }
+    server
+        .api("GET", "/me", None, Some(&root))
+        .await
+        .expect(200);
 }

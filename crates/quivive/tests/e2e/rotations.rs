@@ -25,6 +25,7 @@ async fn rotate_all(server: &Server, admin: &str, body: Value) -> Reply {
     server.api("POST", path, Some(body), Some(admin)).await
 }
 
+/// T26.
 #[tokio::test(flavor = "multi_thread")]
 async fn t26_older_tokens_pass_within_the_grace_alone_also_over_a_restart() {
     let mut server = server().await;
@@ -78,6 +79,7 @@ async fn t26_older_tokens_pass_within_the_grace_alone_also_over_a_restart() {
     assert_eq!(required(rejected[1]), (json!(2), json!(3)));
 }
 
+/// T26: two administrators, and more.
 #[tokio::test(flavor = "multi_thread")]
 async fn t26_fifty_rotations_at_once_are_fifty_increments() {
     let server = server().await;
@@ -104,6 +106,7 @@ async fn t26_fifty_rotations_at_once_are_fifty_increments() {
     check::whole(&server.events(&admin).await);
 }
 
+/// T27.
 #[tokio::test(flavor = "multi_thread")]
 async fn t27_one_persons_tokens_end_and_nobody_elses() {
     let server = server().await;

@@ -1,4 +1,4 @@
-//! Access and refresh tokens: T22 to T25, T28 and T29 of the security cases.
+//! Access and refresh tokens: T20, T22 to T25, T28 and T29 of the security cases.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +12,80 @@ async fn refresh(server: &Server, token: &Value) -> quivive_testkit::Reply {
     post(server, "/tokens", json!({"refresh_token": token})).await
 }
 
+/// T20: each kind of token is refused wherever another is expected, and then still serves for its own purpose.
+#[tokio::test(flavor = "multi_thread")]
+async fn t20_a_token_of_one_kind_is_none_of_another() {
+    let server = server().await;
+    let unverified = json!({"email": "verify@example.com", "password": PASSWORD});
+    post(&server, "/users", unverified).await.expect(202);
+    server.register("reset@example.com").await;
+    let asked = json!({"email": "reset@example.com"});
+    post(&server, "/password-reset-requests", asked)
+        .await
+        .expect(202);
+    let change = async |name: &str| {
+        server.register(&format!("{name}@example.com")).await;
+        let tokens = server.login(&format!("{name}@example.com"), PASSWORD).await;
+        let new_email = format!("{name}-new@example.com");
+        let body = Some(json!({"new_email": new_email}));
+        let access = tokens["access_token"].as_str();
+        let asked = server.api("POST", "/me/email-changes", body, access).await;
+        asked.expect(202);
+        server.token(&new_email, "email_change_confirm").await
+    };
+    let confirm = "/me/email-change-confirmations";
+    let taken_back = json!({"token": change("revert").await});
+    post(&server, confirm, taken_back).await.expect(200);
+    server.register("signed-in@example.com").await;
+    let tokens = server.login("signed-in@example.com", PASSWORD).await;
+    let of = |name: &str| tokens[name].as_str().unwrap().to_owned();
+    // A kind, the route that takes it, and what else its body holds.
+    let kinds = [
+        (
+            server.token("verify@example.com", "verify_email").await,
+            "/email-verifications",
+        ),
+        (
+            server.token("reset@example.com", "reset_password").await,
+            "/password-resets",
+        ),
+        (change("change").await, confirm),
+        (
+            server.token("revert@example.com", "email_changed").await,
+            "/me/email-change-reversals",
+        ),
+        (of("refresh_token"), "/tokens"),
+        (of("access_token"), "/me"),
+        (of("device_token"), ""),
+    ];
+    let present = async |path: &str, token: &str| match path {
+        "/me" => server.api("GET", path, None, Some(token)).await,
+        "/tokens" => post(&server, path, json!({"refresh_token": token})).await,
+        "/password-resets" => {
+            let new = format!("{PASSWORD} anew");
+            post(&server, path, json!({"token": token, "new_password": new})).await
+        }
+        _ => post(&server, path, json!({"token": token})).await,
+    };
+    let routes: Vec<_> = kinds.iter().map(|(_, path)| *path).collect();
+    for (token, own) in &kinds {
+        for path in routes
+            .iter()
+            .filter(|path| !path.is_empty() && *path != own)
+        {
+            let status = present(path, token).await.status;
+            // An access token is longer than any other: its length alone refuses it.
+            let refused = [400, 401].contains(&status) || (*own == "/me" && status == 422);
+            assert!(refused, "that of {own} at {path}: {status}");
+        }
+    }
+    for (token, own) in kinds.iter().filter(|(_, own)| !own.is_empty()) {
+        let status = present(own, token).await.status;
+        assert_eq!(status, 200, "{own}");
+    }
+}
+
+/// T22, T23: with signatures of our own key, the tests of the verifier have them.
 #[tokio::test(flavor = "multi_thread")]
 async fn t22_t23_forged_access_tokens_open_nothing() {
     let server = server().await;
@@ -102,6 +176,7 @@ async fn t22_t23_forged_access_tokens_open_nothing() {
     assert!(keys["keys"][0].get("d").is_none(), "public keys only");
 }
 
+/// T24.
 #[tokio::test(flavor = "multi_thread")]
 async fn t24_a_replayed_refresh_token_ends_its_family_alone() {
     let server = server().await;
@@ -134,6 +209,7 @@ async fn t24_a_replayed_refresh_token_ends_its_family_alone() {
     }
 }
 
+/// T25: of fifty at once, the races have it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_retry_gets_the_same_successor() {
     let server = server().await;
@@ -157,6 +233,7 @@ async fn an_honest_retry_gets_the_same_successor() {
     assert_eq!(replayed, 1);
 }
 
+/// T28.
 #[tokio::test(flavor = "multi_thread")]
 async fn t28_a_refresh_token_is_exact() {
     let server = server().await;
@@ -172,12 +249,25 @@ async fn t28_a_refresh_token_is_exact() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         wrong.push(String::from_utf8(bytes).unwrap());
     }
+    let admin = server.administrator().await;
+    let body = json!({"name": "a service", "scopes": ["introspect"]});
+    let made = server.api("POST", "/admin/api-keys", Some(body), Some(&admin));
+    let key = made.await.expect(201).json();
+    let mut service = server.client();
+    let mut active = async |token: &str| {
+        let form = format!("token={token}&token_type_hint=refresh_token");
+        let told = service.form("/introspect", &form, key["key"].as_str().unwrap());
+        told.await.unwrap().expect(200).json()["active"] == true
+    };
+    assert!(active(good).await);
     for token in wrong {
         refresh(&server, &json!(token)).await.expect(401);
+        assert!(!active(&token).await, "{token}");
     }
     refresh(&server, &tokens["refresh_token"]).await.expect(200);
 }
 
+/// T29.
 #[tokio::test(flavor = "multi_thread")]
 async fn t29_secrets_are_not_cached_and_not_in_headers() {
     let server = server().await;

@@ -9,7 +9,7 @@ use crate::{PASSWORD, Server};
 /// The limit of wrong passwords in the window.
 const LIMIT: usize = 5;
 
-/// `n` wrong guesses at once, then the right password. Panics when more were evaluated than the limit.
+/// T10: `n` wrong guesses at once, then the right password. Panics when more were evaluated than the limit.
 pub async fn run(server: &Server, n: usize) -> String {
     let admin = server.administrator().await;
     let email = "guessed@example.org";

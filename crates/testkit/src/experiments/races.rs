@@ -47,7 +47,7 @@ fn with_status(replies: &[Reply], status: u16) -> Vec<usize> {
     hits.map(|(i, _)| i).collect()
 }
 
-/// One-time secrets and registrations, `n` at once. The server must not limit by source.
+/// T01, T16, T25: one-time secrets and registrations, `n` at once. The server must not limit by source.
 pub async fn once_each(server: &Server, n: usize) -> String {
     let admin = server.administrator().await;
     let email = "one@example.org";

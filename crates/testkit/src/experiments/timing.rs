@@ -1,4 +1,4 @@
-//! Known and unknown accounts must be told apart by nothing: not by the bytes of the answer, not by its time.
+//! T09: known and unknown accounts must be told apart by nothing: not by the bytes of the answer, not by its time.
 //!
 //! Two classes are asked in turn, in random order, and the area under the ROC curve says how well their times tell them
 //! apart: 0.5 is not at all.

@@ -59,6 +59,7 @@ fn stands(answer: &Answer) {
     }
 }
 
+/// T36, and the standing checks of T38: no cookie.
 #[tokio::test]
 async fn every_route_asks_for_what_the_list_says() {
     for route in ROUTES.iter() {

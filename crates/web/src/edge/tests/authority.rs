@@ -29,6 +29,7 @@ async fn server() -> (Server, [String; 3]) {
     (server, tokens.try_into().unwrap())
 }
 
+/// T36.
 #[tokio::test]
 async fn each_route_of_administration_is_for_whom_the_table_says() {
     let (server, [somebody, support, admin]) = server().await;

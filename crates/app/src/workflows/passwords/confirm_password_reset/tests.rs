@@ -23,6 +23,7 @@ fn log_in(text: &str) -> LogIn {
     }
 }
 
+/// T17.
 #[tokio::test]
 async fn a_reset_ends_everything_in_the_commit_that_changes_the_password() {
     let scene = given(account().with_sessions(3).with_reset_token());
@@ -72,6 +73,7 @@ async fn a_second_use_is_refused() {
     assert_eq!(scene.account().security_version, 2);
 }
 
+/// T18, T19: also of links that are a moment too old.
 #[tokio::test]
 async fn one_line_for_each_refusal() {
     let valid = || account().verified().with_sessions(1).with_reset_token();
@@ -324,6 +326,7 @@ async fn a_session_that_took_the_place_of_another_meanwhile_is_the_one_that_ends
     assert_eq!(ends.count(), 11, "each ended session has its one fact");
 }
 
+/// T16.
 #[tokio::test]
 async fn of_fifty_at_once_one_succeeds() {
     let scene = given(account().verified().with_sessions(3).with_reset_token());

@@ -314,6 +314,7 @@ async fn another_device_is_theft() {
     }
 }
 
+/// T24.
 #[tokio::test]
 async fn a_used_successor_is_theft() {
     let (scene, first) = signed_in().await;
@@ -322,6 +323,7 @@ async fn a_used_successor_is_theft() {
     stolen(&scene, &first, &third).await;
 }
 
+/// T25.
 #[tokio::test]
 async fn twenty_tabs_at_once_get_one_successor() {
     let (scene, first) = signed_in().await;
@@ -338,6 +340,7 @@ async fn twenty_tabs_at_once_get_one_successor() {
     assert_eq!(issued, 2, "one at the login, one now");
 }
 
+/// T25.
 #[tokio::test]
 async fn of_two_devices_at_once_neither_keeps_the_session() {
     let (scene, first) = signed_in().await;

@@ -4,6 +4,7 @@ use super::*;
 
 const LOCK: [&str; 2] = ["user.lock.attempted", "user.lock.succeeded"];
 
+/// T10, T13.
 #[tokio::test]
 async fn the_fifth_wrong_password_locks_and_the_right_one_is_refused_until_then() {
     let scene = given(account().verified());
@@ -62,6 +63,7 @@ async fn the_lock_is_in_the_commit_of_the_failure() {
     assert_eq!(failed, 4);
 }
 
+/// T13.
 #[tokio::test]
 async fn the_next_locks_take_an_hour_until_a_success_clears() {
     let scene = given(account().verified());
@@ -93,6 +95,7 @@ async fn wrong_passwords_of_an_earlier_window_do_not_count() {
     wrong(&scene, 1).await.raised(&LOCK);
 }
 
+/// T13.
 #[tokio::test]
 async fn a_device_that_signed_in_before_has_a_counter_of_its_own() {
     let scene = given(account().verified());
@@ -176,6 +179,7 @@ async fn a_device_token_of_somebody_else_is_worth_nothing() {
     assert_eq!(scene.world.see(|s| s.guesses[&scene.user.0].wrong), 5);
 }
 
+/// T10.
 #[tokio::test(start_paused = true)]
 async fn of_twenty_guesses_at_once_five_are_evaluated_and_one_locks() {
     let scene = given(account().verified());
