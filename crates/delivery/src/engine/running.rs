@@ -17,8 +17,8 @@ use crate::subscriber::StoredReplay;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionStatus {
     pub name: Arc<str>,
-    /// Everything up to here is done, left to a lane, or not wanted. The database may lag behind it by a second, by a
-    /// minute where nothing is wanted.
+    /// Everything up to here is done, left to a lane, or not wanted. The database may lag behind it by a second, by two
+    /// minutes where nothing is wanted.
     pub position: u64,
     /// Events between it and the head of the log, wanted or not.
     pub lag: u64,
