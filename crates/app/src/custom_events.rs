@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quivive_delivery::schema::misfits;
-use quivive_delivery::{Body, Catalogue, CommitError, EventMeta, Fault, Log, Time, Transaction};
+use quivive_delivery::{Body, Catalogue, EventMeta, Fault, Log, Time};
 use quivive_domain::ApiKeyId;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use crate::forgetting;
 use crate::kernel::{CustomEvent, Failure, Families, Kernel, Once, Request};
 use crate::ports::EventSchemas;
 use crate::workflows::operators::register_event_schema::{Refusal, RegisterEventSchema};
@@ -219,19 +220,13 @@ fn make_known(catalogue: &Catalogue, rows: &[crate::ports::EventSchema]) {
 
 /// Forgets how repetitions are known of what nobody repeats any more.
 pub(crate) async fn forget_receipts(families: &Families, log: &dyn Log) -> Result<(), Fault> {
-    let now = families.clock.now();
-    while families.receipts.has_forgettable(now).await? {
-        let transaction = Transaction {
-            writes: vec![families.receipts.forget(now)],
-            records: Vec::new(),
-        };
-        match log.commit(transaction).await {
-            Ok(_) => {}
-            Err(CommitError::Fault(fault)) => return Err(fault),
-            Err(CommitError::Missed(_)) => return Ok(()),
-        }
-    }
-    Ok(())
+    let (receipts, now) = (&families.receipts, families.clock.now());
+    forgetting::forget(
+        log,
+        || receipts.has_forgettable(now),
+        || receipts.forget(now),
+    )
+    .await
 }
 
 #[cfg(test)]

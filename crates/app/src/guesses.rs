@@ -4,10 +4,11 @@
 //! Guesses at an address without an account are counted like the others. They wait for each other like the others, write
 //! what the others write, and so take the same time.
 
-use quivive_delivery::{CommitError, Fault, Log, Transaction};
+use quivive_delivery::{Fault, Log};
 use quivive_domain::guess::{Admission, AfterWrong};
 use quivive_domain::{Address, UserId};
 
+use crate::forgetting;
 use crate::kernel::{Commit, Cx, Families, Guess, Reservation};
 use crate::ports::{Device, Path};
 use crate::workflows::accounts::lock_user;
@@ -87,18 +88,6 @@ pub async fn wrong(commit: &mut Commit, cx: &Cx, account: Option<UserId>) -> Res
 
 /// Forgets what was counted for strangers who have not come back.
 pub(crate) async fn forget_strangers(families: &Families, log: &dyn Log) -> Result<(), Fault> {
-    let now = families.clock.now();
-    while families.guesses.has_forgettable(now).await? {
-        let writes = vec![families.guesses.forget(now)];
-        let transaction = Transaction {
-            writes,
-            records: Vec::new(),
-        };
-        match log.commit(transaction).await {
-            Ok(_) => {}
-            Err(CommitError::Fault(fault)) => return Err(fault),
-            Err(CommitError::Missed(_)) => return Ok(()),
-        }
-    }
-    Ok(())
+    let (guesses, now) = (&families.guesses, families.clock.now());
+    forgetting::forget(log, || guesses.has_forgettable(now), || guesses.forget(now)).await
 }

@@ -3,13 +3,15 @@
 //!
 //! **Guarantee.** What is done under a key is done once, however often and in however many requests at a time it is asked for,
 //! within a day: that it was carried out is a row of the outcome's commit, and a guard of every other one. The answer is
-//! written when it is given. When the server dies in between, a repetition learns that it was carried out, and no more.
+//! written when it is given. When the server dies in between, or answers with an error, a repetition learns that it was
+//! carried out, and no more. A refusal has such a row, too, so that it takes as long; what comes next replaces it.
 //!
 //! **Not guaranteed.** What the engine does about subscriptions and dead letters is in commits of its own: after a crash in
-//! between, a repetition does it again, as it does what was carried out but answered with an error.
+//! between, a repetition does it again.
 
-use quivive_delivery::{CommitError, Fault, Log, Transaction};
+use quivive_delivery::{CommitError, Fault, Log};
 
+use crate::forgetting;
 use crate::kernel::{Families, Kernel, Once};
 
 /// How a repetition is known. The name belongs to who gives it, for one route: `scope` says both. Neither the name nor the
@@ -31,33 +33,15 @@ pub fn once(families: &Families, scope: &[u8], name: &[u8], content: &[u8]) -> O
     }
 }
 
-/// What became of it: an answer that is kept, or none, where it was refused and may be tried again.
-pub async fn settle(
-    kernel: &Kernel,
-    once: &Once,
-    answer: Option<Vec<u8>>,
-) -> Result<(), CommitError> {
+/// Keeps what was answered. Without it a repetition learns that the request was carried out, if it was.
+pub async fn keep(kernel: &Kernel, once: &Once, answer: Vec<u8>) -> Result<(), CommitError> {
     let families = kernel.families();
-    let write = match answer {
-        Some(answer) => families.answers.keep(once, answer, families.clock.now()),
-        None => families.answers.drop_refused(once),
-    };
+    let write = families.answers.keep(once, answer, families.clock.now());
     kernel.change(vec![write]).await
 }
 
 /// Forgets the answers that nobody asks for any more.
 pub(crate) async fn forget(families: &Families, log: &dyn Log) -> Result<(), Fault> {
-    let now = families.clock.now();
-    while families.answers.has_forgettable(now).await? {
-        let transaction = Transaction {
-            writes: vec![families.answers.forget(now)],
-            records: Vec::new(),
-        };
-        match log.commit(transaction).await {
-            Ok(_) => {}
-            Err(CommitError::Fault(fault)) => return Err(fault),
-            Err(CommitError::Missed(_)) => return Ok(()),
-        }
-    }
-    Ok(())
+    let (answers, now) = (&families.answers, families.clock.now());
+    forgetting::forget(log, || answers.has_forgettable(now), || answers.forget(now)).await
 }

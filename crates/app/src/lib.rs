@@ -10,6 +10,7 @@ pub mod audit;
 pub mod custom_events;
 pub mod devices;
 pub mod facts;
+mod forgetting;
 pub mod guesses;
 pub mod idempotency;
 pub mod imports;

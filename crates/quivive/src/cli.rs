@@ -21,7 +21,7 @@ mod subscriptions;
 mod users;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -175,6 +175,14 @@ impl Everywhere {
         };
         quivive::config::load(&Sources::of_process(flags, self.config.clone()))
     }
+}
+
+/// A path as the server finds it, which has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| {
+        let message = format!("cannot find {}: {error}", path.display());
+        Failure::new(Exit::Unavailable, message, "name it by its whole path")
+    })
 }
 
 /// A runtime for a command that asks one thing and ends.

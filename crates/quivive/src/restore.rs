@@ -152,10 +152,9 @@ fn take(contents: &Contents, name: &str, from: &Path, to: &Path) -> Result<(), F
 
 fn archives(contents: &Contents, from: &Path, to: &Path) -> Result<(), Failure> {
     for file in &contents.files {
-        let Some(name) = file.name.strip_prefix("archive/") else {
+        let Some((ARCHIVE, name)) = file.name.split_once('/') else {
             continue;
         };
-        debug_assert_eq!(ARCHIVE, "archive");
         if name.contains('/') || name.starts_with('.') {
             return Err(told(&BackupFlaw::Changed(file.name.clone())));
         }

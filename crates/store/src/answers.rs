@@ -15,14 +15,14 @@ const KEPT: Duration = Duration::from_hours(24);
 const FORGET_AT_ONCE: u32 = 1_000;
 
 statements! {
-    FIND = "SELECT content, answer FROM answer WHERE token = $1";
+    FIND = "SELECT content, answer FROM answer WHERE token = $1 AND done = 1";
 
-    CARRIED_OUT = "INSERT INTO answer (token, content, answer, created_at) VALUES ($1, $2, NULL, $3) ON CONFLICT DO NOTHING";
+    DECIDED = "INSERT INTO answer (token, content, answer, done, created_at) VALUES ($1, $2, NULL, $3, $4) \
+        ON CONFLICT (token) DO UPDATE SET content = excluded.content, done = excluded.done, created_at = excluded.created_at \
+        WHERE answer.done = 0";
 
-    KEEP = "INSERT INTO answer (token, content, answer, created_at) VALUES ($1, $2, $3, $4) \
-        ON CONFLICT (token) DO UPDATE SET answer = excluded.answer";
-
-    DROP_REFUSED = "DELETE FROM answer WHERE token = $1 AND answer IS NULL";
+    KEEP = "INSERT INTO answer (token, content, answer, done, created_at) VALUES ($1, $2, $3, 1, $4) \
+        ON CONFLICT (token) DO UPDATE SET answer = excluded.answer, done = 1";
 
     HAS_FORGETTABLE = "SELECT 1 FROM answer WHERE created_at <= $1 LIMIT 1";
 
@@ -39,10 +39,15 @@ impl Answers for Database {
         })
     }
 
-    fn carried_out(&self, once: &Once, now: Time) -> Write {
+    fn decided(&self, once: &Once, done: bool, now: Time) -> Write {
         Write::one(
-            CARRIED_OUT,
-            vec![once.token.into(), once.content.into(), now.into()],
+            DECIDED,
+            vec![
+                once.token.into(),
+                once.content.into(),
+                done.into(),
+                now.into(),
+            ],
         )
     }
 
@@ -58,15 +63,8 @@ impl Answers for Database {
         )
     }
 
-    fn drop_refused(&self, once: &Once) -> Write {
-        Write::any(DROP_REFUSED, vec![once.token.into()])
-    }
-
     fn has_forgettable(&self, now: Time) -> Read<'_, bool> {
-        let found = self.one(HAS_FORGETTABLE, vec![(now - KEPT).into()], |cells| {
-            cells.take::<bool>("1")
-        });
-        Box::pin(async { Ok(found.await?.is_some()) })
+        self.any(HAS_FORGETTABLE, vec![(now - KEPT).into()])
     }
 
     fn forget(&self, now: Time) -> Write {

@@ -79,10 +79,7 @@ impl Receipts for Database {
     }
 
     fn has_forgettable(&self, now: Time) -> Read<'_, bool> {
-        let found = self.one(HAS_FORGETTABLE, vec![(now - KEPT).into()], |cells| {
-            cells.take::<bool>("1")
-        });
-        Box::pin(async { Ok(found.await?.is_some()) })
+        self.any(HAS_FORGETTABLE, vec![(now - KEPT).into()])
     }
 
     fn forget(&self, now: Time) -> Write {

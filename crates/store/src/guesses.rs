@@ -148,10 +148,7 @@ impl Guesses for Database {
     }
 
     fn has_forgettable(&self, now: Time) -> Read<'_, bool> {
-        let found = self.one(HAS_FORGETTABLE, vec![now.into()], |cells| {
-            cells.take::<bool>("1")
-        });
-        Box::pin(async { Ok(found.await?.is_some()) })
+        self.any(HAS_FORGETTABLE, vec![now.into()])
     }
 
     fn forget(&self, now: Time) -> Write {

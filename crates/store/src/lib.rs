@@ -99,6 +99,12 @@ impl Database {
         })
     }
 
+    /// Whether a statement finds anything.
+    fn any(&self, sql: &'static str, params: Vec<Value>) -> Read<'_, bool> {
+        let rows = self.executor.query(sql, params);
+        Box::pin(async move { Ok(!rows.await?.is_empty()) })
+    }
+
     /// The row of a statement that always has exactly one: a count, or a row the schema itself put there.
     fn single<'a, T: Send + 'a>(
         &'a self,

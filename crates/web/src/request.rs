@@ -121,7 +121,8 @@ impl RequestContext {
         self.0.arrived
     }
 
-    /// The client, from the socket, from a trusted proxy, or from a backend that may state it. `None` only where the server does not know its peers.
+    /// The client, from the socket, from a trusted proxy, or from a backend that may state it. `None` only where the server
+    /// does not know its peers.
     pub fn ip(&self) -> Option<IpAddr> {
         self.0.ip
     }

@@ -218,6 +218,12 @@ fn a_file_that_cannot_be_read_on_gives_what_came_before() {
     let names = of_text("email,\"name\n");
     let told = names.unreadable.expect("it was told").to_string();
     assert!(told.starts_with("the first line does not name"), "{told}");
+    // A file without a header: nobody's address or hash is repeated as the name of a field.
+    let bare = of_text("ada@example.org,$fake$x\nbob@example.org,$fake$y\n");
+    let told = bare.unreadable.expect("it was told").to_string();
+    assert!(bare.accounts.is_empty() && bare.flaws.is_empty());
+    assert!(told.contains("`email` among them"), "{told}");
+    assert!(!told.contains("ada"), "{told}");
     let nothing = of_text(" \n");
     assert!(nothing.unreadable.is_none() && nothing.accounts.is_empty());
 }

@@ -27,9 +27,9 @@ use crate::switchboard::Workflows;
 /// How often a workflow decides when its guards miss.
 const MAX_DECISIONS: u32 = 3;
 
-/// Of the writes of an outcome, the place of the one that says a repeatable request was carried out. It misses when another
-/// that asked the same was faster: this one's outcome is that it conflicts.
-const CARRIED_OUT: usize = 1;
+/// Of the writes of an outcome, the place of the one that says a repeatable request was decided. It misses when another that
+/// asked the same was carried out meanwhile: this one's outcome is that it conflicts.
+const DECIDED: usize = 1;
 
 /// Why a command has no reply.
 #[derive(Debug)]
@@ -313,7 +313,7 @@ impl Kernel {
                 Err(CommitError::Missed(0)) => {
                     return Err(attempt.why_closed(self.log.as_ref()).await);
                 }
-                Err(CommitError::Missed(CARRIED_OUT)) if cx.request.once.is_some() => {
+                Err(CommitError::Missed(DECIDED)) if cx.request.once.is_some() => {
                     return self.close(cx, attempt, "conflict", Failure::Conflict).await;
                 }
                 Err(CommitError::Missed(write)) => {
@@ -366,8 +366,9 @@ impl Kernel {
         let turn = commit.turn.take();
         let mut transaction = self.transaction(cx, attempt, first, outcome, commit);
         if let Some(once) = &cx.request.once {
-            let write = self.families.answers.carried_out(once, cx.now());
-            transaction.writes.insert(CARRIED_OUT, write);
+            let (done, now) = (answer.is_ok(), cx.now());
+            let write = self.families.answers.decided(once, done, now);
+            transaction.writes.insert(DECIDED, write);
         }
         Ok(Assembled {
             transaction,

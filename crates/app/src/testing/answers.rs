@@ -11,27 +11,33 @@ use crate::ports::{Answered, Answers, Read};
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_hours(24);
 
-impl World {
-    fn whatever(write: Write) -> Write {
-        Write {
-            expect: Expect::Any,
-            ..write
-        }
-    }
+/// One row.
+#[derive(Debug, Clone)]
+pub struct Row {
+    answered: Answered,
+    done: bool,
+    at: Time,
 }
 
 impl Answers for World {
     fn find(&self, token: [u8; 32]) -> Read<'_, Option<Answered>> {
-        self.read(|s| s.answers.get(&token).map(|(answered, _)| answered.clone()))
+        self.read(|s| {
+            let row = s.answers.get(&token).filter(|row| row.done);
+            row.map(|row| row.answered.clone())
+        })
     }
 
-    fn carried_out(&self, once: &Once, now: Time) -> Write {
+    fn decided(&self, once: &Once, done: bool, now: Time) -> Write {
         let Once { token, content } = *once;
-        self.write("answer carried out", &[], move |s| {
-            let taken = s.answers.contains_key(&token);
+        self.write("answer decided", &[], move |s| {
+            let taken = s.answers.get(&token).is_some_and(|row| row.done);
             if !taken {
-                let answer = None;
-                s.answers.insert(token, (Answered { content, answer }, now));
+                let answered = Answered {
+                    content,
+                    answer: None,
+                };
+                let at = now;
+                s.answers.insert(token, Row { answered, done, at });
             }
             u64::from(!taken)
         })
@@ -40,32 +46,30 @@ impl Answers for World {
     fn keep(&self, once: &Once, answer: Vec<u8>, now: Time) -> Write {
         let Once { token, content } = *once;
         self.write("answer keep", &[], move |s| {
-            let new = Answered {
+            let at = s.answers.get(&token).map_or(now, |row| row.at);
+            let answered = Answered {
                 content,
-                answer: None,
+                answer: Some(answer.clone()),
             };
-            let row = s.answers.entry(token).or_insert((new, now));
-            row.0.answer = Some(answer.clone());
+            let done = true;
+            s.answers.insert(token, Row { answered, done, at });
             1
         })
     }
 
-    fn drop_refused(&self, once: &Once) -> Write {
-        let token = once.token;
-        Self::whatever(self.write("answer drop", &[], move |s| {
-            u64::from(s.answers.remove(&token).is_some())
-        }))
-    }
-
     fn has_forgettable(&self, now: Time) -> Read<'_, bool> {
-        self.read(|s| s.answers.values().any(|(_, at)| *at + KEPT <= now))
+        self.read(|s| s.answers.values().any(|row| row.at + KEPT <= now))
     }
 
     fn forget(&self, now: Time) -> Write {
-        Self::whatever(self.write("answer forget", &[], move |s| {
+        let write = self.write("answer forget", &[], move |s| {
             let before = s.answers.len();
-            s.answers.retain(|_, (_, at)| *at + KEPT > now);
+            s.answers.retain(|_, row| row.at + KEPT > now);
             (before - s.answers.len()) as u64
-        }))
+        });
+        Write {
+            expect: Expect::Any,
+            ..write
+        }
     }
 }

@@ -13,10 +13,11 @@ use quivive_domain::session::Session;
 use quivive_domain::{Account, ApiKeyId, EndpointId, PasswordHash, SessionId, TokenId, UserId};
 use uuid::Uuid;
 
+use super::answers::Row as AnswerRow;
 use super::{FakeSubscription, Tags};
 use crate::ports::{
-    Answered, Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt,
-    Receipt, StoredRecovery, StoredSecret,
+    Attempt, EmailChange, Endpoint, EventSchema, NewDevice, NewRefreshToken, OpenAttempt, Receipt,
+    StoredRecovery, StoredSecret,
 };
 
 /// A refresh token's row.
@@ -63,7 +64,7 @@ pub struct State {
     /// By type and version.
     pub event_schemas: Vec<EventSchema>,
     pub receipts: BTreeMap<[u8; 32], (Receipt, Time)>,
-    pub answers: BTreeMap<[u8; 32], (Answered, Time)>,
+    pub answers: BTreeMap<[u8; 32], AnswerRow>,
     pub attempts: BTreeMap<Uuid, OpenAttempt>,
     pub endpoints: BTreeMap<EndpointId, Endpoint>,
     pub secrets: Vec<StoredSecret>,

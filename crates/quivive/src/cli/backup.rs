@@ -1,6 +1,6 @@
 //! `quivive backup`, `quivive restore`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use quivive::control::{Call, Operator};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::prompt::confirm;
-use super::{Everywhere, block_on, output};
+use super::{Everywhere, absolute, block_on, output};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
@@ -39,7 +39,6 @@ pub(super) struct Restore {
 
 impl Backup {
     pub(super) fn run(self, everywhere: &Everywhere) -> Result<Exit, Failure> {
-        // The server has another working directory.
         let directory = absolute(&self.directory)?;
         let keys = match &self.keys {
             Some(keys) => absolute(keys)?,
@@ -107,11 +106,4 @@ fn made(answer: &Value) -> String {
         answer["bytes"],
         text("keys"),
     )
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| {
-        let message = format!("cannot find {}: {error}", path.display());
-        Failure::new(Exit::Unavailable, message, "name it by its whole path")
-    })
 }

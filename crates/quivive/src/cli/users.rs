@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::{Everywhere, block_on, output};
+use super::{Everywhere, absolute, block_on, output};
 
 /// Of a file this large it is told how far it was read; a smaller one is done at once.
 const LONG_BYTES: u64 = 1 << 20;
@@ -37,15 +37,7 @@ impl Users {
 
 impl Import {
     fn run(self, everywhere: &Everywhere) -> Result<Exit, Failure> {
-        // The server has another working directory.
-        let file = std::path::absolute(&self.file).map_err(|error| {
-            let message = format!("cannot find {}: {error}", self.file.display());
-            Failure::new(
-                Exit::Unavailable,
-                message,
-                "name the file by its whole path",
-            )
-        })?;
+        let file = absolute(&self.file)?;
         let loaded = everywhere.load()?;
         let mut progress = Progress::new();
         let mut done = Value::Null;

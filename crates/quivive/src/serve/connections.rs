@@ -1,9 +1,9 @@
 //! Connections: accepted up to a limit, HTTP/1.1 or h2 by their first bytes, and ended in good order.
 //!
-//! **Limits.** One more than the limit takes the place of one that asks for nothing ([`super::crowd`]). Headers must come within 10 s, and in 64 KiB, or the
-//! answer is 431. An HTTP/1.1 connection that idles between requests is closed after the same 10 s, one that speaks h2 after
-//! a minute: a proxy in front should keep its connections for less than 10 s, or retry. Who takes nothing of an answer for two
-//! minutes loses it.
+//! **Limits.** One more than the limit takes the place of one that asks for nothing ([`super::crowd`]). Headers must come
+//! within 10 s, and in 64 KiB, or the answer is 431. An HTTP/1.1 connection that idles between requests is closed after the
+//! same 10 s, one that speaks h2 after a minute: a proxy in front should keep its connections for less than 10 s, or retry.
+//! Who takes nothing of an answer for two minutes loses it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -173,6 +173,13 @@ async fn what_cannot_be_read_says_so() {
     assert_eq!(code, Some(69), "{err}");
     let (code, _, err) = import(&server, &server.data).await;
     assert_eq!(code, Some(1), "{err}");
+    // Nobody writes into it: to open it would be to wait for ever.
+    let pipe = server.data.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let (code, _, err) = import(&server, &pipe).await;
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("is no file"), "{err}");
     let broken = file(&server, "broken.json", "[{\"email\":\"ada@example.org\"},");
     let (code, _, err) = import(&server, &broken).await;
     assert_eq!(code, Some(1), "{err}");

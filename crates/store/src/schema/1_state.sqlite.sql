@@ -191,11 +191,13 @@ CREATE TABLE receipt (
 -- For forgetting the oldest.
 CREATE INDEX receipt_age ON receipt (created_at);
 
--- Requests with an Idempotency-Key that were carried out, and what they were answered: for a day. Both digests are keyed.
+-- Requests with an Idempotency-Key that were decided, and what they were answered: for a day. Both digests are keyed. One that
+-- is not done was refused, and may be tried again.
 CREATE TABLE answer (
     token      BLOB    NOT NULL PRIMARY KEY,
     content    BLOB    NOT NULL,
     answer     BLOB,
+    done       INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
 -- For forgetting the oldest.

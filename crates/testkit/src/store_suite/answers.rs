@@ -11,7 +11,7 @@ pub(super) async fn a_request_is_carried_out_once_and_its_answer_kept_for_a_day(
         content: [9; 32],
     };
     let find = async |token: u8| Answers::find(&f.db, [token; 32]).await.expect("a read");
-    let racing = (0..50).map(|_| f.db.carried_out(&once(1), at(10)));
+    let racing = (0..50).map(|_| f.db.decided(&once(1), true, at(10)));
     assert_eq!(f.race(racing.collect()).await, 1);
     let answered = |answer: Option<&[u8]>| {
         Some(Answered {
@@ -22,14 +22,29 @@ pub(super) async fn a_request_is_carried_out_once_and_its_answer_kept_for_a_day(
     assert_eq!(find(1).await, answered(None));
     f.must([f.db.keep(&once(1), b"done".to_vec(), at(11))])
         .await;
-    // What was answered stays so.
-    f.must([f.db.drop_refused(&once(1))]).await;
+    // What was carried out stays so.
+    for done in [true, false] {
+        f.misses(f.db.decided(&once(1), done, at(12))).await;
+    }
     assert_eq!(find(1).await, answered(Some(b"done")));
-    f.misses(f.db.carried_out(&once(1), at(12))).await;
-    // Refused: it may be tried again.
-    f.must([f.db.carried_out(&once(2), at(11))]).await;
-    f.must([f.db.drop_refused(&once(2))]).await;
-    assert_eq!(find(2).await, None);
+    // Refused: it may be tried again, with something else.
+    for _ in 0..2 {
+        f.must([f.db.decided(&once(2), false, at(11))]).await;
+        assert_eq!(find(2).await, None);
+    }
+    let other = Once {
+        content: [8; 32],
+        ..once(2)
+    };
+    f.must([f.db.decided(&other, true, at(11))]).await;
+    let content = find(2).await.expect("it was carried out").content;
+    assert_eq!(content, [8; 32]);
+    f.misses(f.db.decided(&once(2), true, at(12))).await;
+    // A refusal that is answered like a success is kept.
+    f.must([f.db.decided(&once(4), false, at(11))]).await;
+    f.must([f.db.keep(&once(4), b"sent".to_vec(), at(11))])
+        .await;
+    assert_eq!(find(4).await, answered(Some(b"sent")));
     // No commit told of it.
     f.must([f.db.keep(&once(3), b"well".to_vec(), at(11))])
         .await;

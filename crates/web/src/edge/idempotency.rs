@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quivive_app::admission::Source;
-use quivive_app::idempotency::{once, settle};
+use quivive_app::idempotency::{self, once};
 use quivive_app::kernel::Once;
 use serde::{Deserialize, Serialize};
 
@@ -143,20 +143,18 @@ impl Edge {
 
 /// Keeps an answer that says that something was done. One that refuses may be another the next time.
 async fn keep(web: &Web, once: &Once, answer: Response) -> Response {
-    let (answer, kept) = if answer.status().is_success() {
-        let (parts, body) = answer.into_parts();
-        let Ok(bytes) = to_bytes(body, MAX_ANSWER_BYTES).await else {
-            return Problem::new(Code::Internal).into_response();
-        };
-        let kept = written(parts.status, &parts.headers, &bytes);
-        (Response::from_parts(parts, Body::from(bytes)), Some(kept))
-    } else {
-        (answer, None)
+    if !answer.status().is_success() {
+        return answer;
+    }
+    let (parts, body) = answer.into_parts();
+    let Ok(bytes) = to_bytes(body, MAX_ANSWER_BYTES).await else {
+        return Problem::new(Code::Internal).into_response();
     };
-    if let Err(error) = settle(&web.kernel, once, kept).await {
+    let kept = written(parts.status, &parts.headers, &bytes);
+    if let Err(error) = idempotency::keep(&web.kernel, once, kept).await {
         tracing::warn!(%error, "an answer was not kept for those who repeat their request");
     }
-    answer
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 fn written(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {

@@ -173,6 +173,10 @@ impl Restore {
 
     async fn end_api_keys(&self, cx: &Cx) -> Result<(), Fault> {
         let keys = cx.api_keys.list(API_KEYS).await?;
+        if keys.len() >= API_KEYS as usize {
+            let text = format!("{API_KEYS} API keys and more: not all of them can be ended");
+            return Err(Fault::Internal(text));
+        }
         for key in keys.into_iter().filter(|key| key.revoked_at.is_none()) {
             let revoke = RevokeApiKey {
                 key: key.id,

@@ -153,7 +153,7 @@ async fn what_was_carried_out_is_carried_out_no_second_time_whoever_forgets_it()
     let scope = format!("{id} POST /api/v1/admin/rotations");
     let body = json!({"reason": "yearly", "grace_period_seconds": 300}).to_string();
     let once = quivive_app::idempotency::once(families, scope.as_bytes(), b"one", body.as_bytes());
-    let writes = vec![families.answers.carried_out(&once, now)];
+    let writes = vec![families.answers.decided(&once, true, now)];
     let row = Transaction {
         writes,
         records: Vec::new(),
