@@ -304,3 +304,20 @@ async fn many_workflows_at_once_all_get_their_answer() {
     assert!(all.join_all().await.into_iter().all(|matches| matches));
     assert!(pool.admitted() == 0 && pool.threads.alive() <= 2);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_short_goes_before_hashes() {
+    use rustix::process::getpriority_process;
+    let pool = pool(TINY);
+    let ticket = pool.admit().expect("a place");
+    let nice =
+        || getpriority_process(Some(rustix::thread::gettid())).expect("there is such a thread");
+    let (told, heard) = oneshot::channel();
+    let hashing = call(&pool, &ticket, move || {
+        told.send(nice()).expect("it is waited for");
+    });
+    hashing.await.expect("it ran");
+    // 19 is the least there is.
+    assert_eq!(heard.await, Ok((nice() + 10).min(19)));
+}
