@@ -68,16 +68,7 @@ pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
     let token = tokens["access_token"].as_str().expect("a token");
     let mut alone = honest(server.address, token, asks).await;
     let memory = server.resident_kib();
-    let came = Arc::new(AtomicUsize::new(0));
-    let mut clients = JoinSet::new();
-    for number in 0..slow {
-        clients.spawn(crawl(server.address, number, Arc::clone(&came)));
-    }
-    let began = Instant::now();
-    while came.load(Ordering::Relaxed) < slow {
-        assert!(began.elapsed() < GATHER, "{came:?} of {slow} came");
-        tokio::time::sleep(PACE).await;
-    }
+    let mut clients = gather(server.address, slow).await;
     let mut beside = honest(server.address, token, asks).await;
     let grown_kib = server.resident_kib().saturating_sub(memory);
     clients.shutdown().await;
@@ -93,6 +84,21 @@ pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
         slowest: beside[beside.len() - 1],
         grown_kib,
     }
+}
+
+/// So many slow clients, when each has come once. They are there until this is dropped.
+pub(super) async fn gather(address: SocketAddr, slow: usize) -> JoinSet<()> {
+    let came = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..slow {
+        clients.spawn(crawl(address, number, Arc::clone(&came)));
+    }
+    let began = Instant::now();
+    while came.load(Ordering::Relaxed) < slow {
+        assert!(began.elapsed() < GATHER, "{came:?} of {slow} came");
+        tokio::time::sleep(PACE).await;
+    }
+    clients
 }
 
 /// Each on a connection of its own.
