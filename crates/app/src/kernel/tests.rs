@@ -293,7 +293,7 @@ async fn only_so_many_are_under_way_and_the_server_itself_is_never_refused() {
     assert!(scene.world.log().is_empty());
     scene.when(hashing(&scene)).await.succeeded();
     let itself = scene.kernel.execute(request(), Request::system()).await;
-    itself.ok().expect("it has places of its own");
+    itself.expect("it has places of its own");
     drop(others);
     scene.when(request()).await.succeeded();
     assert_eq!(scene.kernel.gate.inside(), 0);

@@ -326,3 +326,20 @@ async fn a_burst_finds_places_and_a_queue_that_stands_fewer_but_who_comes_back_f
     assert_eq!(standing.len(), LEAST);
     assert_eq!(all(Entrance::Again).len(), PLACES.get() - LEAST);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_short_goes_before_hashes() {
+    use rustix::process::getpriority_process;
+    let pool = pool(TINY);
+    let ticket = pool.admit(Entrance::First).expect("a place");
+    let nice =
+        || getpriority_process(Some(rustix::thread::gettid())).expect("there is such a thread");
+    let (told, heard) = oneshot::channel();
+    let hashing = call(&pool, &ticket, move || {
+        told.send(nice()).expect("it is waited for");
+    });
+    hashing.await.expect("it ran");
+    // 19 is the least there is.
+    assert_eq!(heard.await, Ok((nice() + 10).min(19)));
+}

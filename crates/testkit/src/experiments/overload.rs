@@ -37,7 +37,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// How many requests of each kind are under way while it is measured how many the server can do: enough to keep it busy. The
 /// answers to reset requests wait for the next tenth of a second.
-const AT_ONCE: [usize; 3] = [4, 64, 512];
+const AT_ONCE: [usize; 3] = [4, 64, 256];
 
 /// The cores of the server and of this process.
 const CORES: [&str; 2] = ["0", "1"];
@@ -61,7 +61,7 @@ impl Size {
         normal: Duration::from_mins(1),
         storm: Duration::from_mins(5),
         calm: Duration::from_secs(40),
-        people: 512,
+        people: 1_024,
         connections: 1_024,
         slow: 10_000,
         bounds: Bounds::LONG,
