@@ -8,7 +8,7 @@ use std::time::Duration;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Fault, Head, Passing, Stored, Transaction, Value,
 };
-use quivive_store::{Executor, Migration, Row};
+use quivive_store::{Dialect, Executor, Migration, Row};
 use tokio::sync::{oneshot, watch};
 
 use crate::connection;
@@ -173,6 +173,10 @@ impl Sqlite {
 }
 
 impl Executor for Sqlite {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     fn query(
         &self,
         sql: &'static str,

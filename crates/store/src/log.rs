@@ -33,14 +33,24 @@ pub(crate) use event_columns;
 statements! {
     READ = concat!("SELECT ", event_columns!(), " FROM event WHERE pos > $1 ORDER BY pos LIMIT $2");
 
+    @pairs
+
+    /// Differs because each reads a list in JSON by a function of its own.
     OF_KEYS = concat!(
         "SELECT ", event_columns!(), " FROM event WHERE pos > $1 AND pos <= $2 \
          AND key IN (SELECT value FROM json_each($3)) ORDER BY pos LIMIT $4"
+    ), concat!(
+        "SELECT ", event_columns!(), " FROM event WHERE pos > $1 AND pos <= $2 \
+         AND key IN (SELECT json_array_elements_text(CAST(CAST($3 AS TEXT) AS JSON))) ORDER BY pos LIMIT $4"
     );
 
+    /// Differs like [`OF_KEYS`].
     AT = concat!(
         "SELECT ", event_columns!(),
         " FROM event WHERE pos IN (SELECT value FROM json_each($1)) ORDER BY pos"
+    ), concat!(
+        "SELECT ", event_columns!(), " FROM event WHERE pos IN \
+         (SELECT CAST(json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)) AS BIGINT)) ORDER BY pos"
     );
 }
 
@@ -96,7 +106,8 @@ impl Database {
         upto: u64,
         limit: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        self.scan(OF_KEYS, &keys.into(), after, upto, limit).await
+        let sql = self.spoken(OF_KEYS);
+        self.scan(sql, &keys.into(), after, upto, limit).await
     }
 
     /// The events at these positions, a list in JSON.
@@ -104,7 +115,7 @@ impl Database {
         &self,
         positions: String,
     ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
-        self.all(AT, vec![positions.into()], stored)
+        self.all(self.spoken(AT), vec![positions.into()], stored)
     }
 
     pub(crate) fn head_position(&self) -> u64 {

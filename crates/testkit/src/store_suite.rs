@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
-use quivive_store::{Executor, Row};
+use quivive_store::{Dialect, Executor, Row};
 use tokio::sync::watch;
 
 use fixture::Fixture;
@@ -190,9 +190,10 @@ where
 {
     let tasks = Tasks::new();
     let ran = Arc::new(Mutex::new(HashSet::new()));
-    let mut failed = Vec::new();
+    let (mut failed, mut dialect) = (Vec::new(), None);
     for (name, check) in CHECKS {
         let Backend { executor, keep } = open().await;
+        dialect = Some(executor.dialect());
         let watched = Arc::new(Watched {
             executor,
             ran: Arc::clone(&ran),
@@ -205,7 +206,8 @@ where
     }
     assert!(failed.is_empty(), "failed, see above for why: {failed:#?}");
     let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
-    let idle: Vec<_> = quivive_store::statements()
+    let dialect = dialect.expect("there are checks");
+    let idle: Vec<_> = quivive_store::statements(dialect)
         .filter(|(_, _, sql)| !ran.contains(sql))
         .map(|(file, name, _)| format!("{file}::{name}"))
         .collect();
@@ -226,6 +228,10 @@ impl Watched {
 }
 
 impl Executor for Watched {
+    fn dialect(&self) -> Dialect {
+        self.executor.dialect()
+    }
+
     fn query(
         &self,
         sql: &'static str,
