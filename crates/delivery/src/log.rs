@@ -58,6 +58,12 @@ pub trait Log: Send + Sync {
     /// commit moves it before it answers; another soon after.
     fn head(&self) -> tokio::sync::watch::Receiver<Head>;
 
+    /// Waits until the head covers every commit that was answered before the call: for who shows the log to those who have just
+    /// changed something. At once where a store gives positions in the commit.
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// The newest events after `after`, oldest first, at most `limit`, where they are all in memory; `None`: read them. What
     /// is here is durable, and what a read would find.
     fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {

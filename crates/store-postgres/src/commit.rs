@@ -3,11 +3,16 @@
 //! **Guarantees.** Applied whole or not at all, and the answer says which write missed. The events are last, after every
 //! lock of the commit: so those of one key are numbered in the order in which their commits went through.
 //!
-//! **Not guaranteed.** What became of a commit whose connection broke after it was sent: the answer is
+//! **When the connection breaks** after a commit was sent, nobody was told what became of it. Its number in the database
+//! comes back before its `COMMIT` is carried out; with that another connection asks ([`fate`]).
+//!
+//! **Not guaranteed.** What became of a commit whose number did not come back, or whose server stays away: the answer is
 //! [`Fault::Unreachable`], and it may be in the database all the same.
 
+use std::sync::OnceLock;
+
 use quivive_delivery::log::Record;
-use quivive_delivery::{CommitError, Expect, Transaction, Value, Write};
+use quivive_delivery::{CommitError, Expect, Fault, Transaction, Value, Write};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
@@ -21,11 +26,29 @@ const INSERT_EVENT: &str = "INSERT INTO event_in (id, type, version, key, priori
     causation_id, subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, \
     digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
 
+/// The number of the transaction. `pg_xact_status` knows it for long after.
+const NUMBER: &str = "SELECT CAST(pg_current_xact_id() AS TEXT)";
+
+/// What became of it.
+const FATE: &str = "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))";
+
+/// Statements of a commit before its writes: `BEGIN` and its number.
+const BEFORE: usize = 2;
+
 /// How often a commit is begun again that the server undid for another's sake.
 const TRIES: u32 = 5;
 
+/// Why a commit is not known to have happened.
+pub(crate) enum Broken {
+    /// It has not.
+    Undone(CommitError),
+    /// It may have: the connection broke. With its number, as far as that came back.
+    InDoubt(Option<String>, Fault),
+}
+
 /// A commit with its statements, ready to be sent.
 pub(crate) struct Prepared {
+    number: Statement,
     writes: Vec<(Statement, Write, Option<Value>)>,
     insert: Option<Statement>,
     records: Vec<Record>,
@@ -47,6 +70,8 @@ impl Prepared {
             let statement = prepared.map_err(|error| failure::fault(&error, write.sql))?;
             writes.push((statement, write, expected));
         }
+        let prepared = session.prepared(NUMBER, Form::Plain, 0).await;
+        let number = prepared.map_err(|error| failure::fault(&error, NUMBER))?;
         let insert = if transaction.records.is_empty() {
             None
         } else {
@@ -55,34 +80,49 @@ impl Prepared {
         };
         Ok(Self {
             writes,
+            number,
             insert,
             records: transaction.records,
         })
     }
 
     /// Sends all of it when it is polled first.
-    pub(crate) async fn run(&self, client: &Client) -> Result<(), CommitError> {
+    pub(crate) async fn run(&self, client: &Client) -> Result<(), Broken> {
         let mut tries = 1;
         loop {
-            let Err((index, error)) = pipeline::run(self.steps(client)).await else {
+            let number = OnceLock::new();
+            let Err((index, error)) = pipeline::run(self.steps(client, &number)).await else {
                 return Ok(());
             };
-            let write = index.checked_sub(1).filter(|at| *at < self.writes.len());
-            match (Reach::of(&error), write) {
-                (Reach::Guard, Some(write)) => return Err(CommitError::Missed(write)),
-                (Reach::Again, _) if tries < TRIES => tries += 1,
-                (_, write) => {
-                    let doing = write.map_or("a commit", |at| self.writes[at].1.sql);
-                    return Err(failure::fault(&error, doing).into());
+            let write = index
+                .checked_sub(BEFORE)
+                .filter(|at| *at < self.writes.len());
+            let doing = write.map_or("a commit", |at| self.writes[at].1.sql);
+            let undone = match (Reach::of(&error), write) {
+                (Reach::Guard, Some(write)) => CommitError::Missed(write),
+                (Reach::Again, _) if tries < TRIES => {
+                    tries += 1;
+                    continue;
                 }
-            }
+                (Reach::Away, _) => {
+                    let fault = failure::fault(&error, doing);
+                    return Err(Broken::InDoubt(number.into_inner(), fault));
+                }
+                _ => failure::fault(&error, doing).into(),
+            };
+            return Err(Broken::Undone(undone));
         }
     }
 
-    fn steps<'s>(&'s self, client: &'s Client) -> Vec<Step<'s>> {
-        let mut steps: Vec<Step<'s>> =
-            Vec::with_capacity(self.writes.len() + self.records.len() + 2);
+    fn steps<'s>(&'s self, client: &'s Client, number: &'s OnceLock<String>) -> Vec<Step<'s>> {
+        let count = BEFORE + self.writes.len() + self.records.len() + 1;
+        let mut steps: Vec<Step<'s>> = Vec::with_capacity(count);
         steps.push(Box::pin(client.batch_execute("BEGIN")));
+        steps.push(Box::pin(async {
+            let row = client.query_one(&self.number, &[]).await?;
+            let _ = number.set(row.try_get(0)?);
+            Ok(())
+        }));
         for (statement, write, expected) in &self.writes {
             let params = write.params.iter().chain(expected).map(Bound).collect();
             steps.push(Box::pin(execute(client, statement, params)));
@@ -93,6 +133,23 @@ impl Prepared {
         steps.push(Box::pin(client.batch_execute("COMMIT")));
         steps
     }
+}
+
+/// What became of a commit, as another connection sees it: `Some(true)` when it happened. `None`: it is still under way, or
+/// nobody knows any more.
+pub(crate) async fn fate(session: &Session, number: &str) -> Result<Option<bool>, Fault> {
+    let failed = |error: Error| failure::fault(&error, FATE);
+    let statement = session
+        .prepared(FATE, Form::Plain, 1)
+        .await
+        .map_err(failed)?;
+    let row = session.client.query_one(&statement, &[&number]).await;
+    let status: Option<String> = row.and_then(|row| row.try_get(0)).map_err(failed)?;
+    Ok(match status.as_deref() {
+        Some("committed") => Some(true),
+        Some("aborted") => Some(false),
+        _ => None,
+    })
 }
 
 async fn execute(

@@ -13,18 +13,20 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{CommitError, Committed, Fault, Passing, Transaction};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_postgres::Config;
 use uuid::Uuid;
 
-use crate::commit::Prepared;
+use crate::backlog::Backlog;
+use crate::commit::{self, Broken, Prepared};
 use crate::failure::RETRY_AFTER;
-use crate::session::{Place, idlest};
+use crate::session::{Place, Purpose, idlest};
+use crate::sole;
 
 /// Commits that may be in flight. At 10,000 a second it is less than half a second of waiting; more would only be answers that
 /// come too late.
@@ -35,6 +37,17 @@ const SENT: usize = 64;
 
 /// What one statement of a commit may take, waiting for locks and the disk included.
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
+
+/// How long a commit whose connection broke waits for the server to say what became of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const PURPOSE: Purpose = Purpose {
+    statement_time: STATEMENT_TIME,
+    shared_lock: Some(sole::WRITERS),
+};
 
 pub(crate) type Answer = Result<Committed, CommitError>;
 
@@ -80,23 +93,23 @@ impl Drop for Flying {
 }
 
 impl Lanes {
-    /// `appended` is told after each commit that had events.
+    /// The backlog is told of each commit that had events.
     pub(crate) fn start(
         config: &Arc<Config>,
         count: usize,
-        appended: &Arc<Notify>,
+        backlog: &Arc<Backlog>,
         tasks: &Tasks,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (mut places, mut queues, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count.max(1) {
-            let place = Place::new(Arc::clone(config), STATEMENT_TIME, tasks.clone());
+            let place = Place::new(Arc::clone(config), PURPOSE, tasks.clone());
             let place = Arc::new(place);
             // As many again may that end a passing row.
             let (queue, jobs) = mpsc::channel(2 * COMMIT_QUEUE);
             let lane = Lane {
                 place: Arc::clone(&place),
                 jobs,
-                appended: Arc::clone(appended),
+                backlog: Arc::clone(backlog),
             };
             handles.push(tasks.spawn(lane.run()));
             places.push(place);
@@ -190,6 +203,25 @@ impl Inside {
     }
 }
 
+/// Asks what became of a commit until somebody knows, or patience ends.
+async fn resolved(place: &Place, number: Option<String>, fault: Fault) -> Result<(), CommitError> {
+    let Some(number) = number else {
+        return Err(fault.into());
+    };
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Ok(session) = place.session().await {
+            match commit::fate(&session, &number).await {
+                Ok(Some(true)) => return Ok(()),
+                Ok(Some(false)) => return Err(fault.into()),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(fault.into())
+}
+
 /// The passing row that a write names.
 fn row(write: &quivive_delivery::Write) -> Option<Uuid> {
     match write.passing? {
@@ -206,7 +238,7 @@ fn ends_something(transaction: &Transaction) -> bool {
 struct Lane {
     place: Arc<Place>,
     jobs: mpsc::Receiver<Job>,
-    appended: Arc<Notify>,
+    backlog: Arc<Backlog>,
 }
 
 impl Lane {
@@ -254,12 +286,16 @@ impl Lane {
                 return None;
             }
         };
-        let at_work = self.place.enter();
-        let appended = Arc::clone(&self.appended);
+        let (place, at_work) = (Arc::clone(&self.place), self.place.enter());
+        let backlog = Arc::clone(&self.backlog);
         let mut landing = Box::pin(async move {
-            let done = prepared.run(&session.client).await;
+            let done = match prepared.run(&session.client).await {
+                Ok(()) => Ok(()),
+                Err(Broken::Undone(error)) => Err(error),
+                Err(Broken::InDoubt(number, fault)) => resolved(&place, number, fault).await,
+            };
             if done.is_ok() && appends {
-                appended.notify_one();
+                backlog.add();
             }
             drop((flying, at_work));
             // Who no longer listens has its commit all the same.

@@ -12,8 +12,10 @@
 //! at once; when it is back, everything goes on.
 //!
 //! **Not guaranteed.** The order of commits that share no passing row. That the head covers a commit when it is answered: it
-//! does some milliseconds later. What became of commits in the air when their connection broke.
+//! does some milliseconds later, and who shows the log waits for that. What became of a commit whose connection broke while the
+//! server stays away.
 
+mod backlog;
 mod commit;
 mod failure;
 mod lanes;
@@ -26,6 +28,5 @@ mod session;
 mod sole;
 mod value;
 
-pub use migrate::Migrated;
-pub use open::{LANES, OpenError, PostgresOptions, READERS};
+pub use open::{LANES, OpenError, PostgresOptions, READERS, check_url};
 pub use postgres::Postgres;

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use quivive_store::Migration;
-use tokio_postgres::Client;
+use quivive_store::{Migrated, Migration};
+use tokio_postgres::{Client, Error};
 
 use crate::open::OpenError;
 
@@ -14,19 +14,10 @@ use crate::open::OpenError;
 const VERSION: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL); \
     INSERT INTO schema_version (version) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM schema_version)";
 
+const FOUND: &str = "SELECT version FROM schema_version";
+
 /// For the transaction. The number is "migrate" in ASCII.
 const LOCK: &str = "BEGIN; SELECT pg_advisory_xact_lock(x'6d696772617465'::bigint)";
-
-/// What opening did to the schema, for the banner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migrated {
-    /// How many steps were applied now; 0 when there was nothing to do.
-    pub applied: usize,
-    /// The schema's version after them.
-    pub version: u32,
-    /// How long they took together.
-    pub took: Duration,
-}
 
 pub(crate) async fn run(client: &Client, migrations: &[Migration]) -> Result<Migrated, OpenError> {
     let started = Instant::now();
@@ -50,13 +41,23 @@ pub(crate) async fn run(client: &Client, migrations: &[Migration]) -> Result<Mig
     })
 }
 
+/// For a database that is only read.
+pub(crate) async fn untouched(client: &Client) -> Result<Migrated, Error> {
+    let row = client.query_one(FOUND, &[]).await?;
+    Ok(Migrated {
+        applied: 0,
+        version: u32::try_from(row.try_get::<_, i64>(0)?).unwrap_or(u32::MAX),
+        took: Duration::ZERO,
+    })
+}
+
 /// False: it was there already.
 async fn step(client: &Client, migration: &Migration, known: u32) -> Result<bool, OpenError> {
     let failed = |source| OpenError::Migration {
         version: migration.version,
         source,
     };
-    let row = client.query_one("SELECT version FROM schema_version", &[]);
+    let row = client.query_one(FOUND, &[]);
     let found: i64 = row.await.and_then(|row| row.try_get(0)).map_err(failed)?;
     let found = u32::try_from(found).unwrap_or(u32::MAX);
     if found > known {

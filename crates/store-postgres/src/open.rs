@@ -7,9 +7,9 @@ use quivive_delivery::{Clock, Fault, Head};
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error};
 
-use quivive_store::Migration;
+use quivive_store::{Migrated, Migration};
 
-use crate::migrate::{self, Migrated};
+use crate::migrate;
 use crate::sequencer;
 use crate::session::{Place, Session};
 use crate::{failure, sole::Sole};
@@ -38,20 +38,29 @@ pub struct PostgresOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Whether this can be a database's URL. The error never repeats it: it may hold a password.
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    read(url).map(|_| ())
+}
+
+fn read(url: &str) -> Result<Config, OpenError> {
+    let mut config: Config = url.parse().map_err(OpenError::Url)?;
+    config.connect_timeout(CONNECT_TIME);
+    config.application_name("quivive");
+    if config.get_dbname().is_none() {
+        return Err(OpenError::NoDatabase);
+    }
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        return Err(OpenError::Tls);
+    }
+    Ok(config)
+}
+
 impl PostgresOptions {
-    /// The error never repeats the URL, which may hold a password.
+    /// As [`check_url`].
     pub fn new(url: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let mut config: Config = url.parse().map_err(OpenError::Url)?;
-        config.connect_timeout(CONNECT_TIME);
-        config.application_name("quivive");
-        if config.get_dbname().is_none() {
-            return Err(OpenError::NoDatabase);
-        }
-        if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err(OpenError::Tls);
-        }
         Ok(Self {
-            config,
+            config: read(url)?,
             lanes: LANES,
             readers: READERS,
             clock,
@@ -59,23 +68,19 @@ impl PostgresOptions {
     }
 
     /// Where the server is, for people: no password.
-    pub fn shown(&self) -> String {
-        shown(&self.config)
+    pub(crate) fn shown(&self) -> String {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let hosts: Vec<_> = hosts.collect();
+        let port = match self.config.get_ports() {
+            [] | [5432] => String::new(),
+            [port, ..] => format!(":{port}"),
+        };
+        let database = self.config.get_dbname().unwrap_or_default();
+        format!("{}{port}/{database}", hosts.join(","))
     }
-}
-
-pub(crate) fn shown(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
-    let hosts: Vec<_> = hosts.collect();
-    let port = match config.get_ports() {
-        [] | [5432] => String::new(),
-        [port, ..] => format!(":{port}"),
-    };
-    let database = config.get_dbname().unwrap_or_default();
-    format!("{}{port}/{database}", hosts.join(","))
 }
 
 /// Why the database could not be opened. Nothing was changed, except for migrations that were already complete.
@@ -145,12 +150,8 @@ pub(crate) async fn open(
     sole: &mut Sole,
     migrations: &[Migration],
 ) -> Result<Opened, OpenError> {
-    let session = place
-        .connect()
-        .await
-        .map_err(|source| refused(options, source))?;
-    check_server(&session.client, options).await?;
-    match sole.hold(&session).await {
+    let session = connect(options, place).await?;
+    match sole.begin(&session).await {
         Err(Fault::Busy { .. }) => {
             return Err(OpenError::InUse {
                 at: options.shown(),
@@ -159,9 +160,24 @@ pub(crate) async fn open(
         held => held?,
     }
     let migrated = migrate::run(&session.client, migrations).await?;
-    let head = sequencer::read_head(&session).await?;
-    check_head(&session, head).await?;
+    let head = head(&session).await?;
     Ok(Opened { migrated, head })
+}
+
+/// For a database that is only read: nothing is migrated, no lock taken, and where its log ends is for the reader to prove.
+pub(crate) async fn found(options: &PostgresOptions, place: &Place) -> Result<Opened, OpenError> {
+    let session = connect(options, place).await?;
+    Ok(Opened {
+        migrated: migrate::untouched(&session.client).await?,
+        head: sequencer::read_head(&session).await?,
+    })
+}
+
+async fn connect(options: &PostgresOptions, place: &Place) -> Result<Arc<Session>, OpenError> {
+    let connected = place.connect().await;
+    let session = connected.map_err(|source| refused(options, source))?;
+    check_server(&session.client, options).await?;
+    Ok(session)
 }
 
 /// What the server says is for people, and holds no password.
@@ -198,16 +214,18 @@ async fn check_server(client: &Client, options: &PostgresOptions) -> Result<(), 
     Ok(())
 }
 
-/// The last event must be the one the head names. A log cut to nothing by retention has none.
-async fn check_head(session: &Session, head: Head) -> Result<(), OpenError> {
-    let sql = "SELECT pos, chain FROM event ORDER BY pos DESC LIMIT 1";
-    let Some(last) = session.client.query_opt(sql, &[]).await? else {
-        return Ok(());
+/// The head. The last event must be the one it names; a log cut to nothing by retention has none.
+async fn head(session: &Session) -> Result<Head, OpenError> {
+    let sql = "SELECT log_head.next_pos, log_head.epoch, log_head.chain, last.pos, last.chain FROM log_head \
+        LEFT JOIN (SELECT pos, chain FROM event ORDER BY pos DESC LIMIT 1) AS last ON TRUE WHERE log_head.one = 1";
+    let row = session.client.query_one(sql, &[]).await?;
+    let head = sequencer::head(&row)?;
+    let Some(position) = row.try_get::<_, Option<i64>>(3)? else {
+        return Ok(head);
     };
-    let position = last.try_get::<_, i64>(0)?.cast_unsigned();
-    let chain: Vec<u8> = last.try_get(1)?;
+    let (position, chain) = (position.cast_unsigned(), row.try_get::<_, Vec<u8>>(4)?);
     if (position, chain.as_slice()) == (head.position, &head.chain[..]) {
-        return Ok(());
+        return Ok(head);
     }
     Err(OpenError::Head {
         position: position.min(head.position) + 1,

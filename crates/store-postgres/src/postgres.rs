@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
-use quivive_store::{Dialect, Executor, Migration, Row};
-use tokio::sync::{Notify, watch};
+use quivive_store::{Dialect, Executor, Migrated, Migration, Row};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::failure::{self, RETRY_AFTER};
 use crate::lanes::Lanes;
-use crate::migrate::Migrated;
 use crate::open::{self, OpenError, PostgresOptions};
 use crate::sequencer::Sequencer;
-use crate::session::{Form, Place, idlest};
+use crate::session::{Form, Place, Purpose, idlest};
 use crate::sole::Sole;
 use crate::value::{Bound, Column};
 
@@ -27,14 +27,22 @@ const READ_QUEUE: usize = 1_024;
 /// What one read may take: nothing the product asks for takes a tenth of it.
 const READ_TIME: Duration = Duration::from_secs(10);
 
+const PURPOSE: Purpose = Purpose {
+    statement_time: READ_TIME,
+    shared_lock: None,
+};
+
 /// An open database. See the crate's documentation.
 pub struct Postgres {
-    lanes: Lanes,
+    /// None where the database was opened for reading only.
+    lanes: Option<Lanes>,
     readers: Vec<Arc<Place>>,
     reading: AtomicUsize,
+    backlog: Arc<Backlog>,
     head: watch::Sender<Head>,
     fatal: watch::Sender<Option<String>>,
     migrated: Migrated,
+    shown: String,
     ending: CancellationToken,
     running: Mutex<Running>,
     tasks: Tasks,
@@ -57,27 +65,32 @@ impl Postgres {
         let fatal = watch::Sender::new(None);
         let mut sole = Sole::new(fatal.clone());
         let place = Sequencer::place(&config, &tasks);
+        let shown = options.shown();
         let opened = open::open(&options, &place, &mut sole, migrations).await?;
         let head = watch::Sender::new(opened.head);
-        let appended = Arc::new(Notify::new());
+        let backlog = Arc::new(Backlog::default());
         let ending = CancellationToken::new();
-        let sequencer = Sequencer {
+        let mut sequencer = Sequencer {
             place,
-            appended: Arc::clone(&appended),
+            backlog: Arc::clone(&backlog),
             head: head.clone(),
             clock: options.clock,
             ending: ending.clone(),
             sole,
         };
-        let (lanes, handles) = Lanes::start(&config, options.lanes, &appended, &tasks);
-        let reader = || Arc::new(Place::new(Arc::clone(&config), READ_TIME, tasks.clone()));
+        // What a server left behind that ended in between.
+        sequencer.catch_up().await?;
+        let (lanes, handles) = Lanes::start(&config, options.lanes, &backlog, &tasks);
+        let reader = || Arc::new(Place::new(Arc::clone(&config), PURPOSE, tasks.clone()));
         Ok(Self {
-            lanes,
+            lanes: Some(lanes),
             readers: (0..options.readers.max(1)).map(|_| reader()).collect(),
             reading: AtomicUsize::new(0),
+            backlog,
             head,
             fatal,
             migrated: opened.migrated,
+            shown,
             ending,
             running: Mutex::new(Running {
                 lanes: handles,
@@ -85,6 +98,33 @@ impl Postgres {
             }),
             tasks,
         })
+    }
+
+    /// Opens a database for reading, also beside a running server: takes no lock, migrates nothing. Commits are refused, and
+    /// [`Executor::head`] stays as it was found.
+    pub async fn open_read_only(options: PostgresOptions) -> Result<Self, OpenError> {
+        let tasks = Tasks::new();
+        let config = Arc::new(options.config.clone());
+        let place = Arc::new(Place::new(config, PURPOSE, tasks.clone()));
+        let opened = open::found(&options, &place).await?;
+        Ok(Self {
+            lanes: None,
+            readers: vec![place],
+            reading: AtomicUsize::new(0),
+            backlog: Arc::default(),
+            head: watch::Sender::new(opened.head),
+            fatal: watch::Sender::new(None),
+            migrated: opened.migrated,
+            shown: options.shown(),
+            ending: CancellationToken::new(),
+            running: Mutex::default(),
+            tasks,
+        })
+    }
+
+    /// Where the server is, for people: no password.
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// What opening did to the schema.
@@ -100,7 +140,9 @@ impl Postgres {
     /// Lets nothing more in, finishes what was let in, gives its events their positions, and ends the connections. A second
     /// call finds nothing to do.
     pub async fn close(&self) {
-        self.lanes.close();
+        if let Some(lanes) = &self.lanes {
+            lanes.close();
+        }
         let Running { lanes, sequencer } = {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *running)
@@ -143,6 +185,13 @@ impl Postgres {
     }
 }
 
+/// Its tasks end by themselves; nobody waits for them.
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.ending.cancel();
+    }
+}
+
 impl Executor for Postgres {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
@@ -163,7 +212,9 @@ impl Executor for Postgres {
         &self,
         transaction: Transaction,
     ) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        match self.lanes.submit(transaction) {
+        let read_only = || Fault::Internal("the database was opened for reading only".to_owned());
+        let lanes = self.lanes.as_ref().ok_or_else(read_only);
+        match lanes.and_then(|lanes| lanes.submit(transaction)) {
             Ok(answered) => Box::pin(async move {
                 let stopped = || Fault::Stopped("it was closed".to_owned());
                 answered.await.unwrap_or_else(|_| Err(stopped().into()))
@@ -180,6 +231,10 @@ impl Executor for Postgres {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.backlog.settled())
     }
 }
 

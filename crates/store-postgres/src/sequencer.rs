@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Fault, Head, chain};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, Error, Row, Statement};
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::failure::{self, Reach};
 use crate::pipeline::{self, Step};
-use crate::session::{Form, Place, Session};
+use crate::session::{Form, Place, Purpose, Session};
 use crate::sole::Sole;
 
 /// Most events of one round: some ten milliseconds, in one transaction.
@@ -36,6 +37,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// What one statement of a round may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
+
+const PURPOSE: Purpose = Purpose {
+    statement_time: STATEMENT_TIME,
+    shared_lock: None,
+};
 
 const HEAD: &str = "SELECT next_pos, epoch, chain FROM log_head WHERE one = 1";
 
@@ -58,7 +64,7 @@ const CLEAR: &str = "DELETE FROM event_in WHERE seq = ANY ($1)";
 
 pub(crate) struct Sequencer {
     pub(crate) place: Arc<Place>,
-    pub(crate) appended: Arc<Notify>,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) head: watch::Sender<Head>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Nothing is appended any more.
@@ -78,17 +84,13 @@ enum Round {
 
 impl Sequencer {
     pub(crate) fn place(config: &Arc<tokio_postgres::Config>, tasks: &Tasks) -> Arc<Place> {
-        Arc::new(Place::new(
-            Arc::clone(config),
-            STATEMENT_TIME,
-            tasks.clone(),
-        ))
+        Arc::new(Place::new(Arc::clone(config), PURPOSE, tasks.clone()))
     }
 
     pub(crate) async fn run(mut self) {
         loop {
             let ending = self.ending.is_cancelled();
-            match self.rounds().await {
+            match self.catch_up().await {
                 Ok(()) if ending => break,
                 Ok(()) => {}
                 Err(fault) => {
@@ -100,12 +102,21 @@ impl Sequencer {
                 }
             }
             tokio::select! {
-                () = self.appended.notified() => {}
+                () = self.backlog.news() => {}
                 () = tokio::time::sleep(POLL) => {}
                 () = self.ending.cancelled() => {}
             }
         }
+        self.sole.release(&self.place).await;
         self.place.close().await;
+    }
+
+    /// Gives everything a place that was appended by now.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Fault> {
+        let appended = self.backlog.appended();
+        self.rounds().await?;
+        self.backlog.placed(appended);
+        Ok(())
     }
 
     /// Until nothing waits.
@@ -169,10 +180,15 @@ pub(crate) async fn read_head(session: &Session) -> Result<Head, Fault> {
         .query_one(&statement, &[])
         .await
         .map_err(failed)?;
+    head(&row)
+}
+
+/// Reads the columns of [`HEAD`].
+pub(crate) fn head(row: &Row) -> Result<Head, Fault> {
     Ok(Head {
-        position: column::<i64>(&row, 0)?.cast_unsigned().saturating_sub(1),
-        epoch: column::<i64>(&row, 1)?.cast_unsigned(),
-        chain: digest(&row, 2)?,
+        position: column::<i64>(row, 0)?.cast_unsigned().saturating_sub(1),
+        epoch: column::<i64>(row, 1)?.cast_unsigned(),
+        chain: digest(row, 2)?,
     })
 }
 

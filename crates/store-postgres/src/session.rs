@@ -21,7 +21,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// configuration says; a stricter setting, such as one that waits for a standby, stays.
 const SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
     SET default_transaction_isolation = 'read committed'; \
-    SET idle_in_transaction_session_timeout = '60s'";
+    SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = 'warning'";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose {
+    /// What one statement may take.
+    pub(crate) statement_time: Duration,
+    /// A lock that it takes and shares with others, and that goes with it.
+    pub(crate) shared_lock: Option<i64>,
+}
 
 /// Which form of a statement was prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +51,7 @@ impl Session {
     /// Connects. The connection ends when the session is dropped.
     pub(crate) async fn open(
         config: &Config,
-        timeout: Duration,
+        purpose: Purpose,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
         let (client, connection) = config.connect(NoTls).await?;
@@ -53,8 +62,14 @@ impl Session {
             }
         });
         client.batch_execute(SETTINGS).await?;
-        let limit = format!("SET statement_timeout = {}", timeout.as_millis());
-        client.batch_execute(&limit).await?;
+        let limit = purpose.statement_time.as_millis();
+        client
+            .batch_execute(&format!("SET statement_timeout = {limit}"))
+            .await?;
+        if let Some(number) = purpose.shared_lock {
+            let lock = format!("SELECT pg_advisory_lock_shared({number})");
+            client.batch_execute(&lock).await?;
+        }
         Ok(Self {
             client,
             statements: Mutex::default(),
@@ -98,8 +113,7 @@ fn guarded(sql: &str, expected: usize) -> String {
 /// Where a connection belongs.
 pub(crate) struct Place {
     config: Arc<Config>,
-    /// What one statement may take.
-    timeout: Duration,
+    purpose: Purpose,
     tasks: Tasks,
     current: tokio::sync::Mutex<Current>,
     /// How many are at work on it.
@@ -114,10 +128,10 @@ struct Current {
 }
 
 impl Place {
-    pub(crate) fn new(config: Arc<Config>, timeout: Duration, tasks: Tasks) -> Self {
+    pub(crate) fn new(config: Arc<Config>, purpose: Purpose, tasks: Tasks) -> Self {
         Self {
             config,
-            timeout,
+            purpose,
             tasks,
             current: tokio::sync::Mutex::default(),
             load: AtomicUsize::new(0),
@@ -127,7 +141,7 @@ impl Place {
     /// Connects, and leaves the connection for [`Self::session`]. The error is the driver's own.
     pub(crate) async fn connect(&self) -> Result<Arc<Session>, Error> {
         let mut current = self.current.lock().await;
-        let session = Session::open(&self.config, self.timeout, &self.tasks).await?;
+        let session = Session::open(&self.config, self.purpose, &self.tasks).await?;
         let session = Arc::new(session);
         current.session = Some(Arc::clone(&session));
         Ok(session)
@@ -147,7 +161,7 @@ impl Place {
         {
             return Err(why.clone());
         }
-        match Session::open(&self.config, self.timeout, &self.tasks).await {
+        match Session::open(&self.config, self.purpose, &self.tasks).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *current = Current {

@@ -59,6 +59,11 @@ pub trait Executor: Send + Sync {
     /// As [`Log::head`](quivive_delivery::Log::head).
     fn head(&self) -> watch::Receiver<Head>;
 
+    /// As [`Log::settled`](quivive_delivery::Log::settled).
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// As [`Log::fresh`](quivive_delivery::Log::fresh).
     fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {
         None

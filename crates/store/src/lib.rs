@@ -53,7 +53,7 @@ mod subscriptions;
 mod webhooks;
 
 pub use executor::{Dialect, Executor, Pair, Row};
-pub use schema::{Migration, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
+pub use schema::{Migrated, Migration, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
 
 use rows::Cells;
 

@@ -31,6 +31,8 @@ macro_rules! event_columns {
 pub(crate) use event_columns;
 
 statements! {
+    HEAD = "SELECT next_pos, epoch, chain FROM log_head WHERE one = 1";
+
     READ = concat!("SELECT ", event_columns!(), " FROM event WHERE pos > $1 ORDER BY pos LIMIT $2");
 
     @pairs
@@ -70,6 +72,10 @@ impl Log for Database {
         self.executor.head()
     }
 
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        self.executor.settled()
+    }
+
     fn fresh(&self, after: u64, limit: usize) -> Option<Vec<Arc<Stored>>> {
         self.executor.fresh(after, limit)
     }
@@ -96,6 +102,18 @@ impl Database {
             seen = end;
         }
         Ok(events)
+    }
+
+    /// The head as it is stored: for who does not append, and so is not told when it moves.
+    pub async fn stored_head(&self) -> Result<Head, Fault> {
+        self.single(HEAD, Vec::new(), |cells| {
+            Ok(Head {
+                position: cells.take::<u64>("log_head.next_pos")?.saturating_sub(1),
+                epoch: cells.take("log_head.epoch")?,
+                chain: cells.take("log_head.chain")?,
+            })
+        })
+        .await
     }
 
     /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`; however far apart they lie.

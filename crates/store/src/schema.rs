@@ -11,6 +11,8 @@
 //!
 //! **Secondary indexes** cost a page at a random place for each insert, so each one says which statement needs it.
 
+use std::time::Duration;
+
 /// One step of the schema. Steps are applied in order of version, each in a transaction of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
@@ -18,6 +20,17 @@ pub struct Migration {
     pub version: u32,
     /// Statements, separated by semicolons.
     pub sql: &'static str,
+}
+
+/// What opening did to the schema, for the banner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// How many steps were applied now; 0 when there was nothing to do.
+    pub applied: usize,
+    /// The schema's version after them.
+    pub version: u32,
+    /// How long they took together.
+    pub took: Duration,
 }
 
 /// The schema on SQLite.

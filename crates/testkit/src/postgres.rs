@@ -4,6 +4,8 @@
 //! refuses to be), and ends with the program that made it, however that ends: a shell beside it waits for the end of a
 //! pipe, stops it by its process id, and removes the directory.
 
+pub mod servers;
+
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -133,7 +135,8 @@ impl Cluster {
         format!("postgres://{USER}@/{name}?host={directory}")
     }
 
-    fn client(&self, program: &str) -> Command {
+    /// One of its client programs, to be given its arguments.
+    pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.env("PGHOST", &self.directory).env("PGUSER", USER);
         command

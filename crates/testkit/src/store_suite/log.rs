@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::time::Duration;
 
 use quivive_app::ports::OpenAttempts as _;
 use quivive_delivery::chain::{GENESIS, Walk};
@@ -89,16 +88,8 @@ async fn commit(f: &Fixture, writes: Vec<Write>, records: Vec<Record>) -> Result
         assert_eq!(first, if count == 0 { head } else { position });
         assert_eq!(f.db.head().borrow().position, head + count);
     }
-    settled(f, head + count).await;
+    f.db.settled().await;
     Ok(())
-}
-
-/// Waits until the log has so many events.
-async fn settled(f: &Fixture, position: u64) {
-    let mut head = f.db.head();
-    let reached = head.wait_for(|head| head.position >= position);
-    let reached = tokio::time::timeout(Duration::from_secs(10), reached).await;
-    assert!(reached.is_ok(), "the head does not reach {position}");
 }
 
 pub(super) fn positions(events: &[Stored]) -> Vec<u64> {
@@ -195,13 +186,14 @@ pub(super) async fn the_chain_holds_over_parallel_commits(f: Fixture) {
         given.is_sorted() && [0, first.len()].contains(&given.len()),
         "applied in the order of submission where positions are given at once: {first:?}"
     );
-    settled(&f, 150).await;
+    f.db.settled().await;
     let events = f.db.read(0, 1000).await.expect("a read");
     assert_eq!(positions(&events), (1..=150).collect::<Vec<_>>());
     let head = *f.db.head().borrow();
     walk(&events)
         .finish(head.position, &head.chain)
         .expect("the head is the last link");
+    assert_eq!(f.db.stored_head().await.expect("a read"), head);
     let ids: HashSet<_> = events.iter().map(|event| event.envelope.id).collect();
     assert_eq!(ids.len(), 150);
 }

@@ -49,7 +49,9 @@ async fn postgres_passes_the_suite() {
         return;
     };
     store_suite::run(|| async {
-        let database = cluster.database();
+        let cluster = Arc::clone(&cluster);
+        let made = tokio::task::spawn_blocking(move || cluster.database());
+        let database = made.await.expect("a database");
         let options = PostgresOptions::new(&database.url(), Arc::new(Still)).expect("a URL");
         let store = Postgres::open(options, POSTGRES_MIGRATIONS).await;
         Backend {
