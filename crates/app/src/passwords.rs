@@ -9,13 +9,14 @@ use quivive_domain::session::{InvalidatedBy, Session};
 use quivive_domain::{Account, Address, Password, PasswordHash};
 
 use crate::kernel::{Commit, Cx, Guess};
-use crate::ports::{HashTicket, PasswordHasher, Verdict};
+use crate::ports::{Entrance, HashTicket, PasswordHasher, Verdict};
 use crate::sessions::end_everything;
 
 /// The hashing of one workflow, with its memory of what it did.
 pub struct Passwords {
     hasher: Arc<dyn PasswordHasher>,
     ticket: Option<HashTicket>,
+    entrance: Entrance,
     verified: Mutex<Vec<Verified>>,
     hashed: Mutex<Option<PasswordHash>>,
 }
@@ -40,6 +41,7 @@ impl Passwords {
         Self {
             hasher,
             ticket: None,
+            entrance: Entrance::First,
             verified: Mutex::default(),
             hashed: Mutex::default(),
         }
@@ -48,7 +50,8 @@ impl Passwords {
     /// Takes a place in the hashing queue, unless it has one.
     pub(crate) fn enter(&mut self) -> Result<(), Fault> {
         if self.ticket.is_none() {
-            self.ticket = Some(self.hasher.admit()?);
+            self.ticket = Some(self.hasher.admit(self.entrance)?);
+            self.entrance = Entrance::Again;
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ pub use one_time::OneTimeTokens;
 pub use people::{Contact, Crm, CrmError, Profiles};
 pub use search::{Criterion, EventIndex, IndexEntry, Related, Tag};
 pub use secrets::{
-    AccessClaims, AccessTokens, HashTicket, KeyRing, OldKeys, PasswordHasher, RotatedKeys,
-    UnusableHash, Verdict,
+    AccessClaims, AccessTokens, Entrance, HashTicket, KeyRing, OldKeys, PasswordHasher,
+    RotatedKeys, UnusableHash, Verdict,
 };
 pub use sessions::{Device, ListedSession, NewDevice, NewRefreshToken, SessionView, Sessions};
 pub use statistics::{SignInCount, SignInStatistics, SignIns};

@@ -1,8 +1,10 @@
 //! The numbers and names of a running product, already checked. Configuration becomes this once, at the start.
 
+use std::collections::BTreeMap;
+
 use quivive_domain::guess::GuessPolicy;
 use quivive_domain::session::Lifetimes;
-use quivive_domain::{Account, PasswordPolicy, Role};
+use quivive_domain::{Account, PasswordPolicy, Role, UserId};
 
 /// Everything a workflow may consult besides state.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Roles whose people may have other numbers of sessions.
     pub max_sessions_of: Vec<(Role, u32)>,
+    /// People who have a number of their own.
+    pub max_sessions_of_users: BTreeMap<UserId, u32>,
     /// Access tokens of which it is remembered that their signature is good.
     pub verified_tokens: usize,
     pub guesses: GuessPolicy,
@@ -66,6 +70,7 @@ impl Settings {
             issuer,
             lifetimes: Lifetimes::default(),
             max_sessions_of: Vec::new(),
+            max_sessions_of_users: BTreeMap::new(),
             verified_tokens: 16_384,
             guesses: GuessPolicy::default(),
             passwords: PasswordPolicy::default(),
@@ -74,8 +79,11 @@ impl Settings {
         }
     }
 
-    /// Sessions that this person may have: the fewest that one of their roles allows.
+    /// Sessions that this person may have: as many as are theirs alone, or else the fewest that one of their roles allows.
     pub fn max_sessions(&self, account: &Account) -> u32 {
+        if let Some(max) = self.max_sessions_of_users.get(&account.id) {
+            return *max;
+        }
         let theirs = |(role, _): &&(Role, u32)| account.roles.contains(role);
         let limits = self.max_sessions_of.iter().filter(theirs);
         let fewest = limits.map(|(_, max)| *max).min();

@@ -86,6 +86,7 @@ struct Shared {
     verified: AtomicU64,
     evaluated: AtomicU64,
     hashing_places: AtomicU64,
+    came_back: AtomicU64,
     tasks: Tasks,
 }
 
@@ -130,6 +131,7 @@ impl World {
             verified: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             hashing_places: AtomicU64::new(u64::MAX),
+            came_back: AtomicU64::new(0),
             tasks: Tasks::new(),
         }))
     }
@@ -190,6 +192,11 @@ impl World {
     /// How many places the hashing queue has left.
     pub fn hashing_places(&self, places: u64) {
         self.0.hashing_places.store(places, Ordering::Relaxed);
+    }
+
+    /// How many entered the hashing queue again.
+    pub fn came_back(&self) -> u64 {
+        self.0.came_back.load(Ordering::Relaxed)
     }
 
     pub fn now(&self) -> Time {

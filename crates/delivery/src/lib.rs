@@ -30,6 +30,7 @@ pub mod events;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod fault;
+pub mod gate;
 pub mod log;
 pub mod process;
 pub mod retention;

@@ -47,6 +47,7 @@ pub trait SealKey: Send + Sync {
 pub trait Vault: Send + Sync {
     /// The key of that name, made (and durable) before this returns when there is none yet. Where it was destroyed, a key that
     /// nobody keeps: what it seals is lost at once, so that what is still under way about somebody who was erased can end.
+    /// Asked for when this is called, not when it is waited for: many may share what makes them durable.
     fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>>;
 
     /// The key of that name, or `None` when it was destroyed or never made.

@@ -4,7 +4,7 @@
 //! one a core, take them out one by one; each has its own 19 MiB of blocks, made at its first hash and used again.
 //!
 //! **Guarantees.** No more memory than the threads have: what does not find a place is refused at once, with the time
-//! after which to come back. One workflow has one hash under way at a time, so a place is a job. A hash of no account,
+//! after which to come back. There are fewer places while a queue stands ([`Gate`]), so that who has one is soon served. One workflow has one hash under way at a time, so a place is a job. A hash of no account,
 //! or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
 //! Threads that have had nothing to do for 12 s give their memory back and end; the next job starts one.
 //!
@@ -25,10 +25,11 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ::argon2::Params;
-use quivive_app::ports::{HashTicket, PasswordHasher, Read, UnusableHash, Verdict};
+use quivive_app::ports::{Entrance, HashTicket, PasswordHasher, Read, UnusableHash, Verdict};
+use quivive_delivery::gate::{Gate, Place, Room};
 use quivive_delivery::{Fault, Ids};
 use quivive_domain::{Password, PasswordHash};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Mutex, oneshot};
 
 use phc::SALT_BYTES;
 use target::Target;
@@ -45,10 +46,18 @@ pub struct Hashing {
     pub lanes: u32,
     /// `None`: one a core.
     pub threads: Option<NonZeroUsize>,
-    /// Workflows that may hash or wait for it at once; the next is refused. 256 are two seconds' work of two cores, and
-    /// nobody waits longer for a login.
-    pub places: usize,
+    /// Workflows that may hash or wait for it at once; the next is refused. `None`: 128 a thread, two seconds' work of a core.
+    pub places: Option<NonZeroUsize>,
 }
+
+/// Places a thread, for a burst.
+const PLACES: NonZeroUsize = NonZeroUsize::new(128).expect("it is not 0");
+
+/// Places a thread while a queue stands.
+const LEAST: usize = 32;
+
+/// For a workflow to have hashed. When they take longer, more come than there is time for.
+const IN_TIME: Duration = Duration::from_secs(1);
 
 impl Default for Hashing {
     /// As OWASP's Password Storage Cheat Sheet has it: 19 MiB, two passes, one lane.
@@ -58,7 +67,7 @@ impl Default for Hashing {
             iterations: 2,
             lanes: 1,
             threads: None,
-            places: 256,
+            places: None,
         }
     }
 }
@@ -72,8 +81,7 @@ pub struct InvalidHashing(String);
 pub struct Argon2Pool {
     params: Params,
     ids: Arc<dyn Ids>,
-    places: Arc<Semaphore>,
-    limit: usize,
+    gate: Arc<Gate>,
     threads: Threads,
     /// Stands in for the hash of an account that is not there: no password fits it, at the cost of any other.
     nobody: Target,
@@ -81,7 +89,7 @@ pub struct Argon2Pool {
 
 /// A place in the queue.
 struct Ticket {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     /// Held by a job from before it is queued until it is done: one at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -100,30 +108,30 @@ impl Argon2Pool {
         let invalid = |error: ::argon2::Error| InvalidHashing(error.to_string());
         let params =
             phc::params(hashing.memory_kib, hashing.iterations, hashing.lanes).map_err(invalid)?;
-        if hashing.places == 0 || hashing.places > Semaphore::MAX_PERMITS {
-            return Err(InvalidHashing(
-                "there must be at least one place".to_owned(),
-            ));
-        }
         let one = NonZeroUsize::MIN;
         let count = hashing
             .threads
             .unwrap_or_else(|| available_parallelism().unwrap_or(one));
+        let places = hashing.places.unwrap_or(PLACES.saturating_mul(count)).get();
+        let room = Room {
+            least: LEAST.saturating_mul(count.get()).min(places),
+            most: places,
+            in_time: IN_TIME,
+        };
         let mut salt = [0; SALT_BYTES];
         ids.random(&mut salt);
         Ok(Self {
-            threads: Threads::new(count, hashing.places, params.block_count(), rhythm),
+            threads: Threads::new(count, places, params.block_count(), rhythm),
             nobody: Target::fresh(&params, salt),
             params,
             ids,
-            places: Arc::new(Semaphore::new(hashing.places)),
-            limit: hashing.places,
+            gate: Gate::new(room),
         })
     }
 
     /// How many workflows have a place.
     pub fn admitted(&self) -> usize {
-        self.limit - self.places.available_permits().min(self.limit)
+        self.gate.inside()
     }
 
     /// When the queue of now will be done, in whole seconds.
@@ -169,8 +177,12 @@ impl PasswordHasher for Argon2Pool {
         Target::read(text).map(|(_, stored)| PasswordHash::new(stored))
     }
 
-    fn admit(&self) -> Result<HashTicket, Fault> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+    fn admit(&self, entrance: Entrance) -> Result<HashTicket, Fault> {
+        let place = match entrance {
+            Entrance::First => self.gate.enter(),
+            Entrance::Again => self.gate.enter_again(),
+        };
+        let place = place.ok_or_else(|| {
             metrics::counter!("quivive_password_hash_refused_total").increment(1);
             Fault::Busy {
                 what: "password hashing",

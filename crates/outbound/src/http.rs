@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{HOST, HeaderValue, USER_AGENT};
+use hyper::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
 use quivive_app::ports::{Answer, CallError, Outlet, Post};
 use quivive_delivery::BoxFuture;
@@ -213,7 +213,7 @@ fn request(post: &Post) -> Result<Request<Full<Bytes>>, CallError> {
             Cow::Borrowed(value) => HeaderValue::from_static(value),
             Cow::Owned(value) => HeaderValue::try_from(value).map_err(|_| unfit())?,
         };
-        headers.insert(*name, value);
+        headers.insert(HeaderName::from_static(name), value);
     }
     Ok(request)
 }

@@ -2,16 +2,19 @@
 //!
 //! They are given at the next multiple of [`EVEN_ANSWER`] after the work began: work that varies by less than that cannot be
 //! seen from outside, and work that takes longer moves to the next multiple. The time begins when the whole request is
-//! there: a caller who could send the rest late would choose where the multiples fall.
+//! there: a caller who could send the rest late would choose where the multiples fall. Who was not let in is told so at once.
 
+use crate::problem::Problem;
 use quivive_app::ports::EVEN_ANSWER;
 use tokio::time::{Duration, Instant, sleep_until};
 
 /// Does the work and holds its answer back until the next multiple.
-pub(crate) async fn even<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn even<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let began = Instant::now();
     let answer = work.await;
-    settle(began).await;
+    if !answer.as_ref().is_err_and(|problem| problem.is_at_once) {
+        settle(began).await;
+    }
     answer
 }
 
@@ -27,6 +30,9 @@ fn next_multiple(elapsed: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use quivive_app::Failure;
+    use quivive_delivery::Fault;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -42,14 +48,32 @@ mod tests {
             let arrived = Instant::now();
             let answer = even(async {
                 tokio::time::sleep(Duration::from_millis(work_ms)).await;
-                7
+                Ok(7)
             })
             .await;
             assert_eq!(
-                (answer, arrived.elapsed().as_millis()),
+                (answer.unwrap(), arrived.elapsed().as_millis()),
                 (7, want_ms),
                 "{work_ms}"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_let_in_need_not_wait_and_who_was_does_whatever_happened() {
+        let full = || Fault::Busy {
+            what: "a queue",
+            retry_after: Duration::from_secs(3),
+        };
+        for (failure, want_ms) in [
+            (Failure::<()>::NotAdmitted(full()), 0),
+            (Failure::Fault(full()), 100),
+        ] {
+            let arrived = Instant::now();
+            let work = async { Err::<(), _>(Problem::of_failure(failure, |()| unreachable!())) };
+            let problem = even(work).await.unwrap_err();
+            assert_eq!(problem.retry_after_secs, Some(3));
+            assert_eq!(arrived.elapsed().as_millis(), want_ms);
         }
     }
 }

@@ -222,6 +222,7 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     pub errors: Vec<FieldError>,
     pub retry_after_secs: Option<u64>,
+    pub(crate) is_at_once: bool,
 }
 
 /// A refusal (RFC 9457).
@@ -263,6 +264,7 @@ impl Problem {
             detail: Cow::Borrowed(about),
             errors: Vec::new(),
             retry_after_secs: None,
+            is_at_once: false,
         }
     }
 
@@ -325,6 +327,12 @@ impl Problem {
         self
     }
 
+    /// It knows nothing of whom the request is about, and need not come as late as others (see [`crate::even`]).
+    fn and_at_once(mut self) -> Self {
+        self.is_at_once = true;
+        self
+    }
+
     /// For what the infrastructure did not do. Its text goes to the operators' log, not to the caller.
     pub fn of_fault(fault: &Fault) -> Self {
         match fault {
@@ -351,6 +359,7 @@ impl Problem {
             Failure::Closed => Self::new(Code::Unavailable).and_retry_after(SOON_SECS),
             Failure::Vetoed(_) => Self::new(Code::Vetoed),
             Failure::Internal => Self::new(Code::Internal),
+            Failure::NotAdmitted(fault) => Self::of_fault(&fault).and_at_once(),
             Failure::Fault(fault) => Self::of_fault(&fault),
         }
     }

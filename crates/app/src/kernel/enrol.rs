@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use quivive_delivery::seal::SealKey;
 use quivive_delivery::subscriber::Veto;
 use quivive_delivery::{CommitError, Context, Fault, Transaction};
@@ -101,11 +100,18 @@ impl Kernel {
     ) -> Result<Vec<Entrant<'a>>, Fault> {
         let new = accounts.iter().enumerate().zip(fates);
         let new = new.filter(|(_, fate)| **fate == Enrolled::Done);
-        let keyed = new.map(|((at, account), _)| async move {
-            let key = self.vault.key(&account_vault_key(account.id.0)).await?;
-            Ok(Entrant { account, at, key })
+        // All are asked for before the first is waited for.
+        let asked = new.map(|((at, account), _)| {
+            let key = self.vault.key(&account_vault_key(account.id.0));
+            (account, at, key)
         });
-        try_join_all(keyed).await
+        let asked: Vec<_> = asked.collect();
+        let mut entrants = Vec::with_capacity(asked.len());
+        for (account, at, key) in asked {
+            let key = key.await?;
+            entrants.push(Entrant { account, at, key });
+        }
+        Ok(entrants)
     }
 
     fn enrolment(

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use quivive_delivery::gate::{Gate, Place};
 use quivive_delivery::log::Appender;
 use quivive_delivery::seal::Vault;
 use quivive_delivery::subscriber::{InCommit, Veto};
@@ -18,7 +19,8 @@ use super::cx::{Cx, Families, Guess, Request};
 use super::recovery::Closers;
 use super::turns::{Turn, Turns};
 use super::workflow::{
-    Decision, RESERVE_PATIENCE, RESERVE_PAUSE, RESERVE_WAITERS, Reason, Reservation, Workflow,
+    Actor, Decision, RESERVE_PATIENCE, RESERVE_PAUSE, RESERVE_WAITERS, Reason, Reservation, SOON,
+    UNDER_WAY, Workflow,
 };
 use crate::access::Said;
 use crate::ports::{OpenAttempt, OpenAttempts};
@@ -44,6 +46,8 @@ pub enum Failure<R> {
     Vetoed(Veto),
     /// It broke; `Failed { internal }` is in the log.
     Internal,
+    /// It was not let in, and nothing was looked at.
+    NotAdmitted(Fault),
     /// The infrastructure did not do its part.
     Fault(Fault),
 }
@@ -56,6 +60,7 @@ impl<R: Codes> std::fmt::Display for Failure<R> {
             Self::Closed => f.write_str("closed"),
             Self::Vetoed(veto) => write!(f, "vetoed: {veto}"),
             Self::Internal => f.write_str("internal"),
+            Self::NotAdmitted(fault) => write!(f, "not admitted: {fault}"),
             Self::Fault(fault) => write!(f, "fault: {fault}"),
         }
     }
@@ -94,6 +99,8 @@ pub struct Kernel {
     /// This run of this server.
     pub(super) node: Uuid,
     pub(super) turns: Arc<Turns>,
+    /// Before those that do not hash.
+    pub(super) gate: Arc<Gate>,
     /// Workflows that wait for a place for their guess.
     waiters: Semaphore,
 }
@@ -114,6 +121,7 @@ impl Kernel {
             node,
             turns: Arc::new(Turns::new()),
             waiters: Semaphore::new(RESERVE_WAITERS),
+            gate: Gate::new(UNDER_WAY),
         })
     }
 
@@ -165,15 +173,30 @@ impl Kernel {
     ) -> Result<W::Reply, Failure<W::Refusal>> {
         let workflow_id = self.families.ids.next();
         let mut cx = self.cx(request, workflow_id);
-        if W::HASHES {
-            cx.passwords.enter().map_err(Failure::Fault)?;
-        }
+        // Those that hash have places of their own.
+        let _place = if W::HASHES {
+            cx.passwords.enter().map_err(Failure::NotAdmitted)?;
+            None
+        } else {
+            self.enter(&cx.request).map_err(Failure::NotAdmitted)?
+        };
         cx.subject = Some(workflow.subject(&cx).await.map_err(Failure::Fault)?);
         let attempt = self
             .attempt(workflow, &mut cx)
             .await
             .map_err(Failure::Fault)?;
         self.decide(workflow, &mut cx, attempt).await
+    }
+
+    /// A place among those that are under way. The server's own work is not refused: there is never much of it at once.
+    fn enter(&self, request: &Request) -> Result<Option<Place>, Fault> {
+        if matches!(request.actor, Actor::System) {
+            return Ok(None);
+        }
+        self.gate.enter().map(Some).ok_or(Fault::Busy {
+            what: "the number of workflows under way",
+            retry_after: SOON,
+        })
     }
 
     /// Makes the Attempted event with its open-attempt row. Submits it and waits for it only where the workflow must: when
@@ -419,7 +442,7 @@ fn count<T, R>(workflow: &'static str, result: &Result<T, Failure<R>>) {
         Err(Failure::Closed) => "closed",
         Err(Failure::Vetoed(_)) => "vetoed",
         Err(Failure::Internal) => "internal",
-        Err(Failure::Fault(Fault::Busy { .. })) => "busy",
+        Err(Failure::NotAdmitted(_) | Failure::Fault(Fault::Busy { .. })) => "busy",
         Err(Failure::Fault(_)) => "fault",
     };
     metrics::counter!("quivive_workflows_total", "workflow" => workflow, "outcome" => outcome)

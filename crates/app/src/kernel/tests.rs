@@ -15,10 +15,11 @@ use quivive_delivery::{Fault, Time};
 use quivive_domain::guess::Guesses;
 use uuid::Uuid;
 
-use super::workflow::RESERVE_WAITERS;
-use super::{Commit, Failure, refuse_with, succeed};
+use super::workflow::{RESERVE_WAITERS, UNDER_WAY};
+use super::{Commit, Failure, Request, refuse_with, succeed};
 use crate::testing::{PASSWORD, Scene, password};
 use crate::workflows::accounts::lock_user;
+use crate::workflows::passwords::request_password_reset::RequestPasswordReset;
 use toys::{Broken, Noted, Refusal, Succeeded, Toy, event, reason, scene};
 
 /// A write that shows whether its commit was applied, guarded by nothing.
@@ -271,9 +272,31 @@ async fn a_full_hashing_queue_is_told_before_anything_is_written() {
     let told = scene.when(hashing(&scene)).await;
     assert!(matches!(
         told.answer,
-        Err(Failure::Fault(Fault::Busy { .. }))
+        Err(Failure::NotAdmitted(Fault::Busy { .. }))
     ));
     assert!(scene.world.log().is_empty());
+}
+
+#[tokio::test]
+async fn only_so_many_are_under_way_and_the_server_itself_is_never_refused() {
+    let scene = scene();
+    let request = || RequestPasswordReset {
+        email: "ada@example.org".to_owned(),
+    };
+    let others: Vec<_> = std::iter::from_fn(|| scene.kernel.gate.enter()).collect();
+    assert_eq!(others.len(), UNDER_WAY.most);
+    let told = scene.when(request()).await;
+    assert!(matches!(
+        told.answer,
+        Err(Failure::NotAdmitted(Fault::Busy { .. }))
+    ));
+    assert!(scene.world.log().is_empty());
+    scene.when(hashing(&scene)).await.succeeded();
+    let itself = scene.kernel.execute(request(), Request::system()).await;
+    assert!(itself.is_ok(), "it has places of its own");
+    drop(others);
+    scene.when(request()).await.succeeded();
+    assert_eq!(scene.kernel.gate.inside(), 0);
 }
 
 #[tokio::test]
@@ -439,6 +462,7 @@ async fn who_waits_leaves_the_hashing_queue_to_others() {
     };
     let (told, ()) = tokio::join!(waiting.when(Toy::guessing(&waiting)), meanwhile);
     told.succeeded();
+    assert_eq!(scene.world.came_back(), 1);
 }
 
 #[tokio::test(start_paused = true)]

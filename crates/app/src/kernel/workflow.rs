@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quivive_delivery::gate::Room;
 use quivive_delivery::{Codes, Event, Fault, Key, Time, Write};
 use quivive_domain::{ApiKeyId, UserId};
 use uuid::Uuid;
@@ -118,6 +119,17 @@ pub enum Reservation {
 pub(super) const RESERVE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const RESERVE_WAITERS: usize = 256;
+
+/// How many workflows may be under way, but for those that hash, and how long one may take. A burst of a thousand is over in
+/// half a second. As many as stay at the least keep the writer busy: it takes 256 commits at once, two of them a workflow's.
+pub(super) const UNDER_WAY: Room = Room {
+    least: 128,
+    most: 1_024,
+    in_time: Duration::from_millis(250),
+};
+
+/// When who found no place should come again.
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// Whom a workflow is about.
 #[derive(Debug, Clone, PartialEq, Eq)]

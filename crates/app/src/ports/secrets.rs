@@ -39,6 +39,14 @@ pub enum UnusableHash {
     },
 }
 
+/// Who asks for a place in the hashing queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    First,
+    /// Who had one, and left it to others while there was nothing to hash.
+    Again,
+}
+
 /// Password hashing: slow on purpose, in threads and memory of its own.
 pub trait PasswordHasher: Send + Sync {
     /// A hash that another system made, as it is to be stored. It is verified like one of our own and replaced by one at
@@ -46,7 +54,7 @@ pub trait PasswordHasher: Send + Sync {
     fn read(&self, text: &str) -> Result<PasswordHash, UnusableHash>;
 
     /// A place in the bounded queue, for one workflow; [`Fault::Busy`] when it is full.
-    fn admit(&self) -> Result<HashTicket, Fault>;
+    fn admit(&self, entrance: Entrance) -> Result<HashTicket, Fault>;
 
     fn hash(&self, ticket: &HashTicket, password: &Password) -> Read<'_, PasswordHash>;
 

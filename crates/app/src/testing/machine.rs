@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::World;
 use crate::ports::{
-    AccessClaims, AccessTokens, HashTicket, KeyRing, Letter, MailError, Mailer, OldKeys,
+    AccessClaims, AccessTokens, Entrance, HashTicket, KeyRing, Letter, MailError, Mailer, OldKeys,
     PasswordHasher, Read, RotatedKeys, UnusableHash, Verdict,
 };
 
@@ -48,7 +48,10 @@ impl PasswordHasher for World {
         Err(UnusableHash::Unknown)
     }
 
-    fn admit(&self) -> Result<HashTicket, Fault> {
+    fn admit(&self, entrance: Entrance) -> Result<HashTicket, Fault> {
+        if entrance == Entrance::Again {
+            self.0.came_back.fetch_add(1, Ordering::Relaxed);
+        }
         let take = |places: u64| places.checked_sub(1);
         match self
             .0

@@ -9,7 +9,7 @@ const TINY: Hashing = Hashing {
     iterations: 1,
     lanes: 1,
     threads: NonZeroUsize::new(2),
-    places: 4,
+    places: NonZeroUsize::new(4),
 };
 
 const ONE_THREAD: Hashing = Hashing {
@@ -26,7 +26,7 @@ fn password(text: &str) -> Password {
 }
 
 async fn verdict(pool: &Argon2Pool, text: &str, phc: &str) -> Verdict {
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let hash = PasswordHash::new(phc.to_owned());
     pool.verify(&ticket, &password(text), Some(&hash))
         .await
@@ -58,7 +58,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn a_hash_fits_its_password_alone() {
     let pool = pool(TINY);
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let hash = pool
         .hash(&ticket, &password("correct horse"))
         .await
@@ -142,7 +142,7 @@ async fn what_another_system_made_fits_is_outdated_and_replaced_by_ours() {
     let fits = verdict(&pool, "lantern oyster plinth 77", hash.phc()).await;
     assert!(fits.matches && fits.outdated);
     assert!(!verdict(&pool, "password", hash.phc()).await.matches);
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let renewed = pool.hash(&ticket, &password("lantern oyster plinth 77"));
     let renewed = renewed.await.expect("hashed");
     assert!(renewed.phc().starts_with("$argon2id$"), "{}", renewed.phc());
@@ -180,21 +180,23 @@ async fn unknown_formats_fit_nothing() {
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let pool = pool(TINY);
-    let mut tickets: Vec<HashTicket> = (0..4).map(|_| pool.admit().expect("a place")).collect();
-    let Err(Fault::Busy { what, retry_after }) = pool.admit() else {
+    let mut tickets: Vec<HashTicket> = (0..4)
+        .map(|_| pool.admit(Entrance::First).expect("a place"))
+        .collect();
+    let Err(Fault::Busy { what, retry_after }) = pool.admit(Entrance::First) else {
         panic!("there is no fifth place");
     };
     assert_eq!(what, "password hashing");
     assert!((1..=30).contains(&retry_after.as_secs()) && retry_after.subsec_nanos() == 0);
     tickets.pop();
-    assert!(pool.admit().is_ok());
+    assert!(pool.admit(Entrance::First).is_ok());
 }
 
 #[tokio::test]
 async fn a_place_is_taken_until_its_job_is_done() {
     let pool = pool(ONE_THREAD);
     let (release, released) = mpsc::sync_channel::<()>(1);
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let mut job = call(&pool, &ticket, move || released.recv().unwrap_or(()));
     drop(ticket);
     tokio::select! {
@@ -213,7 +215,7 @@ async fn a_place_is_taken_until_its_job_is_done() {
 async fn a_ticket_has_one_job_at_a_time() {
     let pool = pool(TINY);
     let (release, released) = mpsc::sync_channel::<()>(1);
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let first = call(&pool, &ticket, move || released.recv().unwrap_or(()));
     let second = async {
         until("the first is begun", || {
@@ -238,7 +240,7 @@ async fn a_ticket_has_one_job_at_a_time() {
 #[tokio::test]
 async fn a_panic_fails_its_job_alone() {
     let pool = pool(ONE_THREAD);
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     let failed = call(&pool, &ticket, || panic!("for the test")).await;
     assert!(matches!(failed, Err(Fault::Internal(_))));
     pool.hash(&ticket, &password("x")).await.expect("hashed");
@@ -252,7 +254,7 @@ async fn idle_threads_end_and_the_next_job_starts_one() {
         end_after: Duration::from_millis(5),
     };
     let pool = Argon2Pool::with_rhythm(TINY, ids(), rhythm).expect("parameters that serve");
-    let ticket = pool.admit().expect("a place");
+    let ticket = pool.admit(Entrance::First).expect("a place");
     for _ in 0..3 {
         pool.hash(&ticket, &password("x")).await.expect("hashed");
         until("all threads have ended", || pool.threads.alive() == 0).await;
@@ -278,7 +280,6 @@ fn impossible_parameters_are_refused() {
             ..TINY
         },
         Hashing { lanes: 0, ..TINY },
-        Hashing { places: 0, ..TINY },
     ] {
         assert!(Argon2Pool::new(hashing, ids()).is_err(), "{hashing:?}");
     }
@@ -286,13 +287,16 @@ fn impossible_parameters_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_workflows_at_once_all_get_their_answer() {
-    let hashing = Hashing { places: 64, ..TINY };
+    let hashing = Hashing {
+        places: NonZeroUsize::new(64),
+        ..TINY
+    };
     let pool = Arc::new(pool(hashing));
     let mut all = tokio::task::JoinSet::new();
     for n in 0..64 {
         let pool = Arc::clone(&pool);
         all.spawn(async move {
-            let ticket = pool.admit().expect("a place");
+            let ticket = pool.admit(Entrance::First).expect("a place");
             let password = password(&n.to_string());
             let hash = pool.hash(&ticket, &password).await.expect("hashed");
             pool.verify(&ticket, &password, Some(&hash))
@@ -303,4 +307,39 @@ async fn many_workflows_at_once_all_get_their_answer() {
     }
     assert!(all.join_all().await.into_iter().all(|matches| matches));
     assert!(pool.admitted() == 0 && pool.threads.alive() <= 2);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_short_goes_before_hashes() {
+    use rustix::process::getpriority_process;
+    let pool = pool(TINY);
+    let ticket = pool.admit(Entrance::First).expect("a place");
+    let nice =
+        || getpriority_process(Some(rustix::thread::gettid())).expect("there is such a thread");
+    let (told, heard) = oneshot::channel();
+    let hashing = call(&pool, &ticket, move || {
+        told.send(nice()).expect("it is waited for");
+    });
+    hashing.await.expect("it ran");
+    // 19 is the least there is.
+    assert_eq!(heard.await, Ok((nice() + 10).min(19)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_finds_places_and_a_queue_that_stands_fewer_but_who_comes_back_finds_one() {
+    let pool = pool(Hashing {
+        places: None,
+        ..ONE_THREAD
+    });
+    let all = |entrance| -> Vec<HashTicket> {
+        std::iter::from_fn(|| pool.admit(entrance).ok()).collect()
+    };
+    let burst = all(Entrance::First);
+    assert_eq!(burst.len(), PLACES.get());
+    tokio::time::advance(IN_TIME * 60).await;
+    drop(burst);
+    let standing = all(Entrance::First);
+    assert_eq!(standing.len(), LEAST);
+    assert_eq!(all(Entrance::Again).len(), PLACES.get() - LEAST);
 }

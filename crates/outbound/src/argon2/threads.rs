@@ -24,6 +24,9 @@ const MIN_RESERVED_BLOCKS: usize = 33 * 1_024;
 const FEW_BLOCKS: usize = 1_024;
 /// A hash needs some 20 kB of stack; the rest is for the report of a panic.
 const STACK_BYTES: usize = 512 * 1_024;
+/// How much less than the others a thread counts when there are too few cores. Sign-ins that come together take every core
+/// there is for as long as they come, and wait for each other in any case; what is short need not wait for them.
+const GIVES_WAY: i32 = 10;
 /// Before the first hash was measured: what one takes on an ordinary core.
 const GUESSED_HASH_US: u64 = 15_000;
 
@@ -211,6 +214,7 @@ impl Shared {
 
     /// A thread's life: work, then wait with the blocks, then without, then end.
     fn serve(&self, last_hash_us: &AtomicU64) {
+        give_way();
         let mut blocks = Vec::new();
         while let Some(job) = self.next(&mut blocks) {
             let begun = Instant::now();
@@ -293,6 +297,18 @@ impl Job {
             #[cfg(test)]
             Work::Call(call) => call(),
         }
+    }
+}
+
+/// Lowers the priority of this thread. On Linux, for only there a thread has one of its own.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let thread = Some(rustix::thread::gettid());
+        // Nobody is refused this. If it were, hashes would go on as they are.
+        let _ = getpriority_process(thread)
+            .and_then(|nice| setpriority_process(thread, nice + GIVES_WAY));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -65,15 +65,23 @@ impl Connection {
                 .and_then(|value| value.to_str().ok())
                 .map(str::to_owned),
         };
-        let read = drive(&mut self.driver, read_out(response));
-        self.clean = timeout(BODY, read).await.unwrap_or(false);
+        self.clean = if response.body().is_end_stream() {
+            true
+        } else {
+            let read = drive(&mut self.driver, read_out(response));
+            timeout(BODY, read).await.unwrap_or(false)
+        };
         Exchange::Answered(answer)
     }
 
     /// Whether it can be used again.
     pub(super) async fn is_usable(&mut self) -> bool {
         // Looks once at what has come meanwhile, such as its end.
-        drive(&mut self.driver, std::future::ready(())).await;
+        poll_fn(|context| {
+            advance(&mut self.driver, context);
+            Poll::Ready(())
+        })
+        .await;
         self.clean && self.driver.is_some() && self.sender.is_ready()
     }
 }
@@ -97,32 +105,27 @@ async fn read_out(response: Response<Incoming>) -> bool {
     true
 }
 
-/// Waits for work on a connection, and moves its bytes meanwhile.
+/// Waits for work on a connection, and moves its bytes meanwhile: what the work gave it to do, and what the work waits for.
 async fn drive<T>(driver: &mut Driver, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
-        let over = driver
-            .as_mut()
-            .is_some_and(|driver| driver.as_mut().poll(context).is_ready());
-        if over {
-            // What waits for it hears of its end.
-            *driver = None;
+        if let done @ Poll::Ready(_) = work.as_mut().poll(context) {
+            return done;
         }
-        match work.as_mut().poll(context) {
-            Poll::Pending => {
-                // The work may have given the connection something to do.
-                if let Some(moving) = driver
-                    && moving.as_mut().poll(context).is_ready()
-                {
-                    *driver = None;
-                    return work.as_mut().poll(context);
-                }
-                Poll::Pending
-            }
-            done @ Poll::Ready(_) => done,
-        }
+        advance(driver, context);
+        // What waits for a connection hears of its end, too.
+        work.as_mut().poll(context)
     })
     .await
+}
+
+fn advance(driver: &mut Driver, context: &mut Context<'_>) {
+    let over = driver
+        .as_mut()
+        .is_some_and(|driver| driver.as_mut().poll(context).is_ready());
+    if over {
+        *driver = None;
+    }
 }
 
 /// hyper's own words, which repeat nothing of what was received.

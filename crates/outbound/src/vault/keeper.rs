@@ -18,7 +18,7 @@ use super::file::{Found, KeyFile, WriteError};
 use crate::derivation::Secret;
 
 /// How many requests share a sync.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 1_024;
 
 pub(super) type Cache = quick_cache::sync::Cache<Arc<str>, Arc<SubjectKey>>;
 

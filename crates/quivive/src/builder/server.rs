@@ -250,7 +250,7 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
                 });
             }
             Err(Outcome::Vetoed(_)) => return Err(StartError::FirstAdmin { why: "vetoed" }),
-            Err(Outcome::Fault(fault)) => return Err(fault.into()),
+            Err(Outcome::NotAdmitted(fault) | Outcome::Fault(fault)) => return Err(fault.into()),
             Err(Outcome::Conflict | Outcome::Closed | Outcome::Internal) => {
                 return Err(Fault::Internal(
                     "the first administrator could not be created".to_owned(),

@@ -1,10 +1,11 @@
 //! `[product]`, `[tokens]`, `[sessions]` and `[letters]`: names, and how long things live.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quivive_domain::Role;
 use quivive_domain::session::Lifetimes;
+use quivive_domain::{Role, UserId};
 use serde::Deserialize;
 
 use super::access::Registration;
@@ -42,25 +43,43 @@ const MAX_SESSIONS: u32 = 10_000;
 impl Sessions {
     /// `admin=2` and the like.
     pub(super) fn of_roles(&self, report: &mut Report<'_>) -> Vec<(Role, u32)> {
-        let read = |text: &String| {
-            let (role, max) = text.split_once('=')?;
-            let role = Role::parse(role.trim())?;
-            let max = max.trim().parse().ok()?;
-            (1..=MAX_SESSIONS).contains(&max).then_some((role, max))
-        };
-        let mut limits = Vec::new();
-        for text in &self.max_per_role {
-            match read(text) {
-                Some(limit) => limits.push(limit),
-                None => report.bad(
-                    "sessions.max_per_role",
-                    &format!("holds {text:?}, which is no role with its number"),
-                    "write admin, support or user, and how many from 1 to 10000: admin=2",
-                ),
-            }
-        }
-        limits
+        let remedy = "write admin, support or user, and how many from 1 to 10000: admin=2";
+        let key = "sessions.max_per_role";
+        numbered(report, key, &self.max_per_role, Role::parse, remedy)
     }
+
+    /// The same for people, by their ids.
+    pub(super) fn of_users(&self, report: &mut Report<'_>) -> BTreeMap<UserId, u32> {
+        let remedy = "write the id of a user, and how many from 1 to 10000: 0193e0a4-…=50";
+        let key = "sessions.max_of_users";
+        let id = |text: &str| text.parse().ok().map(UserId);
+        numbered(report, key, &self.max_of_users, id, remedy)
+    }
+}
+
+/// Whose number of sessions is another, from texts like `admin=2`.
+fn numbered<W, L: FromIterator<(W, u32)>>(
+    report: &mut Report<'_>,
+    key: &str,
+    texts: &[String],
+    whose: impl Fn(&str) -> Option<W>,
+    remedy: &str,
+) -> L {
+    let read = |text: &str| {
+        let (name, max) = text.split_once('=')?;
+        let max = max.trim().parse().ok()?;
+        let allowed = (1..=MAX_SESSIONS).contains(&max);
+        allowed.then_some((whose(name.trim())?, max))
+    };
+    let each = texts.iter().filter_map(|text| {
+        let limit = read(text);
+        if limit.is_none() {
+            let what = format!("holds {text:?}, which names nobody with a number");
+            report.bad(key, &what, remedy);
+        }
+        limit
+    });
+    each.collect()
 }
 
 impl Product {
@@ -98,6 +117,7 @@ pub(super) struct Sessions {
     absolute_seconds: u64,
     max_per_user: u32,
     max_per_role: Vec<String>,
+    max_of_users: Vec<String>,
     devices_per_user: u32,
 }
 

@@ -93,7 +93,7 @@ impl HashingCost {
             memory_kib: report.within("hashing.memory_kib", self.memory_kib, 7_168..=1_048_576),
             iterations: report.within("hashing.iterations", self.iterations, 1..=64),
             threads: NonZeroUsize::new(report.within("hashing.threads", self.threads, 0..=256)),
-            places: report.within("hashing.places", self.places, 1..=65_536),
+            places: NonZeroUsize::new(report.within("hashing.places", self.places, 0..=65_536)),
             ..Hashing::default()
         }
     }

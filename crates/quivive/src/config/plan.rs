@@ -140,6 +140,7 @@ fn settings(sections: &Sections, public_url: &str, report: &mut Report<'_>) -> S
             report,
         ),
         max_sessions_of: sections.sessions.of_roles(report),
+        max_sessions_of_users: sections.sessions.of_users(report),
         verified_tokens: sections.tokens.verified(report),
         guesses: sections.lockout.check(report),
         passwords,

@@ -146,6 +146,10 @@ fn numbers_lists_and_yes_are_read_from_text() {
         ("QUIVIVE__PASSWORDS__MIN_CHARS", "15"),
         ("QUIVIVE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("QUIVIVE__SESSIONS__MAX_PER_ROLE", "admin=2, support = 5"),
+        (
+            "QUIVIVE__SESSIONS__MAX_OF_USERS",
+            "0193e0a4-6c1d-7cc3-9d4e-2a1b3c4d5e6f = 50",
+        ),
         ("QUIVIVE__REGISTRATION__UNVERIFIED_SECONDS", "86400"),
     ];
     let plan = load(&sources(None, &environment)).unwrap().plan().unwrap();
@@ -158,6 +162,11 @@ fn numbers_lists_and_yes_are_read_from_text() {
     assert_eq!(plan.proxies.networks.len(), 2);
     let of_roles = [(Role::Admin, 2), (Role::Support, 5)];
     assert_eq!(plan.settings.max_sessions_of, of_roles);
+    let ada = "0193e0a4-6c1d-7cc3-9d4e-2a1b3c4d5e6f".parse().unwrap();
+    assert_eq!(
+        plan.settings.max_sessions_of_users,
+        [(quivive_domain::UserId(ada), 50)].into()
+    );
     let day = std::time::Duration::from_hours(24);
     assert_eq!(plan.settings.lifetimes.unverified, day);
 }
@@ -356,6 +365,10 @@ const BAD: &[(&str, &[&str])] = &[
     (
         "[sessions]\nmax_per_role = [\"admin=0\"]",
         &["sessions.max_per_role", "admin=0"],
+    ),
+    (
+        "[sessions]\nmax_of_users = [\"ada@example.org=3\"]",
+        &["sessions.max_of_users", "ada@example.org=3", "id of a user"],
     ),
     (
         "[registration]\nunverified_seconds = 3600",

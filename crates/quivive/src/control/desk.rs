@@ -352,7 +352,7 @@ pub(super) fn rationale(given: &str) -> Result<Rationale, Failure> {
 pub(super) fn told<R>(outcome: Outcome<R>, refusal: impl FnOnce(R) -> Failure) -> Failure {
     match outcome {
         Outcome::Refused(reason) => refusal(reason),
-        Outcome::Fault(error) => fault(error),
+        Outcome::NotAdmitted(error) | Outcome::Fault(error) => fault(error),
         Outcome::Conflict | Outcome::Closed => Failure::new(
             Class::Busy,
             "something else was changing the same",

@@ -1,9 +1,10 @@
 //! Connections: accepted up to a limit, HTTP/1.1 or h2 by their first bytes, and ended in good order.
 //!
-//! **Limits.** One more than the limit takes the place of one that asks for nothing ([`super::crowd`]). Headers must come
+//! **Limits.** One more than the limit takes the place of one that asks for nothing or lets an answer lie
+//! ([`super::crowd`]). Headers must come
 //! within 10 s, and in 64 KiB, or the answer is 431. An HTTP/1.1 connection that idles between requests is closed after the
 //! same 10 s, one that speaks h2 after a minute: a proxy in front should keep its connections for less than 10 s, or retry.
-//! Who takes nothing of an answer for two minutes loses it.
+//! Who takes nothing of an answer for two minutes loses it, and so does who leaves no window for one (h2) for as long.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,7 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +25,7 @@ use hyper_util::server::conn::auto;
 use quivive_delivery::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::crowd::{Activity, Crowd};
@@ -39,6 +42,12 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Fields of a request.
 const MAX_HEADERS: usize = 100;
+
+/// For a connection that was ended in good order to be over, where it is not the system's buffer that is full.
+const OVER_WITHIN: Duration = Duration::from_mins(2);
+
+/// The same for one whose place another waits for.
+const PLACE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Requests at once on one h2 connection.
 const MAX_STREAMS: u32 = 128;
@@ -198,38 +207,46 @@ async fn serve(
     let seen = Arc::clone(&activity);
     let service =
         service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seen)));
-    let mut connection =
-        pin!(protocol.serve_connection(TokioIo::new(Patient::new(stream)), service));
+    let patient = Patient::new(stream, Arc::clone(&activity));
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(patient), service));
     let mut silence = pin!(activity.silence(HEADERS_WITHIN, IDLE));
-    let mut leaving = false;
+    let mut over = pin!(tokio::time::sleep(OVER_WITHIN));
+    // Within which it should be over, once it was ended in good order: what is being answered may end first.
+    let mut leaving = None;
     let ended = loop {
-        tokio::select! {
+        let patience = tokio::select! {
             ended = connection.as_mut() => break ended,
             () = tasks.stopping().cancelled_owned() => {
                 connection.as_mut().graceful_shutdown();
                 break tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()));
             }
-            () = quiet(&mut silence, &activity), if !leaving => {
+            () = silence.as_mut(), if leaving.is_none() => {
                 if !activity.has_asked() {
                     return;
                 }
-                // What is still being answered may end; then the connection does.
-                connection.as_mut().graceful_shutdown();
-                leaving = true;
+                OVER_WITHIN
             }
-        }
+            () = activity.sent_away() => {
+                if activity.owes_nothing() {
+                    return;
+                }
+                PLACE_WITHIN
+            }
+            () = over.as_mut(), if leaving.is_some() => {
+                let is_wanted = leaving == Some(PLACE_WITHIN);
+                if !activity.is_busy() && (is_wanted || !activity.waits_to_be_taken()) {
+                    return;
+                }
+                leaving.unwrap_or(OVER_WITHIN)
+            }
+        };
+        connection.as_mut().graceful_shutdown();
+        over.as_mut().reset(Instant::now() + patience);
+        leaving = Some(patience);
     };
     if let Err(error) = ended {
         // Clients that go away, headers that do not come: ordinary, and nobody's to look into.
         tracing::debug!(error, "a connection ended early");
-    }
-}
-
-/// Completes when it should go: it asks for nothing, or another needs its place.
-async fn quiet(silence: impl Future<Output = ()>, activity: &Activity) {
-    tokio::select! {
-        () = silence => {}
-        () = activity.sent_away() => {}
     }
 }
 
@@ -239,8 +256,17 @@ async fn answer(
     router: Router,
     activity: Arc<Activity>,
 ) -> Result<Response, Infallible> {
-    let _running = activity.begin();
+    let running = activity.begin();
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request).await
+    let response = router.oneshot(request).await?;
+    if response.body().size_hint().exact().is_some() {
+        return Ok(response);
+    }
+    // Nobody knows where a live stream ends: until it does, it is under way.
+    let held = move |frame| {
+        let _ = &running;
+        frame
+    };
+    Ok(response.map(|body| Body::new(body.map_frame(held))))
 }

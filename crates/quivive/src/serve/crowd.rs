@@ -1,26 +1,44 @@
 //! What the connections are doing, and which of them goes when there is no place for another.
 //!
-//! Clients that send nothing, or their headers byte by byte, are let go after some seconds; in that time there may be more
-//! of them than places. So a new connection takes the place of one that asks for nothing now, the oldest first, and of all
-//! that never asked before one that did. Who is at a request keeps its place.
+//! Clients that send nothing, or their headers byte by byte, are let go after some seconds, and who takes nothing of an answer
+//! after some minutes; in that time there may be more of them than places. So a new connection takes the place of one that
+//! is no good to its client now, the oldest first: of all that never asked, then of those that let an answer lie, then of
+//! one that asks for nothing, and last of one that takes its answer. Who is at a request keeps its place, and so does who
+//! reads a live stream, which is meant to be quiet and has limits of its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Connections that are looked at to find one that may go.
 const LOOK_AT: usize = 1_024;
 
-/// What came over a connection. Beside hyper's own timers, which begin when the protocol is known and do not see an h2
+/// For a client to take the whole of an answer while others want its place: as long as it has to send its headers.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What came over a connection, and what waits to go. Beside hyper's own timers, which begin when the protocol is known and do not see an h2
 /// connection that asks nothing.
 #[derive(Default)]
 pub(super) struct Activity {
     requests: AtomicU64,
     running: AtomicU64,
+    /// Since when the peer has not taken all that was written to it.
+    untaken: Mutex<Option<Instant>>,
     sent_away: Notify,
+}
+
+/// What a connection does that may go, those first that go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doing {
+    AskedNothing,
+    /// It has had the time to take an answer.
+    LetsItLie,
+    Idles,
+    Takes,
 }
 
 impl Activity {
@@ -55,8 +73,48 @@ impl Activity {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
-    fn is_busy(&self) -> bool {
+    /// A request is being worked on, or a live stream is open.
+    pub(super) fn is_busy(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// The peer has not taken all that was written to it.
+    pub(super) fn leaves_something(&self) {
+        self.untaken().get_or_insert_with(Instant::now);
+    }
+
+    /// It has now.
+    pub(super) fn takes_all(&self) {
+        *self.untaken() = None;
+    }
+
+    pub(super) fn waits_to_be_taken(&self) -> bool {
+        self.untaken().is_some()
+    }
+
+    /// It may be cut off where it stands: it asked for nothing, or had its time to take an answer.
+    pub(super) fn owes_nothing(&self) -> bool {
+        matches!(self.doing(), Some(Doing::AskedNothing | Doing::LetsItLie))
+    }
+
+    fn untaken(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: it keeps its place.
+    fn doing(&self) -> Option<Doing> {
+        if !self.has_asked() {
+            return Some(Doing::AskedNothing);
+        }
+        if self.is_busy() {
+            return None;
+        }
+        let untaken = *self.untaken();
+        Some(match untaken {
+            None => Doing::Idles,
+            Some(since) if since.elapsed() < TAKEN_WITHIN => Doing::Takes,
+            Some(_) => Doing::LetsItLie,
+        })
     }
 }
 
@@ -84,7 +142,7 @@ impl Crowd {
 
     /// Sends one away; whether there was one that may go.
     pub(super) fn make_room(&mut self) -> bool {
-        let mut idle = None;
+        let mut first: Option<(Doing, Weak<Activity>)> = None;
         for _ in 0..self.0.len().min(LOOK_AT) {
             let Some(next) = self.0.pop_front() else {
                 break;
@@ -92,23 +150,24 @@ impl Crowd {
             let Some(activity) = next.upgrade() else {
                 continue;
             };
-            if !activity.has_asked() {
-                activity.sent_away.notify_one();
-                // The one that was kept for want of a better may stay.
-                self.0.extend(idle.map(|it| Arc::downgrade(&it)));
-                return true;
+            let doing = activity.doing();
+            match (doing, &first) {
+                (Some(doing), None) => first = Some((doing, next)),
+                (Some(doing), Some((best, _))) if doing < *best => {
+                    let better = first.replace((doing, next));
+                    self.0.extend(better.map(|(_, kept)| kept));
+                }
+                _ => self.0.push_back(next),
             }
-            if idle.is_none() && !activity.is_busy() {
-                idle = Some(activity);
-            } else {
-                self.0.push_back(next);
+            if doing == Some(Doing::AskedNothing) {
+                break;
             }
         }
-        let found = idle.is_some();
-        if let Some(activity) = idle {
+        let found = first.and_then(|(_, activity)| activity.upgrade());
+        if let Some(activity) = &found {
             activity.sent_away.notify_one();
         }
-        found
+        found.is_some()
     }
 }
 
@@ -149,6 +208,30 @@ mod tests {
         drop(running);
         assert!(crowd.make_room());
         assert_eq!(gone(&all).await, [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lets_an_answer_lie_goes_before_who_is_idle_and_who_takes_one_goes_last() {
+        let (mut crowd, all) = crowd(5);
+        for activity in &all {
+            drop(Arc::clone(activity).begin());
+        }
+        all[3].leaves_something();
+        all[4].leaves_something();
+        all[4].takes_all();
+        tokio::time::advance(TAKEN_WITHIN).await;
+        all[0].leaves_something();
+        // What it takes meanwhile is not all of it.
+        all[3].leaves_something();
+        let working = Arc::clone(&all[1]).begin();
+        all[1].leaves_something();
+        assert!(all[3].owes_nothing() && !all[0].owes_nothing());
+        for want in [3, 2, 4, 0] {
+            assert!(crowd.make_room(), "{want}");
+            assert_eq!(gone(&all).await, [want]);
+        }
+        assert!(!crowd.make_room());
+        drop(working);
     }
 
     #[test]

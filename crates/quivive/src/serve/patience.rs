@@ -3,11 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use super::crowd::Activity;
 
 /// For a peer to take at least something of what waits for it. It has a full buffer of the system's then.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
@@ -16,13 +19,18 @@ pub(super) struct Patient<S> {
     inner: S,
     /// Since when nothing is taken, while something waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Not all was taken when it was last looked at; said to `activity` when that changes.
+    leaves_something: bool,
+    activity: Arc<Activity>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(inner: S) -> Self {
+    pub(super) fn new(inner: S, activity: Arc<Activity>) -> Self {
         Self {
             inner,
             stalled: None,
+            leaves_something: false,
+            activity,
         }
     }
 
@@ -35,6 +43,10 @@ impl<S> Patient<S> {
         if written.is_ready() {
             self.stalled = None;
             return written;
+        }
+        if !self.leaves_something {
+            self.leaves_something = true;
+            self.activity.leaves_something();
         }
         let stalled = self
             .stalled
@@ -81,6 +93,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        // Flushed is what has been written whole, whatever the protocol.
+        if flushed.is_ready() && self.leaves_something {
+            self.leaves_something = false;
+            self.activity.takes_all();
+        }
         self.judge(cx, flushed)
     }
 
@@ -99,7 +116,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_loses_the_connection() {
         let (ours, mut theirs) = duplex(16);
-        let mut ours = Patient::new(ours);
+        let mut ours = Patient::new(ours, Arc::default());
         ours.write_all(&[1; 16]).await.expect("there is room");
         let began = Instant::now();
         let error = ours.write_all(&[2]).await.expect_err("nobody takes it");
@@ -112,7 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_slow_is_waited_for_and_so_is_who_is_sent_nothing() {
         let (ours, mut theirs) = duplex(1);
-        let mut ours = Patient::new(ours);
+        let mut ours = Patient::new(ours, Arc::default());
         let slow = async {
             for _ in 0..9 {
                 sleep(TAKEN_WITHIN * 9 / 10).await;

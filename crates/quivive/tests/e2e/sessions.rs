@@ -175,3 +175,55 @@ async fn who_is_locked_while_they_sign_in_is_out() {
         assert_eq!(of_it, &["invalidated"]);
     }
 }
+
+/// The oldest makes room: at everybody's number, at that of a role, and at a person's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_as_many_sessions_as_they_may_loses_the_oldest() {
+    let data = std::env::temp_dir().join(format!("quivive-limits-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&data);
+    std::fs::create_dir_all(&data).unwrap();
+    let limited = Options {
+        data: Some(data.clone()),
+        ..Options::unlimited()
+    }
+    .env("QUIVIVE__SESSIONS__MAX_PER_USER", "3")
+    .env("QUIVIVE__SESSIONS__MAX_PER_ROLE", "admin=2");
+    let mut server = Server::start(BINARY, limited.clone()).await;
+    let ada = server.register("ada@example.org").await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(server.login("ada@example.org", PASSWORD).await);
+    }
+    assert_eq!(listed(&server, &sessions[3]).await.len(), 3);
+    server.administrator().await;
+    let root = async |server: &Server| {
+        let secret = "an administrators long passphrase 7";
+        server.login("root@example.org", secret).await
+    };
+    root(&server).await;
+    let third = root(&server).await;
+    assert_eq!(listed(&server, &third).await.len(), 2);
+    server.stop().await;
+
+    let limited = limited.env("QUIVIVE__SESSIONS__MAX_OF_USERS", &format!("{ada}=1"));
+    let mut server = Server::start(BINARY, limited).await;
+    sessions.push(server.login("ada@example.org", PASSWORD).await);
+    assert_eq!(listed(&server, &sessions[4]).await.len(), 1);
+    let seen = server
+        .events(text(&root(&server).await, "access_token"))
+        .await;
+    let evicted = |whose: &dyn Fn(&Value) -> bool| -> Vec<(Value, Value)> {
+        let evicted = seen.iter().filter(|e| e["type"] == "session.evicted");
+        let told = evicted.map(|e| &e["data"]).filter(|data| whose(data));
+        told.map(|data| (data["session_id"].clone(), data["max_sessions"].clone()))
+            .collect()
+    };
+    let at = |n: usize, max: u32| (sessions[n]["session_id"].clone(), max.into());
+    let hers = evicted(&|data| data["user_id"] == ada.as_str());
+    assert_eq!(hers, [at(0, 3), at(1, 1), at(2, 1), at(3, 1)]);
+    let others = evicted(&|data| data["user_id"] != ada.as_str());
+    let limits: Vec<_> = others.iter().map(|(_, max)| max.clone()).collect();
+    assert_eq!(limits, [2, 2], "of the administrator");
+    server.stop().await;
+    std::fs::remove_dir_all(&data).unwrap();
+}

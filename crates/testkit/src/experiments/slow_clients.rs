@@ -54,7 +54,12 @@ impl std::fmt::Display for Figures {
     }
 }
 
-/// So many slow clients, of four kinds, each of which comes back when it was let go, while somebody honest asks for `asks`
+/// A request over h2 by somebody who leaves no window for the answer (RFC 9113, 6.9.2): it can never be sent.
+pub const WITHOUT_WINDOW: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
+    \0\0\x15\x01\x05\0\0\0\x01\x82\x86\x04\x06/livez\x01\x09localhost";
+
+/// So many slow clients, of five kinds, each of which comes back when it was let go, while somebody honest asks for `asks`
 /// things. Panics when one of those is not answered.
 pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
     let email = "honest@example.org";
@@ -63,16 +68,7 @@ pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
     let token = tokens["access_token"].as_str().expect("a token");
     let mut alone = honest(server.address, token, asks).await;
     let memory = server.resident_kib();
-    let came = Arc::new(AtomicUsize::new(0));
-    let mut clients = JoinSet::new();
-    for number in 0..slow {
-        clients.spawn(crawl(server.address, number, Arc::clone(&came)));
-    }
-    let began = Instant::now();
-    while came.load(Ordering::Relaxed) < slow {
-        assert!(began.elapsed() < GATHER, "{came:?} of {slow} came");
-        tokio::time::sleep(PACE).await;
-    }
+    let mut clients = gather(server.address, slow).await;
     let mut beside = honest(server.address, token, asks).await;
     let grown_kib = server.resident_kib().saturating_sub(memory);
     clients.shutdown().await;
@@ -88,6 +84,21 @@ pub async fn run(server: &Server, slow: usize, asks: usize) -> Figures {
         slowest: beside[beside.len() - 1],
         grown_kib,
     }
+}
+
+/// So many slow clients, when each has come once. They are there until this is dropped.
+pub(super) async fn gather(address: SocketAddr, slow: usize) -> JoinSet<()> {
+    let came = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..slow {
+        clients.spawn(crawl(address, number, Arc::clone(&came)));
+    }
+    let began = Instant::now();
+    while came.load(Ordering::Relaxed) < slow {
+        assert!(began.elapsed() < GATHER, "{came:?} of {slow} came");
+        tokio::time::sleep(PACE).await;
+    }
+    clients
 }
 
 /// Each on a connection of its own.
@@ -112,16 +123,18 @@ async fn honest(address: SocketAddr, token: &str, asks: usize) -> Vec<Duration> 
     times
 }
 
-/// One slow client, again and again: silent, with headers that do not end, with a body that does not come, or with a protocol
-/// that is not decided.
+/// One slow client, again and again: silent, with headers that do not end, with a body that does not come, with a protocol
+/// that is not decided, or with an answer that it lets lie.
 async fn crawl(address: SocketAddr, number: usize, came: Arc<AtomicUsize>) {
-    let begin: &[u8] = match number % 4 {
+    let kind = number % 5;
+    let begin: &[u8] = match kind {
         0 => b"",
         1 => b"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         2 => {
             b"POST /api/v1/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
         }
-        _ => b"PRI * HTTP/2",
+        3 => b"PRI * HTTP/2",
+        _ => WITHOUT_WINDOW,
     };
     let mut is_new = true;
     loop {
@@ -137,7 +150,7 @@ async fn crawl(address: SocketAddr, number: usize, came: Arc<AtomicUsize>) {
         loop {
             tokio::time::sleep(DRIP).await;
             // Silence is broken by nobody.
-            let silent = matches!(number % 4, 0 | 3);
+            let silent = matches!(kind, 0 | 3 | 4);
             let dripped = silent || stream.write_all(b"x").await.is_ok();
             let over = matches!(
                 tokio::time::timeout(Duration::ZERO, stream.read(&mut answer)).await,

@@ -1,58 +1,99 @@
-//! T09: known and unknown accounts must be told apart by nothing: not by the bytes of the answer, not by its time.
+//! T09: whatever there may be at an address, nothing tells it from an address where there is nobody: not the bytes of the
+//! answer, not its time.
 //!
-//! Two classes are asked in turn, in random order, and the area under the ROC curve says how well their times tell them
-//! apart: 0.5 is not at all.
+//! The classes are asked in turn, in random order, and the area under the ROC curve says how well the times of one tell it
+//! from those of nobody: 0.5 is not at all.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
+use super::imported;
 use crate::{Client, PASSWORD, Reply, Server};
 
 /// One comparison.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    pub name: &'static str,
+    pub name: String,
     pub pairs: usize,
     pub auc: f64,
     /// Half the width of its 95 % confidence interval (Hanley and `McNeil` 1982).
     pub margin: f64,
 }
 
-/// The route, and the bodies of the two classes; `i` makes each call its own.
+/// What there may be at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Nobody,
+    Verified,
+    Unverified,
+    /// By an administrator.
+    Locked,
+    Deactivated,
+    WithoutPassword,
+}
+
+impl Class {
+    const ALL: [Self; 6] = [
+        Self::Nobody,
+        Self::Verified,
+        Self::Unverified,
+        Self::Locked,
+        Self::Deactivated,
+        Self::WithoutPassword,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Verified => "verified",
+            Self::Unverified => "unverified",
+            Self::Locked => "locked",
+            Self::Deactivated => "deactivated",
+            Self::WithoutPassword => "without-password",
+        }
+    }
+
+    /// The accounts of a class are asked about in turn.
+    fn email(self, i: usize) -> String {
+        format!("{}{}@example.org", self.name(), i % ACCOUNTS)
+    }
+}
+
+/// The route, and the body for an address; `i` makes each call its own.
 struct Question {
     name: &'static str,
     path: &'static str,
-    known: fn(usize) -> Value,
-    unknown: fn(usize) -> Value,
+    body: fn(Class, usize) -> Value,
 }
 
-/// Accounts that the known class spreads over, so that limits by account are not met.
+/// Accounts that a class spreads over, so that limits by account are not met.
 const ACCOUNTS: usize = 400;
-
-fn member(i: usize) -> String {
-    format!("member{}@example.org", i % ACCOUNTS)
-}
 
 const QUESTIONS: [Question; 3] = [
     Question {
         name: "login",
         path: "/sessions",
-        known: |i| json!({"email": member(i), "password": "not the right passphrase 1"}),
-        unknown: |i| json!({"email": format!("nobody{}@example.org", i % ACCOUNTS), "password": "not the right passphrase 1"}),
+        body: |class, i| json!({"email": class.email(i), "password": "not the right passphrase 1"}),
     },
     Question {
         name: "registration",
         path: "/users",
-        known: |i| json!({"email": member(i), "password": PASSWORD}),
-        unknown: |i| json!({"email": format!("newcomer{i}@example.org"), "password": PASSWORD}),
+        body: |class, i| match class {
+            // Whoever registers is somebody from then on.
+            Class::Nobody => {
+                json!({"email": format!("newcomer{i}@example.org"), "password": PASSWORD})
+            }
+            _ => json!({"email": class.email(i), "password": PASSWORD}),
+        },
     },
     Question {
         name: "reset",
         path: "/password-reset-requests",
-        known: |i| json!({"email": member(i)}),
-        unknown: |i| json!({"email": format!("nobody{}@example.org", i % ACCOUNTS)}),
+        body: |class, i| json!({"email": class.email(i)}),
     },
 ];
 
@@ -62,22 +103,71 @@ const BURST: usize = 12;
 /// One burst for so many pairs of single calls: it is as many calls, and needs an address of its own.
 const PAIRS_A_BURST: usize = 5;
 
-/// Asks `pairs` pairs for each route, and a fifth as many pairs of bursts at one address; the figures. Panics when two
-/// answers differ in a byte.
-pub async fn run(server: &Server, pairs: usize) -> Vec<Figure> {
-    for i in 0..ACCOUNTS {
-        let body = json!({"email": member(i), "password": PASSWORD});
-        server
-            .api("POST", "/users", Some(body), None)
-            .await
-            .expect(202);
-    }
+/// Asks so many of each class at each route, and in a fifth as many pairs of bursts at one address; the figures. `busy`: while
+/// others sign in, as many as keep half of the cores at work. Panics when two answers differ in a byte.
+pub async fn run(server: &Server, pairs: usize, busy: bool) -> Vec<Figure> {
+    prepare(server).await;
+    let others = if busy {
+        sign_in(server)
+    } else {
+        JoinSet::new()
+    };
     let mut figures = Vec::new();
     for question in &QUESTIONS {
-        figures.push(ask(server, question, pairs).await);
+        figures.extend(ask(server, question, pairs).await);
     }
     figures.push(bursts(server, pairs.div_ceil(PAIRS_A_BURST)).await);
+    drop(others);
     figures
+}
+
+/// Somebody of every class, and one who signs in again and again.
+async fn prepare(server: &Server) {
+    let hash = imported::hash().await;
+    let mut lines = String::new();
+    for class in Class::ALL {
+        let with = match class {
+            Class::Nobody => continue,
+            Class::Verified | Class::Locked => format!(r#","password_hash":"{hash}""#),
+            Class::Unverified => format!(r#","password_hash":"{hash}","email_verified":false"#),
+            Class::Deactivated => format!(r#","password_hash":"{hash}","active":false"#),
+            Class::WithoutPassword => String::new(),
+        };
+        for i in 0..ACCOUNTS {
+            let _ = writeln!(lines, r#"{{"email":"{}"{with}}}"#, class.email(i));
+        }
+    }
+    imported::load(server, &lines).await;
+    imported::import(server, 0..1).await;
+    let admin = server.administrator().await;
+    for i in 0..ACCOUNTS {
+        let found = format!("/admin/users?email={}", Class::Locked.email(i));
+        let found = server.api("GET", &found, None, Some(&admin)).await;
+        let found = found.expect(200).json();
+        let user = found["data"][0]["user_id"]
+            .as_str()
+            .expect("it was imported");
+        let lock = format!("/admin/users/{user}/lock");
+        let locked = server.api("POST", &lock, None, Some(&admin)).await;
+        locked.expect(204);
+    }
+}
+
+/// Half of the cores sign somebody in.
+fn sign_in(server: &Server) -> JoinSet<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut others = JoinSet::new();
+    for _ in 0..cores.div_ceil(2) {
+        let mut client = server.client();
+        others.spawn(async move {
+            loop {
+                let body = json!({"email": imported::email(0), "password": PASSWORD});
+                let reply = client.api("POST", "/sessions", Some(body), None).await;
+                reply.expect("an answer");
+            }
+        });
+    }
+    others
 }
 
 /// Wrong passwords, many at once for one address that nobody has tried before: how long until all are answered.
@@ -111,10 +201,10 @@ async fn bursts(server: &Server, pairs: usize) -> Figure {
             if turn { &mut times.0 } else { &mut times.1 }.push(time);
         }
     }
-    figure("burst", &times.0, &times.1)
+    figure("burst".to_owned(), &times.0, &times.1)
 }
 
-/// Which class is asked first. Seeded, so that a run can be repeated.
+/// In which order the classes are asked. Seeded, so that a run can be repeated.
 struct Coin(u64);
 
 impl Coin {
@@ -123,14 +213,26 @@ impl Coin {
     }
 
     fn toss(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
+    /// Any order is as likely as any other (Fisher and Yates).
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.next() % (last as u64 + 1);
+            items.swap(last, usize::try_from(other).unwrap_or(last));
+        }
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 & 1 == 0
+        self.0
     }
 }
 
-fn figure(name: &'static str, known: &[f64], unknown: &[f64]) -> Figure {
+fn figure(name: String, known: &[f64], unknown: &[f64]) -> Figure {
     let (auc, pairs) = (area(known, unknown), known.len());
     Figure {
         name,
@@ -140,25 +242,28 @@ fn figure(name: &'static str, known: &[f64], unknown: &[f64]) -> Figure {
     }
 }
 
-async fn ask(server: &Server, question: &Question, pairs: usize) -> Figure {
+/// Every class against nobody.
+async fn ask(server: &Server, question: &Question, pairs: usize) -> Vec<Figure> {
     let mut client = server.client();
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    let mut times = Class::ALL.map(|_| Vec::new());
     let mut coin = Coin::new();
     let mut first: Option<Reply> = None;
+    let mut order = Class::ALL;
     for i in 0..pairs {
-        let known_first = coin.toss();
-        for turn in [known_first, !known_first] {
-            let body = if turn {
-                (question.known)(i)
-            } else {
-                (question.unknown)(i)
-            };
+        coin.shuffle(&mut order);
+        for class in order {
+            let body = (question.body)(class, i);
             let (time, reply) = timed(&mut client, question.path, body).await;
-            if turn { &mut known } else { &mut unknown }.push(time);
+            times[class as usize].push(time);
             same(first.get_or_insert_with(|| reply.clone()), &reply);
         }
     }
-    figure(question.name, &known, &unknown)
+    let [nobody, somebody @ ..] = &times;
+    let classes = Class::ALL[1..].iter().zip(somebody);
+    let against = |(class, times): (&Class, &Vec<f64>)| {
+        figure(format!("{} {}", question.name, class.name()), times, nobody)
+    };
+    classes.map(against).collect()
 }
 
 async fn timed(client: &mut Client, path: &str, body: Value) -> (f64, Reply) {

@@ -50,22 +50,22 @@ async fn request(
         ));
     }
     let command = RequestPasswordReset { email: given.email };
-    let work = visit
-        .web
-        .kernel
-        .execute(command, context.request(Actor::Anonymous));
-    match even(work).await {
-        Ok(_)
-        | Err(
-            Failure::Refused(
-                Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,
-            )
-            | Failure::Vetoed(_),
-        ) => Ok(Redirect::to(SENT).into_response()),
-        Err(failure) => Err(Problem::of_failure(failure, |_| {
-            Problem::new(Code::Internal)
-        })),
-    }
+    even(async {
+        let request = context.request(Actor::Anonymous);
+        match visit.web.kernel.execute(command, request).await {
+            Ok(_)
+            | Err(
+                Failure::Refused(
+                    Refusal::UserNotFound | Refusal::AccountInactive | Refusal::RateLimited,
+                )
+                | Failure::Vetoed(_),
+            ) => Ok(Redirect::to(SENT).into_response()),
+            Err(failure) => Err(Problem::of_failure(failure, |_| {
+                Problem::new(Code::Internal)
+            })),
+        }
+    })
+    .await
 }
 
 fn form(visit: &Visit, email: &str, error: Option<&str>) -> Response {

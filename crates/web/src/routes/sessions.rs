@@ -141,7 +141,9 @@ async fn sign_in(
     {
         Ok(tokens) => Ok(axum::Json(tokens.into())),
         Err(failure) => {
-            settle(began).await;
+            if !matches!(failure, quivive_app::Failure::NotAdmitted(_)) {
+                settle(began).await;
+            }
             Err(Problem::of_failure(failure, |refusal| {
                 Problem::new(match refusal {
                     Refusal::InvalidCredentials | Refusal::UserNotFound => Code::InvalidCredentials,

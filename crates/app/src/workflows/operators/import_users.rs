@@ -15,8 +15,8 @@ use crate::kernel::{Enrolled, Kernel};
 use crate::ports::Waiting;
 use crate::workflows::prelude::*;
 
-/// Groups under way at once: one is read and sealed while the one before it is written.
-const AT_ONCE: usize = 2;
+/// Groups under way at once: while one is written, the keys of the next are synced and others are read and sealed.
+const AT_ONCE: usize = 4;
 
 pub struct ImportUsers {
     /// Its last part, for the trail.
@@ -96,7 +96,9 @@ pub enum Refusal {
 
 /// One group, as it became.
 struct Done {
-    group: Group,
+    /// Of each record that is an account, the place.
+    records: Vec<Result<At, Flaw>>,
+    read_bytes: u64,
     fates: Vec<Enrolled>,
 }
 
@@ -177,13 +179,23 @@ impl ImportUsers {
             Ok(group) => group,
             Err(unreadable) => return Ok(Err(unreadable)),
         };
-        let named = group.records.iter().flatten().map(|(_, account)| Account {
-            id: self.kernel.next_user(),
-            ..account.clone()
-        });
-        let accounts: Vec<_> = named.collect();
+        let mut accounts = Vec::with_capacity(group.records.len());
+        let mut name = |(at, account)| {
+            let id = self.kernel.next_user();
+            accounts.push(Account { id, ..account });
+            at
+        };
+        let records = group
+            .records
+            .into_iter()
+            .map(|record| record.map(&mut name));
+        let records = records.collect();
         let fates = self.kernel.enrol(&accounts, attempt, &cx.request).await?;
-        Ok(Ok(Done { group, fates }))
+        Ok(Ok(Done {
+            records,
+            read_bytes: group.read_bytes,
+            fates,
+        }))
     }
 }
 
@@ -209,11 +221,11 @@ impl<'t> Teller<'t> {
         let _ = self.told.send(told).await;
     }
 
-    async fn tell(&mut self, Done { group, fates }: Done) {
-        let mut fates = fates.into_iter();
-        for record in group.records {
+    async fn tell(&mut self, done: Done) {
+        let mut fates = done.fates.into_iter();
+        for record in done.records {
             let at = match record {
-                Ok((at, _)) => at,
+                Ok(at) => at,
                 Err(flaw) => {
                     self.flaw(flaw).await;
                     continue;
@@ -240,7 +252,7 @@ impl<'t> Teller<'t> {
             }
         }
         let reached = Told::Reached {
-            read_bytes: group.read_bytes,
+            read_bytes: done.read_bytes,
             so_far: self.counts,
         };
         self.say(reached).await;

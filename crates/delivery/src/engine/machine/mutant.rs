@@ -69,6 +69,8 @@ mutants! {
     StoppedGoesOn,
     /// A stop is not told from a crash.
     StopNotSaved,
+    /// What is done comes again after a stop.
+    StopLeavesGaps,
     CrashesNotCounted,
     BegunWithoutMark,
     /// After a crash several events are under way at once.

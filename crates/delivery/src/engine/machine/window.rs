@@ -101,6 +101,8 @@ pub(super) struct Window {
     read: u64,
     /// The last of them that got a slot.
     taken: u64,
+    /// The last of those that is done.
+    done: u64,
     slots: VecDeque<Slot>,
     /// The last event of each key that has a slot.
     keys: HashMap<ByKey, u64>,
@@ -122,6 +124,7 @@ impl Window {
             bound,
             read: cursor,
             taken: cursor,
+            done: cursor,
             slots: VecDeque::new(),
             keys: HashMap::new(),
             ready: std::array::from_fn(|_| VecDeque::new()),
@@ -142,6 +145,12 @@ impl Window {
 
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// The first event that is not done, where one behind it is.
+    pub(super) fn gap(&self) -> Option<u64> {
+        let first = self.slots.front()?.position;
+        (first < self.done).then_some(first)
     }
 
     pub(super) fn read(&self) -> u64 {
@@ -274,6 +283,7 @@ impl Window {
     /// The event is done with: the next of its key is ready.
     pub(super) fn done(&mut self, position: u64) {
         if let Some(index) = self.index(position) {
+            self.done = self.done.max(position);
             self.leave_state(index);
             self.release(index);
         }

@@ -23,6 +23,27 @@ async fn a_clean_stop_saves_the_cursor_and_nothing_runs_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_stop_left_behind_something_that_is_done_comes_alone() {
+    let mut trial = Trial::new();
+    let script = Script::new(|call| match call.position {
+        1 => Act::After(Duration::from_millis(500), Outcome::Done),
+        _ => done(),
+    });
+    trial.start_one(&script).await;
+    trial
+        .memory
+        .append_all([(PLACED, "slow"), (PLACED, "slow"), (PLACED, "quick")]);
+    until(|| script.count() == 2).await;
+    assert_eq!(script.positions(), [1, 3], "the second waits for the first");
+    trial.stop().await;
+    let again = Script::new(|_| done());
+    let running = trial.start_one(&again).await;
+    running.drain().await;
+    until(|| again.count() > 0 && running.status()[0].lanes_retrying == 0).await;
+    assert_eq!(again.positions(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_moving_cursor_is_saved_once_a_second() {
     let trial = Trial::new();
     let script = Script::new(|_| done());

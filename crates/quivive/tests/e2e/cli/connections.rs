@@ -3,9 +3,11 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use quivive_testkit::{Client, Options, Server};
+use quivive_testkit::experiments::slow_clients::WITHOUT_WINDOW;
+use quivive_testkit::{Client, Options, Server, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use crate::support::{BINARY, server};
 
@@ -59,6 +61,55 @@ async fn a_client_that_sends_slowly_or_nothing_is_let_go() {
         waited > Duration::from_secs(8) && waited < Duration::from_secs(15),
         "{waited:?}"
     );
+}
+
+/// Asks for more than the system's buffers hold, and reads none of it.
+async fn lets_answers_lie(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let one = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(&one.repeat(40)).await.unwrap();
+    stream
+}
+
+/// A live stream says nothing most of the time, and keeps its place; who lets an answer lie, over either protocol, does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_answer_makes_room() {
+    const PLACES: usize = 12;
+    let options = Options::unlimited().env("QUIVIVE__SERVER__MAX_CONNECTIONS", &PLACES.to_string());
+    let server = Server::start(BINARY, options).await;
+    let admin = server.administrator().await;
+    let stream = Stream::open(server.address, "/events/stream", &admin, None).await;
+    let mut live = stream.unwrap().unwrap();
+    for over_h2 in [false, true] {
+        let mut lying = Vec::new();
+        while lying.len() < PLACES {
+            let stream = if over_h2 {
+                let mut stream = TcpStream::connect(server.address).await.unwrap();
+                stream.write_all(WITHOUT_WINDOW).await.unwrap();
+                stream
+            } else {
+                lets_answers_lie(server.address).await
+            };
+            lying.push(stream);
+            // Accepted and asked by then: all that come later find all places taken.
+            sleep(Duration::from_millis(100)).await;
+        }
+        for _ in 0..PLACES {
+            let mut client = server.client();
+            let asked = client.api("GET", "/me", None, Some(&admin));
+            let answer = timeout(Duration::from_secs(5), asked).await;
+            answer.expect("it is given a place").unwrap().expect(200);
+        }
+    }
+    server
+        .login("root@example.org", "an administrators long passphrase 7")
+        .await;
+    let said = timeout(Duration::from_secs(10), async {
+        while live.next().await.unwrap().unwrap().kind != "session.created" {}
+    });
+    said.await.expect("the stream is open");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,7 +206,7 @@ impl Course {
     pub(super) async fn kill_at(&mut self, step: Step, kills: u64, worker: &mut Worker) {
         for round in 0..kills {
             if round % SIGN_IN_EVERY == 0 {
-                self.sign_in().await;
+                self.sign_in(worker).await;
             }
             let nth = 1 + worker.random.below(4);
             let mut patient = round % 3 == 2;
@@ -225,13 +225,15 @@ impl Course {
         }
     }
 
-    /// A start for a fresh proof of the administrator.
-    async fn sign_in(&mut self) {
+    /// A start for a fresh proof of the administrator. It is stopped in the middle of its work: what it did beyond something
+    /// that it had not begun comes again, as after a kill.
+    async fn sign_in(&mut self, worker: &mut Worker) {
         let mut child = self.start(Kill::Never);
         let mut client = self.ready(&mut child).await.expect("it serves");
         self.keys.admin = sign_in(&mut client).await;
         drop(client);
         self.stop(child).await;
+        worker.look(&self.directory);
     }
 
     /// A start that does everything that was left, and is killed in the middle of something else.

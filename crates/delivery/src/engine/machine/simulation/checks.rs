@@ -212,7 +212,8 @@ impl World {
         );
     }
 
-    /// The cursor goes forward, nobody is parked twice, and what went well left no trace.
+    /// The cursor goes forward, nobody is parked twice, and what went well left no trace, but that a stop
+    /// came before its turn.
     pub(super) fn check_save(&mut self, save: &Save) {
         let seed = self.seed;
         if let Some(cursor) = save.cursor {
@@ -230,8 +231,10 @@ impl World {
             let mut events = self.log.iter().filter(of_row);
             // Of a lane that a hang got, a loss leaves no trace of that.
             let expires = |alert: &Alert| matches!(alert, Alert::Expired { .. });
+            let left_by_the_stop = self.stopping && row.attempts == 0;
             assert!(
                 row.error == "has not ended yet"
+                    || left_by_the_stop
                     || save.alerts.iter().any(expires)
                     || events.any(|event| self.of(event).troubled || self.of(event).crashes >= 3)
                     || self

@@ -245,7 +245,12 @@ impl World {
     pub(super) fn end_stop(&mut self) {
         if self.has_stopped() {
             self.check_stop();
+            // Nothing of it comes again.
+            let handled: Vec<_> = self.known.iter().map(|known| known.handled_now).collect();
             self.start();
+            for (known, handled) in self.known.iter_mut().zip(handled) {
+                known.handled_now = handled;
+            }
             self.check_trust();
         }
     }
