@@ -252,13 +252,13 @@ async fn the_feed_misses_nothing_of_parallel_writers() {
         "BEGIN; INSERT INTO event_in ({columns}) VALUES ('', 'x', 1, 'x', 1, 1, '', '', 'x', '', ''); SELECT pg_sleep(2); ROLLBACK"
     );
     let mut foreign = bed.elsewhere(&hold);
-    let (tasks, follower) = (Tasks::new(), Arc::clone(&bed));
+    let (tasks, reader) = (Tasks::new(), Arc::clone(&bed));
     let followed = tasks.spawn(async move {
-        let (mut seen, mut head) = (Vec::new(), follower.db.head());
+        let (mut seen, mut head) = (Vec::new(), reader.db.head());
         while (seen.len() as u64) < WRITERS * EACH {
             let _ = head.changed().await;
             let after = seen.last().map_or(0, |event: &Stored| event.position);
-            seen.extend(follower.db.read(after, 10_000).await.unwrap());
+            seen.extend(reader.db.read(after, 10_000).await.unwrap());
         }
         seen
     });
