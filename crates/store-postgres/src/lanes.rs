@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::backlog::Backlog;
 use crate::commit::{self, Broken, Prepared};
 use crate::failure::RETRY_AFTER;
-use crate::session::{Place, Purpose, idlest};
+use crate::session::{AtWork, Place, Purpose, idlest};
 use crate::sole;
 
 /// Commits that may be in flight. At 10,000 a second it is less than half a second of waiting; more would only be answers that
@@ -83,6 +83,7 @@ struct Job {
 
 struct Flying {
     _landed: watch::Sender<()>,
+    _at_work: AtWork,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -153,6 +154,8 @@ impl Lanes {
             Some(flight) => flight.lane,
             None => idlest(&self.places).map_or(0, |(lane, _)| lane),
         };
+        let place = self.places.get(lane);
+        let at_work = place.map(Place::enter).ok_or_else(busy)?;
         let after = before.into_iter().filter(|flight| flight.lane != lane);
         let (landing, landed) = watch::channel(());
         let (answer, answered) = oneshot::channel();
@@ -162,6 +165,7 @@ impl Lanes {
             after: after.map(|flight| flight.landed).collect(),
             flying: Flying {
                 _landed: landing,
+                _at_work: at_work,
                 in_flight: Arc::clone(&self.in_flight),
             },
         };
@@ -286,7 +290,7 @@ impl Lane {
                 return None;
             }
         };
-        let (place, at_work) = (Arc::clone(&self.place), self.place.enter());
+        let place = Arc::clone(&self.place);
         let backlog = Arc::clone(&self.backlog);
         let mut landing = Box::pin(async move {
             let done = match prepared.run(&session.client).await {
@@ -297,7 +301,7 @@ impl Lane {
             if done.is_ok() && appends {
                 backlog.add();
             }
-            drop((flying, at_work));
+            drop(flying);
             // Who no longer listens has its commit all the same.
             let _ = answer.send(done.map(|()| Committed {
                 first_position: None,

@@ -129,6 +129,11 @@ impl Cluster {
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(".s.PGSQL.5432")
+    }
+
     /// Where a database of that name is.
     pub fn url(&self, name: &str) -> String {
         let directory = self.directory.display();

@@ -7,7 +7,7 @@
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quivive_app::ports::{OpenAttempt, OpenAttempts as _};
@@ -21,6 +21,8 @@ use quivive_delivery::{
 use quivive_store::{Database, POSTGRES_MIGRATIONS};
 use quivive_store_postgres::{OpenError, Postgres, PostgresOptions};
 use quivive_testkit::postgres::{self, Cluster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
 use uuid::Uuid;
 
 struct Still;
@@ -185,6 +187,92 @@ async fn a_server_that_was_away_is_used_again_when_it_is_back() {
     // What was acknowledged is there, and goes on where it ended.
     bed.whole(61).await;
     assert_eq!(*bed.store.fatal().borrow(), None);
+}
+
+/// Stands between a store and its server, and once it is armed breaks the first connection on which a commit was carried out,
+/// in place of saying so.
+struct Cutter {
+    directory: std::path::PathBuf,
+    armed: Arc<AtomicBool>,
+}
+
+impl Cutter {
+    fn before(server: &postgres::Database, tasks: &Tasks) -> Self {
+        let directory = std::path::PathBuf::from(format!("/tmp/qv-cut-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let listener = UnixListener::bind(directory.join(".s.PGSQL.5432")).unwrap();
+        let armed = Arc::new(AtomicBool::new(false));
+        let (behind, lit) = (server.cluster.socket(), Arc::clone(&armed));
+        drop(tasks.spawn(async move {
+            let mut pairs = tokio::task::JoinSet::new();
+            while let Ok((from, _)) = listener.accept().await {
+                let to = UnixStream::connect(&behind).await.unwrap();
+                pairs.spawn(between(from, to, Arc::clone(&lit)));
+            }
+        }));
+        Self { directory, armed }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+async fn between(client: UnixStream, server: UnixStream, armed: Arc<AtomicBool>) {
+    let (mut from, mut to) = client.into_split();
+    let (mut answers, mut questions) = server.into_split();
+    let asking = tokio::io::copy(&mut from, &mut questions);
+    let answering = async {
+        let mut bytes = vec![0; 65_536];
+        while let Ok(count @ 1..) = answers.read(&mut bytes).await {
+            let told = &bytes[..count];
+            let word = b"COMMIT\0";
+            let done = told.windows(word.len()).position(|part| part == word);
+            if let Some(done) = done.filter(|_| armed.swap(false, Ordering::SeqCst)) {
+                // Up to the message that has the word: five bytes of its head come before.
+                let _ = to.write_all(&told[..done - 5]).await;
+                return;
+            }
+            if to.write_all(told).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = asking => {}
+        () = answering => {}
+    }
+}
+
+/// The connection breaks between a commit and the word of it: the number says that it happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_in_doubt_is_asked_after() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let (server, tasks) = (cluster.database(), Tasks::new());
+    let cutter = Cutter::before(&server, &tasks);
+    let own = format!("?host={}", cluster.socket().parent().unwrap().display());
+    let cut = format!("?host={}", cutter.directory.display());
+    let store = open(&server.url().replace(&own, &cut)).await.unwrap();
+    let db = Database::new(Arc::new(store));
+    // Without events, so that nobody but its own lane commits.
+    let commit = |value: &str| {
+        db.commit(Transaction {
+            writes: vec![db.set_meta("doubt", value)],
+            records: Vec::new(),
+        })
+    };
+    commit("before").await.unwrap();
+    cutter.armed.store(true, Ordering::SeqCst);
+    commit("after").await.unwrap();
+    assert!(
+        !cutter.armed.load(Ordering::SeqCst),
+        "the connection was cut"
+    );
+    assert_eq!(db.meta("doubt").await.unwrap().as_deref(), Some("after"));
 }
 
 /// The server ends the connections while commits are under way on them. Of each one its caller is told the truth.
