@@ -15,6 +15,10 @@ pub enum Fault {
     /// The disk is full. Nothing was done; the server goes on when there is room again.
     #[error("no space left for the database")]
     NoSpace,
+    /// The database's server is not there, or takes no writes; it may be back soon. A commit that was on its way may be in
+    /// the database.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(String),
     /// The store has stopped for good (an I/O error, a failed sync): nothing more is acknowledged.
     #[error("the store has stopped: {0}")]
     Stopped(String),

@@ -26,8 +26,9 @@ pub struct Head {
 /// What a durable commit got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// The position of its first record; of the head when it had none.
-    pub first_position: u64,
+    /// The position of its first record; of the head when it had none. `None` where the store gives positions after the
+    /// commit: then the head moves past it soon.
+    pub first_position: Option<u64>,
 }
 
 /// Why a commit did not happen. Nothing of it is in the database.
@@ -42,8 +43,9 @@ pub enum CommitError {
 
 /// The log and the state beside it.
 pub trait Log: Send + Sync {
-    /// Submits a commit **when called**; the future answers when it is durable. Commits submitted by one task are applied
-    /// in the order of their submission.
+    /// Submits a commit **when called**; the future answers when it is durable. Commits that name the same passing row (an
+    /// attempt and its outcome) are applied in the order of their submission. Of others, one that must come after another
+    /// is submitted when the other was answered.
     fn commit(
         &self,
         transaction: Transaction,
@@ -52,8 +54,15 @@ pub trait Log: Send + Sync {
     /// Events after `after`, oldest first, at most `limit`. Gap-free: what it skips does not exist.
     fn read(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Stored>, Fault>>;
 
-    /// The head as of the last durable commit, and a signal when it moves.
+    /// The head, and a signal when it moves. All up to it is durable and can be read. A store that gives positions in the
+    /// commit moves it before it answers; another soon after.
     fn head(&self) -> tokio::sync::watch::Receiver<Head>;
+
+    /// Waits until the head covers every commit that was answered before the call: for who shows the log to those who have just
+    /// changed something. At once where a store gives positions in the commit.
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// The newest events after `after`, oldest first, at most `limit`, where they are all in memory; `None`: read them. What
     /// is here is durable, and what a read would find.

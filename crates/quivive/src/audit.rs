@@ -4,24 +4,20 @@
 mod archives;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use quivive_delivery::chain::Walk;
 use quivive_delivery::retention::{Anchor, Shelf as _};
 use quivive_delivery::{Fault, Head, Log, Stored};
 use quivive_outbound::Verifier;
-use quivive_store::{Database, Executor as _};
-use quivive_store_sqlite::{OpenError, Sqlite};
+use quivive_store::Database;
 use serde::Serialize;
 
 use crate::builder::KEYS;
-use crate::config::Directories;
-use crate::failure::{Failure, chain, class_of};
-use crate::start::{StartError, class_of_database, class_of_fault};
+use crate::config::{Directories, Location};
+use crate::failure::{Failure, class_of};
+use crate::start::{StartError, class_of_fault};
+use crate::store::{FILE, Store};
 use archives::Past;
-
-/// The database's file in its directory.
-pub(crate) const DATABASE: &str = "quivive.db";
 
 /// Signed heads of the log that left the database, one a line.
 const CHECKPOINTS: &str = "checkpoints.ndjson";
@@ -51,33 +47,25 @@ pub struct Verdict {
 
 /// Recomputes the chain up to the head of now, and checks the archives of what was cut. Changes nothing, and takes no lock: a server may run beside it.
 pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
-    let path = existing(directories)?;
+    if let Location::Sqlite(directory) = &directories.database {
+        existing(directory)?;
+    }
     let checkpoints = checkpoints(&directories.data.join(CHECKPOINTS))?;
-    let store = match Sqlite::open_read_only(&path) {
-        Ok(store) => Arc::new(store),
-        Err(OpenError::Head { position }) => {
-            return Ok(verdict(
-                position - 1,
-                Err(position),
-                0,
-                Past::default(),
-                checkpoints,
-            ));
-        }
+    let store = match Store::open_read_only(directories).await {
+        Ok(store) => store,
         Err(error) => {
-            let remedy = "look at the disk; verify a copy, or a backup";
-            return Err(Failure::new(
-                class_of_database(&error),
-                chain(&error),
-                remedy,
-            ));
+            let failure = Failure::from(error);
+            let remedy = match directories.database {
+                Location::Sqlite(_) => "look at the disk; verify a copy, or a backup".to_owned(),
+                Location::Postgres(_) => failure.remedy,
+            };
+            return Err(Failure { remedy, ..failure });
         }
     };
     let verifier = Verifier::of(&directories.data.join(KEYS)).map_err(StartError::from)?;
-    let database = Database::new(Arc::clone(&store) as _);
-    let head = *store.head().borrow();
-    let proved = prove(&database, head, &path, &verifier, &directories.archive).await;
-    store.close();
+    let database = Database::new(store.executor());
+    let proved = prove(&database, store.head(), &verifier, &directories.archive).await;
+    store.close().await;
     let (walked, result, past) = proved.map_err(|fault| {
         let remedy = "look at the disk; verify a copy, or a backup";
         Failure::new(class_of_fault(&fault), fault.to_string(), remedy)
@@ -95,14 +83,13 @@ pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
 async fn prove(
     database: &Database,
     head: Head,
-    path: &Path,
     verifier: &Verifier,
     archive: &Path,
 ) -> Result<(Walked, Result<(), u64>, Past), Fault> {
     loop {
         let anchor = database.anchor().await?;
         let mut walked = Walked::new(database.clone(), &anchor);
-        let result = walked.whole(head, path).await?;
+        let result = walked.whole(head).await?;
         let past = archives::check(database, verifier, archive, &anchor).await?;
         let fine = result.is_ok() && past.flaw.is_none();
         if fine || database.anchor().await? == anchor {
@@ -111,9 +98,9 @@ async fn prove(
     }
 }
 
-/// The database's file, where there is one.
-pub(crate) fn existing(directories: &Directories) -> Result<PathBuf, Failure> {
-    let path = directories.database.join(DATABASE);
+/// The database's file in its directory, where there is one.
+pub(crate) fn existing(directory: &Path) -> Result<PathBuf, Failure> {
+    let path = directory.join(FILE);
     match path.metadata() {
         Ok(_) => Ok(path),
         Err(error) => {
@@ -162,7 +149,7 @@ impl Walked {
     }
 
     /// Walks to the head, and looks whether anything lies beyond it. The inner error is the first bad position.
-    async fn whole(&mut self, head: Head, path: &Path) -> Result<Result<(), u64>, Fault> {
+    async fn whole(&mut self, head: Head) -> Result<Result<(), u64>, Fault> {
         if let Err(position) = self.to(head.position).await? {
             return Ok(Err(position));
         }
@@ -175,13 +162,7 @@ impl Walked {
             Err(fault) => return Err(fault),
         };
         // Events and the head that names them are one commit: what a server appended meanwhile has moved the head, too.
-        let moved = || {
-            let now = Sqlite::open_read_only(path).map_err(Fault::internal)?;
-            let position = now.head().borrow().position;
-            now.close();
-            Ok(position > head.position)
-        };
-        if beyond && !moved()? {
+        if beyond && self.log.stored_head().await?.position <= head.position {
             return Ok(Err(head.position + 1));
         }
         Ok(Ok(()))

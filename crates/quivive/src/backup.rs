@@ -13,10 +13,10 @@ use quivive_delivery::{BoxFuture, Clock, Fault};
 use quivive_outbound::{Contents, CopyError, FileVault, KeyError, KeyStore, Listed};
 use quivive_store_sqlite::{SnapshotError, snapshot};
 
-use crate::audit::DATABASE;
 use crate::config::Directories;
-use crate::failure::chain;
+use crate::failure::{Failure, chain};
 use crate::private;
+use crate::store::FILE;
 
 /// The archives' directory in a backup.
 pub(crate) const ARCHIVE: &str = "archive";
@@ -57,6 +57,12 @@ impl From<io::Error> for Broken {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
             _ => Self::Io(error.to_string()),
         }
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Io(failure.message)
     }
 }
 
@@ -135,12 +141,13 @@ impl FileSet {
         let target = to.clone();
         let copied = tokio::task::spawn_blocking(move || {
             private::directory(&target)?;
-            let copy = target.join(DATABASE);
-            let snapshot = snapshot(&from.database.join(DATABASE), &copy)?;
+            let copy = target.join(FILE);
+            let home = from.database.directory("backup")?;
+            let snapshot = snapshot(&home.join(FILE), &copy)?;
             let head = snapshot.head;
             let place = (head.position, head.epoch);
             let mut contents = Contents::new(snapshot.version, place, &head.chain, now);
-            contents.files.push(Listed::of(&copy, DATABASE)?);
+            contents.files.push(Listed::of(&copy, FILE)?);
             archives(&from.archive, &target, &mut contents)?;
             Ok::<_, Broken>((contents, place))
         });

@@ -24,8 +24,10 @@ use quivive_delivery::{Code, Event, Log};
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{CrmConfig, Hashing, HttpCrm, HttpOutlet, SmtpConfig, SystemClock};
 use quivive_web::request::{ForwardingHeader, Proxies};
+#[cfg(feature = "postgres")]
+use secrecy::SecretString;
 
-use crate::config::{Directories, FirstAdmin, Mode, Plan};
+use crate::config::{Directories, FirstAdmin, Location, Mode, Plan};
 use crate::start::StartError;
 
 pub use opened::create_keys;
@@ -128,7 +130,21 @@ impl Builder {
     pub fn sqlite(mut self, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         self.directories = Some(Directories {
-            database: directory.clone(),
+            database: Location::Sqlite(directory.clone()),
+            archive: directory.join("archive"),
+            data: directory,
+        });
+        self
+    }
+
+    /// Keeps the database on a PostgreSQL server, by a URL like `postgres://user:password@host/database`, and the keys in this
+    /// directory. One server at a time.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn postgres(mut self, url: SecretString, directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        self.directories = Some(Directories {
+            database: Location::Postgres(url),
             archive: directory.join("archive"),
             data: directory,
         });

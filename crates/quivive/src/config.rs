@@ -34,6 +34,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use admin::FirstAdmin;
@@ -193,13 +194,22 @@ impl Loaded {
     }
 }
 
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// In this directory, a file with its lock beside it.
+    Sqlite(PathBuf),
+    /// On a PostgreSQL server, by a URL that may hold a password.
+    Postgres(SecretString),
+}
+
 /// Where the data lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Directories {
     /// Keys, control socket, what is for the operator's eyes.
     pub data: PathBuf,
-    /// The database and its lock.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Location,
     /// Archives of what was cut from the log.
     pub archive: PathBuf,
 }

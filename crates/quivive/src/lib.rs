@@ -20,6 +20,7 @@ mod retention;
 mod secrets;
 pub mod serve;
 mod start;
+mod store;
 
 pub use builder::{Builder, Server, create_keys};
 pub use failure::{Class, Failure};

@@ -18,13 +18,14 @@ use quivive_store::{Database, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{begin_epoch, lock_directory};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{self, DATABASE, Verdict};
+use crate::audit::{self, Verdict};
 use crate::backup::{ARCHIVE, put};
 use crate::builder::{Builder, KEYS, has_keys};
 use crate::config::{Directories, Loaded};
 use crate::failure::{Class, Failure, chain, class_of};
 use crate::private;
 use crate::start::StartError;
+use crate::store::FILE;
 
 /// The mark's name among the facts about the database.
 const MARK: &str = "restore";
@@ -51,7 +52,11 @@ pub struct Restored {
 /// Whether a restore would replace something.
 pub fn replaces(loaded: &Loaded) -> Result<bool, Failure> {
     let directories = loaded.directories().map_err(crate::control::told_of)?;
-    Ok(directories.database.join(DATABASE).exists())
+    Ok(directories
+        .database
+        .directory("restore")?
+        .join(FILE)
+        .exists())
 }
 
 /// Restores a backup into the configured data directory, and proves the log.
@@ -67,7 +72,8 @@ pub async fn restore(loaded: &Loaded, asked: &Asked) -> Result<(Restored, Verdic
 
 /// Puts the files of the backup into their places. Blocks on the disk.
 fn place(directories: &Directories, asked: &Asked) -> Result<Restored, Failure> {
-    let database = directories.database.join(DATABASE);
+    let home = directories.database.directory("restore")?;
+    let database = home.join(FILE);
     if database.exists() && !asked.replace {
         return Err(refused(
             &format!("there is a database at {}", database.display()),
@@ -75,7 +81,7 @@ fn place(directories: &Directories, asked: &Asked) -> Result<Restored, Failure> 
         ));
     }
     private::directory(&directories.data).map_err(io_at(&directories.data))?;
-    let _lock = lock_directory(&directories.database).map_err(StartError::from)?;
+    let _lock = lock_directory(home).map_err(StartError::from)?;
     let keys = keys(directories, asked)?;
     let source = keys.as_deref();
     let there = directories.data.join(KEYS);
@@ -93,8 +99,8 @@ fn place(directories: &Directories, asked: &Asked) -> Result<Restored, Failure> 
         ));
     }
 
-    let copy = directories.database.join(format!("{DATABASE}.restoring"));
-    take(&contents, DATABASE, &asked.backup, &copy)?;
+    let copy = home.join(format!("{FILE}.restoring"));
+    take(&contents, FILE, &asked.backup, &copy)?;
     archives(&contents, &asked.backup, &directories.archive)?;
     if let Some(source) = source {
         copy_keys(source, &there)?;
@@ -103,7 +109,7 @@ fn place(directories: &Directories, asked: &Asked) -> Result<Restored, Failure> 
     // What was not carried over of the old one must not be carried into the new one, nor be missing where the old one is
     // still there: that goes first.
     for left in ["", "-wal", "-shm"] {
-        let path = directories.database.join(format!("{DATABASE}{left}"));
+        let path = home.join(format!("{FILE}{left}"));
         private::remove(&path).map_err(io_at(&path))?;
     }
     put(&copy, &database).map_err(io_at(&database))?;

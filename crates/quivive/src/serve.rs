@@ -278,7 +278,7 @@ fn banner<'a>(
             None => Mail::Mailbox { key },
         },
         management: plan.management,
-        database: plan.directories.database.join(crate::audit::DATABASE),
+        database: opened.store.shown(&plan.directories),
         schema: Schema {
             applied: migrated.applied,
             version: migrated.version,

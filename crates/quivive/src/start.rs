@@ -31,6 +31,11 @@ pub enum StartError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Database(#[from] OpenError),
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(#[from] quivive_store_postgres::OpenError),
+    #[error("the database is on PostgreSQL, and this program was built without it")]
+    NoPostgres,
     /// `name` is a key's, never its content.
     #[error("the keys in {directory} are not those this database was used with: {name} differs", directory = .directory.display())]
     OtherKeys { directory: PathBuf, name: String },
@@ -68,9 +73,12 @@ impl StartError {
             | Self::Letters(LetterError::Read { source, .. }) => class_of(source),
             Self::Keys(error) => class_of_keys(error),
             Self::Database(error) => class_of_database(error),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(error) => class_of_postgres(error),
             Self::Fault(fault) => class_of_fault(fault),
             Self::Runtime(_) => Class::Unavailable,
             Self::NoDirectory
+            | Self::NoPostgres
             | Self::NoKeys { .. }
             | Self::NoMailer
             | Self::OtherKeys { .. }
@@ -91,6 +99,9 @@ impl StartError {
                  their backup, or name its data directory with --data-dir"
                 .to_owned(),
             Self::NoMailer => "give the builder a mailer".to_owned(),
+            Self::NoPostgres => "build it with --features postgres".to_owned(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(error) => remedy_of_postgres(error).to_owned(),
             Self::Directory { path, .. } => format!("make {} a directory that this user may write, or name another with --data-dir", path.display()),
             Self::OtherKeys { .. } => "put back the keys and the database of one server: what was sealed with its keys cannot be read \
                  with others, and its sign-ins would all fail"
@@ -139,9 +150,46 @@ pub(crate) fn class_of_database(error: &OpenError) -> Class {
     }
 }
 
+#[cfg(feature = "postgres")]
+fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
+    use quivive_store_postgres::OpenError;
+    match error {
+        OpenError::InUse { .. } => Class::Busy,
+        OpenError::Unreachable { .. } | OpenError::Refused { .. } => Class::Unavailable,
+        OpenError::Url(_)
+        | OpenError::NoDatabase
+        | OpenError::Tls
+        | OpenError::Old { .. }
+        | OpenError::Encoding { .. }
+        | OpenError::Standby { .. }
+        | OpenError::Newer { .. } => Class::Config,
+        OpenError::Migration { .. } | OpenError::Head { .. } | OpenError::Database(_) => Class::Io,
+        OpenError::Fault(fault) => class_of_fault(fault),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str {
+    use quivive_store_postgres::OpenError;
+    match error {
+        OpenError::InUse { .. } => "stop it first, or give this server a database of its own",
+        OpenError::Unreachable { .. } => "start it, or put database.url right",
+        OpenError::Refused { .. } => {
+            "put user, password and database in database.url right, or let this user in (pg_hba.conf)"
+        }
+        OpenError::Head { .. } => "restore a backup, or run `audit verify` on a copy",
+        OpenError::Migration { .. } => {
+            "let the user in database.url create tables in the database: make it the owner"
+        }
+        // Their own texts say what to do.
+        _ => "see database.url in `quivive config generate`",
+    }
+}
+
 pub(crate) fn class_of_fault(fault: &Fault) -> Class {
     match fault {
         Fault::Busy { .. } => Class::Busy,
+        Fault::Unreachable(_) => Class::Unavailable,
         _ => Class::Io,
     }
 }

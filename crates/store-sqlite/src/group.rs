@@ -228,7 +228,9 @@ impl<'c> Group<'c> {
             }
         }
         self.tip = tip;
-        Ok(Committed { first_position })
+        Ok(Committed {
+            first_position: Some(first_position),
+        })
     }
 
     fn write(&mut self, write: &Write) -> Result<u64, StatementError> {

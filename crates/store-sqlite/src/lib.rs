@@ -34,8 +34,7 @@ mod sqlite;
 mod statements;
 mod writer;
 
-pub use migrate::Migrated;
 pub use open::{COMMIT_QUEUE, OpenError, READERS, SqliteOptions};
-pub use quivive_store::Migration;
+pub use quivive_store::{Migrated, Migration};
 pub use snapshot::{DirectoryLock, Snapshot, SnapshotError, begin_epoch, lock_directory, snapshot};
 pub use sqlite::Sqlite;

@@ -6,21 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use quivive_store::Migration;
+use quivive_store::{Migrated, Migration};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::open::OpenError;
-
-/// What opening did to the schema, for the banner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migrated {
-    /// How many steps were applied now; 0 when there was nothing to do.
-    pub applied: usize,
-    /// The schema's version after them.
-    pub version: u32,
-    /// How long they took together.
-    pub took: Duration,
-}
 
 pub(crate) fn run(
     connection: &mut Connection,

@@ -10,10 +10,9 @@ use quivive_delivery::{Clock, Head};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::checkpoint::Checkpoints;
-use quivive_store::Migration;
+use quivive_store::{Migrated, Migration};
 
-use crate::migrate::{self, Migrated};
-use crate::{connection, failure, lock};
+use crate::{connection, failure, lock, migrate};
 
 /// The database's file inside the data directory.
 pub(crate) const FILE: &str = "quivive.db";

@@ -8,13 +8,12 @@ use std::time::Duration;
 use quivive_delivery::{
     BoxFuture, CommitError, Committed, Fault, Head, Passing, Stored, Transaction, Value,
 };
-use quivive_store::{Executor, Migration, Row};
+use quivive_store::{Dialect, Executor, Migrated, Migration, Row};
 use tokio::sync::{oneshot, watch};
 
 use crate::connection;
 use crate::fresh::Fresh;
 use crate::halt::Halt;
-use crate::migrate::Migrated;
 use crate::open::{self, OpenError, Opened, SqliteOptions};
 use crate::queue::{Queue, Refused};
 use crate::reader::{self, Question, READ_QUEUE};
@@ -173,6 +172,10 @@ impl Sqlite {
 }
 
 impl Executor for Sqlite {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     fn query(
         &self,
         sql: &'static str,

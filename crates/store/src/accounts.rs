@@ -79,9 +79,11 @@ statements! {
     SET_STATE = "UPDATE account SET state = $1, security_version = security_version + 1, \
         credential_epoch = credential_epoch + $2, touched = $3 WHERE id = $4 AND security_version = $5";
 
-    /// A guard: it touches the row of one that is left, so that whoever would take that one away meanwhile waits.
+    /// A guard: it touches the row of one that is left, so that whoever would take that one away meanwhile waits. What the row
+    /// must be is said again outside: there PostgreSQL looks once more when it had to wait for the row itself.
     ANOTHER_ADMINISTRATOR = "UPDATE account SET touched = $1 WHERE id = (SELECT id FROM account \
-        WHERE roles <> 'user' AND state = 'active' AND ' ' || roles || ' ' LIKE '% admin %' AND id <> $2 LIMIT 1)";
+        WHERE roles <> 'user' AND state = 'active' AND ' ' || roles || ' ' LIKE '% admin %' AND id <> $2 LIMIT 1) \
+        AND roles <> 'user' AND state = 'active' AND ' ' || roles || ' ' LIKE '% admin %'";
 
     PAGE = concat!(
         "SELECT account.id, ", account_columns!(), " FROM account WHERE account.id > $1 ORDER BY account.id LIMIT $2"
@@ -101,10 +103,6 @@ statements! {
 
     NEVER_VERIFIED = "SELECT id FROM account WHERE verified_at IS NULL AND created_at <= $1 AND roles = 'user' \
         ORDER BY created_at LIMIT $2";
-
-    THOSE_THERE = "SELECT id FROM account WHERE id IN (SELECT unhex(value, '-') FROM json_each($1)) ORDER BY id";
-
-    TAKEN = "SELECT email_canonical FROM account WHERE email_canonical IN (SELECT value FROM json_each($1))";
 
     ERASE = "DELETE FROM account WHERE id = $1 AND security_version = $2 AND (verified_at IS NULL) = $3";
 
@@ -129,6 +127,18 @@ statements! {
 
     SET_ROLES = "UPDATE account SET roles = $1, security_version = security_version + 1 \
         WHERE id = $2 AND security_version = $3";
+
+    @pairs
+
+    /// Differs because each reads a list in JSON by a function of its own, and a number in base 16.
+    THOSE_THERE = "SELECT id FROM account WHERE id IN (SELECT unhex(value, '-') FROM json_each($1)) ORDER BY id",
+        "SELECT id FROM account WHERE id IN (SELECT decode(replace(value, '-', ''), 'hex') \
+            FROM json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON))) ORDER BY id";
+
+    /// Differs because each reads a list in JSON by a function of its own.
+    TAKEN = "SELECT email_canonical FROM account WHERE email_canonical IN (SELECT value FROM json_each($1))",
+        "SELECT email_canonical FROM account WHERE email_canonical IN \
+            (SELECT json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)))";
 }
 
 impl Accounts for Database {
@@ -316,14 +326,14 @@ impl Accounts for Database {
 
     fn those_there(&self, ids: &[UserId]) -> Read<'_, Vec<UserId>> {
         let ids = serde_json::json!(ids).to_string();
-        self.all(THOSE_THERE, vec![ids.into()], |cells| {
+        self.all(self.spoken(THOSE_THERE), vec![ids.into()], |cells| {
             Ok(UserId(cells.take("account.id")?))
         })
     }
 
     fn taken(&self, addresses: &[String]) -> Read<'_, Vec<String>> {
         let addresses = serde_json::json!(addresses).to_string();
-        self.all(TAKEN, vec![addresses.into()], |cells| {
+        self.all(self.spoken(TAKEN), vec![addresses.into()], |cells| {
             cells.take("account.email_canonical")
         })
     }

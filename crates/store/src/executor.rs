@@ -12,8 +12,34 @@ use tokio::sync::watch;
 /// One row, columns in the order of the statement. [`Value::Id`] and [`Value::Digest`] come back as [`Value::Blob`].
 pub type Row = Vec<Value>;
 
+/// Which words a database understands where two differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A statement that the databases must be told in different words.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    pub sqlite: &'static str,
+    pub postgres: &'static str,
+}
+
+impl Pair {
+    pub fn of(&self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Sqlite => self.sqlite,
+            Dialect::Postgres => self.postgres,
+        }
+    }
+}
+
 /// A database that can read and commit.
 pub trait Executor: Send + Sync {
+    /// The words it understands.
+    fn dialect(&self) -> Dialect;
+
     /// Runs a reading statement on a snapshot that includes every commit acknowledged before the call.
     fn query(
         &self,
@@ -21,16 +47,22 @@ pub trait Executor: Send + Sync {
         params: Vec<Value>,
     ) -> BoxFuture<'_, Result<Vec<Row>, Fault>>;
 
-    /// Submits a commit when called; answers when it is durable. First submitted, first applied.
+    /// As [`Log::commit`](quivive_delivery::Log::commit).
     fn apply(&self, transaction: Transaction)
     -> BoxFuture<'static, Result<Committed, CommitError>>;
 
-    /// When this answers, no file of the database holds bytes of rows that were deleted or replaced by commits acknowledged
-    /// before the call.
+    /// When this answers, no file that is this store's own holds bytes of rows that were deleted or replaced by commits
+    /// acknowledged before the call. The files of a server are not: PostgreSQL keeps such bytes until it vacuums and recycles
+    /// its log.
     fn scrub(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
-    /// The head of the log as of the last durable commit.
+    /// As [`Log::head`](quivive_delivery::Log::head).
     fn head(&self) -> watch::Receiver<Head>;
+
+    /// As [`Log::settled`](quivive_delivery::Log::settled).
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// As [`Log::fresh`](quivive_delivery::Log::fresh).
     fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {

@@ -17,12 +17,17 @@ use std::sync::Arc;
 use quivive_app::ports::Read;
 use quivive_delivery::{Fault, Value};
 
-/// Declares the statements of one file, and lists them for the tests that look at every statement.
+/// Declares the statements of one file, and lists them for the tests that look at every statement. Those that the databases
+/// must be told in different words come last, as pairs.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)* $(@pairs $($(#[$about:meta])* $pair:ident = $sqlite:expr, $postgres:expr;)*)?) => {
         $($(#[$doc])* const $name: &str = $sql;)*
+        $($($(#[$about])* const $pair: crate::Pair = crate::Pair { sqlite: $sqlite, postgres: $postgres };)*)?
 
-        pub(crate) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+        pub(crate) const STATEMENTS: &[(&str, crate::Pair)] = &[
+            $((stringify!($name), crate::Pair { sqlite: $name, postgres: $name }),)*
+            $($((stringify!($pair), $pair),)*)?
+        ];
     };
 }
 
@@ -47,8 +52,8 @@ mod statistics;
 mod subscriptions;
 mod webhooks;
 
-pub use executor::{Executor, Row};
-pub use schema::{Migration, SQLITE_MIGRATIONS};
+pub use executor::{Dialect, Executor, Pair, Row};
+pub use schema::{Migrated, Migration, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
 
 use rows::Cells;
 
@@ -67,6 +72,11 @@ impl Database {
     /// What it runs on.
     pub fn executor(&self) -> &Arc<dyn Executor> {
         &self.executor
+    }
+
+    /// The statement in the words of this database.
+    fn spoken(&self, pair: Pair) -> &'static str {
+        pair.of(self.executor.dialect())
     }
 
     /// All rows of a statement.
@@ -122,7 +132,9 @@ impl Database {
 }
 
 /// Every statement of the product with the file and the name it has there: so that a test can prepare each one.
-pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+pub fn statements(
+    dialect: Dialect,
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let files = [
         ("accounts", accounts::STATEMENTS),
         ("answers", answers::STATEMENTS),
@@ -142,9 +154,10 @@ pub fn statements() -> impl Iterator<Item = (&'static str, &'static str, &'stati
         ("subscriptions", subscriptions::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
     ];
-    files
-        .into_iter()
-        .flat_map(|(file, list)| list.iter().map(move |(name, sql)| (file, *name, *sql)))
+    files.into_iter().flat_map(move |(file, list)| {
+        let spoken = move |(name, pair): &(&'static str, Pair)| (file, *name, pair.of(dialect));
+        list.iter().map(spoken)
+    })
 }
 
 /// A position or an epoch as a parameter. Beyond what a column can hold there is nothing.
@@ -171,9 +184,11 @@ mod tests {
     /// So that a backend that counts parameters as it meets them (SQLite) and one that goes by the number agree.
     #[test]
     fn every_statement_numbers_its_parameters_by_first_appearance() {
-        for (file, name, sql) in super::statements() {
-            if let Err(error) = numbered(sql) {
-                panic!("{file}::{name}: {error} in {sql}");
+        for dialect in [super::Dialect::Sqlite, super::Dialect::Postgres] {
+            for (file, name, sql) in super::statements(dialect) {
+                if let Err(error) = numbered(sql) {
+                    panic!("{file}::{name}: {error} in {sql}");
+                }
             }
         }
     }

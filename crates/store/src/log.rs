@@ -31,16 +31,28 @@ macro_rules! event_columns {
 pub(crate) use event_columns;
 
 statements! {
+    HEAD = "SELECT next_pos, epoch, chain FROM log_head WHERE one = 1";
+
     READ = concat!("SELECT ", event_columns!(), " FROM event WHERE pos > $1 ORDER BY pos LIMIT $2");
 
+    @pairs
+
+    /// Differs because each reads a list in JSON by a function of its own.
     OF_KEYS = concat!(
         "SELECT ", event_columns!(), " FROM event WHERE pos > $1 AND pos <= $2 \
          AND key IN (SELECT value FROM json_each($3)) ORDER BY pos LIMIT $4"
+    ), concat!(
+        "SELECT ", event_columns!(), " FROM event WHERE pos > $1 AND pos <= $2 \
+         AND key IN (SELECT json_array_elements_text(CAST(CAST($3 AS TEXT) AS JSON))) ORDER BY pos LIMIT $4"
     );
 
+    /// Differs like [`OF_KEYS`].
     AT = concat!(
         "SELECT ", event_columns!(),
         " FROM event WHERE pos IN (SELECT value FROM json_each($1)) ORDER BY pos"
+    ), concat!(
+        "SELECT ", event_columns!(), " FROM event WHERE pos IN \
+         (SELECT CAST(json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)) AS BIGINT)) ORDER BY pos"
     );
 }
 
@@ -58,6 +70,10 @@ impl Log for Database {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.executor.head()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        self.executor.settled()
     }
 
     fn fresh(&self, after: u64, limit: usize) -> Option<Vec<Arc<Stored>>> {
@@ -88,6 +104,18 @@ impl Database {
         Ok(events)
     }
 
+    /// The head as it is stored: for who does not append, and so is not told when it moves.
+    pub async fn stored_head(&self) -> Result<Head, Fault> {
+        self.single(HEAD, Vec::new(), |cells| {
+            Ok(Head {
+                position: cells.take::<u64>("log_head.next_pos")?.saturating_sub(1),
+                epoch: cells.take("log_head.epoch")?,
+                chain: cells.take("log_head.chain")?,
+            })
+        })
+        .await
+    }
+
     /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`; however far apart they lie.
     pub(crate) async fn events_of_keys(
         &self,
@@ -96,7 +124,8 @@ impl Database {
         upto: u64,
         limit: usize,
     ) -> Result<Vec<Stored>, Fault> {
-        self.scan(OF_KEYS, &keys.into(), after, upto, limit).await
+        let sql = self.spoken(OF_KEYS);
+        self.scan(sql, &keys.into(), after, upto, limit).await
     }
 
     /// The events at these positions, a list in JSON.
@@ -104,7 +133,7 @@ impl Database {
         &self,
         positions: String,
     ) -> BoxFuture<'_, Result<Vec<Stored>, Fault>> {
-        self.all(AT, vec![positions.into()], stored)
+        self.all(self.spoken(AT), vec![positions.into()], stored)
     }
 
     pub(crate) fn head_position(&self) -> u64 {

@@ -15,7 +15,7 @@ macro_rules! newest_by {
         concat!(
             "SELECT ",
             event_columns!(),
-            " FROM search CROSS JOIN event ON event.pos = search.pos WHERE search.",
+            " FROM search CROSS JOIN event WHERE event.pos = search.pos AND search.",
             $column,
             " = $1 AND search.pos < $2 ORDER BY search.pos DESC LIMIT $3"
         )
@@ -28,7 +28,7 @@ macro_rules! oldest_by {
         concat!(
             "SELECT ",
             event_columns!(),
-            " FROM search CROSS JOIN event ON event.pos = search.pos WHERE search.",
+            " FROM search CROSS JOIN event WHERE event.pos = search.pos AND search.",
             $column,
             " = $1 ORDER BY search.pos LIMIT $2"
         )

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod deliveries;
+pub mod ground;
 pub mod guesses;
 pub mod hostile_receivers;
 pub mod imported;

@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod experiments;
+pub mod postgres;
 pub mod receiver;
 pub mod server;
 pub mod store_suite;

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::PASSWORD;
 use crate::client::{Call, Client, Reply};
+use crate::postgres::servers;
 
 /// How to start it.
 #[derive(Debug, Clone, Default)]
@@ -61,12 +62,17 @@ fn fresh_directory() -> PathBuf {
 
 impl Server {
     /// Starts it and waits until it is ready.
-    pub async fn start(binary: impl AsRef<Path>, options: Options) -> Self {
+    pub async fn start(binary: impl AsRef<Path>, mut options: Options) -> Self {
         let owns_data = options.data.is_none();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let data = options.data.clone().unwrap_or_else(fresh_directory);
+        let named = options.env.iter().any(|(name, _)| name == servers::SETTING);
+        if let Some(url) = servers::url_for(&data).filter(|_| !named) {
+            options.env.push((servers::SETTING.to_owned(), url));
+        }
         let mut server = Self {
             binary: binary.as_ref().to_owned(),
-            data: options.data.clone().unwrap_or_else(fresh_directory),
+            data,
             owns_data,
             options,
             address: port.expect("a free loopback port"),
@@ -352,6 +358,7 @@ impl Drop for Server {
         if self.owns_data && !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.data);
             let _ = std::fs::remove_file(self.log_path());
+            servers::forget(&self.data);
         }
     }
 }

@@ -24,9 +24,10 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::{StreamExt as _, stream};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, CommitError, Committed, Fault, Head, Transaction, Value};
-use quivive_store::{Executor, Row};
+use quivive_store::{Dialect, Executor, Row};
 use tokio::sync::watch;
 
 use fixture::Fixture;
@@ -182,6 +183,9 @@ checks! {
     }
 }
 
+/// Checks at work at the same time: one of them waits while another opens its database.
+const AT_ONCE: usize = 4;
+
 /// Runs every check, each on a database of its own; panics with the names of those that failed.
 pub async fn run<F, Fut>(open: F)
 where
@@ -190,22 +194,30 @@ where
 {
     let tasks = Tasks::new();
     let ran = Arc::new(Mutex::new(HashSet::new()));
-    let mut failed = Vec::new();
-    for (name, check) in CHECKS {
+    let (tasks, all_ran) = (&tasks, &ran);
+    let one = async |(name, check): &(&'static str, Check)| {
         let Backend { executor, keep } = open().await;
+        let dialect = executor.dialect();
         let watched = Arc::new(Watched {
             executor,
-            ran: Arc::clone(&ran),
+            ran: Arc::clone(all_ran),
         });
         let fixture = Fixture::new(watched, tasks.clone());
-        if tasks.spawn(check(fixture)).await.is_err() {
-            failed.push(*name);
-        }
+        let failed = tasks.spawn(check(fixture)).await.is_err();
         drop(keep);
-    }
+        (failed.then_some(*name), dialect)
+    };
+    let done: Vec<_> = stream::iter(CHECKS)
+        .map(one)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let failed: Vec<_> = done.iter().filter_map(|(name, _)| *name).collect();
+    let dialect = done.first().map(|(_, dialect)| *dialect);
     assert!(failed.is_empty(), "failed, see above for why: {failed:#?}");
     let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
-    let idle: Vec<_> = quivive_store::statements()
+    let dialect = dialect.expect("there are checks");
+    let idle: Vec<_> = quivive_store::statements(dialect)
         .filter(|(_, _, sql)| !ran.contains(sql))
         .map(|(file, name, _)| format!("{file}::{name}"))
         .collect();
@@ -226,6 +238,10 @@ impl Watched {
 }
 
 impl Executor for Watched {
+    fn dialect(&self) -> Dialect {
+        self.executor.dialect()
+    }
+
     fn query(
         &self,
         sql: &'static str,
@@ -249,5 +265,9 @@ impl Executor for Watched {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.executor.head()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        self.executor.settled()
     }
 }

@@ -340,7 +340,7 @@ impl Problem {
                 let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
                 Self::new(Code::Busy).and_retry_after(secs)
             }
-            Fault::NoSpace | Fault::Stopped(_) => {
+            Fault::NoSpace | Fault::Stopped(_) | Fault::Unreachable(_) => {
                 tracing::error!(%fault, "a request could not be served");
                 Self::new(Code::Unavailable).and_retry_after(LATER_SECS)
             }

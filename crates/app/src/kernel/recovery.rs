@@ -89,9 +89,12 @@ impl Kernel {
                 Ok(true) if open.waiting => recovered.expired += 1,
                 Ok(true) => recovered.interrupted += 1,
                 Ok(false) => {}
-                Err(fault @ (Fault::Stopped(_) | Fault::NoSpace | Fault::Busy { .. })) => {
-                    return Err(fault);
-                }
+                Err(
+                    fault @ (Fault::Stopped(_)
+                    | Fault::Unreachable(_)
+                    | Fault::NoSpace
+                    | Fault::Busy { .. }),
+                ) => return Err(fault),
                 Err(fault) => tracing::error!(
                     workflow_id = %open.workflow_id, kind = open.kind, %fault,
                     "an open attempt cannot be closed"

@@ -161,7 +161,9 @@ impl World {
         }
         drop(inside);
         self.0.head.send_replace(head);
-        Ok(Committed { first_position })
+        Ok(Committed {
+            first_position: Some(first_position),
+        })
     }
 }
 

@@ -57,6 +57,7 @@ impl Running {
     pub async fn drain(&self) {
         let (mut moved, mut reached) = (self.tools.moved.subscribe(), self.tools.tail.reached());
         loop {
+            self.tools.log.settled().await;
             let head = self.head();
             let durable = self.roster.all();
             let tail = &self.tools.tail;

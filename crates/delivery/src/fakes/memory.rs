@@ -285,7 +285,9 @@ impl Memory {
             *known = head;
             self.signals.load(Ordering::Relaxed)
         });
-        Ok(Committed { first_position })
+        Ok(Committed {
+            first_position: Some(first_position),
+        })
     }
 }
 

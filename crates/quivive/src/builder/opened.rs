@@ -15,8 +15,7 @@ use quivive_delivery::{Clock, Ids, Log};
 use quivive_outbound::{
     Argon2Pool, FileVault, HttpOutlet, JwtTokens, KeyStore, LcSigner, SystemClock, SystemIds,
 };
-use quivive_store::{Database, SQLITE_MIGRATIONS};
-use quivive_store_sqlite::{Sqlite, SqliteOptions};
+use quivive_store::Database;
 
 use super::Builder;
 use crate::backup::Data;
@@ -24,6 +23,7 @@ use crate::config::Directories;
 use crate::control::Desk;
 use crate::deliveries::Deliveries;
 use crate::start::StartError;
+use crate::store::Store;
 use crate::{fingerprints, private, restore};
 
 /// The directory of the keys in the data directory.
@@ -40,7 +40,7 @@ pub(crate) struct Opened {
     pub(crate) keys: Arc<KeyStore>,
     /// The families' vault, as what it is.
     file_vault: Arc<FileVault>,
-    pub(crate) store: Arc<Sqlite>,
+    pub(crate) store: Store,
     pub(crate) database: Database,
     pub(crate) families: Arc<Families>,
     pub(crate) kernel: Arc<Kernel>,
@@ -62,10 +62,9 @@ impl Opened {
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
         // Its lock comes first: a second server ends here, before it could make keys of its own.
-        let options = SqliteOptions::new(&directories.database, Arc::clone(&clock));
-        let store = Arc::new(Sqlite::open(options, SQLITE_MIGRATIONS)?);
+        let store = Store::open(&directories, Arc::clone(&clock)).await?;
         let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
-        let database = Database::new(Arc::clone(&store) as _);
+        let database = Database::new(store.executor());
         fingerprints::compare(&keys, &database).await?;
         let settings = &builder.settings;
         let keys = Arc::new(keys);
@@ -166,7 +165,7 @@ impl Opened {
     pub(crate) async fn close(self) {
         self.tasks.shut_down().await;
         self.deliveries.ended();
-        close_store(self.store).await;
+        self.store.close().await;
     }
 }
 
@@ -189,11 +188,6 @@ async fn settle(kernel: &Arc<Kernel>, database: &Database) -> Result<(), StartEr
     }
     restore::finish(kernel, database).await?;
     Ok(())
-}
-
-/// Makes the store durable and lets go of its lock. It blocks, so not on a thread of the runtime.
-pub(super) async fn close_store(store: Arc<Sqlite>) {
-    let _ = tokio::task::spawn_blocking(move || store.close()).await;
 }
 
 fn prepare(directories: &Directories) -> Result<(), StartError> {

@@ -21,12 +21,12 @@ use quivive_delivery::process::{Deadlines, Processes};
 use quivive_delivery::subscriber::{Retry, Subscription};
 use quivive_delivery::{Codes as _, Fault, Log as _};
 use quivive_outbound::{Mailbox, SmtpMailer};
-use quivive_store_sqlite::Migrated;
+use quivive_store::Migrated;
 use quivive_web::{Operation, Options, Streams, Web};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use super::opened::{Opened, close_store};
+use super::opened::Opened;
 use super::{Builder, Mail};
 use crate::config::Mode;
 use crate::control::{Desk, first_administrator, tags};
@@ -184,7 +184,7 @@ impl Server {
 
     /// As [`Server::shut_down`], where the store is past saving anything.
     pub(crate) async fn abandon(self) {
-        close_store(self.opened.store).await;
+        self.opened.store.close().await;
     }
 
     pub(crate) fn desk(&self) -> Desk {

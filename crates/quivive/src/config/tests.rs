@@ -321,8 +321,16 @@ const BAD: &[(&str, &[&str])] = &[
         &["server.public_url", "not the address of a host"],
     ),
     (
-        "[database]\nurl = \"postgres://u:hunter2@h/d\"",
-        &["database.url", "PostgreSQL", "sqlite:"],
+        "[database]\nurl = \"postgres://u:hunter2@h:port/d\"",
+        &["database.url", "will not do", "postgres://user"],
+    ),
+    (
+        "[database]\nurl = \"postgres://u:hunter2@h\"",
+        &["database.url", "names no database"],
+    ),
+    (
+        "[database]\nurl = \"mysql://u:hunter2@h/d\"",
+        &["database.url", "sqlite:", "postgres://"],
     ),
     (
         "[database]\nurl = \"sqlite:/a/other.db\"",
@@ -395,6 +403,15 @@ fn bad_values_name_their_key_and_the_remedy_but_no_secret() {
     }
 }
 
+#[cfg(feature = "postgres")]
+#[test]
+fn the_database_may_be_on_a_server_and_its_url_is_not_shown() {
+    let file = "[database]\nurl = \"postgres://u:hunter2@h/d\"\n[server]\ndata_dir = \"/d\"";
+    let plan = plan(file).unwrap();
+    assert!(matches!(plan.directories.database, Location::Postgres(_)));
+    assert!(!format!("{:?}", plan.directories).contains("hunter2"));
+}
+
 #[test]
 fn the_database_may_lie_apart_from_the_data_directory() {
     for (url, want) in [
@@ -407,7 +424,10 @@ fn the_database_may_lie_apart_from_the_data_directory() {
             "[database]\nurl = \"{url}\"\n[server]\ndata_dir = \"/d\""
         ))
         .unwrap();
-        assert_eq!(plan.directories.database, PathBuf::from(want), "{url}");
+        let Location::Sqlite(directory) = plan.directories.database else {
+            panic!("{url}");
+        };
+        assert_eq!(directory, PathBuf::from(want), "{url}");
         assert_eq!(plan.directories.data, PathBuf::from("/d"));
     }
 }

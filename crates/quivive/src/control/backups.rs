@@ -17,6 +17,7 @@ impl Desk {
         directory: PathBuf,
         keys: PathBuf,
     ) -> Result<Value, Failure> {
+        self.data.directories.database.directory("backup")?;
         let place = Place { directory, keys };
         if let Some(why) = place.unfit() {
             return Err(refused(&why, "name a directory that is not there yet"));

@@ -176,6 +176,7 @@ impl Desk {
     }
 
     async fn show(&self, id: Uuid) -> Result<Value, Failure> {
+        self.database.settled().await;
         let found = self.database.event_by_id(id).await.map_err(fault)?;
         let event = found.ok_or_else(|| {
             refused(
@@ -201,6 +202,7 @@ impl Desk {
 
     async fn tail(&self, tail: &Tail, items: &mpsc::Sender<Value>) -> Result<(), Failure> {
         let criteria = criteria(tail, self.kernel.catalogue())?;
+        self.database.settled().await;
         let mut head = self.database.head();
         let now = head.borrow_and_update().position;
         let mut at = match tail.after {
@@ -237,6 +239,7 @@ impl Desk {
             let message = format!("{name} {value:?} finds nothing: {error}");
             refused(&message, "copy it from an event: `quivive events show ID`")
         })?;
+        self.database.settled().await;
         let index = Arc::new(self.database.clone());
         let tags = tags(&self.kernel, &self.database);
         // Without a server nobody fills the index; the last one may have left the newest events out.

@@ -14,7 +14,7 @@ use super::call::{Call, Line};
 use super::socket::Address;
 use crate::audit;
 use crate::builder::{Builder, Opened};
-use crate::config::Loaded;
+use crate::config::{Loaded, Location};
 use crate::failure::{Class, Failure, chain, class_of};
 
 /// Items between the desk and the terminal.
@@ -62,7 +62,13 @@ impl Operator {
 
     /// As [`Operator::open`], for commands that only look: what is not there is not made.
     pub async fn open_existing(loaded: &Loaded) -> Result<Self, Failure> {
-        audit::existing(&loaded.directories().map_err(told)?)?;
+        let directories = loaded.directories().map_err(told)?;
+        // A server may have it elsewhere than this command would look.
+        if connect(&directories.data).await?.is_none()
+            && let Location::Sqlite(directory) = directories.database
+        {
+            audit::existing(&directory)?;
+        }
         Self::open(loaded).await
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Banner<'a> {
     pub url: &'a str,
     pub mail: Mail<'a>,
     pub management: Option<std::net::SocketAddr>,
-    pub database: PathBuf,
+    pub database: String,
     pub schema: Schema,
     pub keys: &'a Path,
     pub keys_created: bool,
@@ -87,7 +87,7 @@ impl Banner<'_> {
         }
         lines.push((
             "Data",
-            format!("{}    ({})", self.database.display(), self.schema.told()),
+            format!("{}    ({})", self.database, self.schema.told()),
         ));
         let keys = if self.keys_created { "created, " } else { "" };
         lines.push((

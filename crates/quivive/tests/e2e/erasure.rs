@@ -8,7 +8,7 @@ use quivive_testkit::experiments::check;
 use quivive_testkit::{Options, PASSWORD, Server};
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, events_until, post, server};
+use crate::support::{BINARY, events_until, in_a_file, post, server};
 
 /// In no other file of the machine that is. An address is kept as typed and as canonical.
 const ADDRESS: &str = "Ada.of.the.Erasure@example.org";
@@ -98,6 +98,9 @@ async fn personal(server: &Server, admin: &str, user: &str) -> (usize, Vec<Value
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_erased_is_gone_from_the_disk_and_does_not_come_back() {
+    if !in_a_file("what a file holds") {
+        return;
+    }
     let mut server = server().await;
     let user = register(&server).await;
     let admin = server.administrator().await;

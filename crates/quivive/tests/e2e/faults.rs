@@ -8,7 +8,7 @@ use quivive_testkit::{Options, PASSWORD, Server};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{BINARY, events, post, server};
+use crate::support::{BINARY, events, in_a_file, post, server};
 
 /// Whether a program is there; says so when it is not.
 fn has(program: &str, what: &str) -> bool {
@@ -51,6 +51,9 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_room_lets_it_go_on() {
+    if !in_a_file("faults of the disk") {
+        return;
+    }
     let Some(disk) = SmallDisk::make("full", "24m") else {
         return;
     };
@@ -101,6 +104,9 @@ async fn a_full_disk_refuses_and_room_lets_it_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_stops_the_server_and_says_why() {
+    if !in_a_file("faults of the disk") {
+        return;
+    }
     if !has("strace", "a failed sync") {
         return;
     }

@@ -25,6 +25,7 @@ mod feed;
 mod guessing;
 mod idempotency;
 mod imports;
+mod on_postgres;
 mod passwords;
 mod provisioning;
 mod proxies;

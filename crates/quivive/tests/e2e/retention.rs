@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use quivive_testkit::experiments::tamper::edit;
+use quivive_testkit::experiments::ground::Ground;
 use quivive_testkit::{Client, Options, Server};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -77,10 +77,6 @@ fn lines(archive: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn size(data: &Path) -> u64 {
-    std::fs::metadata(data.join("quivive.db")).unwrap().len()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_under_load_is_cut_archived_and_still_proved() {
     let mut server = Server::start(BINARY, options()).await;
@@ -104,9 +100,9 @@ async fn a_log_under_load_is_cut_archived_and_still_proved() {
     assert!(next > kept, "{detail}");
 
     // What comes is where what went was: the file grows no more.
-    let before = (size(&server.data), server.verify().await);
+    let before = (Ground::of(&server.data).bytes(), server.verify().await);
     load(&server, Duration::from_secs(8)).await;
-    let after = (size(&server.data), server.verify().await);
+    let after = (Ground::of(&server.data).bytes(), server.verify().await);
     let cut = |verdict: &Value| verdict["cut"].as_u64().unwrap();
     assert!(cut(&after.1) > 2 * cut(&before.1), "{before:?} {after:?}");
     assert!(
@@ -148,10 +144,10 @@ async fn a_log_under_load_is_cut_archived_and_still_proved() {
 
 /// With the server stopped, somebody changes what was cut; each change is undone.
 async fn tampered(server: &Server) {
-    let database = server.data.join("quivive.db");
+    let ground = Ground::of(&server.data);
     let whole = server.verify().await;
     assert_eq!((&whole["ok"], whole.get("flaw")), (&json!(true), None));
-    let kept = std::fs::read(&database).unwrap();
+    let kept = ground.keep();
     let end = whole["cut"].as_u64().unwrap() + 1;
     for (deed, sql, said) in [
         (
@@ -174,12 +170,12 @@ async fn tampered(server: &Server) {
             "is missing before",
         ),
     ] {
-        edit(&database, &sql);
+        ground.edit(&sql);
         let verdict = server.verify().await;
         assert_eq!(verdict["ok"], false, "{deed}");
         let flaw = verdict["flaw"].as_str().unwrap_or_default();
         assert!(flaw.contains(said), "{deed}: {verdict}");
-        std::fs::write(&database, &kept).unwrap();
+        ground.restore(&kept);
     }
     let archive = archives(&server.data).swap_remove(1);
     let mut bytes = std::fs::read(&archive).unwrap();

@@ -1,5 +1,6 @@
 //! Services: their keys, and the events that they append; and the events of a program that embeds the server.
 
+use quivive_testkit::experiments::ground::Ground;
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ async fn a_service_appends_events_that_outlive_a_restart_until_its_key_is_revoke
     append(&server, &secret, order("o5")).await.expect(401);
     let verified = server.verify().await;
     assert_eq!(verified["ok"], true, "{verified}");
-    let data = std::fs::read(server.data.join("quivive.db")).unwrap();
+    let data = Ground::of(&server.data).contents();
     // The secret itself may hold an underscore.
     let tail = secret.splitn(3, '_').last().unwrap().as_bytes();
     assert!(

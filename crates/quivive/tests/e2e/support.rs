@@ -3,12 +3,22 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use quivive_testkit::postgres::servers;
 use quivive_testkit::{Options, Reply, Server};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_quivive");
+
+/// Whether servers have their database in a file, which the test is about; says so where they have not.
+pub(crate) fn in_a_file(what: &str) -> bool {
+    let wanted = servers::wanted();
+    if wanted {
+        println!("skipped: {what} (the database is not in a file)");
+    }
+    !wanted
+}
 
 /// A fresh server without limits by source.
 pub(crate) async fn server() -> Server {

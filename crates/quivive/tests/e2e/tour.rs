@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use quivive_testkit::postgres::servers;
 use quivive_testkit::{Options, Server};
 
 use crate::support::BINARY;
@@ -75,7 +76,8 @@ async fn the_tour_works_as_written() {
         Command::new("bash")
             .args(["-c", &script])
             .env("PATH", path)
-            .env("QUIVIVE__SERVER__DATA_DIR", data)
+            .env("QUIVIVE__SERVER__DATA_DIR", &data)
+            .envs(servers::url_for(&data).map(|url| (servers::SETTING, url)))
             .output()
     });
     let output = output.await.unwrap().unwrap();

@@ -34,7 +34,7 @@ async fn child() {
             .collect();
         version += 20;
         for answer in submitted {
-            let position = answer.await.unwrap().first_position;
+            let position = answer.await.unwrap().first_position.unwrap();
             let mut out = std::io::stdout().lock();
             writeln!(out, "acknowledged {position}").unwrap();
             out.flush().unwrap();

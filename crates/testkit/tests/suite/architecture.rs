@@ -14,7 +14,7 @@ use serde_json::Value;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Every edge between our crates that is allowed. Tests may know more.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("quivive-domain", &[]),
     ("quivive-delivery-derive", &[]),
     ("quivive-delivery", &["quivive-delivery-derive"]),
@@ -25,6 +25,10 @@ const EDGES: [(&str, &[&str]); 9] = [
     ),
     (
         "quivive-store-sqlite",
+        &["quivive-store", "quivive-delivery"],
+    ),
+    (
+        "quivive-store-postgres",
         &["quivive-store", "quivive-delivery"],
     ),
     (
@@ -43,6 +47,7 @@ const EDGES: [(&str, &[&str]); 9] = [
             "quivive-app",
             "quivive-store",
             "quivive-store-sqlite",
+            "quivive-store-postgres",
             "quivive-outbound",
             "quivive-web",
         ],
@@ -53,7 +58,8 @@ const EDGES: [(&str, &[&str]); 9] = [
 const NOT_IN_THE_PRODUCT: [&str; 2] = ["quivive-testkit", "bench"];
 
 /// Drivers, each under the crates that may use it.
-const DRIVERS: [(&str, &[&str]); 7] = [
+const DRIVERS: [(&str, &[&str]); 8] = [
+    ("tokio-postgres", &["quivive-store-postgres"]),
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),
     ("jsonwebtoken", &["quivive-outbound", "bench"]),

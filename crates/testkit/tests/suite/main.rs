@@ -2,5 +2,6 @@
 
 mod architecture;
 mod deliveries;
+mod postgres;
 mod retention;
 mod store;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quivive_delivery::{Clock, Time, Value};
-use quivive_store::{Executor as _, SQLITE_MIGRATIONS};
+use quivive_store::{Dialect, Executor as _, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
+use quivive_store_postgres::{Postgres, PostgresOptions};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
+use quivive_testkit::postgres::Cluster;
 use quivive_testkit::store_suite::{self, Backend};
 
 struct Still;
@@ -39,6 +41,25 @@ fn sqlite() -> (Arc<Sqlite>, Directory) {
     let options = SqliteOptions::new(&directory.0, Arc::new(Still));
     let store = Sqlite::open(options, SQLITE_MIGRATIONS).expect("a fresh database");
     (Arc::new(store), directory)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_the_suite() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    store_suite::run(|| async {
+        let cluster = Arc::clone(&cluster);
+        let made = tokio::task::spawn_blocking(move || cluster.database());
+        let database = made.await.expect("a database");
+        let options = PostgresOptions::new(&database.url(), Arc::new(Still)).expect("a URL");
+        let store = Postgres::open(options, POSTGRES_MIGRATIONS).await;
+        Backend {
+            executor: Arc::new(store.expect("a fresh database")),
+            keep: Box::new(database),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -163,7 +184,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
 #[tokio::test]
 async fn sqlite_finds_its_rows_by_keys() {
     let (store, _directory) = sqlite();
-    for (file, name, sql) in quivive_store::statements() {
+    for (file, name, sql) in quivive_store::statements(Dialect::Sqlite) {
         if !sql.starts_with("SELECT") {
             continue;
         }

@@ -116,6 +116,7 @@ async fn read_feed(
         let message = "CloudEvents are without personal fields.";
         return Err(wrong("personal", "unsupported", message));
     }
+    web.log.settled().await;
     let head = *web.log.head().borrow();
     let after = query.after(head)?.unwrap_or(0);
     let page = feed::page(
@@ -182,6 +183,7 @@ async fn read_event(
     Id(EventId(id)): Id<EventId>,
 ) -> Result<axum::Json<EventDetail>, Problem> {
     let absent = absent::<EventId>;
+    web.log.settled().await;
     let position = web.index.position_of(id).await?;
     let after = position.ok_or_else(absent)?.saturating_sub(1);
     let found = web.log.read(after, 1).await?;

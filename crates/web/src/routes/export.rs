@@ -173,6 +173,7 @@ impl Here {
 
     /// What the index may not have yet, newest first.
     async fn newer(&self, subject: &str, reached: u64) -> Result<Vec<Stored>, Fault> {
+        self.web.log.settled().await;
         let head = self.web.log.head().borrow().position;
         let (mut after, mut events) = (reached, Vec::new());
         while after < head {

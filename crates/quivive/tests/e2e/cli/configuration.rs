@@ -123,9 +123,14 @@ fn what_is_wrong_is_78_and_said_with_the_remedy() {
         "--listen",
         "127.0.0.1:8080",
     ]);
-    home.run(&["serve", "--database", "postgres://u:hunter2@h/q"])
+    home.run(&["serve", "--database", "mysql://u:hunter2@h/q"])
         .expect(78)
-        .says(&["database.url", "sqlite:"]);
+        .says(&["database.url", "sqlite:", "postgres://"]);
+    let away = home
+        .run(&["serve", "--database", "postgres://u:hunter2@127.0.0.1:1/q"])
+        .expect(69);
+    away.says(&["cannot reach", "127.0.0.1:1/q", "database.url"]);
+    assert!(!away.err.contains("hunter2"));
     home.run(&["serve", "--config", "nowhere.toml"])
         .expect(78)
         .says(&["nowhere.toml", "--config"]);

@@ -94,6 +94,10 @@ impl Log for Fused {
     fn head(&self) -> watch::Receiver<Head> {
         self.log.head()
     }
+
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        self.log.settled()
+    }
 }
 
 /// What a commit is for, as its events and its statements tell. One that is not known any more would never be come to, and

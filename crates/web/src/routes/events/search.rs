@@ -66,6 +66,7 @@ pub(super) async fn search_events(
     if asked.question.is_personal() {
         caller.must_see_personal()?;
     }
+    web.log.settled().await;
     let head = *web.log.head().borrow();
     let below = match asked.before {
         Some(cursor) => cursor.place(head)?,

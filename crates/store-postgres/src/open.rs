@@ -1,0 +1,233 @@
+//! Opening: the server and what it must be, the schema, the lock, the head of the log; then the tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quivive_delivery::{Clock, Fault, Head};
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config, Error};
+
+use quivive_store::{Migrated, Migration};
+
+use crate::migrate;
+use crate::sequencer;
+use crate::session::{Place, Session};
+use crate::{failure, sole::Sole};
+
+/// The oldest server that is tested.
+const OLDEST: i32 = 150_000;
+
+/// How long one host may take to let us in.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// Connections that commit. More would only wait for the same disk; fewer for each other's locks.
+pub const LANES: usize = 8;
+
+/// Connections that read. One long read does not hold up the short ones.
+pub const READERS: usize = 4;
+
+/// How to open the database.
+pub struct PostgresOptions {
+    /// `postgres://user:password@host/database`, with the parameters that libpq knows.
+    pub config: Config,
+    /// Connections that commit; at least 1.
+    pub lanes: usize,
+    /// Connections that read; at least 1.
+    pub readers: usize,
+    /// Gives each event its `recorded_at`.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Whether this can be a database's URL. The error never repeats it: it may hold a password.
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    read(url).map(|_| ())
+}
+
+fn read(url: &str) -> Result<Config, OpenError> {
+    let mut config: Config = url.parse().map_err(OpenError::Url)?;
+    config.connect_timeout(CONNECT_TIME);
+    config.application_name("quivive");
+    if config.get_dbname().is_none() {
+        return Err(OpenError::NoDatabase);
+    }
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        return Err(OpenError::Tls);
+    }
+    Ok(config)
+}
+
+impl PostgresOptions {
+    /// As [`check_url`].
+    pub fn new(url: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Ok(Self {
+            config: read(url)?,
+            lanes: LANES,
+            readers: READERS,
+            clock,
+        })
+    }
+
+    /// Where the server is, for people: no password.
+    pub(crate) fn shown(&self) -> String {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let hosts: Vec<_> = hosts.collect();
+        let port = match self.config.get_ports() {
+            [] | [5432] => String::new(),
+            [port, ..] => format!(":{port}"),
+        };
+        let database = self.config.get_dbname().unwrap_or_default();
+        format!("{}{port}/{database}", hosts.join(","))
+    }
+}
+
+/// Why the database could not be opened. Nothing was changed, except for migrations that were already complete.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the database's URL cannot be read")]
+    Url(#[source] Error),
+    #[error("the database's URL names no database: postgres://user@host/name")]
+    NoDatabase,
+    #[error(
+        "the database's URL asks for TLS, which this program does not speak to PostgreSQL yet. Reach it by a Unix socket, on this \
+         machine, or through a tunnel"
+    )]
+    Tls,
+    #[error("cannot reach the PostgreSQL server at {at}")]
+    Unreachable {
+        at: String,
+        #[source]
+        source: Error,
+    },
+    #[error("PostgreSQL at {at} lets nobody in: {why}")]
+    Refused { at: String, why: String },
+    #[error("PostgreSQL at {at} is version {found}; this program needs 15 or newer")]
+    Old { at: String, found: String },
+    #[error(
+        "the database {at} is encoded in {found}, and names of people need UTF8: create another with \
+         CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding { at: String, found: String },
+    #[error("PostgreSQL at {at} is a standby, which takes no writes: name the primary")]
+    Standby { at: String },
+    #[error(
+        "another quivive server uses the database {at}: several on one database are not supported yet"
+    )]
+    InUse { at: String },
+    #[error(
+        "the database has schema version {found} and this program knows {known}: it was used by a newer version. Start \
+         that one, or restore a backup from before the upgrade"
+    )]
+    Newer { found: u32, known: u32 },
+    #[error("migration {version} failed and was undone")]
+    Migration {
+        version: u32,
+        #[source]
+        source: Error,
+    },
+    #[error(
+        "the log and its head disagree at position {position}: the database was changed by something other than this program"
+    )]
+    Head { position: u64 },
+    #[error("the database did not answer as it should")]
+    Database(#[from] Error),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// What the tasks start from.
+pub(crate) struct Opened {
+    pub(crate) migrated: Migrated,
+    pub(crate) head: Head,
+}
+
+/// Leaves the session open in its place, with the lock on it.
+pub(crate) async fn open(
+    options: &PostgresOptions,
+    place: &Place,
+    sole: &mut Sole,
+    migrations: &[Migration],
+) -> Result<Opened, OpenError> {
+    let session = connect(options, place).await?;
+    match sole.begin(&session).await {
+        Err(Fault::Busy { .. }) => {
+            return Err(OpenError::InUse {
+                at: options.shown(),
+            });
+        }
+        held => held?,
+    }
+    let migrated = migrate::run(&session.client, migrations).await?;
+    let head = head(&session).await?;
+    Ok(Opened { migrated, head })
+}
+
+/// For a database that is only read: nothing is migrated, no lock taken, and where its log ends is for the reader to prove.
+pub(crate) async fn found(options: &PostgresOptions, place: &Place) -> Result<Opened, OpenError> {
+    let session = connect(options, place).await?;
+    Ok(Opened {
+        migrated: migrate::untouched(&session.client).await?,
+        head: sequencer::read_head(&session).await?,
+    })
+}
+
+async fn connect(options: &PostgresOptions, place: &Place) -> Result<Arc<Session>, OpenError> {
+    let connected = place.connect().await;
+    let session = connected.map_err(|source| refused(options, source))?;
+    check_server(&session.client, options).await?;
+    Ok(session)
+}
+
+/// What the server says is for people, and holds no password.
+fn refused(options: &PostgresOptions, source: Error) -> OpenError {
+    let at = options.shown();
+    match source.as_db_error() {
+        Some(_) => OpenError::Refused {
+            at,
+            why: failure::describe(&source),
+        },
+        None => OpenError::Unreachable { at, source },
+    }
+}
+
+async fn check_server(client: &Client, options: &PostgresOptions) -> Result<(), OpenError> {
+    let sql = "SELECT CAST(current_setting('server_version_num') AS INTEGER), current_setting('server_version'), \
+        current_setting('server_encoding'), pg_is_in_recovery()";
+    let row = client.query_one(sql, &[]).await?;
+    let at = options.shown();
+    if row.try_get::<_, i32>(0)? < OLDEST {
+        let found = row.try_get(1)?;
+        return Err(OpenError::Old { at, found });
+    }
+    let encoding: String = row.try_get(2)?;
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding {
+            at,
+            found: encoding,
+        });
+    }
+    if row.try_get(3)? {
+        return Err(OpenError::Standby { at });
+    }
+    Ok(())
+}
+
+/// The head. The last event must be the one it names; a log cut to nothing by retention has none.
+async fn head(session: &Session) -> Result<Head, OpenError> {
+    let sql = "SELECT log_head.next_pos, log_head.epoch, log_head.chain, last.pos, last.chain FROM log_head \
+        LEFT JOIN (SELECT pos, chain FROM event ORDER BY pos DESC LIMIT 1) AS last ON TRUE WHERE log_head.one = 1";
+    let row = session.client.query_one(sql, &[]).await?;
+    let head = sequencer::head(&row)?;
+    let Some(position) = row.try_get::<_, Option<i64>>(3)? else {
+        return Ok(head);
+    };
+    let (position, chain) = (position.cast_unsigned(), row.try_get::<_, Vec<u8>>(4)?);
+    if (position, chain.as_slice()) == (head.position, &head.chain[..]) {
+        return Ok(head);
+    }
+    Err(OpenError::Head {
+        position: position.min(head.position) + 1,
+    })
+}

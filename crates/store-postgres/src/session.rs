@@ -1,0 +1,210 @@
+//! One connection, with the statements that were prepared on it, and the place where it is put right when it breaks.
+//!
+//! **Cast.** A [`Session`] is a connection; a [`Place`] gives the one there is, or makes another where it broke. Who comes
+//! while the server is away is told so at once and does not wait in a row: one caller tries, every [`PAUSE`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quivive_delivery::Fault;
+use quivive_delivery::tasks::Tasks;
+use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+
+use crate::failure;
+
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What is said to the server first. A commit that was acknowledged survives a crash of the server, whatever its
+/// configuration says; a stricter setting, such as one that waits for a standby, stays.
+const SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
+    SET default_transaction_isolation = 'read committed'; \
+    SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = 'warning'";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Purpose {
+    /// What one statement may take.
+    pub(crate) statement_time: Duration,
+    /// A lock that it takes and shares with others, and that goes with it.
+    pub(crate) shared_lock: Option<i64>,
+}
+
+/// Which form of a statement was prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// As it was written.
+    Plain,
+    /// So that it fails when it touches another number of rows than its last parameter says.
+    Guarded,
+}
+
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// By the address of the text, which is `&'static str`.
+    statements: Mutex<HashMap<(usize, usize, Form), Statement>>,
+}
+
+impl Session {
+    /// Connects. The connection ends when the session is dropped.
+    pub(crate) async fn open(
+        config: &Config,
+        purpose: Purpose,
+        tasks: &Tasks,
+    ) -> Result<Self, Error> {
+        let (client, connection) = config.connect(NoTls).await?;
+        tasks.spawn(async move {
+            // Whoever waits for an answer is told by its own error.
+            if let Err(error) = connection.await {
+                tracing::debug!(error = failure::describe(&error), "a connection ended");
+            }
+        });
+        client.batch_execute(SETTINGS).await?;
+        let limit = purpose.statement_time.as_millis();
+        client
+            .batch_execute(&format!("SET statement_timeout = {limit}"))
+            .await?;
+        if let Some(number) = purpose.shared_lock {
+            let lock = format!("SELECT pg_advisory_lock_shared({number})");
+            client.batch_execute(&lock).await?;
+        }
+        Ok(Self {
+            client,
+            statements: Mutex::default(),
+        })
+    }
+
+    /// The statement, prepared now where it was not. `arity` is how many parameters it takes without a guard's.
+    pub(crate) async fn prepared(
+        &self,
+        sql: &'static str,
+        form: Form,
+        arity: usize,
+    ) -> Result<Statement, Error> {
+        let key = (sql.as_ptr().addr(), sql.len(), form);
+        if let Some(known) = self.known().get(&key) {
+            return Ok(known.clone());
+        }
+        let statement = match form {
+            Form::Plain => self.client.prepare(sql).await?,
+            Form::Guarded => self.client.prepare(&guarded(sql, arity + 1)).await?,
+        };
+        self.known().insert(key, statement.clone());
+        Ok(statement)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, usize, Form), Statement>> {
+        let statements = self.statements.lock();
+        statements.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The statements of a commit are all sent before the first is answered, its COMMIT among them. So a write that touches too
+/// few or too many rows must fail as a statement: here by a division by zero.
+fn guarded(sql: &str, expected: usize) -> String {
+    format!(
+        "WITH touched AS ({sql} RETURNING 1) \
+         SELECT 1 / CAST(count(*) = CAST(${expected} AS BIGINT) AS INTEGER) FROM touched"
+    )
+}
+
+/// Where a connection belongs.
+pub(crate) struct Place {
+    config: Arc<Config>,
+    purpose: Purpose,
+    tasks: Tasks,
+    current: tokio::sync::Mutex<Current>,
+    /// How many are at work on it.
+    load: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Current {
+    session: Option<Arc<Session>>,
+    /// When and why connecting failed last.
+    failed: Option<(Instant, Fault)>,
+}
+
+impl Place {
+    pub(crate) fn new(config: Arc<Config>, purpose: Purpose, tasks: Tasks) -> Self {
+        Self {
+            config,
+            purpose,
+            tasks,
+            current: tokio::sync::Mutex::default(),
+            load: AtomicUsize::new(0),
+        }
+    }
+
+    /// Connects, and leaves the connection for [`Self::session`]. The error is the driver's own.
+    pub(crate) async fn connect(&self) -> Result<Arc<Session>, Error> {
+        let mut current = self.current.lock().await;
+        let session = Session::open(&self.config, self.purpose, &self.tasks).await?;
+        let session = Arc::new(session);
+        current.session = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// The connection there is, or another in its place.
+    pub(crate) async fn session(&self) -> Result<Arc<Session>, Fault> {
+        let mut current = self.current.lock().await;
+        if let Some(session) = &current.session {
+            if !session.client.is_closed() {
+                return Ok(Arc::clone(session));
+            }
+            current.session = None;
+        }
+        if let Some((when, why)) = &current.failed
+            && when.elapsed() < PAUSE
+        {
+            return Err(why.clone());
+        }
+        match Session::open(&self.config, self.purpose, &self.tasks).await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                *current = Current {
+                    session: Some(Arc::clone(&session)),
+                    failed: None,
+                };
+                Ok(session)
+            }
+            Err(error) => {
+                let why = Fault::Unreachable(failure::describe(&error));
+                current.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Counts one that works here until it is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> AtWork {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(self))
+    }
+
+    pub(crate) async fn close(&self) {
+        self.current.lock().await.session = None;
+    }
+}
+
+pub(crate) struct AtWork(Arc<Place>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place with the least to do.
+pub(crate) fn idlest(places: &[Arc<Place>]) -> Option<(usize, &Arc<Place>)> {
+    places
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, place)| place.load())
+}
