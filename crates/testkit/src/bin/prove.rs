@@ -210,7 +210,7 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
             figures.to_string()
         }
         _ => {
-            let pairs = size(100, 1_000);
+            let pairs = size(60, 1_000);
             let mut figures = timing::run(&server, pairs, false).await;
             if !short {
                 server.stop().await;
