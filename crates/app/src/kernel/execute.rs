@@ -148,15 +148,25 @@ impl Kernel {
         done.map_err(|_| Fault::Internal("a task broke".to_owned()))
     }
 
-    /// Runs a workflow to its end, in a task that outlives the caller.
+    /// Runs a workflow to its end, in a task that outlives the caller. Who is not let in need not even wait for a task's turn.
     pub async fn execute<W: Workflow>(
         self: &Arc<Self>,
         workflow: W,
         request: Request,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
+        let mut cx = self.cx(request, self.families.ids.next());
+        let place = match self.enter::<W>(&mut cx) {
+            Ok(place) => place,
+            Err(fault) => {
+                let result = Err(Failure::NotAdmitted(fault));
+                count(W::NAME, &result);
+                return result;
+            }
+        };
         let kernel = Arc::clone(self);
         let run = async move {
-            let result = kernel.run(&workflow, request).await;
+            let result = kernel.run(&workflow, cx).await;
+            drop(place);
             count(W::NAME, &result);
             result
         };
@@ -169,17 +179,8 @@ impl Kernel {
     async fn run<W: Workflow>(
         &self,
         workflow: &W,
-        request: Request,
+        mut cx: Cx,
     ) -> Result<W::Reply, Failure<W::Refusal>> {
-        let workflow_id = self.families.ids.next();
-        let mut cx = self.cx(request, workflow_id);
-        // Those that hash have places of their own.
-        let _place = if W::HASHES {
-            cx.passwords.enter().map_err(Failure::NotAdmitted)?;
-            None
-        } else {
-            self.enter(&cx.request).map_err(Failure::NotAdmitted)?
-        };
         cx.subject = Some(workflow.subject(&cx).await.map_err(Failure::Fault)?);
         let attempt = self
             .attempt(workflow, &mut cx)
@@ -188,9 +189,13 @@ impl Kernel {
         self.decide(workflow, &mut cx, attempt).await
     }
 
-    /// A place among those that are under way. The server's own work is not refused: there is never much of it at once.
-    fn enter(&self, request: &Request) -> Result<Option<Place>, Fault> {
-        if matches!(request.actor, Actor::System) {
+    /// A place among those that are under way; those that hash have places of their own. The server's own work is not
+    /// refused: there is never much of it at once.
+    fn enter<W: Workflow>(&self, cx: &mut Cx) -> Result<Option<Place>, Fault> {
+        if W::HASHES {
+            return cx.passwords.enter().map(|()| None);
+        }
+        if matches!(cx.request.actor, Actor::System) {
             return Ok(None);
         }
         self.gate.enter().map(Some).ok_or(Fault::Busy {

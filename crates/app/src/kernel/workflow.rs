@@ -121,11 +121,11 @@ pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const RESERVE_WAITERS: usize = 256;
 
 /// How many workflows may be under way, but for those that hash, and how long one may take. A burst of a thousand is over in
-/// half a second. As many as stay at the least keep the writer busy: it takes 256 commits at once, two of them a workflow's.
+/// half a second. As many as stay at the least keep the writer busy: they are committed together.
 pub(super) const UNDER_WAY: Room = Room {
-    least: 128,
+    least: 64,
     most: 1_024,
-    in_time: Duration::from_millis(250),
+    in_time: Duration::from_millis(100),
 };
 
 /// When who found no place should come again.

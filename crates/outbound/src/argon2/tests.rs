@@ -309,23 +309,6 @@ async fn many_workflows_at_once_all_get_their_answer() {
     assert!(pool.admitted() == 0 && pool.threads.alive() <= 2);
 }
 
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn what_is_short_goes_before_hashes() {
-    use rustix::process::getpriority_process;
-    let pool = pool(TINY);
-    let ticket = pool.admit(Entrance::First).expect("a place");
-    let nice =
-        || getpriority_process(Some(rustix::thread::gettid())).expect("there is such a thread");
-    let (told, heard) = oneshot::channel();
-    let hashing = call(&pool, &ticket, move || {
-        told.send(nice()).expect("it is waited for");
-    });
-    hashing.await.expect("it ran");
-    // 19 is the least there is.
-    assert_eq!(heard.await, Ok((nice() + 10).min(19)));
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_burst_finds_places_and_a_queue_that_stands_fewer_but_who_comes_back_finds_one() {
     let pool = pool(Hashing {
@@ -342,4 +325,21 @@ async fn a_burst_finds_places_and_a_queue_that_stands_fewer_but_who_comes_back_f
     let standing = all(Entrance::First);
     assert_eq!(standing.len(), LEAST);
     assert_eq!(all(Entrance::Again).len(), PLACES.get() - LEAST);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_short_goes_before_hashes() {
+    use rustix::process::getpriority_process;
+    let pool = pool(TINY);
+    let ticket = pool.admit(Entrance::First).expect("a place");
+    let nice =
+        || getpriority_process(Some(rustix::thread::gettid())).expect("there is such a thread");
+    let (told, heard) = oneshot::channel();
+    let hashing = call(&pool, &ticket, move || {
+        told.send(nice()).expect("it is waited for");
+    });
+    hashing.await.expect("it ran");
+    // 19 is the least there is.
+    assert_eq!(heard.await, Ok((nice() + 10).min(19)));
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, races, revocation, schemathesis,
-    slow_clients, tamper, timing, undelivered,
+    deliveries, guesses, hostile_receivers, journey, kills, million_accounts, races, revocation,
+    schemathesis, slow_clients, tamper, timing, undelivered,
 };
 use quivive_testkit::{Options, Server};
 
@@ -98,4 +98,12 @@ async fn two_thousand_slow_clients_stop_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing() {
     println!("{}", schemathesis::run(&server().await, 3).await);
+}
+
+/// The figures alone: a debug build on a busy machine says nothing about rates.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_thousand_accounts_against_a_thousand() {
+    let (few, many) = (server().await, server().await);
+    let turn = Duration::from_millis(50);
+    println!("{}", million_accounts::run(&few, &many, 3_000, turn).await);
 }

@@ -37,7 +37,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// How many requests of each kind are under way while it is measured how many the server can do: enough to keep it busy. The
 /// answers to reset requests wait for the next tenth of a second.
-const AT_ONCE: [usize; 3] = [4, 64, 512];
+const AT_ONCE: [usize; 3] = [4, 64, 256];
 
 /// The cores of the server and of this process.
 const CORES: [&str; 2] = ["0", "1"];
@@ -61,8 +61,8 @@ impl Size {
         normal: Duration::from_mins(1),
         storm: Duration::from_mins(5),
         calm: Duration::from_secs(40),
-        people: 512,
-        connections: 2_048,
+        people: 1_024,
+        connections: 1_024,
         slow: 10_000,
         bounds: Bounds::LONG,
     };
@@ -73,7 +73,7 @@ impl Size {
         normal: Duration::from_secs(4),
         storm: Duration::from_secs(8),
         calm: Duration::from_secs(6),
-        people: 128,
+        people: 256,
         connections: 1_024,
         slow: 1_000,
         bounds: Bounds::SHORT,
@@ -159,6 +159,8 @@ pub struct Figures {
     highest_kib: Vec<u64>,
     /// After the storm, until three windows in a row were normal.
     normal_again: Option<Duration>,
+    /// In the last window that was not.
+    unrest: String,
     /// By how much this side sent late, in milliseconds.
     late_p99: f32,
     has_cores: bool,
@@ -176,9 +178,10 @@ impl fmt::Display for Figures {
             .iter()
             .map(|kib| (kib / 1_024).to_string())
             .collect();
-        let again = self.normal_again.map_or("not".to_owned(), |time| {
-            format!("{} s after", time.as_secs())
-        });
+        let again = match self.normal_again {
+            Some(time) => format!("{} s after", time.as_secs()),
+            None => format!("not ({})", self.unrest),
+        };
         write!(
             f,
             "{TIMES} times capacity beside {} slow clients, {cores}; {} MiB before, at most {} MiB in each tenth of the storm; normal \
@@ -238,7 +241,7 @@ pub async fn run(server: &Server, size: &Size) -> Figures {
     let stormy = people.tally();
     drop(slow);
     let normal_p99 = Kind::ALL.map(|kind| p99(&normal.of[kind as usize].admitted));
-    let normal_again = settle(&people, times(CALM), normal_p99, size.calm).await;
+    let (normal_again, unrest) = settle(&people, times(CALM), normal_p99, size.calm).await;
 
     let of = Kind::ALL.map(|kind| {
         let at = kind as usize;
@@ -256,6 +259,7 @@ pub async fn run(server: &Server, size: &Size) -> Figures {
         before_kib,
         highest_kib,
         normal_again,
+        unrest,
         late_p99: p99(&stormy.late),
         has_cores,
     };
@@ -284,33 +288,34 @@ async fn watch(server: &Server, time: Duration, storm: impl Future<Output = ()>)
     }
 }
 
-/// After how long, with what is normal, everything was normal for three windows in a row.
+/// After how long, with what is normal, everything was normal for three windows in a row; and what was not in the last that
+/// was not.
 async fn settle(
     people: &Arc<People>,
     rates: [f64; 3],
     normal_p99: [f32; 3],
     time: Duration,
-) -> Option<Duration> {
-    let (began, mut good) = (Instant::now(), 0);
+) -> (Option<Duration>, String) {
+    let (began, mut good, mut unrest) = (Instant::now(), 0, String::new());
     while began.elapsed() < time {
         let since = began.elapsed();
         people.blow(rates, Sources::Everywhere, WINDOW).await;
         let Tally { of, .. } = people.tally();
-        let is_normal = of.iter().zip(normal_p99).all(|(answers, p99_normally)| {
-            let Answers {
-                admitted,
-                refused,
-                failed,
-                ..
-            } = answers;
-            refused.is_empty() && failed.is_empty() && p99(admitted) <= p99_normally * 2.0
-        });
+        let mut is_normal = true;
+        for (kind, answers) in Kind::ALL.into_iter().zip(&of) {
+            let (name, slow) = (kind.name(), p99(&answers.admitted));
+            let (refused, failed) = (answers.refused.len(), answers.failed.len());
+            if refused + failed > 0 || slow > normal_p99[kind as usize] * 2.0 {
+                is_normal = false;
+                unrest = format!("{name}: p99 {slow:.0} ms, {refused} refused, {failed} failures");
+            }
+        }
         good = if is_normal { good + 1 } else { 0 };
         if good == 3 {
-            return Some(since.saturating_sub(WINDOW * 2));
+            return (Some(since.saturating_sub(WINDOW * 2)), unrest);
         }
     }
-    None
+    (None, unrest)
 }
 
 fn p99(times: &[f32]) -> f32 {

@@ -51,6 +51,9 @@ pub(super) enum Sources {
     HalfFromFew,
 }
 
+/// Before who was refused asks again, where all ask as often as they are answered.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Addresses of the handful.
 const FEW: u64 = 64;
 
@@ -120,10 +123,13 @@ impl People {
             let tokens = reply.expect("an answer").expect(200).json();
             let device = text(&tokens, "device_token");
             all.devices.push(device.clone());
-            locked(&all.chains).push_back(Chain {
-                token: text(&tokens, "refresh_token"),
-                device,
-            });
+            // Whoever signs in again and again loses the oldest session: half of them does that, the other half refreshes.
+            if all.devices.len().is_multiple_of(2) {
+                locked(&all.chains).push_back(Chain {
+                    token: text(&tokens, "refresh_token"),
+                    device,
+                });
+            }
         }
         Arc::new(all)
     }
@@ -147,7 +153,10 @@ impl People {
             let all = Arc::clone(self);
             asking.spawn(async move {
                 while began.elapsed() < time {
-                    all.ask(kind, Sources::Everywhere).await;
+                    // Who is refused and asks again at once would be a storm of its own.
+                    if !all.ask(kind, Sources::Everywhere).await {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             });
         }
@@ -176,7 +185,9 @@ impl People {
             let late = due.elapsed();
             locked(&self.tally).late.push(ms(late));
             let all = Arc::clone(&self);
-            under_way.spawn(async move { all.ask(kind, sources).await });
+            under_way.spawn(async move {
+                all.ask(kind, sources).await;
+            });
             while under_way.try_join_next().is_some() {}
             // People do not wait for each other: the time between two of them has the exponential distribution.
             let wait = -(1.0 - self.fraction()).ln() / rate;
@@ -186,20 +197,23 @@ impl People {
         under_way.detach_all();
     }
 
-    async fn ask(&self, kind: Kind, sources: Sources) {
+    /// Whether it was let in.
+    async fn ask(&self, kind: Kind, sources: Sources) -> bool {
         let Some(mut client) = locked(&self.connections).pop() else {
             locked(&self.tally).of[kind as usize].unsent += 1;
-            return;
+            return false;
         };
-        self.ask_on(&mut client, kind, sources).await;
+        let let_in = self.ask_on(&mut client, kind, sources).await;
         locked(&self.connections).push(client);
+        let_in
     }
 
-    async fn ask_on(&self, client: &mut Client, kind: Kind, sources: Sources) {
+    async fn ask_on(&self, client: &mut Client, kind: Kind, sources: Sources) -> bool {
         let who = usize::try_from(self.random() >> 1).unwrap_or(0) % self.emails.len();
         let mut chain = None;
         let body = match kind {
             Kind::Login => {
+                let who = who & !1;
                 let (email, device) = (&self.emails[who], &self.devices[who]);
                 format!(
                     r#"{{"email":"{email}","password":"{PASSWORD}","device_token":"{device}"}}"#
@@ -208,7 +222,7 @@ impl People {
             Kind::Refresh => {
                 let Some(Chain { token, device }) = locked(&self.chains).pop_front() else {
                     locked(&self.tally).of[kind as usize].unsent += 1;
-                    return;
+                    return false;
                 };
                 let body = format!(r#"{{"refresh_token":"{token}","device_token":"{device}"}}"#);
                 chain = Some(Chain { token, device });
@@ -225,9 +239,10 @@ impl People {
         let took = ms(began.elapsed());
         let mut tally = locked(&self.tally);
         let answers = &mut tally.of[kind as usize];
-        let mut is_lost = false;
+        let (mut let_in, mut is_lost) = (false, false);
         match reply {
             Ok(reply) if reply.status < 300 => {
+                let_in = true;
                 answers.admitted.push(took);
                 if let Some(chain) = &mut chain {
                     chain.token = text(&reply.json(), "refresh_token");
@@ -248,6 +263,7 @@ impl People {
         if let Some(chain) = chain.filter(|_| !is_lost) {
             locked(&self.chains).push_back(chain);
         }
+        let_in
     }
 
     async fn call(
