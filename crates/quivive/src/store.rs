@@ -33,6 +33,10 @@ pub(crate) enum Store {
 
 impl Store {
     /// Opens the database for a server: nobody else has it until it is closed.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "a server is asked by network")
+    )]
     pub(crate) async fn open(
         directories: &Directories,
         clock: Arc<dyn Clock>,

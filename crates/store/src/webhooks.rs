@@ -28,6 +28,11 @@ statements! {
     ATTEMPTS = "SELECT event_id, event_type, number, at, latency_ms, status, error FROM webhook_attempt \
         WHERE endpoint = $1 ORDER BY id DESC";
 
+    /// A guard that locks a row of its own, so that the next statement counts what was inserted by whoever had it before: on
+    /// PostgreSQL each statement sees what was committed when it began.
+    ONE_AT_A_TIME = "INSERT INTO meta (name, value) VALUES ('webhook_endpoints', 'counted') \
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
     INSERT = "INSERT INTO webhook_endpoint (id, url, description, events, sending_order, signatures, disabled, versions, \
         created_by, created_at, updated_at, revision) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
         WHERE (SELECT COUNT(*) FROM webhook_endpoint) < CAST($13 AS BIGINT) ON CONFLICT DO NOTHING";
@@ -124,7 +129,7 @@ impl Webhooks for Database {
         })
     }
 
-    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
+    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Vec<Write> {
         let params = vec![
             endpoint.id.0.into(),
             endpoint.target.as_str().to_owned().into(),
@@ -140,7 +145,10 @@ impl Webhooks for Database {
             endpoint.revision.into(),
             max.into(),
         ];
-        Write::one(INSERT, params)
+        vec![
+            Write::one(ONE_AT_A_TIME, Vec::new()),
+            Write::one(INSERT, params),
+        ]
     }
 
     fn update_endpoint(&self, endpoint: &Endpoint) -> Write {

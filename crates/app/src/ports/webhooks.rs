@@ -104,7 +104,7 @@ pub trait Webhooks: Send + Sync {
     ) -> Read<'a, Option<StoredRecovery>>;
 
     /// Misses when there are `max` of them.
-    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write;
+    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Vec<Write>;
 
     /// Writes what may be changed, and raises the revision. Misses when it was changed since `endpoint.revision`.
     fn update_endpoint(&self, endpoint: &Endpoint) -> Write;

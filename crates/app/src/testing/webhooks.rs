@@ -134,15 +134,16 @@ impl Webhooks for World {
         })
     }
 
-    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Write {
+    fn insert_endpoint(&self, endpoint: &Endpoint, max: u32) -> Vec<Write> {
         let new = endpoint.clone();
-        self.write("webhook_endpoint insert", &[new.id.0], move |s| {
+        let insert = self.write("webhook_endpoint insert", &[new.id.0], move |s| {
             if s.endpoints.len() >= max as usize || s.endpoints.contains_key(&new.id) {
                 return 0;
             }
             s.endpoints.insert(new.id, new.clone());
             1
-        })
+        });
+        vec![insert]
     }
 
     fn update_endpoint(&self, endpoint: &Endpoint) -> Write {

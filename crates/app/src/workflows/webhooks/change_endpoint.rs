@@ -229,7 +229,7 @@ impl ChangeEndpoint {
             updated_at: cx.now(),
             revision: 1,
         };
-        commit.write(cx.webhooks.insert_endpoint(&endpoint, MAX_ENDPOINTS));
+        commit.write_all(cx.webhooks.insert_endpoint(&endpoint, MAX_ENDPOINTS));
         let shown = new_secret(cx, endpoint.id, commit).await?;
         Ok(Ok((endpoint, shown)))
     }
