@@ -36,7 +36,7 @@ const FATE: &str = "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))";
 const BEFORE: usize = 2;
 
 /// How often a commit is begun again that the server undid for another's sake.
-const TRIES: u32 = 5;
+const TRIES: u32 = 10;
 
 /// Why a commit is not known to have happened.
 pub(crate) enum Broken {
