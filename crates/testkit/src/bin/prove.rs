@@ -115,12 +115,12 @@ fn build(mutants: bool) -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(&root)
-        .args(["build", "--quiet", "--release", "-p", "quivive"]);
+        .args(["build", "--quiet", "--release", "-p", "quivive"])
+        // As it is released: so that it need not be built twice.
+        .args(["--features", if mutants { "mutants" } else { "postgres" }]);
     if mutants {
         command
             .args([
-                "--features",
-                "mutants",
                 "--config",
                 "profile.release.lto=false",
                 "--target-dir",
