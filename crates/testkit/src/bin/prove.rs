@@ -120,11 +120,7 @@ fn build(mutants: bool) -> PathBuf {
         .args(["--features", if mutants { "mutants" } else { "postgres" }]);
     if mutants {
         command
-            .args([
-                "--config",
-                "profile.release.lto=false",
-                "--target-dir",
-            ])
+            .args(["--config", "profile.release.lto=false", "--target-dir"])
             .arg(&target);
     }
     let status = command.stdin(Stdio::null()).status().expect("cargo runs");
