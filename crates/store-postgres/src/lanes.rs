@@ -5,7 +5,8 @@
 //!
 //! **Guarantees.** On a lane commits are sent in the order of their submission, many before the first is answered, and the
 //! server applies them in that order. A commit that names a passing row another one in flight names goes on that one's
-//! lane, or waits until it has landed: so an outcome never overtakes its attempt.
+//! lane, or waits until it has landed: so an outcome never overtakes its attempt. Those that name none all go on one lane:
+//! so what the delivery engine writes of a subscription is applied in the order in which it was decided.
 //!
 //! **Not guaranteed.** Any order between commits on different lanes.
 
@@ -43,6 +44,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The lane of commits that name no passing row.
+const IN_ORDER: usize = 0;
 
 const PURPOSE: Purpose = Purpose {
     statement_time: STATEMENT_TIME,
@@ -152,7 +156,8 @@ impl Lanes {
             .collect();
         let lane = match before.first() {
             Some(flight) => flight.lane,
-            None => idlest(&self.places).map_or(0, |(lane, _)| lane),
+            None if rows.is_empty() => IN_ORDER,
+            None => idlest(&self.places).map_or(IN_ORDER, |(lane, _)| lane),
         };
         let place = self.places.get(lane);
         let at_work = place.map(Place::enter).ok_or_else(busy)?;
