@@ -250,7 +250,7 @@ impl Kernel {
                 give_back,
                 progress: Progress::Held(transaction),
             };
-            if W::EVEN || matches!(guess, Guess::Reserved { .. }) {
+            if W::ATTEMPT_FIRST || matches!(guess, Guess::Reserved { .. }) {
                 match attempt.durable(self.log.as_ref()).await {
                     Ok(()) => {}
                     Err(CommitError::Missed(_)) => {

@@ -26,6 +26,10 @@ pub trait Workflow: Send + Sync + Sized + 'static {
     /// Whether the time of its answer may not tell if there is an account: then the attempt is durable before anything is
     /// decided. Otherwise a decision without reads would share a sync with its attempt, and one with reads would not.
     const EVEN: bool = false;
+
+    /// Whether its attempt must be durable before it decides: because its answers are even, or because it has others commit
+    /// what must not come before the attempt in the log.
+    const ATTEMPT_FIRST: bool = Self::EVEN;
     /// How long it may run before the sweeper closes its attempt.
     const DEADLINE: Duration = Duration::from_mins(1);
     /// The reason when a waiting attempt reaches its deadline.

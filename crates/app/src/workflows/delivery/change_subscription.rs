@@ -107,6 +107,7 @@ pub struct Reply {
 
 impl Workflow for ChangeSubscription {
     const NAME: &'static str = "subscription_change";
+    const ATTEMPT_FIRST: bool = true;
     type Attempted = Attempted;
     type Succeeded = Succeeded;
     type Failed = Failed;
