@@ -104,7 +104,6 @@ struct Done {
 
 impl Workflow for ImportUsers {
     const NAME: &'static str = "users_import";
-    const ATTEMPT_FIRST: bool = true;
     /// A million accounts are minutes.
     const DEADLINE: Duration = Duration::from_hours(24);
     type Attempted = Attempted;
