@@ -61,20 +61,12 @@ impl Gate {
 
     /// For who has not begun yet. `None` when there is no place.
     pub fn enter(self: &Arc<Self>) -> Option<Place> {
-        let mut state = self.state();
-        if state.inside >= state.limit {
-            return None;
-        }
-        Some(self.let_in(&mut state))
+        self.let_in(|state| state.limit)
     }
 
     /// For who was let in before and has left its place to others: as long as there is any.
     pub fn enter_again(self: &Arc<Self>) -> Option<Place> {
-        let mut state = self.state();
-        if state.inside >= self.room.most {
-            return None;
-        }
-        Some(self.let_in(&mut state))
+        self.let_in(|_| self.room.most)
     }
 
     /// How many are inside.
@@ -82,12 +74,16 @@ impl Gate {
         self.state().inside
     }
 
-    fn let_in(self: &Arc<Self>, state: &mut State) -> Place {
+    fn let_in(self: &Arc<Self>, limit: impl Fn(&State) -> usize) -> Option<Place> {
+        let mut state = self.state();
+        if state.inside >= limit(&state) {
+            return None;
+        }
         state.inside += 1;
-        Place {
+        Some(Place {
             gate: Arc::clone(self),
             since: Instant::now(),
-        }
+        })
     }
 
     /// A panic under the lock leaves the state whole: each step below it is complete or not begun.

@@ -44,8 +44,8 @@ pub enum CommitError {
 /// The log and the state beside it.
 pub trait Log: Send + Sync {
     /// Submits a commit **when called**; the future answers when it is durable. Commits that name the same passing row (an
-    /// attempt and its outcome) are applied in the order of their submission. Of others, one that must come after another
-    /// is submitted when the other was answered.
+    /// attempt and its outcome) are applied in the order of their submission, and so are those that name none, which the
+    /// engine relies on. Of others, one that must come after another is submitted when the other was answered.
     fn commit(
         &self,
         transaction: Transaction,

@@ -11,7 +11,7 @@
 //! chain is unbroken, and events of one key are in the order of their commits. While the server is away callers are told so
 //! at once; when it is back, everything goes on.
 //!
-//! **Not guaranteed.** The order of commits that share no passing row. That the head covers a commit when it is answered: it
+//! **Not guaranteed.** The order of commits that name passing rows and share none. That the head covers a commit when it is answered: it
 //! does some milliseconds later, and who shows the log waits for that. What became of a commit whose connection broke while the
 //! server stays away.
 

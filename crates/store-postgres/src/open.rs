@@ -196,22 +196,38 @@ async fn check_server(client: &Client, options: &PostgresOptions) -> Result<(), 
     let sql = "SELECT CAST(current_setting('server_version_num') AS INTEGER), current_setting('server_version'), \
         current_setting('server_encoding'), pg_is_in_recovery()";
     let row = client.query_one(sql, &[]).await?;
-    let at = options.shown();
-    if row.try_get::<_, i32>(0)? < OLDEST {
-        let found = row.try_get(1)?;
-        return Err(OpenError::Old { at, found });
+    let server = ServerIs {
+        number: row.try_get(0)?,
+        version: row.try_get(1)?,
+        encoding: row.try_get(2)?,
+        standby: row.try_get(3)?,
+    };
+    server.judge(options.shown())
+}
+
+/// What a server says of itself.
+struct ServerIs {
+    number: i32,
+    version: String,
+    encoding: String,
+    standby: bool,
+}
+
+impl ServerIs {
+    fn judge(self, at: String) -> Result<(), OpenError> {
+        if self.number < OLDEST {
+            let found = self.version;
+            return Err(OpenError::Old { at, found });
+        }
+        if self.encoding != "UTF8" {
+            let found = self.encoding;
+            return Err(OpenError::Encoding { at, found });
+        }
+        if self.standby {
+            return Err(OpenError::Standby { at });
+        }
+        Ok(())
     }
-    let encoding: String = row.try_get(2)?;
-    if encoding != "UTF8" {
-        return Err(OpenError::Encoding {
-            at,
-            found: encoding,
-        });
-    }
-    if row.try_get(3)? {
-        return Err(OpenError::Standby { at });
-    }
-    Ok(())
 }
 
 /// The head. The last event must be the one it names; a log cut to nothing by retention has none.
@@ -230,4 +246,33 @@ async fn head(session: &Session) -> Result<Head, OpenError> {
     Err(OpenError::Head {
         position: position.min(head.position) + 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(number: i32, encoding: &str, standby: bool) -> Result<(), OpenError> {
+        let server = ServerIs {
+            number,
+            version: "14.9".to_owned(),
+            encoding: encoding.to_owned(),
+            standby,
+        };
+        server.judge("here/quivive".to_owned())
+    }
+
+    #[test]
+    fn a_server_must_be_new_enough_speak_utf8_and_take_writes() {
+        assert!(judged(150_000, "UTF8", false).is_ok());
+        let old = judged(140_009, "UTF8", false).unwrap_err().to_string();
+        assert!(old.contains("14.9") && old.contains("15 or newer"), "{old}");
+        let latin = judged(150_000, "LATIN1", false).unwrap_err().to_string();
+        assert!(
+            latin.contains("LATIN1") && latin.contains("UTF8"),
+            "{latin}"
+        );
+        let standby = judged(150_000, "UTF8", true).unwrap_err().to_string();
+        assert!(standby.contains("name the primary"), "{standby}");
+    }
 }

@@ -133,6 +133,7 @@ checks! {
     log {
         events_are_read_as_they_were_written
         the_chain_holds_over_parallel_commits
+        what_names_no_passing_row_is_applied_in_its_order
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
     }

@@ -23,13 +23,10 @@ pub trait Workflow: Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// Whether it hashes passwords: then it takes a place in the hashing queue before anything else happens.
     const HASHES: bool = false;
-    /// Whether the time of its answer may not tell if there is an account: then the attempt is durable before anything is
-    /// decided. Otherwise a decision without reads would share a sync with its attempt, and one with reads would not.
-    const EVEN: bool = false;
-
-    /// Whether its attempt must be durable before it decides: because its answers are even, or because it has others commit
-    /// what must not come before the attempt in the log.
-    const ATTEMPT_FIRST: bool = Self::EVEN;
+    /// Whether the attempt is durable before anything is decided: because the time of its answer may not tell if there is an
+    /// account (a decision without reads would share a sync with its attempt, and one with reads would not), or because others
+    /// commit at its word what must not come before the attempt in the log.
+    const ATTEMPT_FIRST: bool = false;
     /// How long it may run before the sweeper closes its attempt.
     const DEADLINE: Duration = Duration::from_mins(1);
     /// The reason when a waiting attempt reaches its deadline.

@@ -198,6 +198,29 @@ pub(super) async fn the_chain_holds_over_parallel_commits(f: Fixture) {
     assert_eq!(ids.len(), 150);
 }
 
+pub(super) async fn what_names_no_passing_row_is_applied_in_its_order(f: Fixture) {
+    let mut ids = Vec::new();
+    let submitted: Vec<_> = (0..200)
+        .map(|n| {
+            let envelope = envelope(&f, "a.b", "1");
+            ids.push(envelope.id);
+            f.db.commit(Transaction {
+                writes: vec![f.db.set_meta("last", &n.to_string())],
+                records: vec![plain(envelope)],
+            })
+        })
+        .collect();
+    for commit in submitted {
+        commit.await.expect("a commit");
+    }
+    f.db.settled().await;
+    let events = f.db.read(0, 1000).await.expect("a read");
+    let applied: Vec<_> = events.iter().map(|event| event.envelope.id).collect();
+    assert_eq!(applied, ids);
+    let last = f.db.meta("last").await.expect("a read");
+    assert_eq!(last.as_deref(), Some("199"));
+}
+
 pub(super) async fn what_missed_leaves_nothing(f: Fixture) {
     append(&f, &[("a.b", "1")]).await;
     let head = *f.db.head().borrow();

@@ -397,7 +397,7 @@ async fn what_the_server_undoes_for_anothers_sake_is_made_again() {
     let notes =
         |first: &str, second: &str| vec![bed.db.set_meta(first, "x"), bed.db.set_meta(second, "x")];
     bed.commit(notes("a", "b"), 0).await.unwrap();
-    let all = (0..20).map(|n| {
+    let all = (0..60).map(|n| {
         let writes = if n % 2 == 0 {
             notes("a", "b")
         } else {
@@ -408,7 +408,7 @@ async fn what_the_server_undoes_for_anothers_sake_is_made_again() {
     for done in futures_util::future::join_all(all).await {
         done.unwrap();
     }
-    bed.whole(20).await;
+    bed.whole(60).await;
 }
 
 /// What was committed and not placed when a server ended has its place after the next start.

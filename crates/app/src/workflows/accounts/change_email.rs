@@ -68,7 +68,7 @@ pub enum Refusal {
 
 impl Workflow for ChangeEmail {
     const NAME: &'static str = "email_change";
-    const EVEN: bool = true;
+    const ATTEMPT_FIRST: bool = true;
     const EXPIRED: &'static str = "expired";
     type Attempted = Attempted;
     type Succeeded = Succeeded;

@@ -71,7 +71,7 @@ pub enum Refusal {
 impl Workflow for RegisterUser {
     const NAME: &'static str = "user_registration";
     const HASHES: bool = true;
-    const EVEN: bool = true;
+    const ATTEMPT_FIRST: bool = true;
     type Attempted = Attempted;
     type Succeeded = Succeeded;
     type Failed = Failed;

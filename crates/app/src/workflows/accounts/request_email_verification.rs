@@ -59,7 +59,7 @@ pub enum Refusal {
 
 impl Workflow for RequestEmailVerification {
     const NAME: &'static str = "email_verification_request";
-    const EVEN: bool = true;
+    const ATTEMPT_FIRST: bool = true;
     type Attempted = Attempted;
     type Succeeded = Succeeded;
     type Failed = Failed;

@@ -65,7 +65,7 @@ pub struct Reply {
 
 impl Workflow for RequestPasswordReset {
     const NAME: &'static str = "password_reset_request";
-    const EVEN: bool = true;
+    const ATTEMPT_FIRST: bool = true;
     type Attempted = Attempted;
     type Succeeded = Succeeded;
     type Failed = Failed;

@@ -75,7 +75,7 @@ pub enum Refusal {
 impl Workflow for LogIn {
     const NAME: &'static str = "user_login";
     const HASHES: bool = true;
-    const EVEN: bool = true;
+    const ATTEMPT_FIRST: bool = true;
     const EXPIRED: &'static str = "mfa_expired";
     type Attempted = Attempted;
     type Succeeded = Succeeded;
