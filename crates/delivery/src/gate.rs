@@ -1,9 +1,11 @@
 //! A gate before work: so many may be inside at once, and fewer while they take too long.
 //!
 //! A burst is over soon and finds room. A queue that stands does nobody any good: all wait as long as it is, and no more of
-//! them are served. So when somebody who was let in under the present limit takes longer than the work should, the limit falls
-//! to as many as would have been in time: their number over their time is what is done a second (Little's law). While all are in time
-//! it rises again, by one for as many as it lets in, as a TCP window does.
+//! them are served. So when somebody who was let in under the present limit takes longer than the work should, which is some
+//! times as long as it takes when nobody waits, the limit falls to as many as would have been in time: how many were inside when it came in, over its time, is what is done a second
+//! (Little's law). Where that was no more than may always be inside, it was not for the others that it took long, and nothing
+//! follows. While all are in time it rises again as a TCP window does: by one for each that took less than half of the time,
+//! and then by one for as many as it lets in.
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
@@ -19,8 +21,17 @@ use tokio::time::Instant;
 pub struct Room {
     pub least: usize,
     pub most: usize,
-    pub in_time: Duration,
+    /// [`SLOWER`] times as long as the quickest of late, but no less than this: what is quick may wait as long.
+    pub quick: Duration,
+    /// And no more than this.
+    pub slow: Duration,
 }
+
+/// How much longer than the quickest one may take.
+const SLOWER: u32 = 3;
+
+/// The quickest of these last two times counts: what a machine can do does not change often.
+const LATELY: Duration = Duration::from_secs(30);
 
 /// The gate.
 #[derive(Debug)]
@@ -37,6 +48,29 @@ struct State {
     in_time: usize,
     /// When the limit fell last. Who came in before says nothing of the new one.
     fell_at: Option<Instant>,
+    quickest: Quickest,
+}
+
+/// The least time that somebody took lately.
+#[derive(Debug)]
+struct Quickest {
+    before: Duration,
+    now: Duration,
+    since: Option<Instant>,
+}
+
+impl Quickest {
+    /// Of which this is one.
+    fn of(&mut self, took: Duration, now: Instant) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) < LATELY {
+            self.now = self.now.min(took);
+        } else {
+            self.before = std::mem::replace(&mut self.now, took);
+            self.since = Some(now);
+        }
+        self.now.min(self.before)
+    }
 }
 
 /// Somebody is inside until this is dropped.
@@ -44,6 +78,8 @@ struct State {
 pub struct Place {
     gate: Arc<Gate>,
     since: Instant,
+    /// How many were inside when it came in, itself among them.
+    inside: usize,
 }
 
 impl Gate {
@@ -55,6 +91,11 @@ impl Gate {
                 limit: room.most,
                 in_time: 0,
                 fell_at: None,
+                quickest: Quickest {
+                    before: Duration::MAX,
+                    now: Duration::MAX,
+                    since: None,
+                },
             }),
         })
     }
@@ -83,6 +124,7 @@ impl Gate {
         Some(Place {
             gate: Arc::clone(self),
             since: Instant::now(),
+            inside: state.inside,
         })
     }
 
@@ -97,19 +139,22 @@ impl Drop for Place {
         let Room {
             least,
             most,
-            in_time,
+            quick,
+            slow,
         } = self.gate.room;
         let now = Instant::now();
         let took = now.saturating_duration_since(self.since);
         let mut state = self.gate.state();
+        let quickest = state.quickest.of(took, now);
+        let in_time = quickest.saturating_mul(SLOWER).clamp(quick, slow);
         if took <= in_time {
             state.in_time += 1;
-            if state.in_time >= state.limit {
+            if state.in_time >= state.limit || took < in_time / 2 {
                 state.limit = most.min(state.limit + 1);
                 state.in_time = 0;
             }
-        } else if state.fell_at.is_none_or(|fell_at| fell_at <= self.since) {
-            let done = state.inside as u128 * in_time.as_micros() / took.as_micros();
+        } else if self.inside > least && state.fell_at.is_none_or(|fell_at| fell_at <= self.since) {
+            let done = self.inside as u128 * in_time.as_micros() / took.as_micros();
             state.limit = usize::try_from(done).unwrap_or(most).clamp(least, most);
             state.in_time = 0;
             state.fell_at = Some(now);
@@ -127,74 +172,108 @@ mod tests {
     const ROOM: Room = Room {
         least: 4,
         most: 100,
-        in_time: Duration::from_secs(1),
+        quick: IN_TIME,
+        slow: IN_TIME,
     };
+
+    const IN_TIME: Duration = Duration::from_secs(1);
 
     /// As many as are let in.
     fn fill(gate: &Arc<Gate>) -> Vec<Place> {
         std::iter::from_fn(|| gate.enter()).collect()
     }
 
+    /// As many come in as may, and one after the other is served, so many a second.
+    async fn serve(gate: &Arc<Gate>, rate: u32) {
+        for place in fill(gate) {
+            advance(Duration::from_secs(1) / rate).await;
+            drop(place);
+        }
+    }
+
+    /// How many would find room now.
+    fn room(gate: &Arc<Gate>) -> usize {
+        let limit = gate.state().limit;
+        let found = fill(gate);
+        assert_eq!(found.len(), limit);
+        found.into_iter().for_each(std::mem::forget);
+        gate.state().inside = 0;
+        limit
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_burst_finds_room_and_a_queue_that_stands_does_not() {
         let gate = Gate::new(ROOM);
-        let burst = fill(&gate);
-        assert_eq!((burst.len(), gate.inside()), (100, 100));
-        advance(ROOM.in_time).await;
-        drop(burst);
-        assert_eq!(fill(&gate).len(), 100, "all were in time");
-
-        // A hundred took five times as long: a fifth of them would have been in time.
-        let queue = fill(&gate);
-        advance(ROOM.in_time * 5).await;
-        drop(queue);
-        assert_eq!(fill(&gate).len(), 20);
+        serve(&gate, 100).await;
+        assert_eq!(room(&gate), 100, "all were in time");
+        // The 21st is the first that is late; those behind it came in under the old limit.
+        serve(&gate, 20).await;
+        assert_eq!(room(&gate), 20);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_limit_falls_once_for_those_who_came_in_under_it_and_not_under_the_least() {
+    async fn it_falls_again_for_who_came_in_since_and_not_under_the_least() {
         let gate = Gate::new(ROOM);
-        let mut queue = fill(&gate);
-        for _ in 0..100 {
-            advance(Duration::from_millis(100)).await;
-            queue.remove(0);
-        }
-        // The first that was late, after 1.1 s: then 90 were inside.
-        assert_eq!(fill(&gate).len(), 81);
-        for _ in 0..5 {
-            let queue = fill(&gate);
-            advance(ROOM.in_time * 9).await;
-            drop(queue);
-        }
-        assert_eq!(fill(&gate).len(), 4);
+        serve(&gate, 20).await;
+        serve(&gate, 10).await;
+        // Up by one for each of the first four, who took less than half the time, and down to what is served a second.
+        assert_eq!(room(&gate), 10);
+        serve(&gate, 1).await;
+        assert_eq!(room(&gate), 4);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_rises_by_one_for_as_many_as_it_lets_in_up_to_the_most() {
+    async fn few_that_are_late_say_nothing_of_a_queue() {
         let gate = Gate::new(ROOM);
+        let few: Vec<_> = (0..ROOM.least).map(|_| gate.enter()).collect();
+        advance(IN_TIME * 9).await;
+        drop(few);
+        assert_eq!(room(&gate), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_rises_by_one_for_each_that_was_quick_and_for_as_many_as_it_lets_in() {
+        let gate = Gate::new(ROOM);
+        serve(&gate, 10).await;
+        assert_eq!(room(&gate), 10);
+        // The last half of them is in time, no more.
+        let slow = fill(&gate);
+        advance(IN_TIME / 2).await;
+        drop(slow);
+        assert_eq!(room(&gate), 11);
+        let quick = fill(&gate);
+        drop(quick);
+        assert_eq!(room(&gate), 22);
+        drop(fill(&gate));
+        drop(fill(&gate));
+        drop(fill(&gate));
+        assert_eq!(room(&gate), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_time_goes_by_the_quickest_of_late() {
+        let gate = Gate::new(Room {
+            quick: Duration::from_millis(10),
+            ..ROOM
+        });
+        // A slow disk: nobody is quicker than 100 ms, so 300 ms are in time; the 6th that is served takes 350 ms.
         let queue = fill(&gate);
-        advance(ROOM.in_time * 10).await;
-        drop(queue);
-        let mut was = fill(&gate).len();
-        assert_eq!(was, 10);
-        for _ in 0..3 {
-            // Filling it just now was in time, too.
-            let is = fill(&gate).len();
-            assert_eq!(is, was + 1);
-            was = is;
+        advance(Duration::from_millis(50)).await;
+        for place in queue {
+            advance(Duration::from_millis(50)).await;
+            drop(place);
         }
-        while was < 100 {
-            was = fill(&gate).len();
-        }
-        assert_eq!(fill(&gate).len(), 100);
+        assert_eq!(room(&gate), 5);
+        // On a quick one, 20 of 2,000 a second would be in time.
+        let gate = Gate::new(gate.room);
+        serve(&gate, 2_000).await;
+        assert_eq!(room(&gate), 20);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_was_inside_before_finds_a_place_as_long_as_there_is_any() {
         let gate = Gate::new(ROOM);
-        let queue = fill(&gate);
-        advance(ROOM.in_time * 100).await;
-        drop(queue);
+        serve(&gate, 1).await;
         let inside = fill(&gate);
         assert_eq!(inside.len(), 4);
         let again: Vec<_> = std::iter::from_fn(|| gate.enter_again()).collect();

@@ -26,7 +26,7 @@ const FEW_BLOCKS: usize = 1_024;
 const STACK_BYTES: usize = 512 * 1_024;
 /// How much less than the others a thread counts when there are too few cores. Sign-ins that come together take every core
 /// there is for as long as they come, and wait for each other in any case; what is short need not wait for them.
-const GIVES_WAY: i32 = 10;
+const GIVES_WAY: i32 = 5;
 /// Before the first hash was measured: what one takes on an ordinary core.
 const GUESSED_HASH_US: u64 = 15_000;
 
