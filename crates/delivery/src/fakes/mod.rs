@@ -44,5 +44,6 @@ pub fn parts(connection: &Arc<Connection>, catalogue: Catalogue, tasks: Tasks) -
         ids: memory.ids.clone(),
         catalogue: Arc::new(catalogue),
         tasks,
+        share: None,
     }
 }
