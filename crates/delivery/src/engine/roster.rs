@@ -30,7 +30,7 @@ pub(super) struct Roster {
     all: RwLock<Vec<Arc<Shared>>>,
     /// All that are registered, in that order.
     known: RwLock<Vec<(Subscription, Selection)>>,
-    /// Where the others were when it was looked last.
+    /// Where all were when it was looked last, if other nodes may have some.
     pub(super) elsewhere: RwLock<HashMap<String, StoredStatus>>,
     pub(super) tenures: Tenures,
     /// Written while one comes, goes or takes another's place; read by who asks one for something, which then stays.

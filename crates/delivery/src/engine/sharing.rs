@@ -414,7 +414,7 @@ impl Running {
         Ok(self.write(writes).await?)
     }
 
-    /// How far those are that other nodes have.
+    /// How far all are, of which other nodes may have some.
     async fn look_elsewhere(&self, found: &Found) -> Result<(), StartError> {
         let mut elsewhere = HashMap::new();
         if found.serving.len() > 1 {
@@ -427,17 +427,16 @@ impl Running {
                     .filter(|(of, is, _)| of == name && *is == state);
                 of_name.next().map_or(0, |(_, _, count)| *count)
             };
+            // Those that are here as well: in a moment they may not be.
             for stored in stored {
-                if self.roster.find(&stored.name).is_none() {
-                    let name = stored.name.clone();
-                    let status = StoredStatus {
-                        lanes_retrying: count(&name, LaneState::Retrying),
-                        lanes_parked: count(&name, LaneState::Parked),
-                        replay: replays.iter().find(|replay| replay.name == name).cloned(),
-                        stored,
-                    };
-                    elsewhere.insert(name, status);
-                }
+                let name = stored.name.clone();
+                let status = StoredStatus {
+                    lanes_retrying: count(&name, LaneState::Retrying),
+                    lanes_parked: count(&name, LaneState::Parked),
+                    replay: replays.iter().find(|replay| replay.name == name).cloned(),
+                    stored,
+                };
+                elsewhere.insert(name, status);
             }
         }
         let known = self.roster.elsewhere.write();
