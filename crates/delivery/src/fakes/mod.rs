@@ -8,6 +8,7 @@
 
 mod connection;
 mod memory;
+mod nodes;
 mod ports;
 mod processes;
 mod replays;

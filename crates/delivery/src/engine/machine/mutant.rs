@@ -73,6 +73,8 @@ mutants! {
     StopLeavesGaps,
     CrashesNotCounted,
     BegunWithoutMark,
+    /// What a node commits after another took over counts.
+    EpochIgnored,
     /// After a crash several events are under way at once.
     CarefulInParallel,
     /// A replay goes on after its last position.

@@ -7,6 +7,7 @@ mod expiry;
 mod facts;
 mod keys;
 mod lanes;
+mod nodes;
 mod phases;
 mod processes;
 mod registering;
