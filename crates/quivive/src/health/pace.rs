@@ -201,6 +201,7 @@ pub(super) mod tests {
             broken: false,
             generation: 1,
             replay: None,
+            elsewhere: false,
         }
     }
 

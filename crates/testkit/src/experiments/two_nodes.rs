@@ -194,7 +194,7 @@ async fn guess(nodes: &Nodes) -> String {
         None,
     );
     assert_eq!(locked.await.status, 401, "the path is closed");
-    let sql = "SELECT count(*) FROM event WHERE type = 'user.login.failed' AND convert_from(body, 'UTF8') LIKE '%invalid_password%'";
+    let sql = "SELECT count(*) FROM event WHERE type = 'user.login.failed' AND convert_from(body, 'UTF8') LIKE '%invalid_credentials%'";
     let compared = nodes.database.ask(sql);
     let compared: u64 = compared.parse().expect("a number");
     assert!((1..=5).contains(&compared), "{compared} were compared");

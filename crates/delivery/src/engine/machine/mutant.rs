@@ -73,7 +73,8 @@ mutants! {
     StopLeavesGaps,
     CrashesNotCounted,
     BegunWithoutMark,
-    /// What a node commits after another took over counts.
+    /// What a node commits after another took over counts. Built into the model of the database, where the guard is.
+    #[cfg(test)]
     EpochIgnored,
     /// After a crash several events are under way at once.
     CarefulInParallel,
