@@ -14,9 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use quivive_delivery::{Fault, Head, Time};
+use quivive_delivery::{Fault, Log, Time};
 use quivive_domain::{Account, AccountState, Permission, Role, SessionId, UserId};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::kernel::{Actor, Families};
@@ -138,7 +137,8 @@ impl Access {
     }
 
     /// Keeps an eye on how far the log was followed: `reached` says up to where everything was noted. Until the server stops.
-    pub async fn follow(&self, head: watch::Receiver<Head>, reached: impl Fn() -> u64) {
+    /// While the log's head is not known for certain it counts as not followed.
+    pub async fn follow(&self, log: &dyn Log, reached: impl Fn() -> u64) {
         let Families {
             sessions,
             clock,
@@ -155,8 +155,18 @@ impl Access {
             }
             tokio::time::sleep(FRESH).await;
         }
+        let (head, mut failing) = (log.head(), false);
         loop {
-            let (asked, upto) = (Instant::now(), head.borrow().position);
+            let asked = Instant::now();
+            if let Err(fault) = log.confirmed().await {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%fault, "access tokens are looked up until the log can be followed again");
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            failing = false;
+            let upto = head.borrow().position;
             while reached() < upto {
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -195,10 +195,20 @@ pub async fn register(
 ) -> Result<u32, Failure<Refusal>> {
     let kind = command.kind.clone();
     let version = kernel.execute(command, request).await?;
-    let schemas = &kernel.families().event_schemas;
-    let rows = schemas.of_type(&kind).await.map_err(Failure::Fault)?;
-    make_known(kernel.catalogue(), &rows);
+    let learnt = learn(kernel.families(), kernel.catalogue(), &kind).await;
+    learnt.map_err(Failure::Fault)?;
     Ok(version)
+}
+
+/// Makes a registered type known as it is now.
+pub(crate) async fn learn(
+    families: &Families,
+    catalogue: &Catalogue,
+    kind: &str,
+) -> Result<(), Fault> {
+    let rows = families.event_schemas.of_type(kind).await?;
+    make_known(catalogue, &rows);
+    Ok(())
 }
 
 /// Makes every registered type known: at start, before anything reads events.

@@ -3,6 +3,7 @@
 pub mod email;
 pub mod erasure;
 pub mod log;
+pub mod schemas;
 pub mod sessions;
 pub mod statistics;
 pub mod webhooks;

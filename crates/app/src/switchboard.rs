@@ -89,7 +89,7 @@ pub fn workflows() -> Result<Workflows, Duplicate> {
 /// Every built-in subscriber.
 pub fn subscribers(
     families: &Arc<Families>,
-    catalogue: &Catalogue,
+    catalogue: &Arc<Catalogue>,
     mailer: Arc<dyn Mailer>,
     letters: Letters,
     endpoints: &Arc<Endpoints>,
@@ -99,6 +99,7 @@ pub fn subscribers(
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
         subscribers::sessions::subscription(Arc::clone(families), catalogue),
+        subscribers::schemas::subscription(Arc::clone(families), Arc::clone(catalogue)),
         subscribers::erasure::subscription(Arc::clone(families), index, log),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),
         subscribers::statistics::subscription(&families.statistics),

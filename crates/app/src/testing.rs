@@ -270,6 +270,7 @@ impl World {
             ids: Arc::new(self.clone()),
             clock: Arc::new(self.clone()),
             deliveries: Arc::new(self.clone()),
+            skew: Duration::ZERO,
             settings,
         })
     }
@@ -293,6 +294,7 @@ impl World {
             attempts: Arc::new(self.clone()),
             log: Arc::new(self.clone()),
             vault: Arc::new(self.clone()),
+            node: quivive_delivery::Ids::next(self),
             tasks: self.0.tasks.clone(),
             workflows,
             in_commit: InCommit::default(),

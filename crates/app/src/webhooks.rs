@@ -121,6 +121,10 @@ impl Endpoints {
         let (endpoints, stopping) = (Arc::clone(self), self.tasks.stopping());
         self.tasks.spawn(async move {
             let tools = &endpoints.tools;
+            // What came on another node between the first look and the head from which this one follows.
+            if let Err(fault) = endpoints.look_again().await {
+                tracing::warn!(%fault, "endpoints that came meanwhile are not known yet");
+            }
             let pause = || tokio::time::sleep(notes::PAUSE);
             while stopping.run_until_cancelled(pause()).await.is_some() {
                 tools.notes.write(tools.families(), &*tools.log).await;
@@ -148,24 +152,52 @@ impl Endpoints {
         let (id, action) = (command.endpoint, command.change.action());
         let reply = self.tools.kernel.execute(command, request).await?;
         // An event that comes right after the answer is to find it. Where this fails, the subscriber does it again.
-        if let Err(fault) = self.follow(id, action.as_str()).await {
+        if let Err(fault) = self.carry_out(id, action.as_str()).await {
             tracing::warn!(endpoint = %id, %fault, "a webhook's subscription does not follow its change yet");
         }
         Ok(reply)
     }
 
-    /// Brings the subscription of an endpoint in line with its row, after a change.
+    async fn look_again(&self) -> Result<(), Fault> {
+        for endpoint in self.tools.families().webhooks.endpoints().await? {
+            self.align(endpoint.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the subscription of an endpoint in line with its row, after a change that any node made. Whether deliveries are
+    /// made is for the one to say that makes them.
     pub async fn follow(&self, id: EndpointId, action: &str) -> Result<(), Fault> {
+        let enabled = self.align(id).await?;
+        match self.running().zip(enabled) {
+            Some((running, enabled)) if running.is_here(&name_of(id)) => {
+                self.set_going(&running, id, enabled, action).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, of a change of this node: which gets the subscription for it, where another has that.
+    async fn carry_out(&self, id: EndpointId, action: &str) -> Result<(), Fault> {
+        let enabled = self.align(id).await?;
+        match self.running().zip(enabled) {
+            Some((running, enabled)) => self.set_going(&running, id, enabled, action).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Brings what is registered in line with the row. Says whether the endpoint is enabled; `None`: there is none.
+    async fn align(&self, id: EndpointId) -> Result<Option<bool>, Fault> {
         let Some(running) = self.running() else {
             // The next start will find it as it is.
-            return Ok(());
+            return Ok(None);
         };
         let _turn = self.following.lock().await;
         let name = name_of(id);
         let Some(endpoint) = self.tools.families().webhooks.endpoint(id).await? else {
             self.tools.notes.forget(id);
             running.remove(&name).await.map_err(Fault::internal)?;
-            return Ok(());
+            return Ok(None);
         };
         self.tools.notes.begin(id, endpoint.failing_since);
         let enabled = endpoint.disabled.is_none();
@@ -174,7 +206,19 @@ impl Endpoints {
         if !replaced.map_err(Fault::internal)? {
             running.add(subscription).await.map_err(Fault::internal)?;
         }
-        let replay = recovery::replay_of(&running, &name).map(|replay| replay.name);
+        Ok(Some(enabled))
+    }
+
+    async fn set_going(
+        &self,
+        running: &Running,
+        id: EndpointId,
+        enabled: bool,
+        action: &str,
+    ) -> Result<(), Fault> {
+        let name = name_of(id);
+        let _turn = self.following.lock().await;
+        let replay = recovery::replay_of(running, &name).map(|replay| replay.name);
         for name in [Some(&*name), replay.as_deref()].into_iter().flatten() {
             let done = if !enabled {
                 running.pause(name).await

@@ -32,6 +32,7 @@ pub mod fakes;
 pub mod fault;
 pub mod gate;
 pub mod log;
+pub mod nodes;
 pub mod process;
 pub mod retention;
 pub mod schema;

@@ -64,6 +64,12 @@ pub trait Log: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// Waits until the head covers every commit that any node was answered before the call; a fault where nobody can say.
+    /// For who may not go by what is old. At once where one process has the log.
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The newest events after `after`, oldest first, at most `limit`, where they are all in memory; `None`: read them. What
     /// is here is durable, and what a read would find.
     fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {

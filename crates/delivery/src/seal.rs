@@ -61,6 +61,27 @@ pub trait Vault: Send + Sync {
     fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>>;
 }
 
+/// A key as a database keeps it: nothing without what it is wrapped under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptKey {
+    Wrapped(Vec<u8>),
+    Destroyed,
+}
+
+/// Wrapped keys that several nodes share. Each call is durable when it answers.
+pub trait KeptKeys: Send + Sync {
+    fn find(&self, name: &str) -> BoxFuture<'_, Result<Option<KeptKey>, Fault>>;
+
+    /// Keeps a key unless there was ever one of that name; says whether it does.
+    fn keep(&self, name: &str, wrapped: &[u8]) -> BoxFuture<'_, Result<bool, Fault>>;
+
+    /// Takes the bytes away and leaves the name. False when there are none (any more).
+    fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>>;
+
+    /// The names that were left.
+    fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>>;
+}
+
 /// The personal fields of an event, as JSON: bound to the event itself. `None` when there are none or their key is gone.
 pub async fn personal(vault: &dyn Vault, event: &Stored) -> Result<Option<Vec<u8>>, Fault> {
     match &event.personal {

@@ -82,8 +82,12 @@ impl Filter {
 pub enum Phase {
     /// At least once, in order, tried again when it fails, also after a restart.
     Durable,
-    /// In this process, soon after the commit, once at most. What fails is told and forgotten.
+    /// In this process, soon after the commit, once at most. What fails is told and forgotten. Where several nodes share a
+    /// database, each of them tells its own.
     AfterCommit,
+    /// On every node, from the head of the log at its start, in order; what fails is tried again before the next. Nothing is
+    /// stored: it is for what each process keeps in memory, and loads from tables when it starts.
+    View,
 }
 
 /// Whether events of one key wait for each other.
@@ -100,6 +104,16 @@ pub enum Begin {
     Start,
     /// With the first event after its registration.
     Head,
+}
+
+impl Begin {
+    /// The cursor of one that begins while the log has come to `head`.
+    pub(crate) fn position(self, head: u64) -> u64 {
+        match self {
+            Self::Start => 0,
+            Self::Head => head,
+        }
+    }
 }
 
 /// Whether events that were handled may be handled again because an operator asks for it. Declared with the handler, which

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`argon2`] | `PasswordHasher`: Argon2id on threads and memory of its own |
 //! | [`keys`] | `KeyRing`: the server's keys, in files of their own |
-//! | [`vault`] | `Vault`: a key per person, wrapped, in a file of its own |
+//! | [`vault`] | `Vault`: a key per person, wrapped, in a file of its own or, for several nodes, in their database |
 //! | [`archive`] | `Archive`: signed files of what retention cut |
 //! | [`backup`] | none: the files of a backup, listed and signed |
 //! | [`jwt`] | `AccessTokens`: signed with Ed25519 |
@@ -44,4 +44,4 @@ pub use keys::{KeyError, KeyStore};
 pub use mailbox::Mailbox;
 pub use signer::LcSigner;
 pub use smtp::{SmtpConfig, SmtpMailer};
-pub use vault::{CopyError, FileVault};
+pub use vault::{CopyError, FileVault, SharedVault};

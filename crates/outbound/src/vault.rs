@@ -14,6 +14,7 @@
 mod file;
 mod keeper;
 mod record;
+mod shared;
 
 use std::fmt;
 use std::path::Path;
@@ -34,6 +35,8 @@ use crate::keys::{KeyError, KeyStore};
 use file::KeyFile;
 use keeper::{Cache, FoundAnswer, Keeper, Request};
 use record::{MAX_NAME_BYTES, Wrapping, aes_256_gcm};
+
+pub use shared::SharedVault;
 
 /// The file's name.
 pub(crate) const FILE: &str = "subject-keys.dat";

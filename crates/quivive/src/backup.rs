@@ -26,7 +26,8 @@ pub(crate) const ARCHIVE: &str = "archive";
 pub(crate) struct Data {
     pub(crate) directories: Directories,
     pub(crate) keys: Arc<KeyStore>,
-    pub(crate) vault: Arc<FileVault>,
+    /// `None` where the keys of subjects are in the database.
+    pub(crate) vault: Option<Arc<FileVault>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -157,7 +158,9 @@ impl FileSet {
         let (contents, (position, epoch)) = copied?;
         // After the database: every key that it needs was there before it was needed.
         let keys = &self.data.keys;
-        let key_bytes = self.data.vault.copy_with(keys, &keys_to).await?;
+        let vault = self.data.vault.as_ref();
+        let vault = vault.ok_or_else(|| Broken::Io("the keys are in the database".to_owned()))?;
+        let key_bytes = vault.copy_with(keys, &keys_to).await?;
         contents.write(&to, keys)?;
         put(&keys_to, &self.place.keys)?;
         if let Err(error) = put(&to, &self.place.directory) {

@@ -138,7 +138,7 @@ impl Builder {
     }
 
     /// Keeps the database on a PostgreSQL server, by a URL like `postgres://user:password@host/database`, and the keys in this
-    /// directory. One server at a time.
+    /// directory. One server at a time has the directory; several, each with a copy of the keys, may have the database.
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn postgres(mut self, url: SecretString, directory: impl Into<PathBuf>) -> Self {

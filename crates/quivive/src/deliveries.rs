@@ -73,7 +73,7 @@ impl ports::Deliveries for Deliveries {
     ) -> BoxFuture<'a, Result<u64, Declined>> {
         Box::pin(async move {
             match self.running() {
-                Some(running) => running.dead_letters(subscription, choice),
+                Some(running) => running.dead_letters(subscription, choice).await,
                 None => self.at_rest.dead_letters(subscription, choice).await,
             }
         })

@@ -23,10 +23,15 @@ use crate::builder::Opened;
 use crate::start::StartError;
 use pace::{Pace, Watch};
 
+/// Duties of one node: to fill the index of the log, and to cut the log.
+pub(crate) const INDEX: &str = "duty:index";
+pub(crate) const RETENTION: &str = quivive_delivery::retention::DUTY;
+
 /// The running engine, and what it runs on.
 pub(crate) struct Health {
     running: Running,
     watch: Watch,
+    nodes: watch::Receiver<u32>,
     fatal: watch::Receiver<Option<String>>,
     stopping: AtomicBool,
     metrics: Option<PrometheusHandle>,
@@ -43,6 +48,8 @@ impl Health {
             // There while somebody is to be told of new accounts.
             .family(account_provisioning::FAMILY)
             .family(webhooks::FAMILY)
+            .duty(INDEX)
+            .duty(RETENTION)
             .start()
             .await
             .map_err(StartError::Subscriptions)?;
@@ -51,6 +58,7 @@ impl Health {
         let clock = Arc::clone(&opened.clock);
         let watch = Watch::start(running.clone(), database, clock, &opened.tasks);
         Ok(Self {
+            nodes: running.nodes(),
             running,
             watch,
             fatal: opened.store.fatal(),
@@ -94,13 +102,19 @@ impl Operation for Health {
     }
 
     fn deliveries(&self, event: &Stored) -> BoxFuture<'_, Vec<Value>> {
-        let deliveries = self
-            .running
-            .delivery_of(event)
-            .iter()
-            .map(delivery)
-            .collect();
-        Box::pin(std::future::ready(deliveries))
+        let event = event.clone();
+        Box::pin(async move {
+            let found = self.running.delivery_of(&event).await;
+            let found = found.unwrap_or_else(|fault| {
+                tracing::warn!(%fault, "where an event is cannot be said");
+                Vec::new()
+            });
+            found.iter().map(delivery).collect()
+        })
+    }
+
+    fn nodes(&self) -> u32 {
+        *self.nodes.borrow()
     }
 
     fn metrics(&self) -> String {
@@ -140,6 +154,7 @@ fn subscription(status: &SubscriptionStatus, pace: Pace, wanted: Option<&Wanted>
         "paused": status.paused,
         "broken": status.broken,
         "generation": status.generation,
+        "elsewhere": status.elsewhere,
         "replays": status.replay.as_ref().map(|replay| {
             json!({"subscription": replay.subscription, "from": replay.from, "to": replay.to})
         }),

@@ -14,6 +14,7 @@ mod failure;
 mod fingerprints;
 mod health;
 pub mod logging;
+mod membership;
 mod private;
 pub mod restore;
 mod retention;

@@ -39,6 +39,11 @@ pub enum StartError {
     /// `name` is a key's, never its content.
     #[error("the keys in {directory} are not those this database was used with: {name} differs", directory = .directory.display())]
     OtherKeys { directory: PathBuf, name: String },
+    /// Of several servers on one database each needs the same keys.
+    #[error("the database was used with keys, and there are none in {directory}", directory = .directory.display())]
+    KeysElsewhere { directory: PathBuf },
+    #[error("the clock of this machine is {off:?} from that of the database's")]
+    Clock { off: std::time::Duration },
     #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
@@ -78,6 +83,8 @@ impl StartError {
             Self::Fault(fault) => class_of_fault(fault),
             Self::Runtime(_) => Class::Unavailable,
             Self::NoDirectory
+            | Self::KeysElsewhere { .. }
+            | Self::Clock { .. }
             | Self::NoPostgres
             | Self::NoKeys { .. }
             | Self::NoMailer
@@ -104,8 +111,14 @@ impl StartError {
             Self::Postgres(error) => remedy_of_postgres(error).to_owned(),
             Self::Directory { path, .. } => format!("make {} a directory that this user may write, or name another with --data-dir", path.display()),
             Self::OtherKeys { .. } => "put back the keys and the database of one server: what was sealed with its keys cannot be read \
-                 with others, and its sign-ins would all fail"
+                 with others, and its sign-ins would all fail. Where other servers use the database, copy the directory `keys` of one \
+                 of them"
                 .to_owned(),
+            Self::KeysElsewhere { directory } => format!(
+                "copy the directory `keys` of a server that uses the database, or its backup, to {}",
+                directory.display()
+            ),
+            Self::Clock { .. } => "let both machines follow the same time servers: what is over is judged by the clock".to_owned(),
             Self::Listen { address, .. } => format!("stop what listens on {address}, or choose another address with --listen"),
             Self::Fault(Fault::Busy { .. }) => "try again".to_owned(),
             Self::Fault(Fault::NoSpace) => "free some space".to_owned(),
@@ -172,7 +185,9 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
 fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str {
     use quivive_store_postgres::OpenError;
     match error {
-        OpenError::InUse { .. } => "stop it first, or give this server a database of its own",
+        OpenError::InUse { .. } => {
+            "stop it first. If this data directory was copied from another server's, remove the file `node` in it"
+        }
         OpenError::Unreachable { .. } => "start it, or put database.url right",
         OpenError::Refused { .. } => {
             "put user, password and database in database.url right, or let this user in (pg_hba.conf)"

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quivive_delivery::{Clock, Head};
+use quivive_delivery::{Clock, Head, Ids};
 use quivive_store::{Executor, Migrated, SQLITE_MIGRATIONS};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::start::StartError;
 
 #[cfg(feature = "postgres")]
 use {
+    crate::membership,
     quivive_store::POSTGRES_MIGRATIONS,
     quivive_store_postgres::{Postgres, PostgresOptions},
     quivive_store_sqlite::{DirectoryLock, lock_directory},
@@ -32,14 +33,19 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// Opens the database for a server: nobody else has it until it is closed.
+    /// Opens the database for a server: nobody else has it until it is closed, or else has it by its side.
     #[cfg_attr(
         not(feature = "postgres"),
-        expect(clippy::unused_async, reason = "a server is asked by network")
+        expect(
+            clippy::unused_async,
+            unused_variables,
+            reason = "a server is asked by network, and is no place of its own"
+        )
     )]
     pub(crate) async fn open(
         directories: &Directories,
         clock: Arc<dyn Clock>,
+        ids: &dyn Ids,
     ) -> Result<Self, StartError> {
         match &directories.database {
             Location::Sqlite(directory) => {
@@ -50,7 +56,8 @@ impl Store {
             #[cfg(feature = "postgres")]
             Location::Postgres(url) => {
                 let lock = lock_directory(&directories.data)?;
-                let options = PostgresOptions::new(url.expose_secret(), clock)?;
+                let mut options = PostgresOptions::new(url.expose_secret(), clock)?;
+                options.place = membership::place(&directories.data, ids)?;
                 let store = Postgres::open(options, POSTGRES_MIGRATIONS).await?;
                 Ok(Self::Postgres(Arc::new(store), Some(lock)))
             }
@@ -79,6 +86,15 @@ impl Store {
             }
             #[cfg(not(feature = "postgres"))]
             Location::Postgres(_) => Err(StartError::NoPostgres),
+        }
+    }
+
+    /// Whether other servers may have it open, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(..) => true,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quivive_delivery::Fault;
 use tokio::sync::{Notify, watch};
 
 /// How long somebody who reads waits for the sequencer. It takes milliseconds, unless the server is away.
@@ -10,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(crate) struct Backlog {
-    /// How many commits with events were acknowledged.
+    /// How many commits with events were acknowledged, and how often somebody asked whether the head is that of now.
     appended: AtomicU64,
     /// Of those, how many have their places for certain.
     placed: watch::Sender<u64>,
@@ -28,6 +29,11 @@ impl Backlog {
         self.appended.load(Ordering::SeqCst)
     }
 
+    /// Another node has moved the head.
+    pub(crate) fn heard(&self) {
+        self.news.notify_one();
+    }
+
     /// All that was appended up to this count has its place, and the head says so.
     pub(crate) fn placed(&self, count: u64) {
         self.placed.send_replace(count);
@@ -39,9 +45,22 @@ impl Backlog {
 
     /// Waits until what is acknowledged by now has its place.
     pub(crate) async fn settled(&self) {
-        let (count, mut placed) = (self.appended(), self.placed.subscribe());
-        let reached = placed.wait_for(|placed| *placed >= count);
         // Who has waited for so long reads what there is.
-        let _ = tokio::time::timeout(PATIENCE, reached).await;
+        let _ = self.reached(self.appended()).await;
+    }
+
+    /// Waits until the sequencer has looked, and all that it found has its place.
+    pub(crate) async fn confirmed(&self) -> Result<(), Fault> {
+        let count = self.appended.fetch_add(1, Ordering::SeqCst) + 1;
+        self.news.notify_one();
+        let late = || Fault::Unreachable("the head of the log is not known".to_owned());
+        self.reached(count).await.ok_or_else(late)
+    }
+
+    async fn reached(&self, count: u64) -> Option<()> {
+        let mut placed = self.placed.subscribe();
+        let reached = placed.wait_for(|placed| *placed >= count);
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        reached.ok()?.ok().map(drop)
     }
 }

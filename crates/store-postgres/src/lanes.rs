@@ -48,10 +48,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The lane of commits that name no passing row.
 const IN_ORDER: usize = 0;
 
-const PURPOSE: Purpose = Purpose {
-    statement_time: STATEMENT_TIME,
-    shared_lock: Some(sole::WRITERS),
-};
+fn purpose(place: Uuid) -> Purpose {
+    Purpose {
+        statement_time: STATEMENT_TIME,
+        shared_lock: Some(sole::writers(place)),
+    }
+}
 
 pub(crate) type Answer = Result<Committed, CommitError>;
 
@@ -98,16 +100,17 @@ impl Drop for Flying {
 }
 
 impl Lanes {
-    /// The backlog is told of each commit that had events.
+    /// Of the server in a place. The backlog is told of each commit that had events.
     pub(crate) fn start(
         config: &Arc<Config>,
+        at: Uuid,
         count: usize,
         backlog: &Arc<Backlog>,
         tasks: &Tasks,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (mut places, mut queues, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count.max(1) {
-            let place = Place::new(Arc::clone(config), PURPOSE, tasks.clone());
+            let place = Place::new(Arc::clone(config), purpose(at), tasks.clone());
             let place = Arc::new(place);
             // As many again may that end a passing row.
             let (queue, jobs) = mpsc::channel(2 * COMMIT_QUEUE);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quivive_delivery::{Clock, Fault, Head};
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error};
+use uuid::Uuid;
 
 use quivive_store::{Migrated, Migration};
 
@@ -36,6 +37,8 @@ pub struct PostgresOptions {
     pub readers: usize,
     /// Gives each event its `recorded_at`.
     pub clock: Arc<dyn Clock>,
+    /// Where the server runs: one at a time. Nil, as it is at first, is a place too.
+    pub place: Uuid,
 }
 
 /// Whether this can be a database's URL. The error never repeats it: it may hold a password.
@@ -64,6 +67,7 @@ impl PostgresOptions {
             lanes: LANES,
             readers: READERS,
             clock,
+            place: Uuid::nil(),
         })
     }
 
@@ -112,9 +116,7 @@ pub enum OpenError {
     Encoding { at: String, found: String },
     #[error("PostgreSQL at {at} is a standby, which takes no writes: name the primary")]
     Standby { at: String },
-    #[error(
-        "another quivive server uses the database {at}: several on one database are not supported yet"
-    )]
+    #[error("another quivive server with the same data directory uses the database {at}")]
     InUse { at: String },
     #[error(
         "the database has schema version {found} and this program knows {known}: it was used by a newer version. Start \

@@ -20,6 +20,7 @@ use crate::sequencer::Sequencer;
 use crate::session::{Form, Place, Purpose, idlest};
 use crate::sole::Sole;
 use crate::value::{Bound, Column};
+use crate::wakeups::{self, Told};
 
 /// Reads that may be under way. More would only be answers that come too late.
 const READ_QUEUE: usize = 1_024;
@@ -63,7 +64,8 @@ impl Postgres {
         let tasks = Tasks::new();
         let config = Arc::new(options.config.clone());
         let fatal = watch::Sender::new(None);
-        let mut sole = Sole::new(fatal.clone());
+        let at = options.place;
+        let mut sole = Sole::new(at, fatal.clone());
         let place = Sequencer::place(&config, &tasks);
         let shown = options.shown();
         let opened = open::open(&options, &place, &mut sole, migrations).await?;
@@ -77,10 +79,13 @@ impl Postgres {
             clock: options.clock,
             ending: ending.clone(),
             sole,
+            told: Told::nobody(at),
         };
         // What a server left behind that ended in between.
         sequencer.catch_up().await?;
-        let (lanes, handles) = Lanes::start(&config, options.lanes, &backlog, &tasks);
+        let (lanes, handles) = Lanes::start(&config, at, options.lanes, &backlog, &tasks);
+        let hear = wakeups::hear(Arc::clone(&config), at, Arc::clone(&backlog));
+        drop(tasks.spawn(ending.clone().run_until_cancelled_owned(hear)));
         let reader = || Arc::new(Place::new(Arc::clone(&config), PURPOSE, tasks.clone()));
         Ok(Self {
             lanes: Some(lanes),
@@ -235,6 +240,10 @@ impl Executor for Postgres {
 
     fn settled(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.backlog.settled())
+    }
+
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.backlog.confirmed())
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! **Flow.** Read the head and up to [`ROUND`] rows; link the chain; then in one transaction move the head, which misses when
 //! it is not where it was read, copy the rows inside the database, and delete them where they were. Again while there are
-//! more. In between it sleeps until a commit of this server has appended something, and looks by itself every [`POLL`].
+//! more. In between it sleeps until a commit of this server has appended something, or another tells that it has moved the
+//! head, and looks by itself every [`POLL`]. Each server has one; any of them gives the positions of what others appended.
 //!
 //! **Guarantees.** Positions are dense and the chain cannot fork, whoever else sequences: the head's row is the guard. A crash
 //! at any point leaves a whole round or none. The head is published when its round is durable.
@@ -25,6 +26,7 @@ use crate::failure::{self, Reach};
 use crate::pipeline::{self, Step};
 use crate::session::{Form, Place, Purpose, Session};
 use crate::sole::Sole;
+use crate::wakeups::Told;
 
 /// Most events of one round: some ten milliseconds, in one transaction.
 const ROUND: i64 = 1_000;
@@ -70,6 +72,7 @@ pub(crate) struct Sequencer {
     /// Nothing is appended any more.
     pub(crate) ending: CancellationToken,
     pub(crate) sole: Sole,
+    pub(crate) told: Told,
 }
 
 /// How a round ended.
@@ -92,7 +95,7 @@ impl Sequencer {
             let ending = self.ending.is_cancelled();
             match self.catch_up().await {
                 Ok(()) if ending => break,
-                Ok(()) => {}
+                Ok(()) => self.tell().await,
                 Err(fault) => {
                     tracing::warn!(%fault, "events wait for their positions");
                     if ending {
@@ -103,12 +106,21 @@ impl Sequencer {
             }
             tokio::select! {
                 () = self.backlog.news() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(self.told.wait().unwrap_or(POLL)) => {}
                 () = self.ending.cancelled() => {}
             }
         }
         self.sole.release(&self.place).await;
         self.place.close().await;
+    }
+
+    /// Tells the other servers that there is more, at most every so often.
+    async fn tell(&mut self) {
+        if self.told.is_due()
+            && let Ok(session) = self.place.session().await
+        {
+            self.told.tell(&session).await;
+        }
     }
 
     /// Gives everything a place that was appended by now.
@@ -126,17 +138,20 @@ impl Sequencer {
             self.sole.hold(&session).await?;
             match self.round(&session).await? {
                 Round::Idle => return Ok(()),
-                Round::Gave(count) if count < usize::try_from(ROUND).unwrap_or_default() => {
-                    return Ok(());
+                Round::Gave(count) => {
+                    self.told.owe();
+                    if count < usize::try_from(ROUND).unwrap_or_default() {
+                        return Ok(());
+                    }
                 }
-                Round::Gave(_) | Round::Overtaken => {}
+                Round::Overtaken => {}
             }
         }
     }
 
     async fn round(&self, session: &Session) -> Result<Round, Fault> {
-        let reads = futures_util::try_join!(read_head(session), read_waiting(session));
-        let (head, waiting) = reads?;
+        // In this order: what is not there any more was given its place, and the head that is read then says so.
+        let (waiting, head) = read(session).await?;
         self.publish(head);
         if waiting.is_empty() {
             return Ok(Round::Idle);
@@ -192,17 +207,19 @@ pub(crate) fn head(row: &Row) -> Result<Head, Fault> {
     })
 }
 
-async fn read_waiting(session: &Session) -> Result<Vec<Row>, Fault> {
+/// What waits and, as of no earlier, the head: both are on their way before the first is answered.
+async fn read(session: &Session) -> Result<(Vec<Row>, Head), Fault> {
     let failed = |error: Error| failure::fault(&error, WAITING);
-    let statement = session
-        .prepared(WAITING, Form::Plain, 1)
-        .await
-        .map_err(failed)?;
-    session
-        .client
-        .query(&statement, &[&ROUND])
-        .await
-        .map_err(failed)
+    let prepared = session.prepared(WAITING, Form::Plain, 1).await;
+    let statement = prepared.map_err(failed)?;
+    let prepared = session.prepared(HEAD, Form::Plain, 0).await;
+    prepared.map_err(failed)?;
+    let waiting = async {
+        let rows = session.client.query(&statement, &[&ROUND]).await;
+        rows.map_err(failed)
+    };
+    // Polled in this order, so sent in it.
+    futures_util::try_join!(waiting, read_head(session))
 }
 
 fn column<T: FromSqlOwned>(row: &Row, at: usize) -> Result<T, Fault> {

@@ -18,10 +18,11 @@ use crate::failure;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What is said to the server first. A commit that was acknowledged survives a crash of the server, whatever its
-/// configuration says; a stricter setting, such as one that waits for a standby, stays.
+/// configuration says; a stricter setting, such as one that waits for a standby, stays. What is sent of a commit is sent at
+/// once: one that stops half-way, for its server was paused, keeps its locks from others for no longer than this.
 const SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
     SET default_transaction_isolation = 'read committed'; \
-    SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = 'warning'";
+    SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = 'warning'";
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]

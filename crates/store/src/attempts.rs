@@ -12,9 +12,11 @@ use crate::{Database, int};
 const ABANDONED_MAX: u32 = 10_000;
 
 statements! {
-    /// Looks at every row: those of attempts under way, a handful.
+    /// Looks at every row: those of attempts under way, a handful. What another node works on is its own to end, also when
+    /// the clock of this one says that it is late, as long as it lives.
     ABANDONED = "SELECT workflow_id, kind, attempted_id, after_pos, deadline, waiting, node FROM open_attempt \
-        WHERE deadline <= $1 OR (waiting = 0 AND node <> $2) ORDER BY workflow_id LIMIT $3";
+        WHERE (deadline <= $1 AND (waiting = 1 OR node = $2)) OR (waiting = 0 AND node <> $2 \
+        AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = open_attempt.node)) ORDER BY workflow_id LIMIT $3";
 
     FIND = "SELECT workflow_id, kind, attempted_id, after_pos, deadline, waiting, node FROM open_attempt \
         WHERE workflow_id = $1";

@@ -64,6 +64,11 @@ pub trait Executor: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// As [`Log::confirmed`](quivive_delivery::Log::confirmed).
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// As [`Log::fresh`](quivive_delivery::Log::fresh).
     fn fresh(&self, _after: u64, _limit: usize) -> Option<Vec<Arc<Stored>>> {
         None

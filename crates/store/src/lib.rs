@@ -40,6 +40,7 @@ pub mod executor;
 mod guesses;
 mod log;
 mod meta;
+mod nodes;
 mod one_time;
 mod processes;
 mod profiles;
@@ -49,10 +50,12 @@ pub mod schema;
 mod search;
 mod sessions;
 mod statistics;
+mod subject_keys;
 mod subscriptions;
 mod webhooks;
 
 pub use executor::{Dialect, Executor, Pair, Row};
+pub use nodes::DEAD_AFTER;
 pub use schema::{Migrated, Migration, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
 
 use rows::Cells;
@@ -144,6 +147,7 @@ pub fn statements(
         ("guesses", guesses::STATEMENTS),
         ("log", log::STATEMENTS),
         ("meta", meta::STATEMENTS),
+        ("nodes", nodes::STATEMENTS),
         ("one_time", one_time::STATEMENTS),
         ("processes", processes::STATEMENTS),
         ("profiles", profiles::STATEMENTS),
@@ -151,6 +155,7 @@ pub fn statements(
         ("search", search::STATEMENTS),
         ("sessions", sessions::STATEMENTS),
         ("statistics", statistics::STATEMENTS),
+        ("subject_keys", subject_keys::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
     ];

@@ -76,6 +76,10 @@ impl Log for Database {
         self.executor.settled()
     }
 
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.executor.confirmed()
+    }
+
     fn fresh(&self, after: u64, limit: usize) -> Option<Vec<Arc<Stored>>> {
         self.executor.fresh(after, limit)
     }

@@ -43,6 +43,10 @@ statements! {
         FROM lane JOIN subscription ON subscription.id = lane.subscription \
         WHERE lane.event_id <> $1 GROUP BY subscription.name, lane.state ORDER BY subscription.name, lane.state";
 
+    LANE_COUNTS = "SELECT subscription.name, lane.state, COUNT(*) \
+        FROM lane JOIN subscription ON subscription.id = lane.subscription \
+        WHERE lane.event_id <> $1 GROUP BY subscription.name, lane.state";
+
     DEAD_LETTERS = concat!(
         "SELECT subscription.name, ", lane_columns!(), dead_letters!(),
         " AND (subscription.name, lane.key) > ($8, $9) ORDER BY subscription.name, lane.key LIMIT $10"
@@ -183,6 +187,15 @@ impl Subscriptions for Database {
 
     fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, Fault>> {
         self.all(LANES, vec![name.to_owned().into()], lane)
+    }
+
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>> {
+        self.all(LANE_COUNTS, vec![Uuid::nil().into()], |cells| {
+            let name = cells.take("subscription.name")?;
+            let state = state(&cells.take::<String>("lane.state")?)?;
+            let count: u64 = cells.take("count")?;
+            Ok((name, state, usize::try_from(count).unwrap_or(usize::MAX)))
+        })
     }
 
     fn backlog(

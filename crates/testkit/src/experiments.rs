@@ -18,4 +18,6 @@ pub mod secrets;
 pub mod slow_clients;
 pub mod tamper;
 pub mod timing;
+pub mod two_nodes;
 pub mod undelivered;
+pub mod writers;

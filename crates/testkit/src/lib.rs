@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod experiments;
+pub mod nodes;
 pub mod postgres;
 pub mod receiver;
 pub mod server;
@@ -20,6 +21,7 @@ pub mod store_suite;
 pub mod stream;
 
 pub use client::{Client, Reply};
+pub use nodes::Nodes;
 pub use receiver::{Act, Message, Receiver};
 pub use server::{Options, Server};
 pub use stream::Stream;

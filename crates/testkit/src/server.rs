@@ -19,6 +19,8 @@ use crate::postgres::servers;
 pub struct Options {
     /// Reused when given; else a fresh one that goes with the server.
     pub data: Option<PathBuf>,
+    /// A free port of 127.0.0.1 unless it is said.
+    pub listen: Option<SocketAddr>,
     pub env: Vec<(String, String)>,
     pub args: Vec<String>,
     /// A command that runs it: `strace …`, `taskset -c 0`.
@@ -64,7 +66,8 @@ impl Server {
     /// Starts it and waits until it is ready.
     pub async fn start(binary: impl AsRef<Path>, mut options: Options) -> Self {
         let owns_data = options.data.is_none();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let port = options.listen.map_or_else(free, Ok);
         let data = options.data.clone().unwrap_or_else(fresh_directory);
         let named = options.env.iter().any(|(name, _)| name == servers::SETTING);
         if let Some(url) = servers::url_for(&data).filter(|_| !named) {
@@ -154,8 +157,19 @@ impl Server {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
+    /// Stops it where it is, as a machine that hangs; or lets it go on.
+    pub async fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.pid().to_string());
+        let sent = Command::new("kill").args([&name, &pid]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "{pid}");
     }
 
     /// kill -9.

@@ -11,6 +11,7 @@ mod custom_events;
 mod fixture;
 mod guesses;
 mod log;
+mod nodes;
 mod one_time;
 mod processes;
 mod retention;
@@ -136,6 +137,12 @@ checks! {
         what_names_no_passing_row_is_applied_in_its_order
         what_missed_leaves_nothing
         a_note_replaces_the_one_before
+    }
+    nodes {
+        a_node_lives_while_it_says_so_by_the_databases_clock
+        a_lease_is_claimed_once_and_guards_the_commits_of_who_has_it
+        a_subjects_key_is_kept_once_and_its_end_is_remembered
+        a_note_is_swapped_for_what_was_found
     }
     processes {
         a_process_moves_from_where_it_is_alone
@@ -270,5 +277,9 @@ impl Executor for Watched {
 
     fn settled(&self) -> BoxFuture<'_, ()> {
         self.executor.settled()
+    }
+
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.executor.confirmed()
     }
 }

@@ -78,7 +78,10 @@ impl Edge {
         Self {
             hosts: Hosts::new(&web.options),
             cors: Cors::new(&web.options.cors_origins),
-            limits: web.options.rate_limits.then(Limits::new),
+            limits: web.options.rate_limits.then(|| {
+                let operation = Arc::clone(&web.operation);
+                Limits::new(move || operation.nodes())
+            }),
             places: Places::new(),
             under_way: UnderWay::default(),
             web,

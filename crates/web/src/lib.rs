@@ -133,6 +133,11 @@ pub trait Operation: Send + Sync {
         event: &quivive_delivery::Stored,
     ) -> quivive_delivery::BoxFuture<'_, Vec<serde_json::Value>>;
 
+    /// How many nodes serve on the database, this one included.
+    fn nodes(&self) -> u32 {
+        1
+    }
+
     /// Prometheus text.
     fn metrics(&self) -> String;
 }

@@ -2,6 +2,10 @@
 //!
 //! The window slides by weighing the last minute with the part of it that still counts, so that a source never gets more
 //! than about its limit in any minute, and exactly its limit in the first one. Refused requests are not counted.
+//!
+//! Where several nodes serve, each gives its share of the limit and nobody is asked: however requests are spread, all of them
+//! together give no more than the limit, and a source whose requests all reach the same node gets that one's share. In the
+//! minute in which a node comes it may be more: what the others gave before is not known to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -166,17 +170,25 @@ const SWEEP_MS: u64 = 1_000;
 /// Counts requests.
 pub(crate) struct Limits {
     born: Instant,
+    /// How many nodes serve.
+    nodes: Box<dyn Fn() -> u32 + Send + Sync>,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Limits {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(nodes: impl Fn() -> u32 + Send + Sync + 'static) -> Self {
         Self {
             born: Instant::now(),
+            nodes: Box::new(nodes),
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::default()),
         }
+    }
+
+    /// What this node gives.
+    fn limit(&self, family: Family) -> u32 {
+        (family.limit() / (self.nodes)().max(1)).max(1)
     }
 
     /// Counts one request of a source, unless that would be too many.
@@ -188,10 +200,11 @@ impl Limits {
     pub(crate) fn is_spent(&self, ip: Option<IpAddr>, family: Family) -> bool {
         let now_ms = self.now_ms();
         let key = (Source::of(ip), family);
+        let limit = self.limit(family);
         let mut table = self.shard(&key);
         table.counters.get_mut(&key).is_some_and(|counter| {
             counter.roll(now_ms);
-            counter.weight(now_ms) >= u64::from(family.limit())
+            counter.weight(now_ms) >= u64::from(limit)
         })
     }
 
@@ -218,7 +231,7 @@ impl Limits {
             previous: 0,
         });
         counter.roll(now_ms);
-        let limit = family.limit();
+        let limit = self.limit(family);
         let weight = counter.weight(now_ms);
         let refused = weight >= u64::from(limit);
         if !refused {
@@ -266,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_source_gets_its_limit_and_then_a_time_to_wait() {
-        let limits = Limits::new();
+        let limits = Limits::new(|| 1);
         for (family, limit) in [
             (Family::Login, 30),
             (Family::Registration, 10),
@@ -302,8 +315,33 @@ mod tests {
     }
 
     #[test]
+    fn nodes_share_a_limit() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicU32, Ordering};
+
+        let nodes = Arc::new(AtomicU32::new(2));
+        let one = || {
+            let nodes = Arc::clone(&nodes);
+            Limits::new(move || nodes.load(Ordering::Relaxed))
+        };
+        let given = |limits: &Limits| {
+            let count = |_: &u64| {
+                let standing = limits.count_at(ip("192.0.2.1"), Family::Login, 0);
+                standing.refusal().is_none()
+            };
+            (0..100).filter(count).count()
+        };
+        assert_eq!(given(&one()) + given(&one()), 30);
+        nodes.store(7, Ordering::Relaxed);
+        let all: usize = (0..7).map(|_| given(&one())).sum();
+        assert!((21..=30).contains(&all), "{all}");
+        nodes.store(0, Ordering::Relaxed);
+        assert_eq!(given(&one()), 30, "before anybody was counted");
+    }
+
+    #[test]
     fn no_minute_holds_much_more_than_the_limit() {
-        let limits = Limits::new();
+        let limits = Limits::new(|| 1);
         let mut admitted = Vec::new();
         for now_ms in (0..600_000).step_by(100) {
             if limits
@@ -329,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_table_stays_bounded_and_keeps_the_busy_ones() {
-        let limits = Limits::new();
+        let limits = Limits::new(|| 1);
         for _ in 0..30 {
             limits.count_at(ip("192.0.2.1"), Family::Login, 0);
         }

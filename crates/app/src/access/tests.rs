@@ -370,7 +370,7 @@ async fn it_counts_as_followed_as_of_when_everything_up_to_the_head_was_noted() 
     let families = scene.kernel.families();
     let head = || scene.world.head().borrow().position;
     let (before, reached) = (head(), AtomicU64::new(0));
-    let follow = access.follow(scene.world.head(), || reached.load(Ordering::SeqCst));
+    let follow = access.follow(&scene.world, || reached.load(Ordering::SeqCst));
     let watch = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         scene.world.pass(Duration::from_secs(1));

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quivive_delivery::engine::Decider;
 use quivive_delivery::{Clock, Fault, Ids, Time};
@@ -45,6 +46,8 @@ pub struct Families {
     pub clock: Arc<dyn Clock>,
     pub deliveries: Arc<dyn Deliveries>,
     pub revocations: Arc<Revocations>,
+    /// How far the clocks of two nodes on this database may be apart; nothing where there is one.
+    pub skew: Duration,
     pub settings: Settings,
 }
 
@@ -65,6 +68,14 @@ impl Families {
     pub(crate) fn note(&self, said: Said) {
         let lifetime = self.settings.lifetimes.access_token;
         self.revocations.note(said, self.clock.now(), lifetime);
+    }
+
+    /// The same, of a commit that may be another node's, by whose clock it is of that time. A token whose issuer's clock was
+    /// ahead bears a later time than what was said after it: so it counts as said that much later.
+    pub(crate) fn note_heard(&self, said: Said, at: Time) {
+        let lifetime = self.settings.lifetimes.access_token;
+        let at = self.clock.now().max(at) + self.skew;
+        self.revocations.note(said, at, lifetime);
     }
 }
 

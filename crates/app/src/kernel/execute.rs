@@ -72,6 +72,8 @@ pub struct Parts {
     pub attempts: Arc<dyn OpenAttempts>,
     pub log: Arc<dyn Log>,
     pub vault: Arc<dyn Vault>,
+    /// This run of this server.
+    pub node: Uuid,
     pub tasks: Tasks,
     pub workflows: Workflows,
     pub in_commit: InCommit,
@@ -107,7 +109,6 @@ pub struct Kernel {
 
 impl Kernel {
     pub fn new(parts: Parts) -> Arc<Self> {
-        let node = parts.families.ids.next();
         Arc::new(Self {
             families: parts.families,
             attempts: parts.attempts,
@@ -118,7 +119,7 @@ impl Kernel {
             in_commit: parts.in_commit,
             catalogue: Arc::new(parts.workflows.catalogue),
             tasks: parts.tasks,
-            node,
+            node: parts.node,
             turns: Arc::new(Turns::new()),
             waiters: Semaphore::new(RESERVE_WAITERS),
             gate: Gate::new(UNDER_WAY),

@@ -30,8 +30,8 @@ pub struct Waiting {
 
 /// The kernel's own table.
 pub trait OpenAttempts: Send + Sync {
-    /// Those that a crash or a deadline left behind: running ones of another node or past their deadline, and waiting ones
-    /// past theirs.
+    /// Those that a crash or a deadline left behind: running ones of a node that lives no more, or of this one and past their
+    /// deadline, and waiting ones past theirs.
     fn abandoned(&self, node: Uuid, now: Time) -> Read<'_, Vec<OpenAttempt>>;
 
     fn find(&self, workflow_id: Uuid) -> Read<'_, Option<OpenAttempt>>;

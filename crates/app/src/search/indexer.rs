@@ -27,6 +27,8 @@ pub struct Indexer {
     log: Arc<dyn Log>,
     index: Arc<dyn EventIndex>,
     tags: Tags,
+    /// Whether it is this node that fills it.
+    mine: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Indexer {
@@ -35,7 +37,15 @@ impl Indexer {
             log: Arc::clone(&tags.log),
             index,
             tags,
+            mine: Box::new(|| true),
         }
+    }
+
+    /// Fills it only while this holds. Several may fill it at once; they only do it twice.
+    #[must_use]
+    pub fn while_mine(self, mine: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let mine = Box::new(mine);
+        Self { mine, ..self }
     }
 
     /// Follows the log until the server stops.
@@ -65,6 +75,11 @@ impl Indexer {
         let mut failing = false;
         let mut reached = None;
         loop {
+            if !(self.mine)() {
+                reached = None;
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
             let began = Instant::now();
             match self.step(reached).await {
                 Ok((before, after)) => {
@@ -117,9 +132,13 @@ impl Indexer {
         match self.log.commit(transaction).await {
             Ok(_) => Ok(upto),
             Err(CommitError::Fault(fault)) => Err(fault),
-            Err(CommitError::Missed(_)) => Err(Fault::Internal(format!(
-                "the index does not end at position {reached}"
-            ))),
+            // Another node filled it meanwhile: from where it ends now.
+            Err(CommitError::Missed(_)) => match self.index.reaches().await? {
+                same if same == reached => Err(Fault::Internal(format!(
+                    "the index does not end at position {reached}"
+                ))),
+                other => Ok(other),
+            },
         }
     }
 }

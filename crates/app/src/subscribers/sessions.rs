@@ -1,9 +1,9 @@
 //! Notes what the log says against access tokens. Of what this process committed the kernel has noted it before: this is for
-//! what others did. The security effect itself was in the commit; this only makes it felt.
+//! what others did. The security effect itself was in the commit; this only makes it felt, on every node.
 
 use std::sync::Arc;
 
-use quivive_delivery::subscriber::Begin;
+use quivive_delivery::subscriber::Phase;
 use quivive_delivery::{Catalogue, Cx, Received, Subscription, subscriber};
 
 use crate::access::Said;
@@ -14,14 +14,17 @@ pub const NAME: &str = "sessions";
 
 pub fn subscription(families: Arc<Families>, catalogue: &Catalogue) -> Subscription {
     let kinds = catalogue.all().iter().map(|spec| spec.kind);
-    sessions(families).matching(kinds.filter(|kind| Said::concerns(kind)))
+    sessions(families)
+        .matching(kinds.filter(|kind| Said::concerns(kind)))
+        .phase(Phase::View)
 }
 
-// What was said before the process started is in the database, where older tokens are looked up: it begins at the head.
-#[subscriber(name = "sessions", begin = Begin::Head, on = any)]
+// What was said before the process started is in the database, where older tokens are looked up.
+#[subscriber(name = "sessions", on = any)]
 async fn sessions(families: &Arc<Families>, event: &Received, _: &mut Cx) {
-    if let Some(said) = Said::by(&event.stored.envelope, &event.stored.body) {
-        families.note(said);
+    let envelope = &event.stored.envelope;
+    if let Some(said) = Said::by(envelope, &event.stored.body) {
+        families.note_heard(said, envelope.time);
     }
 }
 

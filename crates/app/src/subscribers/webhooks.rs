@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use quivive_delivery::subscriber::Begin;
+use quivive_delivery::subscriber::Phase;
 use quivive_delivery::{Cx, Fault, Received, Subscription, subscriber};
 
 use crate::webhooks::Endpoints;
 use crate::workflows::webhooks::change_endpoint;
 
 pub fn subscription(endpoints: Arc<Endpoints>) -> Subscription {
-    webhooks(endpoints)
+    webhooks(endpoints).phase(Phase::View)
 }
 
-// A start loads every endpoint as it is, so it begins at the head.
-#[subscriber(name = "webhooks", begin = Begin::Head, on = change_endpoint::Succeeded)]
+// On every node: each must know what it could be given. A start loads every endpoint as it is.
+#[subscriber(name = "webhooks", on = change_endpoint::Succeeded)]
 async fn webhooks(
     endpoints: &Arc<Endpoints>,
     event: &Received<change_endpoint::Succeeded>,

@@ -9,6 +9,7 @@ use crate::ports::{OpenAttempt, OpenAttempts, Read};
 
 impl OpenAttempts for World {
     fn abandoned(&self, node: Uuid, now: Time) -> Read<'_, Vec<OpenAttempt>> {
+        // No other node lives here.
         let left = move |a: &&OpenAttempt| a.deadline <= now || (!a.waiting && a.node != node);
         self.read(|s| s.attempts.values().filter(left).cloned().collect())
     }

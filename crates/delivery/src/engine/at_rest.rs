@@ -1,6 +1,7 @@
 //! Decisions of an operator while no engine runs: what [`Running`](super::Running) would do, done to the rows.
 //!
-//! The caller has the database to itself. An engine that starts afterwards goes on from there.
+//! The caller has the database to itself, which is looked at where nodes share it. An engine that starts afterwards goes on
+//! from there.
 
 use std::time::Duration;
 
@@ -95,6 +96,16 @@ impl AtRest {
     }
 
     async fn stored(&self, name: &str) -> Result<StoredSubscription, Declined> {
+        if let Some(share) = &self.parts.share
+            && share
+                .nodes
+                .living()
+                .await?
+                .iter()
+                .any(|node| node.reads > 0)
+        {
+            return Err(Declined::elsewhere());
+        }
         let all = self.parts.subscriptions.load().await?;
         let found = all.into_iter().find(|stored| stored.name == name);
         found.ok_or(Declined::NotFound)

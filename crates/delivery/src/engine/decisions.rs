@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::machine::{Fate, Input, Letters, Order, Wish};
 use super::running::Running;
 use crate::fault::Fault;
+use crate::log::CommitError;
 use crate::subscriber::{Choice, Order as Sequence, StoredLane};
 
 /// Who decides, and in which workflow: what is decided is told as a fact of that, by the engine, which does it.
@@ -42,6 +43,21 @@ impl Declined {
             what: "decisions about dead letters",
             retry_after: Duration::from_mins(1),
         })
+    }
+
+    /// The node that has the subscription does not hand it over.
+    pub(super) fn elsewhere() -> Self {
+        Self::Fault(Fault::Busy {
+            what: "the node that has the subscription",
+            retry_after: Duration::from_secs(10),
+        })
+    }
+
+    pub(super) fn of(error: CommitError) -> Self {
+        match error {
+            CommitError::Fault(fault) => Self::Fault(fault),
+            missed @ CommitError::Missed(_) => Self::Fault(Fault::internal(missed)),
+        }
     }
 
     pub(super) fn stopping() -> Self {
@@ -129,9 +145,10 @@ impl Running {
     }
 
     /// How many dead letters are meant.
-    pub fn dead_letters(&self, name: &str, choice: &Choice) -> Result<u64, Declined> {
-        let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
-        Ok(shared.machine().count_letters(choice))
+    pub async fn dead_letters(&self, name: &str, choice: &Choice) -> Result<u64, Declined> {
+        let shared = self.bring(name).await?;
+        let count = shared.machine().count_letters(choice);
+        Ok(count)
     }
 
     /// Delivers dead letters again, each with the attempts of a new event, and after it what waits behind it, in order;
@@ -164,13 +181,19 @@ impl Running {
 
     /// How many events that it wants wait behind a dead letter. Looks at a bounded part of the log.
     pub async fn behind(&self, name: &str, letter: &StoredLane) -> Result<Behind, Declined> {
-        let shared = self.roster.find(name).ok_or(Declined::NotFound)?;
-        let (selection, left) = {
+        let (order, selection, left) = if let Some(shared) = self.roster.find(name) {
             let machine = shared.machine();
-            (machine.selection().clone(), machine.left_to(&letter.key))
+            let left = machine.left_to(&letter.key);
+            (shared.order, machine.selection().clone(), left)
+        } else {
+            let known = self.roster.known_of(name);
+            let (known, selection) = known.ok_or(Declined::NotFound)?;
+            let elsewhere = self.roster.elsewhere_of(name);
+            let left = elsewhere.map(|status| status.stored.position);
+            (known.order, selection, left)
         };
         let from = letter.position;
-        let (Sequence::Key, Some(left)) = (shared.order, left) else {
+        let (Sequence::Key, Some(left)) = (order, left) else {
             return Ok(Behind::default());
         };
         let upto = left.min(from.saturating_add(BEHIND_POSITIONS));
@@ -187,6 +210,7 @@ impl Running {
     }
 
     async fn ask(&self, name: &str, wish: Wish) -> Result<u64, Declined> {
+        self.bring(name).await?;
         // One that goes over to another generation answers no more: it does not, until this is answered.
         let _stays = self.roster.changing.read().await;
         let shared = self.roster.find(name).ok_or(Declined::NotFound)?;

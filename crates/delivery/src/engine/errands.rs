@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::machine::{Input, Now, Sweep, Versions};
 use super::scribe::Scribe;
 use super::tail::{POLL_EVERY, Tail};
+use super::tenure::{Share, Tenure};
 use crate::clock::Clock;
 use crate::commit::Transaction;
 use crate::envelope::{Key, Stored};
@@ -24,6 +25,8 @@ pub(crate) struct Tools {
     pub(crate) scribe: Scribe,
     pub(super) tail: Tail,
     pub(super) began: Instant,
+    /// `None`: this process has everything.
+    pub(super) share: Option<Share>,
     /// Tells that some subscription has moved or come to rest.
     pub(super) moved: watch::Sender<()>,
 }
@@ -40,6 +43,7 @@ impl Tools {
 /// Commits what a handler left behind, with the row that says that the event is done.
 pub(super) async fn commit(
     tools: Arc<Tools>,
+    tenure: Arc<Tenure>,
     subscription: Arc<str>,
     event: Arc<Stored>,
     effects: Effects,
@@ -49,7 +53,8 @@ pub(super) async fn commit(
         Ok(records) => {
             let mut writes = effects.writes;
             writes.push(tools.subscriptions.put_lane(&subscription, &row));
-            let committed = tools.log.commit(Transaction { writes, records }).await;
+            let transaction = Transaction { writes, records };
+            let committed = tenure.commit(&*tools.log, transaction).await;
             committed
                 .map(|_| ())
                 .map_err(|error| format!("its effects were not committed: {error}"))

@@ -13,6 +13,9 @@
 //! `EventDeadLettered`, in the same commit. Before keys get lanes in numbers it is asked whether it is the events at all: a
 //! target that is away opens the breaker, and nothing is spent on it; keys that fail all the same pause the subscription.
 //!
+//! Where several nodes share a database, each subscription is in the hands of one: `sharing` says of which, and a `tenure` is
+//! what its commits say it by. What every node must know is a `view`.
+//!
 //! A subscription may get events again: the module `replay` gives it a second runner for that, with a cursor of its own.
 //!
 //! **Guarantees.** Every event reaches every subscription that wants it at least once. The events of one key reach it in
@@ -38,12 +41,15 @@ mod runner;
 mod running;
 pub(crate) mod scribe;
 mod selection;
+mod sharing;
 mod start;
 mod tail;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod together;
 mod trial;
+mod view;
 
 pub use after::Told;
 pub use at_rest::AtRest;
@@ -52,3 +58,4 @@ pub use machine::DeliveryState;
 pub use replay::ReplayError;
 pub use running::{DeliveryStatus, Running, SubscriptionStatus, Wanted};
 pub use start::{Engine, Parts, StartError};
+pub use tenure::Share;

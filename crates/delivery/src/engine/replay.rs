@@ -24,6 +24,7 @@ use super::decisions::Declined;
 use super::runner::Shared;
 use super::running::Running;
 use super::start::StartError;
+use super::tenure::Tenure;
 use crate::commit::{Transaction, Write};
 use crate::events::SubscriptionReplayed;
 use crate::fault::Fault;
@@ -82,6 +83,7 @@ impl Running {
         by: Uuid,
         with: Vec<Write>,
     ) -> Result<StoredReplay, ReplayError> {
+        let tenure = Arc::clone(&self.bring_to_replay(name).await?.tenure);
         let _turn = self.roster.changing.write().await;
         let replay = self.plan(name, from, to, by).await?;
         let subscriptions = &self.tools.subscriptions;
@@ -94,9 +96,16 @@ impl Running {
             writes,
             records: Vec::new(),
         };
-        self.tools.log.commit(transaction).await?;
-        self.begin(replay.clone());
+        tenure.commit(&*self.tools.log, transaction).await?;
+        self.begin(replay.clone(), &tenure);
         Ok(replay)
+    }
+
+    async fn bring_to_replay(&self, name: &str) -> Result<Arc<Shared>, ReplayError> {
+        self.bring(name).await.map_err(|declined| match declined {
+            Declined::Fault(fault) => ReplayError::Fault(fault),
+            Declined::NotFound | Declined::WrongState => ReplayError::NotFound(name.to_owned()),
+        })
     }
 
     /// How many positions a replay would go through, wanted or not, if it began now.
@@ -106,6 +115,7 @@ impl Running {
         from: Option<u64>,
         to: Option<u64>,
     ) -> Result<u64, ReplayError> {
+        self.bring_to_replay(name).await?;
         let _stays = self.roster.changing.read().await;
         let replay = self.plan(name, from, to, Uuid::nil()).await?;
         let to = replay.to.unwrap_or_else(|| self.head());
@@ -157,34 +167,49 @@ impl Running {
     /// After a start: replays that were under way go on, and what an ended one left of other generations goes.
     pub(super) fn go_on(&self, replays: &[StoredReplay]) {
         for live in self.roster.all() {
-            let registered = live.registered();
-            let own = replays
-                .iter()
-                .find(|replay| replay.subscription == *live.name);
-            match (own, &registered.read_model) {
-                (Some(replay), _) => self.begin(replay.clone()),
-                (None, Some(model)) => {
-                    let (running, model) = (self.clone(), Arc::clone(model));
-                    let generation = live.target().generation();
-                    self.spawn(async move { running.clean(&*model, generation).await });
-                }
-                (None, None) => {}
-            }
+            let mut all = replays.iter();
+            let own = all.find(|replay| replay.subscription == *live.name);
+            self.go_on_with(&live.name, own.cloned());
         }
     }
 
-    fn begin(&self, replay: StoredReplay) {
-        let running = self.clone();
-        self.spawn(async move { running.see_through(replay).await });
+    /// The same of one that is here, with the replay of it that was under way.
+    pub(super) fn go_on_with(&self, name: &str, replay: Option<StoredReplay>) {
+        let Some(live) = self.roster.find(name) else {
+            return;
+        };
+        match (replay, live.registered().read_model) {
+            (Some(replay), _) => self.begin(replay, &live.tenure),
+            (None, Some(model)) => {
+                let (running, tenure) = (self.clone(), Arc::clone(&live.tenure));
+                let generation = live.target().generation();
+                self.spawn(&live.tenure, async move {
+                    running.clean(&*model, generation, &tenure).await;
+                });
+            }
+            (None, None) => {}
+        }
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stopping = self.roster.stopping.clone();
-        let work = async move { stopping.run_until_cancelled_owned(work).await };
+    fn begin(&self, replay: StoredReplay, tenure: &Arc<Tenure>) {
+        let (running, own) = (self.clone(), Arc::clone(tenure));
+        self.spawn(
+            tenure,
+            async move { running.see_through(replay, own).await },
+        );
+    }
+
+    /// Until the server stops, or the tenure is over.
+    fn spawn(&self, tenure: &Arc<Tenure>, work: impl Future<Output = ()> + Send + 'static) {
+        let (leaving, lost) = (tenure.leaving.clone(), tenure.lost.clone());
+        let work = async move {
+            let work = leaving.run_until_cancelled_owned(work);
+            lost.run_until_cancelled_owned(work).await
+        };
         drop(self.roster.tasks.spawn(work));
     }
 
-    async fn see_through(&self, replay: StoredReplay) {
+    async fn see_through(&self, replay: StoredReplay, tenure: Arc<Tenure>) {
         let name = &replay.name;
         tracing::info!(
             replay = name,
@@ -192,7 +217,7 @@ impl Running {
             to = replay.to,
             "a replay runs"
         );
-        while let Err(error) = self.enter(&replay).await {
+        while let Err(error) = self.enter(&replay, &tenure).await {
             tracing::warn!(replay = name, %error, "a replay cannot begin; trying again");
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -200,18 +225,18 @@ impl Running {
         let turn = self.roster.changing.write().await;
         // It may have been removed meanwhile, or what it replays.
         let Some((own, live)) = self.both(&replay) else {
-            return self.forget(&replay).await;
+            return self.forget(&replay, &tenure).await;
         };
         let registered = live.registered();
-        while let Err(error) = self.end(&replay, &own, &live).await {
+        while let Err(error) = self.end(&replay, &own, &live, &tenure).await {
             tracing::warn!(replay = name, %error, "a replay cannot end; trying again");
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.go_over(&registered, &replay).await;
+        self.go_over(&registered, &replay, &tenure).await;
         drop(turn);
         tracing::info!(replay = name, "a replay is done");
         if let Some(model) = &registered.read_model {
-            self.clean(&**model, replay.generation).await;
+            self.clean(&**model, replay.generation, &tenure).await;
         }
     }
 
@@ -222,7 +247,7 @@ impl Running {
     }
 
     /// Gives the replay its runner.
-    async fn enter(&self, replay: &StoredReplay) -> Result<(), StartError> {
+    async fn enter(&self, replay: &StoredReplay, tenure: &Arc<Tenure>) -> Result<(), StartError> {
         let subscriptions = &self.tools.subscriptions;
         let live = |running: &Self| running.roster.find(&replay.subscription);
         if let Some(model) = live(self).and_then(|live| live.registered().read_model) {
@@ -232,7 +257,7 @@ impl Running {
                 && subscriptions.lanes(&replay.name).await?.is_empty();
             // So no row of its generation is its own: what is there, another left behind.
             if untouched {
-                self.clean(&*model, replay.generation - 1).await;
+                self.clean(&*model, replay.generation - 1, tenure).await;
             }
         }
         let _turn = self.roster.changing.write().await;
@@ -244,7 +269,8 @@ impl Running {
         let mut own = live.registered();
         own.name = replay.name.as_str().into();
         own.alias = None;
-        self.admit(own, Some(replay.clone())).await
+        self.admit(own, Some(replay.clone()), Arc::clone(tenure))
+            .await
     }
 
     /// Waits until nothing of it is left to deliver, or until it, or what it replays, is removed.
@@ -267,6 +293,7 @@ impl Running {
         replay: &StoredReplay,
         own: &Arc<Shared>,
         live: &Arc<Shared>,
+        tenure: &Arc<Tenure>,
     ) -> Result<(), CommitError> {
         let subscriptions = &self.tools.subscriptions;
         let name = &*replay.subscription;
@@ -295,11 +322,17 @@ impl Running {
             by: replay.by,
         };
         transaction.records.push(self.tools.scribe.of_itself(&told));
-        self.tools.log.commit(transaction).await.map(|_| ())
+        let log = &*self.tools.log;
+        tenure.commit(log, transaction).await.map(|_| ())
     }
 
     /// Brings the roster in line with what [`Running::end`] has committed.
-    async fn go_over(&self, registered: &Subscription, replay: &StoredReplay) {
+    async fn go_over(
+        &self,
+        registered: &Subscription,
+        replay: &StoredReplay,
+        tenure: &Arc<Tenure>,
+    ) {
         if registered.read_model.is_none() {
             self.roster.take(&replay.name);
             if let Some(live) = self.roster.find(&replay.subscription) {
@@ -307,7 +340,7 @@ impl Running {
             }
         } else {
             let runner = loop {
-                match self.runner_of(registered, None).await {
+                match self.runner_of(registered, None, Arc::clone(tenure)).await {
                     Ok(runner) => break runner,
                     Err(error) => {
                         tracing::warn!(subscription = replay.subscription, %error, "it cannot go on; trying again");
@@ -321,7 +354,7 @@ impl Running {
     }
 
     /// It was removed, or what it replays was: forgets what is left of it.
-    async fn forget(&self, replay: &StoredReplay) {
+    async fn forget(&self, replay: &StoredReplay, tenure: &Arc<Tenure>) {
         if let Some(own) = self.roster.take(&replay.name) {
             own.leave().await;
             self.tools.tail.leave(&own.reader);
@@ -333,13 +366,13 @@ impl Running {
             writes,
             records: Vec::new(),
         };
-        if let Err(error) = self.tools.log.commit(transaction).await {
+        if let Err(error) = tenure.commit(&*self.tools.log, transaction).await {
             tracing::warn!(replay = replay.name, %error, "a replay that was removed is not forgotten yet");
         }
     }
 
     /// Deletes what a read model has of other generations, slice by slice.
-    async fn clean(&self, model: &dyn ReadModel, generation: u32) {
+    async fn clean(&self, model: &dyn ReadModel, generation: u32, tenure: &Arc<Tenure>) {
         let _turn = self.roster.cleaning.lock().await;
         loop {
             match model.has_others(generation).await {
@@ -349,7 +382,7 @@ impl Running {
                         writes: vec![model.delete_others(generation)],
                         records: Vec::new(),
                     };
-                    if let Err(error) = self.tools.log.commit(transaction).await {
+                    if let Err(error) = tenure.commit(&*self.tools.log, transaction).await {
                         tracing::warn!(%error, "old rows of a read model are not deleted; trying again");
                         tokio::time::sleep(LOOK_EVERY).await;
                     }

@@ -29,6 +29,7 @@ use super::machine::{
 };
 use super::recent::Recent;
 use super::tail::{BATCH_EVENTS, POLL_EVERY, Reader, Tail, Taken};
+use super::tenure::Tenure;
 use crate::BoxFuture;
 use crate::commit::Transaction;
 use crate::envelope::Stored;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     orders: Orders,
     pub(super) recent: Recent,
     pub(super) reader: Arc<Reader>,
+    pub(super) tenure: Arc<Tenure>,
     /// It is removed while the engine goes on: nothing is waited for.
     left: CancellationToken,
     /// Its runner has ended, and submits nothing more.
@@ -66,6 +68,7 @@ impl Shared {
         target: Arc<Target>,
         selection: Selection,
         machine: Machine,
+        tenure: Arc<Tenure>,
     ) -> Self {
         Self {
             name: Arc::clone(&target.name),
@@ -77,7 +80,8 @@ impl Shared {
             orders: Orders::default(),
             recent: Recent::default(),
             reader: Arc::new(Reader::new(selection)),
-            left: CancellationToken::new(),
+            left: tenure.lost.child_token(),
+            tenure,
             ended: CancellationToken::new(),
         }
     }
@@ -127,6 +131,16 @@ impl Shared {
     pub(super) async fn leave(&self) {
         self.left.cancel();
         self.ended.cancelled().await;
+    }
+
+    /// Waits until its runner has ended by itself, but not for ever: then as [`Self::leave`].
+    pub(super) async fn end_within(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.ended.cancelled())
+            .await
+            .is_err()
+        {
+            self.leave().await;
+        }
     }
 
     /// Gives the machine an order, soon, and says where its answer comes.
@@ -191,9 +205,10 @@ impl Runner {
         self.shared.clone()
     }
 
-    /// Runs until the server stops, or its subscription is removed.
-    pub(super) async fn run(self, stopping: CancellationToken) {
+    /// Runs until the server stops, or its subscription is removed or goes to another node.
+    pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
+        let stopping = shared.tenure.leaving.clone();
         let work = AssertUnwindSafe(self.work_on(stopping)).catch_unwind();
         if let Some(Err(_)) = shared.left.run_until_cancelled(work).await {
             tracing::error!(
@@ -310,8 +325,9 @@ impl Runner {
                 } => {
                     let tools = self.tools.clone();
                     let name = Arc::clone(&self.shared.name);
+                    let tenure = Arc::clone(&self.shared.tenure);
                     self.work
-                        .push(Box::pin(commit(tools, name, event, effects, row)));
+                        .push(Box::pin(commit(tools, tenure, name, event, effects, row)));
                 }
                 Effect::Save(save) => {
                     let save = self.save(&save);
@@ -419,7 +435,7 @@ impl Runner {
         transaction
             .writes
             .extend(condition.map(|condition| tools.subscriptions.put_condition(name, condition)));
-        let commit = tools.log.commit(transaction);
+        let commit = self.shared.tenure.commit(&*tools.log, transaction);
         let name = Arc::clone(&self.shared.name);
         let lost = save.alerts.iter().filter_map(|alert| match alert {
             Alert::Expired { lost, .. } => Some(*lost),

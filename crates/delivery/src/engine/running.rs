@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::after::{AfterCommit, Told};
 use super::errands::Tools;
 use super::figures;
-use super::machine::{DeliveryState, Wish};
+use super::machine::{DeliveryState, Machine, Wish};
 use super::roster::Roster;
+use super::runner::Shared;
 use super::tail::BATCH_EVENTS;
+use super::view::View;
 use crate::envelope::{Priority, Stored};
 use crate::fault::Fault;
 use crate::subscriber::StoredReplay;
@@ -35,6 +37,8 @@ pub struct SubscriptionStatus {
     pub generation: u32,
     /// It is a replay of another one.
     pub replay: Option<StoredReplay>,
+    /// Another node has it: then this is as the database had it a second ago.
+    pub elsewhere: bool,
 }
 
 impl SubscriptionStatus {
@@ -72,6 +76,7 @@ pub struct Running {
     pub(crate) tools: Arc<Tools>,
     pub(super) roster: Arc<Roster>,
     pub(super) after: Arc<AfterCommit>,
+    pub(super) views: Arc<[Arc<View>]>,
     /// The head of the log at the start.
     pub(super) began_at: u64,
 }
@@ -81,12 +86,14 @@ impl Running {
         tools: Arc<Tools>,
         roster: Arc<Roster>,
         after: Arc<AfterCommit>,
+        views: Arc<[Arc<View>]>,
         began_at: u64,
     ) -> Self {
         Self {
             tools,
             roster,
             after,
+            views,
             began_at,
         }
     }
@@ -96,36 +103,92 @@ impl Running {
         self.after.tell(event).await
     }
 
-    /// Durable ones, in the order of registration.
+    /// Durable ones in the order of registration, then replays, then views.
     pub fn status(&self) -> Vec<SubscriptionStatus> {
-        let head = self.head();
-        self.roster
-            .all()
-            .iter()
-            .map(|shared| {
-                let position = shared.position(&self.tools.tail);
-                let machine = shared.machine();
-                SubscriptionStatus {
-                    name: Arc::clone(&shared.name),
-                    position,
-                    lag: head.saturating_sub(position),
-                    in_flight: machine.in_flight(),
-                    lanes_retrying: machine.lanes_retrying(),
-                    lanes_parked: machine.lanes_parked(),
-                    held: machine.held().is_some(),
-                    paused: machine.is_paused(),
-                    broken: machine.is_broken(),
-                    generation: shared.target().generation(),
-                    replay: shared.replay.clone(),
-                }
-            })
-            .collect()
+        let here = self.roster.all();
+        let known = self.roster.known();
+        let of_known = known.iter().filter_map(|(known, _)| {
+            let shared = here.iter().find(|shared| shared.name == known.name);
+            let elsewhere = || self.status_elsewhere(&known.name);
+            shared
+                .map(|shared| self.status_here(shared))
+                .or_else(elsewhere)
+        });
+        let replays = here.iter().filter(|shared| shared.replay.is_some());
+        let replays = replays.map(|shared| self.status_here(shared));
+        let views = self.views.iter().map(|view| self.status_of(view));
+        of_known.chain(replays).chain(views).collect()
+    }
+
+    fn status_here(&self, shared: &Shared) -> SubscriptionStatus {
+        let position = shared.position(&self.tools.tail);
+        let machine = shared.machine();
+        SubscriptionStatus {
+            name: Arc::clone(&shared.name),
+            position,
+            lag: self.head().saturating_sub(position),
+            in_flight: machine.in_flight(),
+            lanes_retrying: machine.lanes_retrying(),
+            lanes_parked: machine.lanes_parked(),
+            held: machine.held().is_some(),
+            paused: machine.is_paused(),
+            broken: machine.is_broken(),
+            generation: shared.target().generation(),
+            replay: shared.replay.clone(),
+            elsewhere: false,
+        }
+    }
+
+    fn status_elsewhere(&self, name: &str) -> Option<SubscriptionStatus> {
+        let found = self.roster.elsewhere_of(name)?;
+        Some(SubscriptionStatus {
+            name: name.into(),
+            position: found.stored.position,
+            lag: self.head().saturating_sub(found.stored.position),
+            in_flight: 0,
+            lanes_retrying: found.lanes_retrying,
+            lanes_parked: found.lanes_parked,
+            held: false,
+            paused: found.stored.condition.paused,
+            broken: false,
+            generation: found.stored.generation,
+            replay: found.replay,
+            elsewhere: true,
+        })
+    }
+
+    fn status_of(&self, view: &View) -> SubscriptionStatus {
+        let position = view.position();
+        SubscriptionStatus {
+            name: Arc::clone(&view.target.name),
+            position,
+            lag: self.head().saturating_sub(position),
+            in_flight: 0,
+            lanes_retrying: 0,
+            lanes_parked: 0,
+            held: false,
+            paused: false,
+            broken: false,
+            generation: 1,
+            replay: None,
+            elsewhere: false,
+        }
     }
 
     /// As in its status, without the rest.
     pub fn position(&self, name: &str) -> Option<u64> {
-        let shared = self.roster.find(name)?;
-        Some(shared.position(&self.tools.tail))
+        if let Some(shared) = self.roster.find(name) {
+            return Some(shared.position(&self.tools.tail));
+        }
+        let view = self.views.iter().find(|view| *view.target.name == *name);
+        let elsewhere = || self.roster.elsewhere_of(name);
+        view.map(|view| view.position())
+            .or_else(|| elsewhere().map(|found| found.stored.position))
+    }
+
+    /// Whether its deliveries are made by this node, now.
+    pub fn is_here(&self, name: &str) -> bool {
+        self.roster.find(name).is_some()
     }
 
     /// Wakes every subscription that has not come to `upto`, as far as the database knows: one that rests says how far there is
@@ -174,9 +237,15 @@ impl Running {
 
     /// Which events it takes now.
     pub fn wanted(&self, name: &str) -> Option<Wanted> {
-        let shared = self.roster.find(name)?;
-        let machine = shared.machine();
-        let selection = machine.selection();
+        let view = || {
+            let view = self.views.iter().find(|view| *view.target.name == *name)?;
+            Some(view.selection.clone())
+        };
+        let known = || self.roster.known_of(name).map(|(_, selection)| selection);
+        let selection = match self.roster.find(name) {
+            Some(shared) => shared.machine().selection().clone(),
+            None => known().or_else(view)?,
+        };
         Some(Wanted {
             types: selection.types(),
             priority: selection.priority,
@@ -184,25 +253,45 @@ impl Running {
     }
 
     /// Where an event is, for each subscription. One that is older than a subscription counts as done.
-    pub fn delivery_of(&self, event: &Stored) -> Vec<DeliveryStatus> {
-        self.roster
-            .all()
+    /// What another node has is as the database has it.
+    pub async fn delivery_of(&self, event: &Stored) -> Result<Vec<DeliveryStatus>, Fault> {
+        let here = self.roster.all();
+        let mut deliveries: Vec<_> = here
             .iter()
             .map(|shared| {
-                let machine = shared.machine();
-                let (state, attempts, error) = machine.state_of(event);
-                DeliveryStatus {
-                    subscription: Arc::clone(&shared.name),
-                    state,
-                    attempts,
-                    error: error.map(str::to_owned),
-                    latency: shared.recent.latency(event),
-                }
+                let latency = shared.recent.latency(event);
+                delivery(&shared.name, &shared.machine(), event, latency)
             })
-            .collect()
+            .collect();
+        for (known, selection) in self.roster.known() {
+            let name = &known.name;
+            let is_here = here.iter().any(|shared| shared.name == *name);
+            if let Some(found) = self.roster.elsewhere_of(name).filter(|_| !is_here) {
+                let tools = &self.tools;
+                let machine = Roster::machine(tools, &known, &selection, found.stored, None);
+                deliveries.push(delivery(name, &machine.await?, event, None));
+            }
+        }
+        Ok(deliveries)
     }
 
     pub(super) fn head(&self) -> u64 {
         self.tools.log.head().borrow().position
+    }
+}
+
+fn delivery(
+    name: &Arc<str>,
+    machine: &Machine,
+    event: &Stored,
+    latency: Option<Duration>,
+) -> DeliveryStatus {
+    let (state, attempts, error) = machine.state_of(event);
+    DeliveryStatus {
+        subscription: Arc::clone(name),
+        state,
+        attempts,
+        error: error.map(str::to_owned),
+        latency,
     }
 }

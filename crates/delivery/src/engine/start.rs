@@ -17,14 +17,17 @@ use super::running::Running;
 use super::scribe::Scribe;
 use super::selection::select;
 use super::tail::Tail;
+use super::tenure::{Share, Tenure};
+use super::view::View;
 use crate::catalogue::Catalogue;
 use crate::clock::{Clock, Ids};
 use crate::commit::Transaction;
 use crate::fault::Fault;
 use crate::log::{Appender, CommitError, Log};
+use crate::nodes::Node;
 use crate::seal::Vault;
 use crate::subscriber::{
-    Begin, Condition, Phase, StoredReplay, StoredSubscription, Subscription, Subscriptions,
+    Condition, Phase, StoredReplay, StoredSubscription, Subscription, Subscriptions,
 };
 use crate::tasks::Tasks;
 
@@ -92,6 +95,8 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     pub catalogue: Arc<Catalogue>,
     pub tasks: Tasks,
+    /// How subscriptions are shared out among nodes; `None`: this process has all.
+    pub share: Option<Share>,
 }
 
 /// An engine that has not started.
@@ -99,6 +104,7 @@ pub struct Engine {
     parts: Parts,
     registered: Vec<Subscription>,
     families: Vec<&'static str>,
+    duties: Vec<&'static str>,
 }
 
 impl Engine {
@@ -107,7 +113,15 @@ impl Engine {
             parts,
             registered,
             families: Vec::new(),
+            duties: Vec::new(),
         }
+    }
+
+    /// Work that is no subscription and is to be done by one node: [`Running::has_duty`] says by which.
+    #[must_use]
+    pub fn duty(mut self, name: &'static str) -> Self {
+        self.duties.push(name);
+        self
     }
 
     /// Names that begin so come and go with something else. What the database has of them and nobody registers is
@@ -125,13 +139,24 @@ impl Engine {
             parts,
             registered,
             families,
+            duties,
         } = self;
-        let (durable, after): (Vec<_>, Vec<_>) = registered
-            .into_iter()
-            .zip(selections)
-            .partition(|(subscription, _)| subscription.phase == Phase::Durable);
+        let (mut durable, mut views, mut after) = (Vec::new(), Vec::new(), Vec::new());
+        for subscription in registered.into_iter().zip(selections) {
+            match subscription.0.phase {
+                Phase::Durable => durable.push(subscription),
+                Phase::View => views.push(subscription),
+                Phase::AfterCommit => after.push(subscription),
+            }
+        }
         let names = durable.iter().map(|(durable, _)| durable);
-        let (stored, replays) = reconcile(&parts, names, &families).await?;
+        let (stored, replays) = match &parts.share {
+            None => reconcile(&parts, names, &families).await?,
+            Some(share) => {
+                register(&parts, share, names, &families).await?;
+                (Vec::new(), Vec::new())
+            }
+        };
 
         Figures::describe();
         let head = parts.log.head().borrow().position;
@@ -140,12 +165,20 @@ impl Engine {
             (selection, Arc::new(target))
         });
         let after = Arc::new(AfterCommit::new(after.collect(), head));
+        let views = views.into_iter().map(|(subscription, selection)| {
+            let target = Target::new(&subscription, parts.vault.clone());
+            Arc::new(View::new(selection, target, head))
+        });
+        let views: Vec<_> = views.collect();
+        let alone = parts.share.is_none();
         let furthest = stored.iter().map(|stored| stored.position).max();
         let tools = Arc::new(Tools {
             // What is behind it reads for itself; what wants to be told at once does not wait for that.
             tail: Tail::new(
                 parts.log.clone(),
-                furthest.filter(|_| after.is_empty()).unwrap_or(head),
+                furthest
+                    .filter(|_| after.is_empty() && views.is_empty())
+                    .unwrap_or(head),
             ),
             log: parts.log,
             subscriptions: parts.subscriptions,
@@ -159,30 +192,48 @@ impl Engine {
             },
             clock: parts.clock,
             began: Instant::now(),
+            share: parts.share,
             moved: watch::Sender::new(()),
         });
 
+        let stopping = parts.tasks.stopping();
+        let known = durable.clone();
         let mut runners = Vec::with_capacity(durable.len());
         for ((subscription, selection), stored) in durable.into_iter().zip(stored) {
-            runners.push(Roster::prepare(&tools, &subscription, selection, stored, None).await?);
+            let tenure = Tenure::alone(&stopping);
+            let runner =
+                Roster::prepare(&tools, &subscription, selection, stored, None, tenure).await?;
+            runners.push(runner);
         }
-        let stopping = parts.tasks.stopping();
         if !after.is_empty() {
             let (after, tools, stopping) = (after.clone(), tools.clone(), stopping.clone());
             parts
                 .tasks
                 .spawn(async move { after.run(&tools, stopping).await });
         }
+        for view in &views {
+            let (view, tools, stopping) = (view.clone(), tools.clone(), stopping.clone());
+            parts
+                .tasks
+                .spawn(async move { view.run(&tools, stopping).await });
+        }
         let tail = tools.clone();
         parts
             .tasks
             .spawn(async move { tail.tail.run(stopping).await });
         let roster = Arc::new(Roster::new(parts.tasks));
+        for (subscription, selection) in known {
+            roster.know(subscription, selection);
+        }
         for runner in runners {
             roster.enter(runner);
         }
-        let running = Running::new(tools, roster, after, head);
-        running.go_on(&replays);
+        let running = Running::new(tools, roster, after, views.into(), head);
+        if alone {
+            running.go_on(&replays);
+        } else {
+            running.share_out(duties).await?;
+        }
         Ok(running)
     }
 }
@@ -225,11 +276,41 @@ pub(super) fn check(
     select(subscription, catalogue)
 }
 
+/// The same where other nodes may be at work: whose they are is seen later. What this program does not know may be another's
+/// that does, and stays.
+async fn register<'a>(
+    parts: &Parts,
+    share: &Share,
+    registered: impl ExactSizeIterator<Item = &'a Subscription> + Clone,
+    families: &[&str],
+) -> Result<(), StartError> {
+    let living = share.nodes.living().await?;
+    let others = |node: &Node| node.id != share.me.id && node.reads > 0;
+    let alone = !living.iter().any(others);
+    let mut tries = 1;
+    loop {
+        match reconciled(parts, registered.clone(), families, !alone).await {
+            // Another node registers the same.
+            Err(StartError::Register(CommitError::Missed(_))) if tries < 3 => tries += 1,
+            done => return done.map(drop),
+        }
+    }
+}
+
 /// Brings the database's subscriptions in line with the registered ones. They are in the order of registration.
 async fn reconcile<'a>(
     parts: &Parts,
     registered: impl ExactSizeIterator<Item = &'a Subscription>,
     families: &[&str],
+) -> Result<(Vec<StoredSubscription>, Vec<StoredReplay>), StartError> {
+    reconciled(parts, registered, families, false).await
+}
+
+async fn reconciled<'a>(
+    parts: &Parts,
+    registered: impl ExactSizeIterator<Item = &'a Subscription>,
+    families: &[&str],
+    others: bool,
 ) -> Result<(Vec<StoredSubscription>, Vec<StoredReplay>), StartError> {
     let loaded = parts.subscriptions.load().await?;
     let replays = parts.subscriptions.replays().await?;
@@ -242,14 +323,31 @@ async fn reconcile<'a>(
     let mut found = Vec::with_capacity(registered.len());
     for subscription in registered {
         let subscriptions = &*parts.subscriptions;
-        let stored = adopt(
+        let stored = identify(
             subscriptions,
             &mut known,
             subscription,
             head,
             &mut transaction,
         )?;
+        if parts.share.is_none() {
+            let condition = starting(stored.condition);
+            let write = subscriptions.put_condition(&subscription.name, &condition);
+            transaction.writes.push(write);
+        }
         found.push(stored);
+    }
+    if others {
+        if let Some(name) = known.keys().min() {
+            tracing::info!(
+                name,
+                "subscriptions that only other nodes know are left to them"
+            );
+        }
+        if !transaction.writes.is_empty() {
+            parts.log.commit(transaction).await?;
+        }
+        return Ok((found, replays));
     }
     let is_registered = |replay: &StoredReplay| {
         let mut all = found.iter();
@@ -281,8 +379,23 @@ async fn reconcile<'a>(
     Ok((found, replays))
 }
 
-/// Finds what the database has of a subscription, under its name or a former one, and says what is to be written of it.
+/// As [`identify`], and says that it begins.
 pub(super) fn adopt(
+    subscriptions: &dyn Subscriptions,
+    known: &mut HashMap<String, StoredSubscription>,
+    subscription: &Subscription,
+    head: u64,
+    transaction: &mut Transaction,
+) -> Result<StoredSubscription, StartError> {
+    let stored = identify(subscriptions, known, subscription, head, transaction)?;
+    let condition = starting(stored.condition);
+    let write = subscriptions.put_condition(&subscription.name, &condition);
+    transaction.writes.push(write);
+    Ok(stored)
+}
+
+/// Finds what the database has of a subscription, under its name or a former one, and says what is to be written of it.
+fn identify(
     subscriptions: &dyn Subscriptions,
     known: &mut HashMap<String, StoredSubscription>,
     subscription: &Subscription,
@@ -309,10 +422,7 @@ pub(super) fn adopt(
             former
         }
         (None, None) => {
-            let position = match subscription.begin {
-                Begin::Start => 0,
-                Begin::Head => head,
-            };
+            let position = subscription.begin.position(head);
             transaction
                 .writes
                 .push(subscriptions.create(name, position));
@@ -324,9 +434,5 @@ pub(super) fn adopt(
             }
         }
     };
-    let condition = starting(stored.condition);
-    transaction
-        .writes
-        .push(subscriptions.put_condition(name, &condition));
     Ok(stored)
 }

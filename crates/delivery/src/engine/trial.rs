@@ -63,6 +63,7 @@ impl Running {
             let tail = &self.tools.tail;
             if durable.iter().all(|shared| shared.reached(head, tail))
                 && (self.after.is_empty() || self.after.position() >= head)
+                && self.views.iter().all(|view| view.position() >= head)
             {
                 return;
             }
@@ -77,7 +78,9 @@ impl Running {
     fn targets(&self) -> Vec<Arc<Target>> {
         let durable = self.roster.all();
         let durable = durable.iter().map(|shared| shared.target());
-        durable.chain(self.after.targets().cloned()).collect()
+        let views = self.views.iter().map(|view| Arc::clone(&view.target));
+        let others = self.after.targets().cloned().chain(views);
+        durable.chain(others).collect()
     }
 
     fn target(&self, name: &str) -> Arc<Target> {

@@ -119,6 +119,21 @@ impl Subscriptions for Connection {
         self.read_with(|_| lanes)
     }
 
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>> {
+        self.read_with(|state| {
+            let mut counts: Vec<(String, LaneState, usize)> = Vec::new();
+            let lanes = state.lanes.iter();
+            for ((name, _), lane) in lanes.filter(|(_, lane)| !lane.event_id.is_nil()) {
+                let mut same = counts.iter_mut();
+                match same.find(|(of, is, _)| of == name && *is == lane.state) {
+                    Some((_, _, count)) => *count += 1,
+                    None => counts.push((name.clone(), lane.state, 1)),
+                }
+            }
+            counts
+        })
+    }
+
     fn backlog(
         &self,
         keys: &[Key],

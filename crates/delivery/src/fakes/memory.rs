@@ -15,6 +15,7 @@ use crate::commit::{Expect, Transaction, Value, Write};
 use crate::envelope::{Envelope, Key, Priority, Stored};
 use crate::event::{Body, Event};
 use crate::log::{Appender, CommitError, Committed, Head, Record};
+use crate::nodes::Lease;
 use crate::process::Case;
 use crate::subscriber::{Condition, ErrorClass, LaneState, StoredLane, StoredReplay};
 
@@ -31,6 +32,12 @@ pub(super) const BEGIN_PROCESS: &str = "begin process";
 pub(super) const ADVANCE_PROCESS: &str = "advance process";
 pub(super) const END_PROCESS: &str = "end process";
 pub(super) const REMOVE: &str = "remove";
+pub(super) const CLAIM: &str = "claim";
+pub(super) const GUARD: &str = "guard";
+pub(super) const RELEASE: &str = "release";
+pub(super) const WANT: &str = "want";
+pub(super) const UNWANT: &str = "unwant";
+pub(super) const FORGET: &str = "forget";
 
 #[derive(Default)]
 pub(super) struct State {
@@ -42,6 +49,9 @@ pub(super) struct State {
     /// Where it is not 1.
     pub(super) generations: BTreeMap<String, u32>,
     pub(super) replays: BTreeMap<String, StoredReplay>,
+    /// What each node that lives reads.
+    pub(super) nodes: BTreeMap<Uuid, u64>,
+    pub(super) leases: BTreeMap<String, Lease>,
     pub(super) writes: Vec<Write>,
     pub(super) commits: u64,
     pub(super) reads: u64,
@@ -251,6 +261,7 @@ impl Memory {
             state.processes.clone(),
             state.generations.clone(),
             state.replays.clone(),
+            state.leases.clone(),
         );
         for (index, write) in transaction.writes.iter().enumerate() {
             let rows = state.execute(write);
@@ -264,6 +275,7 @@ impl Memory {
                     state.processes,
                     state.generations,
                     state.replays,
+                    state.leases,
                 ) = before;
                 return Err(CommitError::Missed(index));
             }
@@ -304,11 +316,20 @@ fn is_engines(write: &Write) -> bool {
         END_REPLAY,
         SET_GENERATION,
     ];
+    let of_nodes = [CLAIM, GUARD, RELEASE, WANT, UNWANT, FORGET];
     let of_processes = [BEGIN_PROCESS, ADVANCE_PROCESS, END_PROCESS];
-    engines.contains(&write.sql) || of_processes.contains(&write.sql)
+    let all = [&engines[..], &of_processes, &of_nodes];
+    all.iter().any(|some| some.contains(&write.sql))
 }
 
-fn text(write: &Write, index: usize) -> String {
+pub(super) fn id(write: &Write, index: usize) -> Uuid {
+    match write.params.get(index) {
+        Some(Value::Id(id)) => *id,
+        other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
+    }
+}
+
+pub(super) fn text(write: &Write, index: usize) -> String {
     match write.params.get(index) {
         Some(Value::Text(text)) => text.to_string(),
         other => panic!("parameter {index} of {:?} is {other:?}", write.sql),
@@ -322,7 +343,7 @@ fn number(write: &Write, index: usize) -> i64 {
     }
 }
 
-fn position(write: &Write, index: usize) -> u64 {
+pub(super) fn position(write: &Write, index: usize) -> u64 {
     u64::try_from(number(write, index)).expect("a position is not negative")
 }
 
@@ -339,10 +360,7 @@ fn lane(write: &Write) -> StoredLane {
         attempts: u32::try_from(number(write, 4)).expect("attempts are few"),
         due: time(5),
         since: time(6),
-        event_id: match &write.params[7] {
-            Value::Id(id) => *id,
-            other => panic!("an event's id is {other:?}"),
-        },
+        event_id: id(write, 7),
         position: position(write, 8),
         event_type: text(write, 9),
         error_class: match &write.params[10] {
@@ -408,6 +426,7 @@ impl State {
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
             PUT_REPLAY | END_REPLAY | SET_GENERATION => self.move_replay(write),
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
+            CLAIM | GUARD | RELEASE | WANT | UNWANT | FORGET => self.move_lease(write),
             _ => return None,
         };
         Some(u64::from(touched))

@@ -8,6 +8,7 @@
 
 mod connection;
 mod memory;
+mod nodes;
 mod ports;
 mod processes;
 mod replays;
@@ -44,5 +45,6 @@ pub fn parts(connection: &Arc<Connection>, catalogue: Catalogue, tasks: Tasks) -
         ids: memory.ids.clone(),
         catalogue: Arc::new(catalogue),
         tasks,
+        share: None,
     }
 }

@@ -15,6 +15,9 @@ pub trait Subscriptions: Send + Sync {
     /// All lanes of a subscription.
     fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, Fault>>;
 
+    /// How many keys of each subscription are in trouble, by how.
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>>;
+
     /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`: what waits behind lanes. Gap-free
     /// like the log: what it skips is of another key.
     fn backlog(

@@ -30,6 +30,7 @@ const NONCE: usize = NAME + MAX_NAME_BYTES;
 const WRAPPED: usize = NONCE + NONCE_LEN;
 /// What is overwritten when a key is destroyed.
 pub(super) const SECRET: std::ops::Range<usize> = NONCE..BYTES;
+pub(super) const WRAPPED_BYTES: usize = SECRET.end - SECRET.start;
 
 /// The first record tells what the file is.
 const MAGIC: &[u8; 32] = b"quivive subject keys, version 1\n";
@@ -89,7 +90,20 @@ impl Wrapping {
         let check = sha256(&record[CHECKED]);
         record[..CHECK].copy_from_slice(&check[..CHECK]);
         record[NONCE..WRAPPED].copy_from_slice(&nonce);
-        let (secret, tag) = record[WRAPPED..].split_at_mut(key.len());
+        record[SECRET].copy_from_slice(&self.wrap_alone(name, key, nonce));
+        record
+    }
+
+    /// Nonce and wrapped key, as a record ends with them.
+    pub(super) fn wrap_alone(
+        &self,
+        name: &str,
+        key: &Secret,
+        nonce: [u8; NONCE_LEN],
+    ) -> [u8; WRAPPED_BYTES] {
+        let mut bytes = [0; WRAPPED_BYTES];
+        bytes[..NONCE_LEN].copy_from_slice(&nonce);
+        let (secret, tag) = bytes[NONCE_LEN..].split_at_mut(key.len());
         secret.copy_from_slice(key.as_slice());
         let made = self
             .key
@@ -100,14 +114,23 @@ impl Wrapping {
             )
             .expect("AES-GCM seals 32 bytes");
         tag.copy_from_slice(made.as_ref());
-        record
+        bytes
     }
 
     /// The key in a record that was not destroyed, or `None` when its bytes were changed.
     pub(super) fn unwrap(&self, record: &Record, name: &str) -> Option<Secret> {
-        let nonce = Nonce::try_assume_unique_for_key(&record[NONCE..WRAPPED]).ok()?;
-        let mut bytes = zeroize::Zeroizing::new([0; BYTES - WRAPPED]);
-        bytes.copy_from_slice(&record[WRAPPED..]);
+        self.unwrap_alone(&record[SECRET], name)
+    }
+
+    /// The key in what [`Self::wrap_alone`] gave, or `None` when that was changed.
+    pub(super) fn unwrap_alone(&self, wrapped: &[u8], name: &str) -> Option<Secret> {
+        let (nonce, sealed) = wrapped.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut bytes = zeroize::Zeroizing::new([0; WRAPPED_BYTES - NONCE_LEN]);
+        if sealed.len() != bytes.len() {
+            return None;
+        }
+        bytes.copy_from_slice(sealed);
         let plain = self
             .key
             .open_in_place(nonce, Aad::from(name.as_bytes()), bytes.as_mut_slice())

@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quivive_app::accounts::erasure;
 use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
 use quivive_app::switchboard;
-use quivive_delivery::engine::{AtRest, Parts as EngineParts};
+use quivive_delivery::engine::{AtRest, Parts as EngineParts, Share};
 use quivive_delivery::log::Appender;
+use quivive_delivery::nodes::{Node, Nodes as _};
 use quivive_delivery::seal::Vault;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Clock, Ids, Log};
+use quivive_delivery::{Clock, Fault, Ids, Log};
 use quivive_outbound::{
-    Argon2Pool, FileVault, HttpOutlet, JwtTokens, KeyStore, LcSigner, SystemClock, SystemIds,
+    Argon2Pool, FileVault, HttpOutlet, JwtTokens, KeyStore, LcSigner, SharedVault, SystemClock,
+    SystemIds,
 };
 use quivive_store::Database;
 
@@ -22,6 +25,7 @@ use crate::backup::Data;
 use crate::config::Directories;
 use crate::control::Desk;
 use crate::deliveries::Deliveries;
+use crate::membership::{self, Membership, SKEW};
 use crate::start::StartError;
 use crate::store::Store;
 use crate::{fingerprints, private, restore};
@@ -38,8 +42,10 @@ pub(crate) struct Opened {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) keys: Arc<KeyStore>,
-    /// The families' vault, as what it is.
-    file_vault: Arc<FileVault>,
+    /// The families' vault, as what it is where it is in a file.
+    file_vault: Option<Arc<FileVault>>,
+    /// Among the nodes of a shared database.
+    membership: Option<Membership>,
     pub(crate) store: Store,
     pub(crate) database: Database,
     pub(crate) families: Arc<Families>,
@@ -62,15 +68,39 @@ impl Opened {
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::clone(&clock)));
         prepare(&directories)?;
         // Its lock comes first: a second server ends here, before it could make keys of its own.
-        let store = Store::open(&directories, Arc::clone(&clock)).await?;
-        let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
+        let store = Store::open(&directories, Arc::clone(&clock), ids.as_ref()).await?;
         let database = Database::new(store.executor());
-        fingerprints::compare(&keys, &database).await?;
+        if store.is_shared() && !has_keys(&directories) {
+            fingerprints::expect_keys(&directories.data.join(KEYS), &database).await?;
+        }
+        let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
+        let others = if store.is_shared() {
+            database.living().await?
+        } else {
+            Vec::new()
+        };
+        fingerprints::compare(&keys, &database, &others).await?;
         let settings = &builder.settings;
         let keys = Arc::new(keys);
         let shared = Arc::new(database.clone());
-        let file_vault = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
-        let vault: Arc<dyn Vault> = Arc::clone(&file_vault) as _;
+        let node = Node {
+            id: ids.next(),
+            reads: membership::reads(workflows.catalogue()),
+        };
+        let (vault, file_vault): (Arc<dyn Vault>, _) = if store.is_shared() {
+            let kept = Arc::clone(&shared) as _;
+            let vault = SharedVault::new(&keys, kept, Arc::clone(&ids), Tasks::new());
+            (Arc::new(vault), None)
+        } else {
+            let vault = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
+            (Arc::clone(&vault) as _, Some(vault))
+        };
+        let membership = if store.is_shared() {
+            let place = membership::place(&directories.data, ids.as_ref())?;
+            Some(Membership::join(&database, node.id, place, &clock).await?)
+        } else {
+            None
+        };
         let log: Arc<dyn Log> = Arc::clone(&shared) as _;
         let log = match builder.around_log.take() {
             Some(wrap) => wrap(log),
@@ -87,6 +117,10 @@ impl Opened {
             ids: Arc::clone(&ids),
             catalogue,
             tasks: tasks.clone(),
+            share: membership.as_ref().map(|_| Share {
+                nodes: Arc::clone(&shared) as _,
+                me: node,
+            }),
         };
         let deliveries = Arc::new(Deliveries::new(AtRest::new(engine.clone())));
         let families = Arc::new(Families {
@@ -116,6 +150,11 @@ impl Opened {
             ids: Arc::clone(&ids),
             clock: Arc::clone(&clock),
             deliveries: Arc::clone(&deliveries) as _,
+            skew: if membership.is_some() {
+                SKEW
+            } else {
+                Duration::ZERO
+            },
             settings: settings.clone(),
         });
         let kernel = Kernel::new(Parts {
@@ -123,6 +162,7 @@ impl Opened {
             attempts: Arc::clone(&shared) as _,
             log,
             vault: Arc::clone(&families.vault),
+            node: node.id,
             tasks: tasks.clone(),
             workflows,
             in_commit,
@@ -135,6 +175,7 @@ impl Opened {
             ids,
             keys,
             file_vault,
+            membership,
             store,
             database,
             families,
@@ -153,7 +194,7 @@ impl Opened {
             data: Data {
                 directories: self.directories.clone(),
                 keys: Arc::clone(&self.keys),
-                vault: Arc::clone(&self.file_vault),
+                vault: self.file_vault.clone(),
                 clock: Arc::clone(&self.clock),
             },
             setup: None,
@@ -161,10 +202,21 @@ impl Opened {
         }
     }
 
+    /// From now on other nodes share subscriptions and duties with this one.
+    pub(crate) async fn serve(&self) -> Result<(), Fault> {
+        match (&self.membership, &self.engine.share) {
+            (Some(membership), Some(share)) => membership.serve(share.me.reads).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Ends every task, then closes the database.
     pub(crate) async fn close(self) {
         self.tasks.shut_down().await;
         self.deliveries.ended();
+        if let Some(membership) = self.membership {
+            membership.leave().await;
+        }
         self.store.close().await;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use quivive_app::access::Access;
 use quivive_app::admission::Rejections;
+use quivive_app::custom_events;
 use quivive_app::kernel::{Failure as Outcome, Kernel};
 use quivive_app::letters::Letters;
 use quivive_app::ports::{Crm, Mailer, Profiles};
@@ -19,7 +20,7 @@ use quivive_delivery::engine::Running;
 use quivive_delivery::log::Appender;
 use quivive_delivery::process::{Deadlines, Processes};
 use quivive_delivery::subscriber::{Retry, Subscription};
-use quivive_delivery::{Codes as _, Fault, Log as _};
+use quivive_delivery::{Codes as _, Fault};
 use quivive_outbound::{Mailbox, SmtpMailer};
 use quivive_store::Migrated;
 use quivive_web::{Operation, Options, Streams, Web};
@@ -30,7 +31,7 @@ use super::opened::Opened;
 use super::{Builder, Mail};
 use crate::config::Mode;
 use crate::control::{Desk, first_administrator, tags};
-use crate::health::{Health, Kept};
+use crate::health::{Health, INDEX, Kept};
 use crate::retention;
 use crate::secrets::{SetupLink, mailbox_key};
 use crate::start::StartError;
@@ -99,12 +100,18 @@ impl Server {
         }
         subscriptions.append(&mut endpoints.subscriptions().await?);
         retry_as_configured(&mut subscriptions, builder.retry);
+        opened.serve().await?;
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
+        // What was registered on another node since it was loaded, and before the head from which this one follows.
+        let schemas = opened.families.event_schemas.as_ref();
+        custom_events::load(schemas, opened.kernel.catalogue()).await?;
         follow(opened, &access, health.running());
         endpoints.run(health.running().clone());
         opened.kernel.sweep();
         let index = Arc::new(opened.database.clone());
-        let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database));
+        let running = health.running().clone();
+        let indexer = Indexer::new(index.clone(), tags(&opened.kernel, &opened.database))
+            .while_mine(move || running.has_duty(INDEX));
         let stopping = opened.tasks.stopping();
         opened.tasks.spawn(indexer.run(stopping));
         if let Some(terms) = builder.retention {
@@ -205,14 +212,14 @@ impl Server {
     }
 }
 
-/// Access tokens are judged from memory as long as the `sessions` subscription is at the head of the log.
+/// Access tokens are judged from memory as long as the `sessions` view is at the head of the log.
 fn follow(opened: &Opened, access: &Arc<Access>, running: &Running) {
     let (access, running) = (Arc::clone(access), running.clone());
-    let (head, stopping) = (opened.database.head(), opened.tasks.stopping());
+    let (log, stopping) = (opened.database.clone(), opened.tasks.stopping());
     let reached = move || running.position(sessions::NAME).unwrap_or_default();
     drop(opened.tasks.spawn(async move {
         stopping
-            .run_until_cancelled(access.follow(head, reached))
+            .run_until_cancelled(access.follow(&log, reached))
             .await
     }));
 }

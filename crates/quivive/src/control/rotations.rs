@@ -9,12 +9,14 @@ use quivive_app::workflows::operators::rotate_signing_key::RotateSigningKey;
 use quivive_app::workflows::rotations::rotate_all_tokens::{self, RotateAllTokens};
 use quivive_app::workflows::rotations::rotate_user_tokens::{Devices, RotateUserTokens};
 use quivive_delivery::Codes as _;
+use quivive_delivery::nodes::Nodes as _;
 use quivive_domain::Address;
 use serde_json::{Value, json};
 
 use super::call::RotateTokens;
 use super::desk::{Desk, fault, rationale, refused, told};
 use crate::failure::Failure;
+use crate::fingerprints;
 
 impl Desk {
     pub(super) async fn rotate_tokens(&self, rotate: RotateTokens) -> Result<Value, Failure> {
@@ -25,9 +27,18 @@ impl Desk {
     }
 
     pub(super) async fn rotate_keys(&self, old: OldKeys) -> Result<Value, Failure> {
+        let living = self.database.living().await.map_err(fault)?;
+        if living.iter().filter(|node| node.reads > 0).count() > 1 {
+            return Err(refused(
+                "several servers use the database, and each has its keys in files of its own",
+                "stop the others, rotate, copy the directory `keys` to each of them, and start them again",
+            ));
+        }
         let command = RotateSigningKey { old };
         let rotated = self.kernel.execute(command, Request::system()).await;
         let rotated = rotated.map_err(|outcome| told(outcome, |refusal| match refusal {}))?;
+        // So that a server that starts without the new one is told.
+        fingerprints::compare(&self.data.keys, &self.database, &living).await?;
         Ok(json!({
             "new_key_id": rotated.new,
             "retired_key_id": rotated.retired,

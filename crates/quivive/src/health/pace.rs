@@ -87,7 +87,9 @@ impl Watch {
         clock: &dyn Clock,
         figures: &mut Figures,
     ) -> Result<(), Fault> {
-        let all = running.status();
+        // Of those that another node has, it says so.
+        let mut all = running.status();
+        all.retain(|status| !status.elsewhere);
         self.compare(&all, Instant::now());
         let behind = all.iter().filter(|status| status.lag > 0);
         let positions: BTreeSet<u64> = behind.map(|status| status.position).collect();
@@ -199,6 +201,7 @@ pub(super) mod tests {
             broken: false,
             generation: 1,
             replay: None,
+            elsewhere: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quivive_testkit::experiments::{
     deliveries, guesses, hostile_receivers, journey, kills, million_accounts, races, revocation,
-    schemathesis, slow_clients, tamper, timing, undelivered,
+    schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
 };
 use quivive_testkit::{Options, Server};
 
@@ -28,6 +28,20 @@ async fn fifty_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_guesses() {
     println!("{}", guesses::run(&server().await, 200).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn races_over_two_nodes() {
+    if let Some(line) = two_nodes::run(BINARY.as_ref(), 4).await {
+        println!("{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_writers_on_two_nodes() {
+    if let Some(line) = writers::run(5, Duration::from_secs(2)).await {
+        println!("{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

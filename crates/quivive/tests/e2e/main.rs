@@ -25,6 +25,7 @@ mod feed;
 mod guessing;
 mod idempotency;
 mod imports;
+mod nodes;
 mod on_postgres;
 mod passwords;
 mod provisioning;

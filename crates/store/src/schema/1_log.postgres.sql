@@ -165,6 +165,26 @@ CREATE TABLE open_attempt (
     node BYTEA NOT NULL
 );
 
+CREATE TABLE node (
+    id BYTEA NOT NULL PRIMARY KEY,
+    place BYTEA NOT NULL,
+    beat BIGINT NOT NULL,
+    reads BIGINT NOT NULL
+);
+
+CREATE TABLE lease (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    node BYTEA,
+    epoch BIGINT NOT NULL,
+    wanted BYTEA,
+    needs BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE TABLE subject_key (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    wrapped BYTEA
+);
+
 CREATE TABLE meta (
     name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     value TEXT COLLATE "C" NOT NULL

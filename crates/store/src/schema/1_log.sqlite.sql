@@ -151,6 +151,33 @@ CREATE TABLE open_attempt (
     node         BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The servers at work on the database, each for one run. On SQLite there is one, which has all, so the table is empty.
+-- `place` is that of its data directory; `beat` when it last said that it lives, by the clock of the database; `reads` how many
+-- versions of events its program knows, 0 of one that delivers nothing.
+CREATE TABLE node (
+    id    BLOB    NOT NULL PRIMARY KEY,
+    place BLOB    NOT NULL,
+    beat  INTEGER NOT NULL,
+    reads INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which node has a subscription, or a duty that is done once. Each commit of who has it begins with a guard on the epoch, which
+-- rises with each claim. `wanted` is the node that asks for it; `needs` how much a node must read to be of use.
+CREATE TABLE lease (
+    name   TEXT    NOT NULL PRIMARY KEY,
+    node   BLOB,
+    epoch  INTEGER NOT NULL,
+    wanted BLOB,
+    needs  INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- The keys of subjects where several servers share them, wrapped under a key that is in no database; without the bytes, one
+-- that was destroyed. On SQLite they are in a file beside the other keys, and the table is empty.
+CREATE TABLE subject_key (
+    name    TEXT NOT NULL PRIMARY KEY,
+    wrapped BLOB
+) STRICT, WITHOUT ROWID;
+
 -- Facts about the database itself, such as the fingerprints of the keys it was used with.
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,

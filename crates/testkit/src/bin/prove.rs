@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use quivive_testkit::experiments::{
     deliveries, guesses, hostile_receivers, journey, kills, million_accounts, overload, races,
-    revocation, schemathesis, slow_clients, tamper, timing, undelivered,
+    revocation, schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 16] = [
+const EXPERIMENTS: [(&str, Option<&str>); 18] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -33,12 +33,20 @@ const EXPERIMENTS: [(&str, Option<&str>); 16] = [
     ("million-accounts", None),
     ("schemathesis", None),
     ("timing", None),
+    (TWO_NODES, None),
+    (WRITERS, None),
 ];
 
 /// Not among all: the first does not hold yet, the second has not been run long.
 const BY_NAME: [&str; 2] = ["overload", "million-accounts"];
 
 const DELIVERY_KILLS: &str = "delivery-kills";
+
+/// Both want PostgreSQL, and start what they need. The second has its mutant beside it.
+const TWO_NODES: &str = "two-nodes-races";
+const WRITERS: &str = "writers";
+
+const SKIPPED: &str = "skipped, there is no PostgreSQL here";
 
 /// As the first argument: this is the process that `delivery-kills` kills.
 const SERVE: &str = "serve-and-die";
@@ -80,7 +88,19 @@ async fn main() -> ExitCode {
             println!("{name}: {}", delivery_kills(&flags, short).await);
             continue;
         }
+        let size = |small: usize, large: usize| if short { small } else { large };
+        if *name == WRITERS {
+            let held = Duration::from_secs(size(3, 30) as u64);
+            let line = writers::run(size(10, 200), held).await;
+            println!("{name}: {}", line.as_deref().unwrap_or(SKIPPED));
+            continue;
+        }
         let binary = binary.get_or_insert_with(|| build(false));
+        if *name == TWO_NODES {
+            let line = two_nodes::run(binary, size(10, 1_000)).await;
+            println!("{name}: {}", line.as_deref().unwrap_or(SKIPPED));
+            continue;
+        }
         println!("{name}: {}", run(name, binary, None, short).await);
         if let Some(fault) = fault {
             let mutant = mutant.get_or_insert_with(|| build(true)).clone();

@@ -108,6 +108,17 @@ pub(super) async fn the_oldest_lanes_are_told_by_state(f: Fixture) {
             ("mail".to_owned(), LaneState::Retrying, at(8)),
         ]
     );
+    let mut counts = f.db.lane_counts().await.expect("a read");
+    counts.sort_by_key(|(name, state, _)| (name.clone(), *state == LaneState::Retrying));
+    let of_mail = |state| {
+        let mut mail = counts
+            .iter()
+            .filter(|(name, is, _)| name == "mail" && *is == state);
+        mail.next().map(|(_, _, count)| *count)
+    };
+    assert_eq!(of_mail(LaneState::Parked), Some(1));
+    assert!(of_mail(LaneState::Retrying) > Some(0));
+    assert_eq!(counts[0], ("alerts".to_owned(), LaneState::Parked, 1));
 }
 
 pub(super) async fn a_lane_is_written_replaced_and_dropped(f: Fixture) {

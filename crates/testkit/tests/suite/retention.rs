@@ -165,6 +165,7 @@ impl Bed {
             ids: self.ids.clone(),
             catalogue: self.catalogue.clone(),
             tasks: self.tasks.clone(),
+            share: None,
         };
         Engine::new(parts, subscriptions).start().await.unwrap()
     }

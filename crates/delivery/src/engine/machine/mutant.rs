@@ -73,6 +73,9 @@ mutants! {
     StopLeavesGaps,
     CrashesNotCounted,
     BegunWithoutMark,
+    /// What a node commits after another took over counts. Built into the model of the database, where the guard is.
+    #[cfg(test)]
+    EpochIgnored,
     /// After a crash several events are under way at once.
     CarefulInParallel,
     /// A replay goes on after its last position.

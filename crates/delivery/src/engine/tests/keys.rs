@@ -235,8 +235,8 @@ async fn every_subscription_gets_what_it_wants_and_no_more() {
     running.drain().await;
     assert_eq!(all.positions(), [1, 2, 3]);
     assert_eq!(some.positions(), [2]);
-    let states: Vec<_> = running
-        .delivery_of(&trial.memory.event(1).unwrap())
+    let event = trial.memory.event(1).unwrap();
+    let states: Vec<_> = now(running.delivery_of(&event))
         .iter()
         .map(|status| status.state)
         .collect();

@@ -127,7 +127,7 @@ async fn a_name_of_the_documents_a_list_and_a_pattern_are_resolved() {
     running.drain().await;
     let states = |position: u64| {
         let event = trial.memory.event(position).unwrap();
-        let states = running.delivery_of(&event);
+        let states = now(running.delivery_of(&event));
         states
             .into_iter()
             .map(|status| status.state)

@@ -419,10 +419,7 @@ async fn an_operator_finds_a_subscription_at_every_moment_of_a_swap() {
         millis(after).await;
         swapped[usize::from(trial.memory.generation("counts") == 2)] = true;
         assert!(running.status().iter().any(|one| &*one.name == "counts"));
-        assert_eq!(
-            running.dead_letters("counts", &Choice::default()).unwrap(),
-            0
-        );
+        assert_eq!(now(running.dead_letters("counts", &Choice::default())), 0);
         let all = Choice::default;
         let (redriven, discarded, paused) = tokio::join!(
             running.redrive("counts", all(), None, by()),

@@ -33,7 +33,7 @@ async fn start_newer(trial: &Trial, subscriptions: Vec<Subscription>) -> Running
     Engine::new(parts, subscriptions).start().await.unwrap()
 }
 
-async fn append(trial: &Trial, version: u32, key: &str) {
+pub(super) async fn append(trial: &Trial, version: u32, key: &str) {
     let id = uuid::Uuid::from_u128(1000 + trial.memory.events().len() as u128);
     let mut envelope = crate::fakes::envelope(id, PLACED, key, crate::Time::UNIX_EPOCH);
     envelope.version = version;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::ledger::{Alert, Save};
+use super::super::mutant::{self, Mutant};
 use super::super::starting;
 use super::super::step::Machine;
 use super::super::terms::{Input, Rules};
@@ -206,6 +207,34 @@ impl World {
             self.known[suspect].crashes += 1;
         }
         self.start();
+    }
+
+    /// The node sleeps for too long, and another takes over. What the first has on its way comes later.
+    pub(super) fn be_taken_over(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            let commit = match pending {
+                Pending::Submitted(commit) => commit,
+                Pending::Effects { event, row } => Commit::Effects { event, row },
+                Pending::Delivery { .. } | Pending::Answer(_) => continue,
+            };
+            self.stale.push_back((self.epoch, commit));
+        }
+        self.database.epoch += 1;
+        self.epoch = self.database.epoch;
+        self.kill();
+    }
+
+    /// One of those goes on: its commit begins with a guard on the epoch.
+    pub(super) fn wake(&mut self) {
+        let Some((epoch, commit)) = self.stale.pop_front() else {
+            return;
+        };
+        if let Some(trace) = &mut self.trace {
+            trace.push_str("a commit of a node that lost it\n");
+        }
+        if epoch == self.database.epoch || mutant::is(Mutant::EpochIgnored) {
+            self.apply(commit);
+        }
     }
 
     pub(super) fn start(&mut self) {

@@ -1,5 +1,5 @@
 //! The machine against a model of the world: seeded, with faults, outages, hangs, lost answers, jumps of the clock, pauses,
-//! stops and kills between any two steps.
+//! stops, kills and take-overs between any two steps.
 //!
 //! **Cast.** A [`world::World`] is one process after another on one database, with one machine; of every fifth seed [`beside`] has
 //! another machine in it, a replay of the first; [`fate`] says what becomes of it. [`checks`] says what must hold: at every

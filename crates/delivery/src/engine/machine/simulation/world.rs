@@ -1,6 +1,6 @@
 //! One process after another on one database, as a seed says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub(super) enum Commit {
 
 #[derive(Default)]
 pub(super) struct Database {
+    /// Of the lease: of the node that claimed it last.
+    pub(super) epoch: u64,
     pub(super) cursor: u64,
     pub(super) condition: Condition,
     /// By the number of the key.
@@ -107,6 +109,10 @@ pub(super) struct World {
     pub(super) database: Database,
     pub(super) machine: Machine,
     pub(super) pending: Vec<Pending>,
+    /// Under which it has the subscription.
+    pub(super) epoch: u64,
+    /// What nodes have on their way that lost it, in order.
+    pub(super) stale: VecDeque<(u64, Commit)>,
     pub(super) now: Now,
     /// The target does not answer.
     pub(super) outage: bool,
@@ -190,6 +196,8 @@ impl World {
             },
             machine,
             pending: Vec::new(),
+            epoch: 0,
+            stale: VecDeque::new(),
             now,
             outage: seed % 7 == 6,
             healed: false,
@@ -469,7 +477,8 @@ impl World {
         for _ in 0..STEPS {
             match self.rng.up_to(999) {
                 0..150 => self.append(),
-                150..350 => self.feed(),
+                150..340 => self.feed(),
+                340..350 => self.wake(),
                 350..850 => self.proceed(),
                 850..940 => {
                     self.pass_time();
@@ -484,7 +493,8 @@ impl World {
                     self.stopping = true;
                     self.step(Input::Stop);
                 }
-                990..1000 if !self.is_stormy() => self.kill(),
+                990..995 if !self.is_stormy() => self.kill(),
+                995..1000 if !self.is_stormy() => self.be_taken_over(),
                 _ => {}
             }
             self.end_stop();
