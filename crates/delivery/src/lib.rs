@@ -33,6 +33,7 @@ pub mod fault;
 pub mod gate;
 pub mod log;
 pub mod process;
+pub mod relay;
 pub mod retention;
 pub mod schema;
 pub mod seal;
