@@ -35,7 +35,10 @@ use crate::subscriber::{
 use crate::{BoxFuture, Fault};
 
 /// What its subscription is called.
-pub const NAME: &str = "relay";
+pub const NAME: &str = "relay:broker";
+
+/// What that begins with: it is there while a broker is configured.
+pub const FAMILY: &str = "relay:";
 
 /// Events in one batch: enough to hide the way to the broker and back, and some hundred kilobytes of messages.
 const BATCH: Batch = Batch {

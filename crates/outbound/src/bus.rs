@@ -26,7 +26,9 @@ pub struct BusConfig {
 pub enum BadBusUrl {
     #[error("it is not a URL")]
     NoUrl,
-    #[error("it begins with neither redis:// nor amqp://; connections are not encrypted, so rediss:// and amqps:// will not do")]
+    #[error(
+        "it begins with neither redis:// nor amqp://; connections are not encrypted, so rediss:// and amqps:// will not do"
+    )]
     Scheme,
     #[error("it names no host")]
     NoHost,

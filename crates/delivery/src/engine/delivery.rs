@@ -8,13 +8,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::machine::Verdict;
+use crate::commit::Write;
 use crate::envelope::{Context, Stored};
 use crate::fault::Fault;
 use crate::seal::{self, Vault};
-use crate::commit::Write;
-use crate::subscriber::{
-    BatchHandler, Cx, Handler, Order, Received, Subscription, WithCursor,
-};
+use crate::subscriber::{BatchHandler, Cx, Handler, Order, Received, Subscription, WithCursor};
 
 /// Where a subscription's events go.
 pub(super) struct Target {

@@ -106,7 +106,10 @@ fn run(seed: u64) {
         }
         now.tick += Duration::from_millis(rng.up_to(1_500));
         let mut input = Input::Tick;
-        if let Some((after, room)) = machine.wants().filter(|_| read < EVENTS && rng.up_to(2) > 0) {
+        if let Some((after, room)) = machine
+            .wants()
+            .filter(|_| read < EVENTS && rng.up_to(2) > 0)
+        {
             assert_eq!(after, read);
             let upto = (read + 1 + rng.up_to(room.min(20) - 1)).min(EVENTS);
             let events = (read + 1..=upto).map(|position| event(position, &mut rng));

@@ -57,7 +57,8 @@ impl Machine {
         Self {
             window: Window::new(rules.order, rules.bounds.window, cursor),
             // Where nothing is set aside there is nobody to blame.
-            caution: (unclean && rules.order != Order::Log).then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
+            caution: (unclean && rules.order != Order::Log)
+                .then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
             lanes,
             ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
             breaker: Breaker::of(rules.order, &rules.retry),

@@ -471,7 +471,10 @@ impl Window {
     fn make_ready(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.state = State::Ready;
-        let (position, queue) = (slot.position, &mut self.ready[rank(self.order, &slot.event)]);
+        let (position, queue) = (
+            slot.position,
+            &mut self.ready[rank(self.order, &slot.event)],
+        );
         match self.order {
             Order::Key | Order::None => queue.push_front(position),
             Order::Log => queue.insert(queue.partition_point(|other| *other < position), position),
