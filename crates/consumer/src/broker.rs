@@ -27,8 +27,7 @@ pub struct Message {
 /// How to connect to a broker.
 pub trait Broker: Send + Sync {
     /// Connects, ready to receive what comes after the cursor, or some of what comes before it too.
-    fn connect<'a>(&'a self, cursor: &'a Cursor)
-    -> BoxFuture<'a, Result<Box<dyn Link>, Away>>;
+    fn connect<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Box<dyn Link>, Away>>;
 }
 
 /// A connection to a broker.

@@ -109,10 +109,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Goes on where the store has it; at the first start with the first event of the log. Without a broker it follows the log.
-    pub async fn open(
-        feed: Feed,
-        mut store: impl CursorStore + 'static,
-    ) -> Result<Self, Error> {
+    pub async fn open(feed: Feed, mut store: impl CursorStore + 'static) -> Result<Self, Error> {
         let cursor = store.load().await.map_err(Error::Store)?;
         let cursor = cursor.unwrap_or_default();
         let now = Instant::now();
@@ -190,7 +187,10 @@ impl Consumer {
     pub fn cursor_after(&self) -> Cursor {
         let mut cursor = self.cursor.clone();
         match &self.current {
-            Some(Current { event, of_log: true }) => cursor.handled_up_to(event.position),
+            Some(Current {
+                event,
+                of_log: true,
+            }) => cursor.handled_up_to(event.position),
             Some(Current { event, .. }) => cursor.handled(event.position),
             None => {}
         }

@@ -79,7 +79,9 @@ impl Cursor {
 impl Display for Cursor {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.epoch, self.position)?;
-        self.ahead.iter().try_for_each(|ahead| write!(f, " {ahead}"))
+        self.ahead
+            .iter()
+            .try_for_each(|ahead| write!(f, " {ahead}"))
     }
 }
 

@@ -87,7 +87,10 @@ impl Feed {
         let list: Vec<Value> = serde_json::from_slice(&answer.body).map_err(Unreadable::from)?;
         let is_full = list.len() == PAGE;
         let read = |json| Ok(Event::read(json)?.0);
-        let events = list.into_iter().map(read).collect::<Result<_, Unreadable>>()?;
+        let events = list
+            .into_iter()
+            .map(read)
+            .collect::<Result<_, Unreadable>>()?;
         Ok(Page {
             events,
             is_full,

@@ -70,10 +70,7 @@ impl Streams {
 
 impl Broker for Streams {
     /// Makes the groups that are not there, at the cursor: what is older is in the log.
-    fn connect<'a>(
-        &'a self,
-        cursor: &'a Cursor,
-    ) -> BoxFuture<'a, Result<Box<dyn Link>, Away>> {
+    fn connect<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Box<dyn Link>, Away>> {
         Box::pin(async move {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_WITHIN))
@@ -92,8 +89,10 @@ impl Broker for Streams {
                     .arg(format!("{}-{}", cursor.epoch, cursor.position))
                     .arg("MKSTREAM");
             }
-            let made: Vec<Result<Value, RedisError>> =
-                groups.query_async(&mut connection).await.map_err(Away::of)?;
+            let made: Vec<Result<Value, RedisError>> = groups
+                .query_async(&mut connection)
+                .await
+                .map_err(Away::of)?;
             for made in made {
                 match made {
                     Err(error) if error.code() != Some("BUSYGROUP") => {
@@ -139,8 +138,10 @@ impl Reader {
         for _ in &self.streams {
             read.arg(from);
         }
-        let reply: Option<StreamReadReply> =
-            read.query_async(&mut self.connection).await.map_err(Away::of)?;
+        let reply: Option<StreamReadReply> = read
+            .query_async(&mut self.connection)
+            .await
+            .map_err(Away::of)?;
         Ok(reply.unwrap_or_default())
     }
 
@@ -149,7 +150,10 @@ impl Reader {
         for StreamKey { key, ids } in reply.keys {
             for entry in &ids {
                 // One that was trimmed meanwhile has nothing in it; then it is in the log.
-                match entry.get::<Vec<u8>>("event").map(|json| serde_json::from_slice(&json)) {
+                match entry
+                    .get::<Vec<u8>>("event")
+                    .map(|json| serde_json::from_slice(&json))
+                {
                     Some(Ok(json)) => messages.push(Message { json }),
                     Some(Err(error)) => {
                         tracing::warn!(id = entry.id, %error, "an entry of the stream is no event");
@@ -190,7 +194,10 @@ impl Link for Reader {
             for (stream, ids) in &self.received {
                 all.cmd("XACK").arg(stream).arg(&self.group).arg(ids);
             }
-            let _: Value = all.query_async(&mut self.connection).await.map_err(Away::of)?;
+            let _: Value = all
+                .query_async(&mut self.connection)
+                .await
+                .map_err(Away::of)?;
             self.received.clear();
             Ok(())
         })

@@ -114,7 +114,11 @@ fn a_message_is_judged_by_what_comes_before_it() {
         (11, 9, 3, Verdict::ReadLog),
     ] {
         let (event, previous) = message(position, previous, epoch);
-        assert_eq!(cursor.judge(&event, previous.unwrap()), verdict, "{position} after {previous:?}");
+        assert_eq!(
+            cursor.judge(&event, previous.unwrap()),
+            verdict,
+            "{position} after {previous:?}"
+        );
     }
 }
 
@@ -143,7 +147,10 @@ async fn a_file_keeps_the_cursor() {
     assert_eq!(store.load().await.unwrap(), None);
     store.save(&Cursor::at(1, 7)).await.unwrap();
     store.save(&Cursor::at(1, 8)).await.unwrap();
-    assert_eq!(FileStore::new(&path).load().await.unwrap(), Some(Cursor::at(1, 8)));
+    assert_eq!(
+        FileStore::new(&path).load().await.unwrap(),
+        Some(Cursor::at(1, 8))
+    );
     std::fs::write(&path, "not a cursor").unwrap();
     assert!(store.load().await.is_err());
     std::fs::remove_dir_all(directory).unwrap();

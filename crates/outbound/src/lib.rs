@@ -29,6 +29,8 @@ pub mod jwt;
 pub mod keys;
 pub mod mailbox;
 mod private_file;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis_streams;
 #[cfg(test)]
@@ -47,6 +49,8 @@ pub use http::HttpOutlet;
 pub use jwt::JwtTokens;
 pub use keys::{KeyError, KeyStore};
 pub use mailbox::Mailbox;
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::RabbitMq;
 #[cfg(feature = "redis")]
 pub use redis_streams::RedisStreams;
 pub use signer::LcSigner;
