@@ -18,6 +18,7 @@ mod chain;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,8 +93,14 @@ pub trait Broker: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Fault>>;
 }
 
-/// Where the chain is kept: a write for the commit that moves the cursor. It never misses.
-pub type Keep = Arc<dyn Fn(&str) -> Write + Send + Sync>;
+/// Where the chain is kept.
+pub trait Chains: Send + Sync {
+    /// As it was kept last; `None` before the first time.
+    fn load(&self) -> BoxFuture<'_, Result<Option<String>, Fault>>;
+
+    /// A write for the commit that moves the cursor. It never misses.
+    fn keep(&self, chain: &str) -> Write;
+}
 
 /// What a relay works with.
 pub struct Parts {
@@ -102,13 +109,11 @@ pub struct Parts {
     pub origin: Origin,
     pub broker: Arc<dyn Broker>,
     pub shards: u32,
-    pub keep: Keep,
-    /// What was kept last.
-    pub kept: Option<String>,
+    pub chains: Arc<dyn Chains>,
 }
 
 /// The chain as it is, and as it was before the last batch: which of the two the cursor has come to, the engine knows.
-struct Chains {
+struct Links {
     before: Chain,
     now: Chain,
 }
@@ -116,20 +121,22 @@ struct Chains {
 /// The handler.
 pub struct Relay {
     parts: Parts,
-    chains: Mutex<Chains>,
+    links: Mutex<Links>,
+    /// The last batch was not confirmed, which was told.
+    failing: AtomicBool,
 }
 
 impl Relay {
     pub fn new(parts: Parts) -> Self {
-        let kept = parts.kept.as_deref();
-        let chain = kept.and_then(|text| Chain::read(text, parts.shards));
-        let now = chain.unwrap_or_else(|| Chain::at(0, parts.shards));
+        // It is loaded before the first event.
+        let now = Chain::at(0, parts.shards);
         Self {
             parts,
-            chains: Mutex::new(Chains {
+            links: Mutex::new(Links {
                 before: now.clone(),
                 now,
             }),
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -148,8 +155,22 @@ impl Relay {
             .begin(Begin::Head)
     }
 
-    fn chains(&self) -> MutexGuard<'_, Chains> {
-        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chain that ends before a position: the one at hand or, at the start and after another node had the subscription,
+    /// the one that was kept.
+    async fn chain_before(&self, position: u64) -> Result<Chain, Fault> {
+        let ends = |chain: &Chain| chain.position() + 1 == position;
+        let now = self.links().now.clone();
+        if ends(&now) {
+            return Ok(now);
+        }
+        let kept = self.parts.chains.load().await?;
+        let kept = kept.and_then(|text| Chain::read(&text, self.parts.shards));
+        let chain = kept.filter(ends);
+        Ok(chain.unwrap_or_else(|| Chain::at(position - 1, self.parts.shards)))
     }
 
     async fn publish(&self, events: &[Received]) -> Result<(), Fault> {
@@ -157,7 +178,11 @@ impl Relay {
             epoch, position, ..
         } = *self.parts.log.head().borrow();
         let place = |position| Place { epoch, position };
-        let mut chain = self.chains().now.clone();
+        let Some(first) = events.first() else {
+            return Ok(());
+        };
+        let mut chain = self.chain_before(first.stored.position).await?;
+        let before = chain.clone();
         let mut messages = Vec::with_capacity(events.len());
         let known = Known {
             confirmed: place(chain.position()),
@@ -179,8 +204,7 @@ impl Relay {
             }
         }
         self.parts.broker.publish(known, &messages).await?;
-        let mut chains = self.chains();
-        chains.before = std::mem::replace(&mut chains.now, chain);
+        *self.links() = Links { before, now: chain };
         Ok(())
     }
 
@@ -202,6 +226,14 @@ impl BatchHandler for Relay {
     fn handle<'a>(&'a self, events: &'a [Received]) -> BoxFuture<'a, BatchOutcome> {
         Box::pin(async move {
             let published = self.publish(events).await;
+            let failed = self.failing.swap(published.is_err(), Ordering::Relaxed);
+            match &published {
+                Err(error) if !failed => {
+                    tracing::warn!(%error, "the broker takes no events; trying again");
+                }
+                Ok(()) if failed => tracing::info!("the broker takes events again"),
+                _ => {}
+            }
             BatchOutcome::All(published.map_or_else(Outcome::from, Outcome::from))
         })
     }
@@ -209,12 +241,12 @@ impl BatchHandler for Relay {
 
 impl WithCursor for Relay {
     fn writes(&self, cursor: u64) -> Vec<Write> {
-        let chains = self.chains();
-        let chain = if chains.now.position() <= cursor {
-            &chains.now
+        let links = self.links();
+        let chain = if links.now.position() <= cursor {
+            &links.now
         } else {
-            &chains.before
+            &links.before
         };
-        vec![(self.parts.keep)(&chain.to_string())]
+        vec![self.parts.chains.keep(&chain.to_string())]
     }
 }

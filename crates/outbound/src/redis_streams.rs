@@ -33,7 +33,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// A connection, and what was done on it.
 struct Session {
     connection: MultiplexedConnection,
-    trimmed: Instant,
+    /// `None`: not on this connection.
+    trimmed: Option<Instant>,
 }
 
 /// The adapter.
@@ -47,7 +48,6 @@ pub struct RedisStreams {
 impl RedisStreams {
     /// Connects when there is something to publish.
     pub fn new(config: BusConfig) -> Result<Self, Fault> {
-        describe();
         Ok(Self {
             client: Client::open(config.url.expose_secret()).map_err(unusable)?,
             config,
@@ -65,6 +65,7 @@ impl RedisStreams {
     }
 
     async fn connect(&self) -> Result<Session, Fault> {
+        describe();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN));
@@ -75,7 +76,7 @@ impl RedisStreams {
             .map_err(away)?;
         Ok(Session {
             connection,
-            trimmed: Instant::now(),
+            trimmed: None,
         })
     }
 
@@ -85,9 +86,9 @@ impl RedisStreams {
         known: Known,
         messages: &[Publication],
     ) -> Result<(), Fault> {
-        if session.trimmed.elapsed() >= TRIM_EVERY {
+        if session.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
             self.trim(&mut session.connection).await?;
-            session.trimmed = Instant::now();
+            session.trimmed = Some(Instant::now());
         }
         let Some(last) = messages.last() else {
             return Ok(());
@@ -144,7 +145,11 @@ impl RedisStreams {
                 "Redis had the streams of another log".to_owned(),
             ));
         }
-        if remembered < Some(known.confirmed) && known.confirmed.position > 0 {
+        // After a restore it remembers another epoch, which is no loss.
+        let forgot = |place: Place| {
+            place.epoch == known.confirmed.epoch && place.position < known.confirmed.position
+        };
+        if known.confirmed.position > 0 && remembered.is_none_or(forgot) {
             metrics::counter!("quivive_bus_losses_total").increment(1);
             tracing::warn!(
                 remembered = remembered.map(id),

@@ -3,16 +3,29 @@
 use std::sync::Arc;
 
 use quivive_delivery::cloudevents::Origin;
-use quivive_delivery::relay::{Broker, Parts, Relay};
+use quivive_delivery::relay::{Broker, Chains, Parts, Relay};
 use quivive_delivery::subscriber::Subscription;
-use quivive_delivery::{BoxFuture, Fault};
+use quivive_delivery::{BoxFuture, Fault, Write};
 use quivive_outbound::{BusConfig, BusKind};
+use quivive_store::Database;
 
 use crate::builder::Opened;
-use crate::start::StartError;
 
 /// What the database calls the chain of the relay.
 const CHAIN: &str = "relay";
+
+/// The chain among the notes of the database.
+struct Notes(Database);
+
+impl Chains for Notes {
+    fn load(&self) -> BoxFuture<'_, Result<Option<String>, Fault>> {
+        self.0.meta(CHAIN)
+    }
+
+    fn keep(&self, chain: &str) -> Write {
+        self.0.set_meta(CHAIN, chain)
+    }
+}
 
 /// A broker, and into how many streams events go there.
 pub(crate) struct Bus {
@@ -40,21 +53,15 @@ impl Bus {
     }
 
     /// The relay, as the database has it.
-    pub(crate) async fn subscription(
-        self,
-        opened: &Opened,
-        origin: Origin,
-    ) -> Result<Subscription, StartError> {
-        let database = opened.database.clone();
+    pub(crate) fn subscription(self, opened: &Opened, origin: Origin) -> Subscription {
         let relay = Relay::new(Parts {
             log: Arc::clone(&opened.engine.log),
             catalogue: Arc::clone(opened.kernel.catalogue()),
             origin,
             broker: self.broker,
             shards: self.shards,
-            kept: database.meta(CHAIN).await?,
-            keep: Arc::new(move |chain| database.set_meta(CHAIN, chain)),
+            chains: Arc::new(Notes(opened.database.clone())),
         });
-        Ok(relay.subscription())
+        relay.subscription()
     }
 }

@@ -26,14 +26,14 @@ run() { setsid "$@" >>"$dir/log" 2>&1 </dev/null & pid=$!; }
 while read -r word; do
     case $word in
         start) run "$@" ;;
-        end) kill -TERM "$pid"; wait "$pid" ;;
-        kill) kill -KILL -- "-$pid"; wait "$pid" ;;
-        freeze) kill -STOP -- "-$pid" ;;
-        thaw) kill -CONT -- "-$pid" ;;
+        end) kill -s TERM "$pid"; wait "$pid" ;;
+        kill) kill -s KILL -- "-$pid"; wait "$pid" ;;
+        freeze) kill -s STOP -- "-$pid" ;;
+        thaw) kill -s CONT -- "-$pid" ;;
     esac 2>/dev/null
     echo done
 done
-kill -KILL -- "-$pid" 2>/dev/null
+kill -s KILL -- "-$pid" 2>/dev/null
 wait "$pid" 2>/dev/null
 rm -rf "$dir"
 "#;

@@ -66,6 +66,25 @@ impl Kept {
     }
 }
 
+/// What the database has of the chain.
+struct Notes(Arc<Memory>);
+
+impl Chains for Notes {
+    fn load(&self) -> BoxFuture<'_, Result<Option<String>, Fault>> {
+        let mut writes = self.0.writes();
+        writes.retain(|write| write.sql == "keep");
+        let kept = writes.pop().map(|write| match &write.params[0] {
+            crate::Value::Text(text) => text.to_string(),
+            other => panic!("{other:?}"),
+        });
+        Box::pin(async move { Ok(kept) })
+    }
+
+    fn keep(&self, chain: &str) -> Write {
+        Write::any("keep", vec![chain.to_owned().into()])
+    }
+}
+
 struct Trial {
     memory: Arc<Memory>,
     broker: Arc<Kept>,
@@ -90,7 +109,6 @@ impl Trial {
         let connection = self.memory.connect();
         let tasks = Tasks::new();
         let parts = parts(&connection, catalogue, tasks.clone());
-        let kept = self.kept();
         let relay = Relay::new(Parts {
             log: parts.log.clone(),
             catalogue: parts.catalogue.clone(),
@@ -100,21 +118,10 @@ impl Trial {
             },
             broker: self.broker.clone(),
             shards,
-            keep: Arc::new(|text| Write::any("keep", vec![text.to_owned().into()])),
-            kept,
+            chains: Arc::new(Notes(Arc::clone(&self.memory))),
         });
         let engine = Engine::new(parts, vec![relay.subscription()]);
         (engine.start().await.unwrap(), tasks, connection)
-    }
-
-    fn kept(&self) -> Option<String> {
-        let mut writes = self.memory.writes();
-        writes.retain(|write| write.sql == "keep");
-        let write = writes.pop()?;
-        let crate::Value::Text(text) = &write.params[0] else {
-            panic!("a text")
-        };
-        Some(text.to_string())
     }
 
     fn place(&self, count: u32) {

@@ -99,7 +99,7 @@ impl Server {
         }
         subscriptions.append(&mut endpoints.subscriptions().await?);
         if let Some(bus) = builder.bus.take() {
-            subscriptions.push(bus?.subscription(opened, origin(builder)).await?);
+            subscriptions.push(bus?.subscription(opened, origin(builder)));
         }
         retry_as_configured(&mut subscriptions, builder.retry);
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
