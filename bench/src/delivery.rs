@@ -171,8 +171,16 @@ async fn start(
 
 /// An engine over a bed, begun.
 pub(crate) async fn engine(bed: &Bed, tasks: &Tasks, subscriptions: Vec<Subscription>) -> Running {
+    Engine::new(parts(bed, tasks), subscriptions)
+        .start()
+        .await
+        .unwrap()
+}
+
+/// What an engine on a bed works with.
+pub(crate) fn parts(bed: &Bed, tasks: &Tasks) -> Parts {
     let workflows = switchboard::workflows().unwrap();
-    let parts = Parts {
+    Parts {
         log: Arc::new(bed.database.clone()),
         subscriptions: Arc::new(bed.database.clone()),
         vault: bed.vault.clone(),
@@ -181,8 +189,7 @@ pub(crate) async fn engine(bed: &Bed, tasks: &Tasks, subscriptions: Vec<Subscrip
         ids: Arc::clone(&bed.ids),
         catalogue: Arc::new(workflows.catalogue().clone()),
         tasks: tasks.clone(),
-    };
-    Engine::new(parts, subscriptions).start().await.unwrap()
+    }
 }
 
 /// Events a second through one durable subscriber.

@@ -15,6 +15,7 @@
     reason = "a measurement that cannot go on says so by panicking, and prints its figures"
 )]
 
+mod brokers;
 mod delivery;
 mod imports;
 mod limits;
@@ -59,7 +60,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 24] = [
+const NAMES: [(&str, &str); 26] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -80,6 +81,8 @@ const NAMES: [(&str, &str); 24] = [
     ("token-check-cached", "tokens"),
     ("reads-beside-logins", "reads"),
     ("import", "import"),
+    ("redis-relay", "redis"),
+    ("rabbitmq-relay", "rabbitmq"),
     ("start", "process"),
     ("idle-memory", "process"),
     ("idle-memory-after", "logins"),
@@ -154,6 +157,12 @@ async fn main() -> std::process::ExitCode {
     }
     if group("import") {
         measures.push(imports::measure(&binary).await);
+    }
+    if group("redis") {
+        measures.extend(brokers::redis().await);
+    }
+    if group("rabbitmq") {
+        measures.extend(brokers::rabbitmq().await);
     }
     if group("growth") {
         let short = flags.iter().any(|flag| flag == "--short");

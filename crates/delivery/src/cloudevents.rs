@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::Time;
 use crate::catalogue::{Catalogue, EventSpec};
 use crate::envelope::{Key, Priority, Stored};
+use crate::relay::Link;
 
 /// The media type of one, and of several in an array.
 pub const MEDIA_TYPE: &str = "application/cloudevents+json";
@@ -49,8 +50,13 @@ pub struct Message<'a> {
     causationid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    /// Of a broker's message alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<u32>,
     #[serde(serialize_with = "text")]
     pos: u64,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_text")]
+    prevpos: Option<u64>,
     #[serde(serialize_with = "text")]
     epoch: u64,
     workflowid: Uuid,
@@ -97,6 +103,28 @@ impl Serialize for DataSchema<'_> {
 
 fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn some_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Message<'_> {
+    /// As a broker gets it. The epoch is that of the log by now, in which all positions are.
+    pub(crate) fn relayed(self, epoch: u64, link: Link) -> Self {
+        Self {
+            shard: Some(link.shard),
+            prevpos: Some(link.previous),
+            epoch,
+            ..self
+        }
+    }
 }
 
 /// The message of an event. The version of its data is that of `dataschema`: the current one of its type, where the
@@ -160,7 +188,9 @@ fn compose<'a>(
         correlationid: envelope.correlation_id,
         causationid: envelope.causation_id,
         traceparent: envelope.traceparent.as_deref(),
+        shard: None,
         pos: event.position,
+        prevpos: None,
         epoch: event.epoch,
         workflowid: envelope.workflow_id,
         requestid: envelope.request_id.as_deref(),
@@ -196,6 +226,8 @@ pub fn schema() -> Value {
             "causationid": uuid("The event that caused it."),
             "traceparent": text("W3C Trace Context."),
             "pos": text("Its position in the log, a decimal number: dense, from 1."),
+            "shard": {"type": "integer", "description": "From a broker: the stream it came in."},
+            "prevpos": text("From a broker: the position before it in that stream, a decimal number."),
             "epoch": text("Of the log, a decimal number; a restore raises it."),
             "workflowid": uuid("The same for all events of one command."),
             "requestid": text("The request that led to it."),

@@ -34,6 +34,7 @@ pub mod gate;
 pub mod log;
 pub mod nodes;
 pub mod process;
+pub mod relay;
 pub mod retention;
 pub mod schema;
 pub mod seal;

@@ -35,6 +35,7 @@ mod read_model;
 mod received;
 mod retry;
 mod stored;
+mod with_cursor;
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -53,6 +54,8 @@ pub use retry::Retry;
 pub use stored::{
     Condition, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
 };
+
+pub use with_cursor::WithCursor;
 
 use crate::envelope::Priority;
 use crate::event::Event;
@@ -95,6 +98,11 @@ pub enum Phase {
 pub enum Order {
     Key,
     None,
+    /// All events wait for each other: they come in the order of the log, whatever their keys and priorities, one batch at a
+    /// time. Nothing is set aside and nothing given up. After the first failure nothing begins for [`Retry::base`], twice as
+    /// long after each further one up to [`Retry::cap`]; then the event at the front is a probe. What the handler says can
+    /// never work pauses the subscription before that event.
+    Log,
 }
 
 /// Where a subscription that was never seen before begins.
@@ -162,6 +170,8 @@ pub struct Subscription<E = Any> {
     pub replay: Replay,
     /// What its handler keeps, where that is rebuilt as a whole.
     pub read_model: Option<Arc<dyn ReadModel>>,
+    /// What is written in each commit that moves its cursor.
+    pub with_cursor: Option<Arc<dyn WithCursor>>,
     /// A name it had before; its cursor moves to the new one.
     pub alias: Option<&'static str>,
     /// Where a new subscription begins.
@@ -245,6 +255,7 @@ impl<E: Content> Subscription<E> {
             breaker: true,
             replay: Replay::Allow,
             read_model: None,
+            with_cursor: None,
             alias: None,
             begin: Begin::Start,
             reads: E::KIND,
@@ -379,6 +390,16 @@ impl<E: Content> Subscription<E> {
         Self { read_model, ..self }
     }
 
+    /// Its handler writes this with its cursor.
+    #[must_use]
+    pub fn with_cursor(self, with_cursor: Arc<dyn WithCursor>) -> Self {
+        let with_cursor = Some(with_cursor);
+        Self {
+            with_cursor,
+            ..self
+        }
+    }
+
     /// The name it had before.
     #[must_use]
     pub fn alias(self, former: &'static str) -> Self {
@@ -435,6 +456,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             breaker,
             replay,
             read_model,
+            with_cursor,
             alias,
             begin,
             reads,
@@ -459,6 +481,7 @@ impl<E: Event> From<Subscription<E>> for Subscription {
             breaker,
             replay,
             read_model,
+            with_cursor,
             alias,
             begin,
             reads,

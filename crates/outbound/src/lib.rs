@@ -13,12 +13,14 @@
 //! | [`smtp`], [`mailbox`] | `Mailer`: to a mail server, or kept in memory for development |
 //! | [`crm`] | `Crm`: the operator's customer relations, over HTTP |
 //! | [`http`] | `Outlet`: the one way out over HTTP |
+//! | `redis_streams`, `rabbitmq` | `Broker`: events out to a message broker |
 //! | [`signer`] | `Signer`: signatures of webhooks |
 //! | [`clock`] | `Clock` and `Ids`: the machine's |
 
 pub mod archive;
 pub mod argon2;
 pub mod backup;
+pub mod bus;
 pub mod clock;
 pub mod crm;
 mod derivation;
@@ -27,6 +29,10 @@ pub mod jwt;
 pub mod keys;
 pub mod mailbox;
 mod private_file;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis_streams;
 #[cfg(test)]
 mod scratch;
 pub mod signer;
@@ -36,12 +42,17 @@ pub mod vault;
 pub use archive::{FileArchive, Verifier};
 pub use argon2::{Argon2Pool, Hashing};
 pub use backup::{BackupFlaw, Contents, Listed};
+pub use bus::{BusConfig, BusKind};
 pub use clock::{SystemClock, SystemIds};
 pub use crm::{CrmConfig, HttpCrm};
 pub use http::HttpOutlet;
 pub use jwt::JwtTokens;
 pub use keys::{KeyError, KeyStore};
 pub use mailbox::Mailbox;
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::RabbitMq;
+#[cfg(feature = "redis")]
+pub use redis_streams::RedisStreams;
 pub use signer::LcSigner;
 pub use smtp::{SmtpConfig, SmtpMailer};
 pub use vault::{CopyError, FileVault, SharedVault};

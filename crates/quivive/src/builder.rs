@@ -9,6 +9,7 @@
 mod opened;
 mod server;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,15 +19,17 @@ use quivive_app::Settings;
 use quivive_app::ports::{Crm, Mailer};
 use quivive_app::switchboard::{self, Workflows};
 use quivive_delivery::catalogue::Duplicate;
+use quivive_delivery::relay::Broker;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::{Effects, InCommit, NotInCommit, Retry, Subscription};
-use quivive_delivery::{Code, Event, Log};
+use quivive_delivery::{Code, Event, Fault, Log};
 use quivive_domain::webhook::Reach;
 use quivive_outbound::{CrmConfig, Hashing, HttpCrm, HttpOutlet, SmtpConfig, SystemClock};
 use quivive_web::request::{ForwardingHeader, Proxies};
 #[cfg(feature = "postgres")]
 use secrecy::SecretString;
 
+use crate::bus::Bus;
 use crate::config::{Directories, FirstAdmin, Location, Mode, Plan};
 use crate::start::StartError;
 
@@ -53,6 +56,8 @@ pub struct Builder {
     /// `None`: the log is kept for ever.
     pub(crate) retention: Option<Terms>,
     pub(crate) webhooks: Reach,
+    /// Taken when the engine starts. `None`: events go to no broker.
+    pub(crate) bus: Option<Result<Bus, Fault>>,
     pub(crate) proxies: Proxies,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) rate_limits: bool,
@@ -96,6 +101,7 @@ impl Builder {
             retry: Retry::DEFAULT,
             retention: None,
             webhooks: Reach::default(),
+            bus: None,
             proxies: Proxies::default(),
             cors_origins: Vec::new(),
             rate_limits: true,
@@ -116,6 +122,7 @@ impl Builder {
             retry: plan.retry,
             retention: Some(plan.retention),
             webhooks: plan.webhooks.clone(),
+            bus: plan.bus.clone().map(Bus::of),
             crm: plan.crm.clone().map(crm),
             proxies: plan.proxies.clone(),
             cors_origins: plan.cors_origins.clone(),
@@ -239,6 +246,15 @@ impl Builder {
     #[must_use]
     pub fn webhooks(mut self, reach: Reach) -> Self {
         self.webhooks = reach;
+        self
+    }
+
+    /// Brings every event to a message broker, in so many ordered streams, after the log: see
+    /// [`relay`](quivive_delivery::relay).
+    #[must_use]
+    pub fn bus(mut self, broker: Arc<dyn Broker>, shards: NonZeroU32) -> Self {
+        let shards = shards.get();
+        self.bus = Some(Ok(Bus { broker, shards }));
         self
     }
 

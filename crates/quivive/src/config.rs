@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod bus;
 mod delivery;
 mod environment;
 mod file;
@@ -75,6 +76,7 @@ struct Sections {
     delivery: delivery::Delivery,
     retention: retention::Retention,
     webhooks: webhooks::Webhooks,
+    bus: bus::Bus,
     #[serde(default)]
     provisioning: provisioning::Provisioning,
     log: log::LogSection,

@@ -12,6 +12,7 @@ use quivive_app::webhooks;
 use quivive_delivery::engine::{
     DeliveryState, DeliveryStatus, Engine, Running, SubscriptionStatus, Wanted,
 };
+use quivive_delivery::relay;
 use quivive_delivery::subscriber::Subscription;
 use quivive_delivery::{BoxFuture, Stored};
 use quivive_outbound::Mailbox;
@@ -48,6 +49,7 @@ impl Health {
             // There while somebody is to be told of new accounts.
             .family(account_provisioning::FAMILY)
             .family(webhooks::FAMILY)
+            .family(relay::FAMILY)
             .duty(INDEX)
             .duty(RETENTION)
             .start()

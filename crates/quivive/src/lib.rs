@@ -7,6 +7,7 @@
 pub mod audit;
 mod backup;
 pub mod builder;
+mod bus;
 pub mod config;
 pub mod control;
 mod deliveries;
@@ -27,6 +28,8 @@ pub use builder::{Builder, Server, create_keys};
 pub use failure::{Class, Failure};
 pub use quivive_app::kernel::Kernel;
 pub use quivive_app::{Request, Settings};
+#[cfg(feature = "consumer")]
+pub use quivive_consumer as consumer;
 pub use quivive_delivery::BoxFuture;
 pub use quivive_delivery::subscriber::{
     Cx, Filter, Handler, Outcome, Received, Subscription, on, on_any, subscriber,

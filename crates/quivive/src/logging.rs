@@ -37,8 +37,10 @@ pub fn init(log: &Log) -> Lines {
             .with_writer(std::io::stderr)
             .boxed(),
     };
+    // What the library says of a broker that is away, the relay says once, and in our words.
+    let level = log.level.clone().with_target("lapin", LevelFilter::OFF);
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(log.level.clone()))
+        .with(layer.with_filter(level))
         .try_init();
     lines
 }

@@ -1,5 +1,6 @@
 //! The experiments, a file each. Every one states what must hold and panics with the evidence when it does not.
 
+pub mod brokers;
 pub mod check;
 pub mod deliveries;
 pub mod ground;

@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says so by panicking, and a proof prints its figures"
 )]
 
+pub mod brokers;
 pub mod client;
 pub mod experiments;
 pub mod nodes;

@@ -8,16 +8,19 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::machine::Verdict;
+use crate::commit::Write;
 use crate::envelope::{Context, Stored};
 use crate::fault::Fault;
 use crate::seal::{self, Vault};
-use crate::subscriber::{BatchHandler, Cx, Handler, Received, Subscription};
+use crate::subscriber::{BatchHandler, Cx, Handler, Order, Received, Subscription, WithCursor};
 
 /// Where a subscription's events go.
 pub(super) struct Target {
     pub(super) name: Arc<str>,
     handler: Arc<dyn Handler>,
     pub(super) together: Option<Arc<dyn BatchHandler>>,
+    pub(super) order: Order,
+    with_cursor: Option<Arc<dyn WithCursor>>,
     vault: Arc<dyn Vault>,
     /// Whether to open what is sealed.
     personal: bool,
@@ -36,6 +39,8 @@ impl Target {
             name: Arc::clone(&subscription.name),
             handler: Arc::clone(&subscription.handler),
             together: subscription.together.clone(),
+            order: subscription.order,
+            with_cursor: subscription.with_cursor.clone(),
             vault,
             personal: subscription.personal,
             timeout: subscription.timeout,
@@ -53,6 +58,12 @@ impl Target {
             replay,
             ..self
         }
+    }
+
+    /// What the handler writes with this cursor.
+    pub(super) fn writes(&self, cursor: u64) -> Vec<Write> {
+        let with_cursor = self.with_cursor.as_ref();
+        with_cursor.map_or_else(Vec::new, |state| state.writes(cursor))
     }
 
     pub(super) fn generation(&self) -> u32 {

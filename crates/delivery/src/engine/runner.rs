@@ -412,6 +412,11 @@ impl Runner {
             save.cursor
                 .map(|cursor| tools.subscriptions.advance(name, cursor)),
         );
+        if let Some(cursor) = save.cursor {
+            transaction
+                .writes
+                .extend(self.shared.target().writes(cursor));
+        }
         for letter in &save.letters {
             let dead = &letter.event.envelope;
             tracing::warn!(

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use super::delivery::Target;
 use super::machine::Verdict;
 use crate::envelope::Stored;
-use crate::subscriber::{BatchHandler, BatchOutcome, Outcome, Received};
+use crate::subscriber::{BatchHandler, BatchOutcome, Order, Outcome, Received};
 
 /// How one call ended.
 enum Called {
@@ -55,6 +55,9 @@ impl Target {
         };
         if events.len() == 1 {
             return vec![whole];
+        }
+        if self.order == Order::Log {
+            return of_all(&whole, events.len());
         }
         let (left, right) = events.split_at(events.len() / 2);
         let (first, second) = (
@@ -100,6 +103,17 @@ impl Target {
             }
         }
     }
+}
+
+/// What a batch whose events wait for each other says of each of them. Those behind the first are not begun.
+fn of_all(whole: &Verdict, count: usize) -> Vec<Verdict> {
+    let text = || whole.text().to_owned();
+    let same = || match whole {
+        Verdict::Pause(_) | Verdict::GiveUp(_) | Verdict::Poison(_) => Verdict::Pause(text()),
+        Verdict::RetryAfter(wait, _) => Verdict::RetryAfter(*wait, text()),
+        _ => Verdict::Retry(text()),
+    };
+    std::iter::repeat_with(same).take(count).collect()
 }
 
 /// Whether a call failed as calls of a target fail that is away.

@@ -99,6 +99,9 @@ impl Server {
             subscriptions.extend(provisioning(opened, crm));
         }
         subscriptions.append(&mut endpoints.subscriptions().await?);
+        if let Some(bus) = builder.bus.take() {
+            subscriptions.push(bus?.subscription(opened, origin(builder)));
+        }
         retry_as_configured(&mut subscriptions, builder.retry);
         opened.serve().await?;
         let health = Arc::new(Health::start(opened, subscriptions, builder.metrics.take()).await?);
@@ -276,12 +279,17 @@ async fn set_up(builder: &Builder, opened: &Opened) -> Result<SetupLink, StartEr
     ))
 }
 
-fn endpoints(builder: &Builder, opened: &Opened) -> Endpoints {
+/// Who raises the events.
+fn origin(builder: &Builder) -> Origin {
     let source = builder.settings.issuer.clone();
-    let origin = Origin {
+    Origin {
         schemas: format!("{source}/api/v1/events/schemas"),
         source,
-    };
+    }
+}
+
+fn endpoints(builder: &Builder, opened: &Opened) -> Endpoints {
+    let origin = origin(builder);
     let (kernel, tasks) = (Arc::clone(&opened.kernel), opened.tasks.clone());
     Endpoints::new(kernel, Arc::new(opened.database.clone()), tasks, origin)
 }

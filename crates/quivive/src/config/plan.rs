@@ -8,7 +8,7 @@ use quivive_app::Settings;
 use quivive_delivery::retention::Terms;
 use quivive_delivery::subscriber::Retry;
 use quivive_domain::webhook::Reach;
-use quivive_outbound::{CrmConfig, Hashing, SmtpConfig};
+use quivive_outbound::{BusConfig, CrmConfig, Hashing, SmtpConfig};
 use quivive_web::request::Proxies;
 
 use super::report::Report;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub retry: Retry,
     pub retention: Terms,
     pub webhooks: Reach,
+    /// `None`: events go to no broker.
+    pub bus: Option<BusConfig>,
     /// `None`: nobody is told of new accounts.
     pub crm: Option<CrmConfig>,
     pub log: Log,
@@ -61,6 +63,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
     let retry = sections.delivery.check(report);
     let retention = sections.retention.check(report);
     let webhooks = sections.webhooks.check(report);
+    let bus = sections.bus.check(report);
     let crm = sections.provisioning.check(report);
     let log = sections.log.check(report);
     let admin = sections.admin.check(report);
@@ -85,6 +88,7 @@ pub(super) fn check(sections: &Sections, loaded: &Loaded, report: &mut Report<'_
         retry,
         retention,
         webhooks,
+        bus,
         crm,
         log: log?,
         admin,

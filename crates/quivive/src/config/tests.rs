@@ -500,3 +500,66 @@ fn a_named_file_must_be_there_and_a_searched_one_need_not() {
         "{text}"
     );
 }
+
+#[test]
+fn a_bus_is_named_whole_or_not_at_all() {
+    assert!(plan("").unwrap().bus.is_none());
+    let redis = "url = \"redis://:geheim@127.0.0.1:6379/0\"";
+    let rabbit = "url = \"amqp://quivive:geheim@127.0.0.1:5672/%2f\"";
+    for (kind, url, drops_unread) in [
+        ("redis", redis, false),
+        ("rabbitmq", rabbit, false),
+        ("hybrid", redis, true),
+        ("hybrid", rabbit, true),
+    ] {
+        let planned = plan(&format!("[bus]\nkind = \"{kind}\"\n{url}\nshards = 3\n"));
+        let built = if url == redis {
+            cfg!(feature = "redis")
+        } else {
+            cfg!(feature = "rabbitmq")
+        };
+        match planned {
+            Ok(plan) => {
+                let bus = plan.bus.unwrap();
+                assert!(built && bus.shards == 3 && bus.drops_unread == drops_unread);
+                assert!(!format!("{bus:?}").contains("geheim"));
+            }
+            Err(problems) => assert!(!built, "{problems}"),
+        }
+    }
+    for (section, key) in [
+        ("kind = \"kafka\"", "bus.kind"),
+        (redis, "bus.kind"),
+        ("kind = \"redis\"", "bus.url"),
+        (&format!("kind = \"redis\"\n{rabbit}"), "bus.url"),
+        (&format!("kind = \"rabbitmq\"\n{redis}"), "bus.url"),
+        ("kind = \"hybrid\"\nurl = \"nowhere\"", "bus.url"),
+        ("kind = \"redis\"\nurl = \"rediss://127.0.0.1\"", "bus.url"),
+        (
+            &format!("kind = \"redis\"\n{redis}\nshards = 0"),
+            "bus.shards",
+        ),
+        (
+            &format!("kind = \"redis\"\n{redis}\nprefix = \"a b\""),
+            "bus.prefix",
+        ),
+        (
+            &format!("kind = \"redis\"\n{redis}\nmax_unread = 1"),
+            "bus.max_unread",
+        ),
+        (
+            &format!("kind = \"rabbitmq\"\n{rabbit}\nservices = []"),
+            "bus.services",
+        ),
+        (
+            &format!("kind = \"rabbitmq\"\n{rabbit}\nservices = [\"a\", \"a\"]"),
+            "bus.services",
+        ),
+    ] {
+        let said = refused(&format!("[bus]\n{section}\n"));
+        assert!(
+            said.contains(key) && !said.contains("geheim"),
+            "{section}: {said}"
+        );
+    }
+}

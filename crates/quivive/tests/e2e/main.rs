@@ -11,6 +11,7 @@ mod accounts;
 mod admission;
 mod authority;
 mod backups;
+mod brokers;
 mod browsers;
 mod catalogue;
 mod cli;

@@ -1,7 +1,8 @@
-//! `prove NAME… [--short] [--kills=N] [--step=TEXT]`: the long experiments against the release binary, each printing its figures.
+//! `prove NAME… [--short] [--kills=N] [--step=TEXT] [--minutes=N]`: the long experiments against the release binary, each printing its figures.
 //!
 //! An experiment with a mutant is also run against a build with the fault in it, and is void when that one passes too.
 //! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name.
+//! `--minutes` is for `brokers`: so long with each.
 
 #![expect(clippy::print_stdout, reason = "a proof prints its figures")]
 
@@ -10,13 +11,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, million_accounts, overload, races,
-    revocation, schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
+    brokers, deliveries, guesses, hostile_receivers, journey, kills, million_accounts, overload,
+    races, revocation, schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 18] = [
+const EXPERIMENTS: [(&str, Option<&str>); 19] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -26,6 +27,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 18] = [
     ("kills", Some("no_recovery")),
     ("undelivered", None),
     (DELIVERY_KILLS, None),
+    (BROKERS, None),
     ("webhook-kills", None),
     ("hostile-receivers", None),
     ("slow-clients", None),
@@ -47,6 +49,8 @@ const TWO_NODES: &str = "two-nodes-races";
 const WRITERS: &str = "writers";
 
 const SKIPPED: &str = "skipped, there is no PostgreSQL here";
+
+const BROKERS: &str = "brokers";
 
 /// As the first argument: this is the process that `delivery-kills` kills.
 const SERVE: &str = "serve-and-die";
@@ -74,7 +78,7 @@ async fn main() -> ExitCode {
     let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
     if wanted.is_empty() || wanted.iter().any(|name| !known.contains(&name.as_str())) {
         println!(
-            "usage: prove [--short] [--kills=N] [--step=TEXT] all | NAME…, where NAME is one of: {}",
+            "usage: prove [--short] [--kills=N] [--step=TEXT] [--minutes=N] all | NAME…, where NAME is one of: {}",
             known.join(", ")
         );
         return ExitCode::from(2);
@@ -99,6 +103,12 @@ async fn main() -> ExitCode {
         if *name == TWO_NODES {
             let line = two_nodes::run(binary, size(10, 1_000)).await;
             println!("{name}: {}", line.as_deref().unwrap_or(SKIPPED));
+            continue;
+        }
+        if *name == BROKERS {
+            if !brokers(binary, &flags, short).await {
+                return ExitCode::FAILURE;
+            }
             continue;
         }
         println!("{name}: {}", run(name, binary, None, short).await);
@@ -128,6 +138,45 @@ async fn delivery_kills(flags: &[String], short: bool) -> String {
     deliveries::run(&program, kills, 7, given("--step=").unwrap_or_default()).await
 }
 
+/// Each broker that is installed, and then the mutant: a consumer that takes whatever comes. Says whether all held.
+async fn brokers(binary: &Path, flags: &[String], short: bool) -> bool {
+    let given = flags
+        .iter()
+        .find_map(|flag| flag.strip_prefix("--minutes="));
+    let minutes = given.map(|it| it.parse().expect("--minutes is a number"));
+    let length = match minutes {
+        Some(minutes) => Duration::from_mins(minutes),
+        None if short => Duration::from_secs(25),
+        None => Duration::from_mins(30),
+    };
+    for (what, start) in [
+        ("redis", brokers::Kind::redis as fn() -> _),
+        ("rabbitmq", brokers::Kind::rabbitmq),
+    ] {
+        let made = tokio::task::spawn_blocking(start).await;
+        let Some(kind) = made.expect("it starts") else {
+            continue;
+        };
+        let figures = brokers::run(binary, &kind, length, false).await;
+        println!("{BROKERS}, {what}: {figures}");
+        if !figures.whole() {
+            return false;
+        }
+        // Queues lose nothing that their consumer was not to read from the log anyway.
+        if what == "rabbitmq" {
+            continue;
+        }
+        let few = Duration::from_secs(25);
+        let figures = brokers::run(binary, &kind, few, true).await;
+        if figures.whole() {
+            println!("{BROKERS}, {what}: VOID, a consumer that takes whatever comes lives");
+            return false;
+        }
+        println!("{BROKERS}, {what}: a consumer that takes whatever comes is caught");
+    }
+    true
+}
+
 /// Builds the server and gives its path. A mutant is built apart, so that neither replaces the other.
 fn build(mutants: bool) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -137,7 +186,14 @@ fn build(mutants: bool) -> PathBuf {
         .current_dir(&root)
         .args(["build", "--quiet", "--release", "-p", "quivive"])
         // As it is released: so that it need not be built twice.
-        .args(["--features", if mutants { "mutants" } else { "postgres" }]);
+        .args([
+            "--features",
+            if mutants {
+                "mutants"
+            } else {
+                "postgres,redis,rabbitmq"
+            },
+        ]);
     if mutants {
         command
             .args(["--config", "profile.release.lto=false", "--target-dir"])

@@ -14,8 +14,9 @@ use serde_json::Value;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Every edge between our crates that is allowed. Tests may know more.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("quivive-domain", &[]),
+    ("quivive-consumer", &[]),
     ("quivive-delivery-derive", &[]),
     ("quivive-delivery", &["quivive-delivery-derive"]),
     ("quivive-app", &["quivive-domain", "quivive-delivery"]),
@@ -49,6 +50,7 @@ const EDGES: [(&str, &[&str]); 10] = [
             "quivive-store-sqlite",
             "quivive-store-postgres",
             "quivive-outbound",
+            "quivive-consumer",
             "quivive-web",
         ],
     ),
@@ -58,13 +60,15 @@ const EDGES: [(&str, &[&str]); 10] = [
 const NOT_IN_THE_PRODUCT: [&str; 2] = ["quivive-testkit", "bench"];
 
 /// Drivers, each under the crates that may use it.
-const DRIVERS: [(&str, &[&str]); 8] = [
+const DRIVERS: [(&str, &[&str]); 10] = [
+    ("redis", &["quivive-consumer", "quivive-outbound", "bench"]),
+    ("lapin", &["quivive-consumer", "quivive-outbound"]),
     ("tokio-postgres", &["quivive-store-postgres"]),
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),
     ("jsonwebtoken", &["quivive-outbound", "bench"]),
     ("lettre", &["quivive-outbound"]),
-    ("tokio-rustls", &["quivive-outbound"]),
+    ("tokio-rustls", &["quivive-consumer", "quivive-outbound"]),
     ("zxcvbn", &["quivive-domain"]),
     ("clap", &["quivive"]),
 ];

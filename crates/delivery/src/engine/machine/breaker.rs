@@ -1,7 +1,8 @@
 //! The breaker: tells a target that is away from events that are bad.
 //!
-//! **Guarantees.** When half of [`CALLS`] calls within [`WITHIN`] fail, nothing more is begun for [`OPEN_FOR`], twice as
-//! long after each probe that fails. Then one call at a time is a probe, and [`PROBES`] that are answered close it.
+//! **Guarantees.** When half of twenty calls within [`WITHIN`] fail, nothing more is begun for half a minute, twice as
+//! long after each probe that fails. Then one call at a time is a probe, and three that are answered close it. Where all events wait for
+//! each other, one call that fails is enough, for as long as the subscription's retry says, and one probe.
 //!
 //! **Counted** are first attempts alone: how the second attempt at an event goes says little of the target, and the retries
 //! of one stuck key must not hold up the others. A call that the handler gave up on was answered.
@@ -12,14 +13,32 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Calls that are looked at.
-const CALLS: usize = 20;
-/// Of these, so many failures open it.
-const FAILURES: usize = CALLS / 2;
+use crate::subscriber::{Order, Retry};
+
 const WITHIN: Duration = Duration::from_mins(1);
-const OPEN_FOR: Duration = Duration::from_secs(30);
-const OPEN_FOR_MOST: Duration = Duration::from_mins(10);
-const PROBES: u32 = 3;
+
+/// When it opens, for how long, and what closes it.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// Calls that are looked at.
+    calls: usize,
+    /// Of these, so many failures open it.
+    failures: usize,
+    open_for: Duration,
+    open_for_most: Duration,
+    /// Probes that are answered, to close it.
+    probes: u32,
+}
+
+impl Terms {
+    const DEFAULT: Self = Self {
+        calls: 20,
+        failures: 10,
+        open_for: Duration::from_secs(30),
+        open_for_most: Duration::from_mins(10),
+        probes: 3,
+    };
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -50,6 +69,7 @@ pub(super) enum Change {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
+    terms: Terms,
     state: State,
     /// The last first attempts: when they ended, and whether they failed.
     calls: VecDeque<(Duration, bool)>,
@@ -57,12 +77,37 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
+    pub(super) fn of(order: Order, retry: &Retry) -> Self {
+        Self::with(match order {
+            Order::Key | Order::None => Terms::DEFAULT,
+            Order::Log => Terms {
+                calls: 1,
+                failures: 1,
+                open_for: retry.base,
+                open_for_most: retry.cap,
+                probes: 1,
+            },
+        })
+    }
+
+    fn with(terms: Terms) -> Self {
         Self {
+            terms,
             state: State::Closed,
-            calls: VecDeque::with_capacity(CALLS),
-            open_for: OPEN_FOR,
+            calls: VecDeque::with_capacity(terms.calls),
+            open_for: terms.open_for,
         }
+    }
+
+    /// Opens it if it is closed, whatever was counted.
+    pub(super) fn open(&mut self, tick: Duration) -> Option<Change> {
+        if !self.is_closed() {
+            return None;
+        }
+        self.state = State::Open {
+            until: tick + self.open_for,
+        };
+        Some(Change::Opened { failures: 1 })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -114,7 +159,7 @@ impl Breaker {
             State::Closed if first => self.count(failed, tick),
             State::HalfOpen { probe, answered } if *probe == Some(position) => {
                 if failed {
-                    self.open_for = (self.open_for * 2).min(OPEN_FOR_MOST);
+                    self.open_for = (self.open_for * 2).min(self.terms.open_for_most);
                     self.state = State::Open {
                         until: tick + self.open_for,
                     };
@@ -122,10 +167,10 @@ impl Breaker {
                 }
                 *probe = None;
                 *answered += 1;
-                if *answered < PROBES {
+                if *answered < self.terms.probes {
                     return None;
                 }
-                *self = Self::new();
+                *self = Self::with(self.terms);
                 Some(Change::Closed)
             }
             // It began before; what is known of the target is newer.
@@ -142,15 +187,15 @@ impl Breaker {
     }
 
     fn count(&mut self, failed: bool, tick: Duration) -> Option<Change> {
-        if self.calls.len() == CALLS {
+        if self.calls.len() == self.terms.calls {
             self.calls.pop_front();
         }
         self.calls.push_back((tick, failed));
-        if !failed || self.calls.len() < CALLS || self.calls[0].0 + WITHIN < tick {
+        if !failed || self.calls.len() < self.terms.calls || self.calls[0].0 + WITHIN < tick {
             return None;
         }
         let failures = self.calls.iter().filter(|(_, failed)| *failed).count();
-        if failures < FAILURES {
+        if failures < self.terms.failures {
             return None;
         }
         self.calls.clear();
@@ -170,7 +215,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn opened() -> Breaker {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::with(Terms::DEFAULT);
         for call in 0..19 {
             assert_eq!(breaker.ended(call, true, call % 2 == 0, S), None);
         }
@@ -211,7 +256,7 @@ mod tests {
 
     #[test]
     fn retries_and_slow_trouble_do_not_open_it() {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::with(Terms::DEFAULT);
         for call in 0..100 {
             assert_eq!(breaker.ended(call, false, true, S), None);
         }

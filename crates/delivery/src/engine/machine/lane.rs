@@ -221,7 +221,7 @@ impl Lane {
     pub(super) fn front(&self, order: Order) -> Option<u64> {
         match order {
             // Such a lane is for one event.
-            Order::None => Some(self.known + 1),
+            Order::None | Order::Log => Some(self.known + 1),
             Order::Key => {
                 let known = self.position > self.known && self.position <= self.left;
                 known.then_some(self.position)

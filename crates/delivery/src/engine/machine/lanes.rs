@@ -87,8 +87,8 @@ impl Lanes {
             let left = match order {
                 Order::Key => cursor,
                 // Such a lane is for one event: the first after `done`. Above the cursor the window brings it again.
-                Order::None if row.done < cursor => row.done + 1,
-                Order::None => row.done,
+                Order::None | Order::Log if row.done < cursor => row.done + 1,
+                Order::None | Order::Log => row.done,
             };
             let key = row.key.clone();
             let lane = Lane::loaded(row, left, now);

@@ -28,6 +28,9 @@
 //! is filled too, so there is no moment between "nothing waits" and "the key flows again". In the database the row of a
 //! lane that is caught up goes with the move of the cursor, never before it.
 //!
+//! **The order of the log.** Where all events wait for each other (`Order::Log`) there are no lanes, no caution and no
+//! priority: what fails stays at the front, and the breaker opens at the first failure.
+//!
 //! **A replay** is a machine of its own; [`succession`] says when it is done.
 //!
 //! **Not here.** What a handler does, whether a commit is durable, when the log moves.
@@ -41,6 +44,8 @@ mod lane;
 mod lanes;
 mod ledger;
 mod letters;
+#[cfg(test)]
+mod log_order;
 mod mutant;
 mod outcomes;
 mod places;

@@ -13,7 +13,7 @@ use super::terms::{Effect, Now, key_of};
 use super::verdict::{Class, Failure, Next, Rng, TIMED_OUT, Verdict, in_lane, in_window, later};
 use super::window::Taken;
 use crate::envelope::{Key, Stored};
-use crate::subscriber::{LaneState, StoredLane};
+use crate::subscriber::{LaneState, Order, StoredLane};
 
 impl Machine {
     pub(super) fn finished(
@@ -78,6 +78,8 @@ impl Machine {
             Verdict::TimedOut => Failure::new(Class::Transient, TIMED_OUT.to_owned()),
             Verdict::Panicked => Failure::panic(match &lane {
                 Some(key) => self.lanes.panicked(key),
+                // All wait for it, so it is tried again for ever.
+                None if self.rules.order == Order::Log => 1,
                 None => self.window.panicked(position),
             }),
         };
@@ -116,7 +118,7 @@ impl Machine {
         let Some(answered) = verdict.is_answer() else {
             return self.breaker.withdraw(event.position);
         };
-        if !self.rules.breaker {
+        if !self.rules.breaker && self.rules.order != Order::Log {
             return;
         }
         let attempts = match lane {
@@ -148,6 +150,9 @@ impl Machine {
         now: Now,
         rng: &mut Rng,
     ) {
+        if self.rules.order == Order::Log {
+            return self.stand(event.position, failure, now);
+        }
         let away = !self.breaker.is_closed() && !mutant::is(Mutant::AttemptsSpentWhileOpen);
         if spared && away && !failure.is_final() {
             return match lane {
@@ -189,6 +194,18 @@ impl Machine {
             Next::Park => self.lanes.park(&key, failure, event, now),
         }
         self.ledger.hurry();
+    }
+
+    /// An event failed that all after it wait for.
+    fn stand(&mut self, position: u64, failure: &Failure, now: Now) {
+        self.window.hold(position);
+        if failure.is_final() && !self.is_paused() {
+            tracing::error!(position, error = failure.text, "paused before an event");
+            self.ledger.change().paused = true;
+        }
+        if let Some(Change::Opened { failures }) = self.breaker.open(now.tick) {
+            self.ledger.tell(Alert::Opened(failures));
+        }
     }
 
     /// Makes a lane of what was taken out of the window.

@@ -99,7 +99,7 @@ fn as_float(count: usize) -> f64 {
 /// an estimate.
 pub(super) fn mark_of(order: Order, event: &Stored) -> u64 {
     match order {
-        Order::None => mix(event.position),
+        Order::None | Order::Log => mix(event.position),
         Order::Key => {
             let bytes = event.envelope.key.as_str().as_bytes();
             let tail = &bytes[bytes.len().saturating_sub(16)..];

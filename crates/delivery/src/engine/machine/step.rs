@@ -16,7 +16,7 @@ use super::terms::{DeliveryState, Effect, Input, Now, Rules, Selection, key_of};
 use super::verdict::Rng;
 use super::window::{State, Window};
 use crate::envelope::{Key, Stored};
-use crate::subscriber::{StoredLane, StoredSubscription};
+use crate::subscriber::{Order, StoredLane, StoredSubscription};
 
 /// A subscription's state.
 #[derive(Debug)]
@@ -56,10 +56,12 @@ impl Machine {
         let head = rules.upto.map_or(head, |last| last.min(head));
         Self {
             window: Window::new(rules.order, rules.bounds.window, cursor),
-            caution: unclean.then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
+            // Where nothing is set aside there is nobody to blame.
+            caution: (unclean && rules.order != Order::Log)
+                .then(|| Caution::new(&condition, cursor, head, lanes.due(now))),
             lanes,
             ledger: Ledger::new(rules.save_every, cursor, starting(condition)),
-            breaker: Breaker::new(),
+            breaker: Breaker::of(rules.order, &rules.retry),
             pulse: Pulse::new(),
             places: Places::new(rules.concurrency, rules.growing_to),
             held: None,

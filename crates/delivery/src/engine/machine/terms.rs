@@ -199,6 +199,6 @@ pub enum DeliveryState {
 pub(super) fn key_of(order: Order, event: &Stored) -> Cow<'_, Key> {
     match order {
         Order::Key => Cow::Borrowed(&event.envelope.key),
-        Order::None => Cow::Owned(Key::new("event", event.envelope.id)),
+        Order::None | Order::Log => Cow::Owned(Key::new("event", event.envelope.id)),
     }
 }

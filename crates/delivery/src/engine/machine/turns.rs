@@ -10,7 +10,7 @@ use super::step::Machine;
 use super::terms::{Effect, Now};
 use super::verdict::{Rng, later};
 use crate::envelope::Stored;
-use crate::subscriber::Batch;
+use crate::subscriber::{Batch, Order};
 
 impl Machine {
     pub(super) fn tick(&mut self, now: Now, rng: &mut Rng, effects: &mut Vec<Effect>) {
@@ -73,7 +73,8 @@ impl Machine {
     /// What was not begun waits in lanes, as far as something behind it is done: the next start begins with the cursor and
     /// with lanes, and what is done shall not come again.
     fn leave_gaps(&mut self, now: Now) {
-        while !mutant::is(Mutant::StopLeavesGaps)
+        while self.rules.order != Order::Log
+            && !mutant::is(Mutant::StopLeavesGaps)
             && let Some(position) = self.window.gap()
             && let Some(taken) = self.window.take(position)
         {
@@ -174,6 +175,9 @@ impl Machine {
 
     /// Whether another delivery, or batch, may begin in the window.
     pub(super) fn has_place(&self) -> bool {
+        if self.rules.order == Order::Log {
+            return self.in_flight() == 0;
+        }
         let (running, in_lanes) = (self.window.running(), self.lanes.under_way());
         self.places.has_one(running, in_lanes)
     }

@@ -57,6 +57,14 @@ pub(super) struct Slot {
     next: u64,
 }
 
+/// Among the queues of what is ready.
+fn rank(order: Order, event: &Stored) -> usize {
+    match order {
+        Order::Key | Order::None => event.envelope.priority as usize,
+        Order::Log => 0,
+    }
+}
+
 /// An event taken out of the window for a lane, with what waits behind it.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -202,14 +210,14 @@ impl Window {
         self.taken = position;
         let before = match self.order {
             Order::Key => self.last_of(&event),
-            Order::None => NONE,
+            Order::None | Order::Log => NONE,
         };
         let before = self.index(before);
         let state = if let Some(index) = before.filter(|_| !mutant::is(Mutant::KeyOrderIgnored)) {
             self.slots[index].next = position;
             State::Waiting
         } else {
-            self.ready[event.envelope.priority as usize].push_back(position);
+            self.ready[rank(self.order, &event)].push_back(position);
             State::Ready
         };
         self.slots.push_back(Slot {
@@ -262,8 +270,10 @@ impl Window {
             slot.state = State::Running;
             slot.leads = leads;
             slot.attempts += 1;
-            if slot.attempts == 1 || slot.held {
-                slot.held = false;
+            let first = slot.attempts == 1 || slot.held;
+            slot.held = false;
+            // Where all wait for each other, that one takes long sets nothing aside.
+            if first && self.order != Order::Log {
                 slot.began = tick;
                 self.began.push_back((tick, position));
             }
@@ -461,7 +471,14 @@ impl Window {
     fn make_ready(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.state = State::Ready;
-        self.ready[slot.event.envelope.priority as usize].push_front(slot.position);
+        let (position, queue) = (
+            slot.position,
+            &mut self.ready[rank(self.order, &slot.event)],
+        );
+        match self.order {
+            Order::Key | Order::None => queue.push_front(position),
+            Order::Log => queue.insert(queue.partition_point(|other| *other < position), position),
+        }
     }
 
     /// Takes a slot out of what its state counts for.
@@ -494,7 +511,7 @@ impl Window {
                     self.make_ready(index);
                 }
             }
-            Order::None => {}
+            Order::None | Order::Log => {}
         }
         while self
             .slots

@@ -1,0 +1,352 @@
+//! Events out to Redis Streams: one stream for each shard.
+//!
+//! **Names.** `<prefix>:<shards>:<shard>` are the streams, `<prefix>:head` is the last place that was published. An entry has
+//! the id `<epoch>-<position>` and one field, `event`, with the message.
+//!
+//! **Guarantees.** A batch is one pipeline and is confirmed when Redis has answered all of it. As ids follow from positions, a
+//! message that is there is not added again. Entries go when every consumer group has acknowledged them; of a stream that has
+//! no group, the last [`UNREAD_BY_NOBODY`] stay.
+//!
+//! **Redis that forgets.** Each batch reads the head before it writes: one that is gone or older than what was confirmed is told.
+//! Consumers notice by themselves, since what follows is chained to what they do not have.
+
+use std::time::Duration;
+
+use quivive_delivery::relay::{Broker, Known, Place, Publication};
+use quivive_delivery::{BoxFuture, Fault};
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
+use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value, from_redis_value};
+use secrecy::ExposeSecret as _;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::bus::BusConfig;
+
+/// Entries that stay in a stream that nobody reads.
+const UNREAD_BY_NOBODY: u64 = 1_000;
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What was read is looked for so often while events come.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// A connection, and what was done on it.
+struct Session {
+    connection: MultiplexedConnection,
+    /// `None`: not on this connection.
+    trimmed: Option<Instant>,
+}
+
+/// The adapter.
+pub struct RedisStreams {
+    client: Client,
+    config: BusConfig,
+    /// `None`: to be made by the next batch.
+    session: Mutex<Option<Session>>,
+}
+
+impl RedisStreams {
+    /// Connects when there is something to publish.
+    pub fn new(config: BusConfig) -> Result<Self, Fault> {
+        Ok(Self {
+            client: Client::open(config.url.expose_secret()).map_err(unusable)?,
+            config,
+            session: Mutex::default(),
+        })
+    }
+
+    fn stream(&self, shard: u32) -> String {
+        let BusConfig { prefix, shards, .. } = &self.config;
+        format!("{prefix}:{shards}:{shard}")
+    }
+
+    fn head(&self) -> String {
+        format!("{}:head", self.config.prefix)
+    }
+
+    async fn connect(&self) -> Result<Session, Fault> {
+        describe();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN));
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(away)?;
+        Ok(Session {
+            connection,
+            trimmed: None,
+        })
+    }
+
+    async fn send(
+        &self,
+        session: &mut Session,
+        known: Known,
+        messages: &[Publication],
+    ) -> Result<(), Fault> {
+        if session.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
+            self.trim(&mut session.connection).await?;
+            session.trimmed = Some(Instant::now());
+        }
+        let Some(last) = messages.last() else {
+            return Ok(());
+        };
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors().cmd("GET").arg(self.head());
+        for message in messages {
+            pipeline
+                .cmd("XADD")
+                .arg(self.stream(message.shard))
+                .arg(id(message.place))
+                .arg("event")
+                .arg(&message.json);
+        }
+        pipeline.cmd("SET").arg(self.head()).arg(id(last.place));
+        let answers = ask(&pipeline, &mut session.connection).await?;
+        for answer in &answers {
+            match answer {
+                Ok(_) => {}
+                // It was published before.
+                Err(error) if is_there(error) => {}
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        let remembered = match answers.into_iter().next() {
+            Some(Ok(Value::BulkString(text))) => place(&text),
+            _ => None,
+        };
+        self.compare(session, remembered, known).await
+    }
+
+    /// Compares what Redis remembered before this batch with what is known.
+    async fn compare(
+        &self,
+        session: &mut Session,
+        remembered: Option<Place>,
+        known: Known,
+    ) -> Result<(), Fault> {
+        if let Some(place) = remembered.filter(|place| *place > known.head) {
+            tracing::error!(
+                remembered = id(place),
+                head = id(known.head),
+                prefix = self.config.prefix,
+                "the streams in Redis are of another log, and go: give each server a prefix of its own"
+            );
+            let mut forget = redis::cmd("DEL");
+            forget.arg(self.head());
+            for shard in 0..self.config.shards {
+                forget.arg(self.stream(shard));
+            }
+            let gone: Result<Value, _> = forget.query_async(&mut session.connection).await;
+            gone.map_err(away)?;
+            return Err(Fault::Internal(
+                "Redis had the streams of another log".to_owned(),
+            ));
+        }
+        // After a restore it remembers another epoch, which is no loss.
+        let forgot = |place: Place| {
+            place.epoch == known.confirmed.epoch && place.position < known.confirmed.position
+        };
+        if known.confirmed.position > 0 && remembered.is_none_or(forgot) {
+            metrics::counter!("quivive_bus_losses_total").increment(1);
+            tracing::warn!(
+                remembered = remembered.map(id),
+                confirmed = id(known.confirmed),
+                "Redis has forgotten what it confirmed; consumers read it from the log"
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes what every group has acknowledged. A stream that is still too long holds everything back, or loses what
+    /// is oldest.
+    async fn trim(&self, connection: &mut MultiplexedConnection) -> Result<(), Fault> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for shard in 0..self.config.shards {
+            pipeline.cmd("XINFO").arg("GROUPS").arg(self.stream(shard));
+        }
+        let answers = ask(&pipeline, connection).await?;
+        let mut lengths = redis::pipe();
+        lengths.ignore_errors();
+        for (shard, answer) in (0..).zip(answers) {
+            let stream = self.stream(shard);
+            // There is no such stream yet.
+            let Ok(groups) = answer else {
+                lengths.cmd("XLEN").arg(&stream);
+                continue;
+            };
+            let groups: StreamInfoGroupsReply = from_redis_value(groups).map_err(unusable)?;
+            match self.acknowledged(connection, &stream, groups).await? {
+                Some(floor) => lengths
+                    .cmd("XTRIM")
+                    .arg(&stream)
+                    .arg(&["MINID", "~", &floor])
+                    .ignore(),
+                None => lengths
+                    .cmd("XTRIM")
+                    .arg(&stream)
+                    .arg(&["MAXLEN", "~"])
+                    .arg(UNREAD_BY_NOBODY)
+                    .ignore(),
+            };
+            lengths.cmd("XLEN").arg(&stream);
+        }
+        let mut longest = 0;
+        for answer in ask(&lengths, connection).await? {
+            let length: u64 = answer
+                .and_then(|length| from_redis_value(length).map_err(Into::into))
+                .map_err(|error| refused(&error))?;
+            longest = longest.max(length);
+        }
+        metrics::gauge!("quivive_bus_unread").set(as_float(longest));
+        if longest > self.config.max_unread {
+            return self.overflow(connection, longest).await;
+        }
+        Ok(())
+    }
+
+    /// The first entry that some group still needs. `None`: there are no groups.
+    async fn acknowledged(
+        &self,
+        connection: &mut MultiplexedConnection,
+        stream: &str,
+        groups: StreamInfoGroupsReply,
+    ) -> Result<Option<String>, Fault> {
+        let mut floor: Option<Place> = None;
+        for group in groups.groups {
+            let mut needed = place(group.last_delivered_id.as_bytes());
+            if group.pending > 0 {
+                let pending: StreamPendingReply = redis::cmd("XPENDING")
+                    .arg(stream)
+                    .arg(&group.name)
+                    .query_async(connection)
+                    .await
+                    .map_err(away)?;
+                if let StreamPendingReply::Data(pending) = pending {
+                    needed = needed.min(place(pending.start_id.as_bytes()));
+                }
+            }
+            let needed = needed.unwrap_or(Place {
+                epoch: 0,
+                position: 0,
+            });
+            floor = Some(floor.map_or(needed, |floor| floor.min(needed)));
+        }
+        Ok(floor.map(id))
+    }
+
+    async fn overflow(
+        &self,
+        connection: &mut MultiplexedConnection,
+        unread: u64,
+    ) -> Result<(), Fault> {
+        let most = self.config.max_unread;
+        if !self.config.drops_unread {
+            tracing::error!(
+                unread,
+                most,
+                "nothing more goes to Redis before some is read: start the consumers, or remove the groups of those that are \
+                 gone (XGROUP DESTROY)"
+            );
+            return Err(Fault::Internal(format!(
+                "a stream has {unread} messages that were not read, of {most} at most"
+            )));
+        }
+        tracing::error!(
+            unread,
+            most,
+            "the oldest messages that were not read go from Redis; consumers that come to them read the log"
+        );
+        metrics::counter!("quivive_bus_losses_total").increment(1);
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for shard in 0..self.config.shards {
+            pipeline
+                .cmd("XTRIM")
+                .arg(self.stream(shard))
+                .arg(&["MAXLEN", "~"])
+                .arg(most / 2);
+        }
+        ask(&pipeline, connection).await?;
+        Ok(())
+    }
+}
+
+impl Broker for RedisStreams {
+    fn publish<'a>(
+        &'a self,
+        known: Known,
+        messages: &'a [Publication],
+    ) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let mut kept = self.session.lock().await;
+            // Taken: a call that is dropped in the middle leaves no connection with half an answer.
+            let mut session = match kept.take() {
+                Some(session) => session,
+                None => self.connect().await?,
+            };
+            self.send(&mut session, known, messages).await?;
+            *kept = Some(session);
+            Ok(())
+        })
+    }
+}
+
+async fn ask(
+    pipeline: &Pipeline,
+    connection: &mut MultiplexedConnection,
+) -> Result<Vec<Result<Value, RedisError>>, Fault> {
+    pipeline.query_async(connection).await.map_err(away)
+}
+
+fn id(place: Place) -> String {
+    format!("{}-{}", place.epoch, place.position)
+}
+
+fn place(id: &[u8]) -> Option<Place> {
+    let (epoch, position) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    Some(Place {
+        epoch: epoch.parse().ok()?,
+        position: position.parse().ok()?,
+    })
+}
+
+/// Whether an entry was refused because the stream has it, or has had it.
+fn is_there(error: &RedisError) -> bool {
+    error
+        .detail()
+        .is_some_and(|text| text.contains("equal or smaller than the target stream top item"))
+}
+
+/// Errors name hosts, never passwords.
+fn away(error: RedisError) -> Fault {
+    Fault::Unreachable(format!("Redis: {error}"))
+}
+
+fn refused(error: &RedisError) -> Fault {
+    Fault::Internal(format!("Redis refused: {error}"))
+}
+
+fn unusable(error: impl std::fmt::Display) -> Fault {
+    Fault::Internal(format!("Redis: {error}"))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "quivive_bus_unread",
+        "Messages in the longest stream of the broker that were not read by all"
+    );
+    metrics::describe_counter!(
+        "quivive_bus_losses_total",
+        "Times the broker had lost messages that it had confirmed, or that were not read"
+    );
+    metrics::counter!("quivive_bus_losses_total").increment(0);
+}
