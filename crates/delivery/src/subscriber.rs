@@ -52,7 +52,7 @@ pub use read_model::ReadModel;
 pub use received::{Any, Received};
 pub use retry::Retry;
 pub use stored::{
-    Condition, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+    Condition, LaneCount, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
 };
 
 pub use with_cursor::WithCursor;

@@ -90,12 +90,9 @@ impl Membership {
                 if let Err(fault) = database.beat(Node { id, reads }, place).await {
                     tracing::warn!(%fault, "other nodes may take this one for dead: it cannot say that it lives");
                 }
-                match off(&database, clock.as_ref()).await {
-                    Ok(Some(off)) => {
-                        let seconds = off.as_secs_f64();
-                        tracing::error!(seconds, "the clock differs from the database's: set it");
-                    }
-                    Ok(None) | Err(_) => {}
+                if let Ok(Some(off)) = off(&database, clock.as_ref()).await {
+                    let seconds = off.as_secs_f64();
+                    tracing::error!(seconds, "the clock differs from the database's: set it");
                 }
             }
         }));

@@ -84,8 +84,8 @@ impl Postgres {
         // What a server left behind that ended in between.
         sequencer.catch_up().await?;
         let (lanes, handles) = Lanes::start(&config, at, options.lanes, &backlog, &tasks);
-        let hear = wakeups::hear(Arc::clone(&config), at, Arc::clone(&backlog));
-        drop(tasks.spawn(ending.clone().run_until_cancelled_owned(hear)));
+        let listening = wakeups::hear(Arc::clone(&config), at, Arc::clone(&backlog));
+        drop(tasks.spawn(ending.clone().run_until_cancelled_owned(listening)));
         let reader = || Arc::new(Place::new(Arc::clone(&config), PURPOSE, tasks.clone()));
         Ok(Self {
             lanes: Some(lanes),
@@ -165,7 +165,15 @@ impl Postgres {
         self.tasks.shut_down().await;
     }
 
-    async fn read(&self, sql: &'static str, params: Vec<Value>) -> Result<Vec<Row>, Fault> {
+    /// Once more where the connection turns out to be broken, which is often noticed by who uses it next.
+    async fn read(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Fault> {
+        match self.read_once(sql, params).await {
+            Err(Fault::Unreachable(_)) => self.read_once(sql, params).await,
+            answered => answered,
+        }
+    }
+
+    async fn read_once(&self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>, Fault> {
         let Some((_, place)) = idlest(&self.readers) else {
             return Ok(Vec::new());
         };
@@ -209,7 +217,7 @@ impl Executor for Postgres {
     ) -> BoxFuture<'_, Result<Vec<Row>, Fault>> {
         Box::pin(async move {
             let _counted = Counted::new(&self.reading)?;
-            self.read(sql, params).await
+            self.read(sql, &params).await
         })
     }
 

@@ -1,8 +1,8 @@
 //! Where subscriptions keep their cursors and lanes.
 
 use quivive_delivery::subscriber::{
-    Choice, Condition, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneState, StoredLane,
-    StoredReplay, StoredSubscription, Subscriptions,
+    Choice, Condition, DeadLetter, DeadLetterGroup, DeadLetters, ErrorClass, LaneCount, LaneState,
+    StoredLane, StoredReplay, StoredSubscription, Subscriptions,
 };
 use quivive_delivery::{BoxFuture, Fault, Key, Stored, Time, Value, Write};
 use uuid::Uuid;
@@ -189,7 +189,7 @@ impl Subscriptions for Database {
         self.all(LANES, vec![name.to_owned().into()], lane)
     }
 
-    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>> {
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Fault>> {
         self.all(LANE_COUNTS, vec![Uuid::nil().into()], |cells| {
             let name = cells.take("subscription.name")?;
             let state = state(&cells.take::<String>("lane.state")?)?;

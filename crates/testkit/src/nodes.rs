@@ -1,4 +1,4 @@
-//! Two servers on one PostgreSQL database, with the same keys. They listen on the same port of 127.0.0.1 and of ::1, which
+//! Two servers on one PostgreSQL database, with the same keys. They listen on the same port of `127.0.0.1` and of `::1`, which
 //! are one name, so that they are one issuer.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -114,7 +114,7 @@ impl Nodes {
     }
 
     pub fn nth_mut(&mut self, i: usize) -> &mut Server {
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             &mut self.one
         } else {
             &mut self.two

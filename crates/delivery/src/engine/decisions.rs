@@ -29,7 +29,8 @@ pub struct Decider {
 pub enum Declined {
     #[error("there is no such subscription")]
     NotFound,
-    /// It is paused already, or not paused; no dead letter is meant; it may not be replayed, or is being so.
+    /// It is paused already, or not paused, or a view, which goes on for ever; no dead letter is meant; it may not be replayed, or
+    /// is being so.
     #[error("there is nothing to do")]
     WrongState,
     #[error(transparent)]

@@ -17,6 +17,7 @@ use crate::subscriber::StoredReplay;
 
 /// One subscription at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SubscriptionStatus {
     pub name: Arc<str>,
     /// Everything up to here is done, left to a lane, or not wanted. The database may lag behind it by a second, by two

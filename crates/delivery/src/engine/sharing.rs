@@ -454,6 +454,9 @@ impl Running {
                 }
                 return Ok(shared);
             }
+            if self.views.iter().any(|view| *view.target.name == *name) {
+                return Err(Declined::WrongState);
+            }
             let stays = self.roster.known_of(name).is_some();
             let Some(share) = self.tools.share.as_ref().filter(|_| stays) else {
                 return Err(Declined::NotFound);

@@ -15,7 +15,8 @@ use crate::envelope::{Key, Stored};
 use crate::fault::Fault;
 use crate::log::{CommitError, Committed, Head, Log};
 use crate::subscriber::{
-    Condition, ErrorClass, LaneState, StoredLane, StoredReplay, StoredSubscription, Subscriptions,
+    Condition, ErrorClass, LaneCount, LaneState, StoredLane, StoredReplay, StoredSubscription,
+    Subscriptions,
 };
 
 /// One process's way to a [`Memory`].
@@ -119,9 +120,9 @@ impl Subscriptions for Connection {
         self.read_with(|_| lanes)
     }
 
-    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>> {
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Fault>> {
         self.read_with(|state| {
-            let mut counts: Vec<(String, LaneState, usize)> = Vec::new();
+            let mut counts: Vec<LaneCount> = Vec::new();
             let lanes = state.lanes.iter();
             for ((name, _), lane) in lanes.filter(|(_, lane)| !lane.event_id.is_nil()) {
                 let mut same = counts.iter_mut();

@@ -16,7 +16,7 @@ pub trait Subscriptions: Send + Sync {
     fn lanes(&self, name: &str) -> BoxFuture<'_, Result<Vec<StoredLane>, Fault>>;
 
     /// How many keys of each subscription are in trouble, by how.
-    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<(String, LaneState, usize)>, Fault>>;
+    fn lane_counts(&self) -> BoxFuture<'_, Result<Vec<LaneCount>, Fault>>;
 
     /// Events of these keys after `after` and up to `upto`, oldest first, at most `limit`: what waits behind lanes. Gap-free
     /// like the log: what it skips is of another key.
@@ -64,6 +64,9 @@ pub trait Subscriptions: Send + Sync {
     /// Removes a lane, which may not be there.
     fn drop_lane(&self, name: &str, key: &Key) -> Write;
 }
+
+/// How many lanes of a subscription are in a state.
+pub type LaneCount = (String, LaneState, usize);
 
 /// A subscription's row.
 #[derive(Debug, Clone, PartialEq, Eq)]

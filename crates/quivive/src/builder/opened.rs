@@ -7,13 +7,14 @@ use std::time::Duration;
 use quivive_app::accounts::erasure;
 use quivive_app::custom_events;
 use quivive_app::kernel::{Families, Kernel, Parts};
+use quivive_app::settings::Settings;
 use quivive_app::switchboard;
 use quivive_delivery::engine::{AtRest, Parts as EngineParts, Share};
 use quivive_delivery::log::Appender;
 use quivive_delivery::nodes::{Node, Nodes as _};
 use quivive_delivery::seal::Vault;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{Clock, Fault, Ids, Log};
+use quivive_delivery::{Clock, Fault, Ids, Log, Time};
 use quivive_outbound::{
     Argon2Pool, FileVault, HttpOutlet, JwtTokens, KeyStore, LcSigner, SharedVault, SystemClock,
     SystemIds,
@@ -70,16 +71,7 @@ impl Opened {
         // Its lock comes first: a second server ends here, before it could make keys of its own.
         let store = Store::open(&directories, Arc::clone(&clock), ids.as_ref()).await?;
         let database = Database::new(store.executor());
-        if store.is_shared() && !has_keys(&directories) {
-            fingerprints::expect_keys(&directories.data.join(KEYS), &database).await?;
-        }
-        let keys = KeyStore::open(&directories.data.join(KEYS), ids.as_ref(), clock.now())?;
-        let others = if store.is_shared() {
-            database.living().await?
-        } else {
-            Vec::new()
-        };
-        fingerprints::compare(&keys, &database, &others).await?;
+        let keys = keys(&directories, &store, &database, ids.as_ref(), clock.now()).await?;
         let settings = &builder.settings;
         let keys = Arc::new(keys);
         let shared = Arc::new(database.clone());
@@ -87,20 +79,9 @@ impl Opened {
             id: ids.next(),
             reads: membership::reads(workflows.catalogue()),
         };
-        let (vault, file_vault): (Arc<dyn Vault>, _) = if store.is_shared() {
-            let kept = Arc::clone(&shared) as _;
-            let vault = SharedVault::new(&keys, kept, Arc::clone(&ids), Tasks::new());
-            (Arc::new(vault), None)
-        } else {
-            let vault = Arc::new(FileVault::open(&keys, Arc::clone(&ids))?);
-            (Arc::clone(&vault) as _, Some(vault))
-        };
-        let membership = if store.is_shared() {
-            let place = membership::place(&directories.data, ids.as_ref())?;
-            Some(Membership::join(&database, node.id, place, &clock).await?)
-        } else {
-            None
-        };
+        let (vault, file_vault) = vault(&store, &database, &keys, &ids)?;
+        let joined = join(&store, &directories, &database, node, ids.as_ref(), &clock);
+        let membership = joined.await?;
         let log: Arc<dyn Log> = Arc::clone(&shared) as _;
         let log = match builder.around_log.take() {
             Some(wrap) => wrap(log),
@@ -138,23 +119,13 @@ impl Opened {
             outlet: Arc::new(HttpOutlet::new(builder.webhooks.clone())),
             signer: Arc::new(LcSigner),
             keys: Arc::clone(&keys) as _,
-            access_tokens: Arc::new(JwtTokens::new(
-                Arc::clone(&keys),
-                Arc::clone(&ids),
-                &settings.issuer,
-                &settings.audience,
-                settings.lifetimes.access_token,
-            )),
+            access_tokens: Arc::new(tokens(&keys, &ids, settings)),
             hasher: Arc::new(Argon2Pool::new(builder.hashing, Arc::clone(&ids))?),
             vault: Arc::clone(&vault),
             ids: Arc::clone(&ids),
             clock: Arc::clone(&clock),
             deliveries: Arc::clone(&deliveries) as _,
-            skew: if membership.is_some() {
-                SKEW
-            } else {
-                Duration::ZERO
-            },
+            skew: membership.as_ref().map_or(Duration::ZERO, |_| SKEW),
             settings: settings.clone(),
         });
         let kernel = Kernel::new(Parts {
@@ -219,6 +190,73 @@ impl Opened {
         }
         self.store.close().await;
     }
+}
+
+/// The server's keys, which are those that the database was used with.
+async fn keys(
+    directories: &Directories,
+    store: &Store,
+    database: &Database,
+    ids: &dyn Ids,
+    now: Time,
+) -> Result<KeyStore, StartError> {
+    let directory = directories.data.join(KEYS);
+    let mut others = Vec::new();
+    if store.is_shared() {
+        others = database.living().await?;
+        if !has_keys(directories) {
+            fingerprints::expect_keys(&directory, database).await?;
+        }
+    }
+    let keys = KeyStore::open(&directory, ids, now)?;
+    fingerprints::compare(&keys, database, &others).await?;
+    Ok(keys)
+}
+
+/// Among the nodes of a database that several share.
+async fn join(
+    store: &Store,
+    directories: &Directories,
+    database: &Database,
+    node: Node,
+    ids: &dyn Ids,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Membership>, StartError> {
+    if !store.is_shared() {
+        return Ok(None);
+    }
+    let place = membership::place(&directories.data, ids)?;
+    let joined = Membership::join(database, node.id, place, clock);
+    joined.await.map(Some)
+}
+
+fn tokens(keys: &Arc<KeyStore>, ids: &Arc<dyn Ids>, settings: &Settings) -> JwtTokens {
+    JwtTokens::new(
+        Arc::clone(keys),
+        Arc::clone(ids),
+        &settings.issuer,
+        &settings.audience,
+        settings.lifetimes.access_token,
+    )
+}
+
+/// The keys of subjects; the second where they are in a file.
+type Vaults = (Arc<dyn Vault>, Option<Arc<FileVault>>);
+
+/// Where the keys of subjects are: in a file, which is given as what it is, too, or in a database that several share.
+fn vault(
+    store: &Store,
+    database: &Database,
+    keys: &KeyStore,
+    ids: &Arc<dyn Ids>,
+) -> Result<Vaults, StartError> {
+    if store.is_shared() {
+        let kept = Arc::new(database.clone());
+        let vault = SharedVault::new(keys, kept, Arc::clone(ids), Tasks::new());
+        return Ok((Arc::new(vault), None));
+    }
+    let vault = Arc::new(FileVault::open(keys, Arc::clone(ids))?);
+    Ok((Arc::clone(&vault) as _, Some(vault)))
 }
 
 /// Ends what an earlier run left open, who was erased, and what was given before a backup.

@@ -244,7 +244,7 @@ async fn drive(server: &Server, admin: &str) {
     rotations(server, admin).await;
     webhooks(server, admin).await;
     for (action, status) in [("pause", 204), ("resume", 204), ("resume", 409)] {
-        let path = format!("/admin/subscriptions/sessions/{action}");
+        let path = format!("/admin/subscriptions/statistics/{action}");
         let answer = server.api("POST", &path, None, Some(admin)).await;
         answer.expect(status);
     }

@@ -21,6 +21,8 @@ async fn lives(f: &Fixture) -> (Node, Uuid) {
     (node, place)
 }
 
+const BEAT: &str = "UPDATE node SET beat = $1 WHERE place = $2";
+
 async fn living(f: &Fixture) -> Vec<Node> {
     f.db.living().await.expect("a read")
 }
@@ -34,7 +36,6 @@ async fn lease(f: &Fixture, name: &str) -> Option<Lease> {
 async fn age(f: &Fixture, place: Uuid, by: Duration) {
     let now = f.db.time().await.expect("a read");
     let then = now.checked_sub(by).expect("after 1970");
-    const BEAT: &str = "UPDATE node SET beat = $1 WHERE place = $2";
     f.must([Write::one(BEAT, vec![then.into(), place.into()])])
         .await;
 }

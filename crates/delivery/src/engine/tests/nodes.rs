@@ -241,4 +241,6 @@ async fn a_view_is_everywhere_and_waits_for_what_fails() {
     assert_eq!(second.positions(), [2, 3]);
     assert_eq!(one.running.position("mail"), Some(3));
     assert_eq!(trial.memory.cursor("mail"), None, "nothing is stored");
+    let paused = one.running.pause("mail").await;
+    assert!(matches!(paused, Err(Declined::WrongState)), "{paused:?}");
 }
