@@ -1,6 +1,7 @@
 //! The map of the crates, and the conformance of every store.
 
 mod architecture;
+mod brokers;
 mod deliveries;
 mod postgres;
 mod retention;
