@@ -3,7 +3,7 @@
 //! **Cast.** A [`Relay`] is the handler of a subscription in the order of the log. It makes a message of each event and hands
 //! them to a [`Broker`], a batch at a time. The [`Chain`] knows the last position of each shard.
 //!
-//! **Flow.** A message is the event as a CloudEvent without personal fields, with three attributes more: `shard`, which
+//! **Flow.** A message is the event as a `CloudEvent` without personal fields, with three attributes more: `shard`, which
 //! follows from the key, so that a key stays in one shard; `pos`; and `prevpos`, the position before it in that shard. The
 //! batch is done when the broker has confirmed all of it. The chain is written in the commit that moves the cursor.
 //!
@@ -78,7 +78,7 @@ pub struct Known {
 pub struct Publication {
     pub shard: u32,
     pub place: Place,
-    /// A CloudEvent in JSON.
+    /// A `CloudEvent` in JSON.
     pub json: Vec<u8>,
 }
 
