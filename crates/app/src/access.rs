@@ -143,12 +143,14 @@ impl Access {
             sessions,
             clock,
             revocations,
+            skew,
             ..
         } = self.families.as_ref();
         loop {
             let now = clock.now();
             match sessions.global_version(now).await {
-                Ok(version) => break revocations.begin(version.current, now),
+                // Tokens of a server whose clock is ahead bear a later time than what was said of them before.
+                Ok(version) => break revocations.begin(version.current, now + *skew),
                 Err(fault) => {
                     tracing::warn!(%fault, "access tokens are looked up until this can be read");
                 }

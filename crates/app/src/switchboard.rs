@@ -98,7 +98,7 @@ pub fn subscribers(
     vec![
         subscribers::log::subscription(),
         subscribers::email::subscription(Arc::clone(families), mailer, letters),
-        subscribers::sessions::subscription(Arc::clone(families), catalogue),
+        subscribers::sessions::subscription(Arc::clone(families)),
         subscribers::schemas::subscription(Arc::clone(families), Arc::clone(catalogue)),
         subscribers::erasure::subscription(Arc::clone(families), index, log),
         subscribers::webhooks::subscription(Arc::clone(endpoints)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quivive_delivery::subscriber::Phase;
-use quivive_delivery::{Catalogue, Cx, Received, Subscription, subscriber};
+use quivive_delivery::{Cx, Received, Subscription, subscriber};
 
 use crate::access::Said;
 use crate::kernel::Families;
@@ -12,11 +12,9 @@ use crate::kernel::Families;
 /// How far it has come says how far the log is known to [`crate::access::Access`].
 pub const NAME: &str = "sessions";
 
-pub fn subscription(families: Arc<Families>, catalogue: &Catalogue) -> Subscription {
-    let kinds = catalogue.all().iter().map(|spec| spec.kind);
-    sessions(families)
-        .matching(kinds.filter(|kind| Said::concerns(kind)))
-        .phase(Phase::View)
+/// It takes every type: what a newer server raises, and this program does not know yet, may end a session, too.
+pub fn subscription(families: Arc<Families>) -> Subscription {
+    sessions(families).phase(Phase::View)
 }
 
 // What was said before the process started is in the database, where older tokens are looked up.
@@ -56,7 +54,7 @@ mod tests {
 
         fn subscription(&self) -> Subscription {
             let families = Arc::clone(self.scene.kernel.families());
-            subscription(families, self.scene.kernel.catalogue())
+            subscription(families)
         }
 
         async fn hears(&self) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use quivive_delivery::subscriber::Effects;
 use quivive_delivery::tasks::Tasks;
-use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received, Stored};
+use quivive_delivery::{BoxFuture, Cx, Handler, Outcome, Received, Stored, Time};
+use quivive_domain::EndpointId;
 use quivive_domain::webhook::{Disabled, MAX_FAILING, retry_after};
 
 use tokio_util::task::AbortOnDropHandle;
@@ -86,7 +87,7 @@ impl Way {
         }
         let now = tools.families().clock.now();
         let since = tools.notes.failing(id, now);
-        if now >= since + MAX_FAILING {
+        if now >= since + MAX_FAILING && self.still_fails(id, now).await {
             return self.disable(Disabled::Failing).await;
         }
         let wait = match answer {
@@ -99,6 +100,22 @@ impl Way {
         match wait {
             Some(wait) => Outcome::RetryAfter(wait, why),
             None => Outcome::Retry(why),
+        }
+    }
+
+    /// Whether it failed all the time: another server may have sent to it meanwhile, and seen it take a message.
+    async fn still_fails(&self, id: EndpointId, now: Time) -> bool {
+        let Sender { tools, .. } = &self.sender;
+        if !tools.notes.is_written(id) {
+            return true;
+        }
+        match tools.families().webhooks.endpoint(id).await {
+            Ok(Some(stored)) => {
+                tools.notes.begin(id, stored.failing_since);
+                now >= tools.notes.failing(id, now) + MAX_FAILING
+            }
+            // It can be looked at again when the message fails again.
+            Ok(None) | Err(_) => false,
         }
     }
 

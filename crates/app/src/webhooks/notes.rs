@@ -79,6 +79,11 @@ impl Notes {
         *inside.failing.entry(id).or_insert(now)
     }
 
+    /// Whether since when it fails is as the database has it, as far as this process knows.
+    pub(super) fn is_written(&self, id: EndpointId) -> bool {
+        !self.inside().changed.contains(&id)
+    }
+
     /// Writes down what is new. What cannot be written is let go: it says how things went, and nothing hangs on it.
     pub(super) async fn write(&self, families: &Families, log: &dyn Log) {
         loop {

@@ -81,7 +81,10 @@ impl View {
             let verdict = told.await.unwrap_or(Verdict::TimedOut);
             match &verdict {
                 Verdict::Done => return,
-                Verdict::Retry(_) | Verdict::RetryAfter(..) | Verdict::TimedOut => {
+                Verdict::Retry(_)
+                | Verdict::RetryAfter(..)
+                | Verdict::TimedOut
+                | Verdict::Panicked => {
                     let error = verdict.text();
                     tracing::warn!(view = name, event = %id, error, "a view waits for an event that failed");
                     tokio::time::sleep(PAUSE).await;
@@ -90,8 +93,7 @@ impl View {
                 | Verdict::GiveUp(_)
                 | Verdict::Poison(_)
                 | Verdict::Pause(_)
-                | Verdict::Alone(_)
-                | Verdict::Panicked => {
+                | Verdict::Alone(_) => {
                     let error = verdict.text();
                     tracing::error!(view = name, event = %id, error, "a view passes over an event");
                     return;

@@ -315,6 +315,23 @@ async fn since_when_it_fails_outlives_the_process() {
 }
 
 #[tokio::test]
+async fn what_another_server_saw_it_take_counts() {
+    let bed = bed(&["session.*"]).await;
+    bed.answers(500, None);
+    bed.sign_in().await;
+    // Written down; then another server delivers for some days.
+    bed.endpoints.attempts(bed.id).await.unwrap();
+    bed.scene.world.pass(Duration::from_hours(6 * 24));
+    bed.scene.world.change(|s| {
+        s.endpoints.get_mut(&bed.id).expect("there").failing_since = None;
+    });
+    bed.answers(500, None);
+    let outcome = bed.sign_in().await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    assert_eq!(bed.endpoint().disabled, None);
+}
+
+#[tokio::test]
 async fn an_endpoint_reads_the_versions_that_it_was_promised() {
     let bed = bed(&["session.*"]).await;
     let promised = |version: Option<u32>| {
