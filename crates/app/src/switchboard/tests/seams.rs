@@ -107,7 +107,8 @@ fn events_are_appended_by_the_kernel_and_the_engine_alone() {
     );
 }
 
-/// What strangers choose is called by one place, which looks at every address first. The other asks this machine how it is.
+/// What strangers choose is called by one place, which looks at every address first. Of the others one asks this machine how
+/// it is, and one is another program's: it reads the feed of the server that its configuration names.
 #[test]
 fn one_place_calls_out_over_http() {
     only_in(
@@ -117,7 +118,11 @@ fn one_place_calls_out_over_http() {
             "lookup_host",
             "reqwest",
         ],
-        &["outbound/src/http", "quivive/src/cli/healthcheck.rs"],
+        &[
+            "outbound/src/http",
+            "quivive/src/cli/healthcheck.rs",
+            "consumer/src/feed/http.rs",
+        ],
     );
 }
 
