@@ -193,3 +193,101 @@ impl fmt::Debug for SharedVault {
         f.debug_struct("SharedVault").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::scratch::{Scratch, ids, now};
+
+    /// A database that two nodes share.
+    #[derive(Default)]
+    struct Table(Mutex<BTreeMap<String, Option<Vec<u8>>>>);
+
+    impl Table {
+        fn with<T: Send + 'static>(
+            &self,
+            work: impl FnOnce(&mut BTreeMap<String, Option<Vec<u8>>>) -> T,
+        ) -> BoxFuture<'static, Result<T, Fault>> {
+            let done = work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            Box::pin(std::future::ready(Ok(done)))
+        }
+    }
+
+    impl KeptKeys for Table {
+        fn find(&self, name: &str) -> BoxFuture<'_, Result<Option<KeptKey>, Fault>> {
+            self.with(|rows| {
+                let row = rows.get(name).cloned();
+                row.map(|wrapped| wrapped.map_or(KeptKey::Destroyed, KeptKey::Wrapped))
+            })
+        }
+
+        fn keep(&self, name: &str, wrapped: &[u8]) -> BoxFuture<'_, Result<bool, Fault>> {
+            self.with(|rows| {
+                let is_new = !rows.contains_key(name);
+                rows.entry(name.to_owned())
+                    .or_insert_with(|| Some(wrapped.to_owned()));
+                is_new
+            })
+        }
+
+        fn destroy(&self, name: &str) -> BoxFuture<'_, Result<bool, Fault>> {
+            self.with(|rows| rows.get_mut(name).and_then(Option::take).is_some())
+        }
+
+        fn destroyed(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+            self.with(|rows| {
+                let gone = rows.iter().filter(|(_, wrapped)| wrapped.is_none());
+                gone.map(|(name, _)| name.clone()).collect()
+            })
+        }
+    }
+
+    fn keys(scratch: &Scratch) -> KeyStore {
+        let directory = scratch.path().join("keys");
+        KeyStore::open(&directory, ids().as_ref(), now()).expect("a key ring")
+    }
+
+    fn node(keys: &KeyStore, table: &Arc<Table>) -> SharedVault {
+        SharedVault::new(keys, Arc::clone(table) as _, ids(), Tasks::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_hand_out_the_same_key_until_one_destroys_it() {
+        let (scratch, table) = (Scratch::new(), Arc::default());
+        let keys = keys(&scratch);
+        let (one, two) = (node(&keys, &table), node(&keys, &table));
+        assert!(two.existing("s:ann").await.expect("read").is_none());
+        let sealed = one.key("s:ann").await.expect("a key").seal(b"1", b"plain");
+        let theirs = two.key("s:ann").await.expect("a key");
+        assert_eq!(theirs.open(b"1", &sealed).as_deref(), Some(&b"plain"[..]));
+        assert!(one.destroy("s:ann").await.expect("a commit"));
+        assert!(!one.destroy("s:ann").await.expect("a commit"));
+        assert!(one.existing("s:ann").await.expect("read").is_none());
+        tokio::time::sleep(REMEMBERED).await;
+        assert!(two.existing("s:ann").await.expect("read").is_none());
+        // What is still under way about her can end, and nobody reads it.
+        let lost = two.key("s:ann").await.expect("a key");
+        assert_eq!(lost.open(b"1", &sealed), None);
+        assert_eq!(two.destroyed().await.expect("read"), ["s:ann"]);
+    }
+
+    #[tokio::test]
+    async fn without_their_master_key_the_rows_are_worth_nothing() {
+        let (scratch, other, table) = (Scratch::new(), Scratch::new(), Arc::default());
+        let ours = node(&keys(&scratch), &table);
+        ours.key("s:ann").await.expect("a key");
+        let theirs = node(&keys(&other), &table);
+        let fault = theirs.existing("s:ann").await.map(|_| ()).unwrap_err();
+        assert!(fault.to_string().contains("master.key"), "{fault}");
+        // Nor under another name.
+        let moved = table.0.lock().map(|mut rows| {
+            let wrapped = rows.get("s:ann").cloned().flatten();
+            rows.insert("s:bob".to_owned(), wrapped);
+        });
+        moved.expect("nobody panics");
+        assert!(ours.existing("s:bob").await.is_err());
+    }
+}

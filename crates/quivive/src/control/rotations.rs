@@ -28,7 +28,9 @@ impl Desk {
 
     pub(super) async fn rotate_keys(&self, old: OldKeys) -> Result<Value, Failure> {
         let living = self.database.living().await.map_err(fault)?;
-        if living.iter().filter(|node| node.reads > 0).count() > 1 {
+        // A server that answers is one of them.
+        let own = usize::from(self.operation.is_some());
+        if living.iter().filter(|node| node.reads > 0).count() > own {
             return Err(refused(
                 "several servers use the database, and each has its keys in files of its own",
                 "stop the others, rotate, copy the directory `keys` to each of them, and start them again",
@@ -38,7 +40,7 @@ impl Desk {
         let rotated = self.kernel.execute(command, Request::system()).await;
         let rotated = rotated.map_err(|outcome| told(outcome, |refusal| match refusal {}))?;
         // So that a server that starts without the new one is told.
-        fingerprints::compare(&self.data.keys, &self.database, &living).await?;
+        fingerprints::compare(&self.data.keys, &self.database, &[]).await?;
         Ok(json!({
             "new_key_id": rotated.new,
             "retired_key_id": rotated.retired,

@@ -136,9 +136,12 @@ async fn who_has_lost_it_writes_nothing() {
     // It sleeps, for all that others can see.
     trial.memory.bury(one.me.id);
     until(|| two.has(&trial.memory, "mail")).await;
-    trial.memory.join(one.me);
-    two.running.drain().await;
+    until(|| quick.count() == 1).await;
+    assert!(one.running.is_here("mail"), "it does not know yet");
+    // Its handler ends before it looks who has what.
     millis(60_000).await;
+    trial.memory.join(one.me);
+    millis(5_000).await;
     let tags = trial.memory.writes();
     let tags: Vec<_> = tags.iter().map(|write| write.sql).collect();
     assert_eq!(tags, ["by two"]);
