@@ -55,8 +55,8 @@ pub struct Message<'a> {
     shard: Option<u32>,
     #[serde(serialize_with = "text")]
     pos: u64,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_text")]
-    prevpos: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prevpos: Option<Text>,
     #[serde(serialize_with = "text")]
     epoch: u64,
     workflowid: Uuid,
@@ -105,13 +105,13 @@ fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(value)
 }
 
-fn some_text<T: Display, S: Serializer>(
-    value: &Option<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
+/// A number as a text.
+#[derive(Debug)]
+struct Text(u64);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -120,7 +120,7 @@ impl Message<'_> {
     pub(crate) fn relayed(self, epoch: u64, link: Link) -> Self {
         Self {
             shard: Some(link.shard),
-            prevpos: Some(link.previous),
+            prevpos: Some(Text(link.previous)),
             epoch,
             ..self
         }
