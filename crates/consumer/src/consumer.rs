@@ -157,7 +157,7 @@ impl Consumer {
             if let Some(current) = &self.current {
                 return Ok(current.event.clone());
             }
-            if self.from_page() || self.from_batch()? {
+            if self.take_read() || self.take_received() {
                 self.heard = Instant::now();
                 continue;
             }
@@ -226,7 +226,7 @@ impl Consumer {
     }
 
     /// Takes the next event of the page that is not handled.
-    fn from_page(&mut self) -> bool {
+    fn take_read(&mut self) -> bool {
         while let Some(event) = self.page.pop_front() {
             if self.cursor.has(event.position) {
                 self.cursor.handled_up_to(event.position);
@@ -241,10 +241,8 @@ impl Consumer {
     }
 
     /// Takes the next message that fits.
-    fn from_batch(&mut self) -> Result<bool, Error> {
-        while !self.behind
-            && let Some(message) = self.batch.front()
-        {
+    fn take_received(&mut self) -> bool {
+        while let Some(message) = self.batch.front() {
             let (event, previous) = match Event::read(message.json.clone()) {
                 Ok(read) => read,
                 Err(error) => {
@@ -257,23 +255,28 @@ impl Consumer {
                 Verdict::Take => {
                     self.batch.pop_front();
                     self.counts.from_broker += 1;
-                    self.switch(Source::Broker);
+                    // What fits is taken, also while the log is to be read and does not answer.
+                    if !self.behind {
+                        self.switch(Source::Broker);
+                    }
                     let of_log = false;
                     self.current = Some(Current { event, of_log });
-                    return Ok(true);
+                    return true;
                 }
                 Verdict::Drop => {
                     self.batch.pop_front();
                     self.counts.duplicates += 1;
                 }
                 Verdict::ReadLog => {
-                    self.counts.gaps += 1;
-                    self.behind = true;
-                    self.switch(Source::Log);
+                    if !std::mem::replace(&mut self.behind, true) {
+                        self.counts.gaps += 1;
+                        self.switch(Source::Log);
+                    }
+                    return false;
                 }
             }
         }
-        Ok(false)
+        false
     }
 
     fn judge(&self, event: &Event, previous: u64) -> Verdict {

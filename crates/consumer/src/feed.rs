@@ -73,7 +73,7 @@ impl Feed {
     pub(crate) async fn read(&mut self, epoch: u64, after: u64) -> Result<Page, FeedError> {
         let mut path = format!("/api/v1/events?limit={PAGE}&after={after}");
         if epoch != 0 {
-            path.push_str(&format!("&epoch={epoch}"));
+            path = format!("{path}&epoch={epoch}");
         }
         let bearer = format!("Bearer {}", self.key.expose_secret());
         let headers = [("accept", MEDIA_TYPE), ("authorization", &bearer)];

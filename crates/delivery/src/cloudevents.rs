@@ -56,7 +56,7 @@ pub struct Message<'a> {
     #[serde(serialize_with = "text")]
     pos: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    prevpos: Option<AsText<u64>>,
+    prevpos: Option<Text>,
     #[serde(serialize_with = "text")]
     epoch: u64,
     workflowid: Uuid,
@@ -105,13 +105,13 @@ fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(value)
 }
 
-/// A number that is a text in the message.
+/// A number as a text.
 #[derive(Debug)]
-struct AsText<T>(T);
+struct Text(u64);
 
-impl<T: Display> Serialize for AsText<T> {
+impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        text(&self.0, serializer)
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -120,7 +120,7 @@ impl Message<'_> {
     pub(crate) fn relayed(self, epoch: u64, link: Link) -> Self {
         Self {
             shard: Some(link.shard),
-            prevpos: Some(AsText(link.previous)),
+            prevpos: Some(Text(link.previous)),
             epoch,
             ..self
         }

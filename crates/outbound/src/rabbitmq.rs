@@ -210,10 +210,12 @@ async fn within<T>(
 }
 
 /// Errors name no password.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn away(error: lapin::Error) -> Fault {
     Fault::Unreachable(format!("RabbitMQ: {error}"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn refused(error: lapin::Error) -> Fault {
     tracing::error!(
         %error,

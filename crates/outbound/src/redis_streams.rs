@@ -322,6 +322,7 @@ fn is_there(error: &RedisError) -> bool {
 }
 
 /// Errors name hosts, never passwords.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn away(error: RedisError) -> Fault {
     Fault::Unreachable(format!("Redis: {error}"))
 }

@@ -44,6 +44,7 @@ pub(crate) async fn follow(
     }
 }
 
+#[expect(clippy::print_stdout, reason = "it is what this example does")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args: [String; 4] = std::env::args()

@@ -37,19 +37,14 @@ impl Bus {
     /// Connects later, when there is something to publish.
     pub(crate) fn of(config: BusConfig) -> Result<Self, Fault> {
         let shards = config.shards;
-        let kind = BusKind::of(&config.url).map_err(Fault::internal)?;
-        let broker: Arc<dyn Broker> = match kind {
-            #[cfg(feature = "redis")]
-            BusKind::Redis => Arc::new(quivive_outbound::RedisStreams::new(config)?),
-            #[cfg(feature = "rabbitmq")]
-            BusKind::RabbitMq => Arc::new(quivive_outbound::RabbitMq::new(config)),
-            #[cfg(not(all(feature = "redis", feature = "rabbitmq")))]
-            _ => {
-                let why = "this program was built without that broker";
-                return Err(Fault::Internal(why.to_owned()));
-            }
+        let broker = match BusKind::of(&config.url).map_err(Fault::internal)? {
+            BusKind::Redis => redis(config),
+            BusKind::RabbitMq => rabbitmq(config),
         };
-        Ok(Self { broker, shards })
+        Ok(Self {
+            broker: broker?,
+            shards,
+        })
     }
 
     /// The relay, as the database has it.
@@ -64,4 +59,25 @@ impl Bus {
         });
         relay.subscription()
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis(config: BusConfig) -> Result<Arc<dyn Broker>, Fault> {
+    Ok(Arc::new(quivive_outbound::RedisStreams::new(config)?))
+}
+
+#[cfg(feature = "rabbitmq")]
+#[expect(clippy::unnecessary_wraps, reason = "as the others")]
+fn rabbitmq(config: BusConfig) -> Result<Arc<dyn Broker>, Fault> {
+    Ok(Arc::new(quivive_outbound::RabbitMq::new(config)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: BusConfig) -> Result<Arc<dyn Broker>, Fault> {
+    Err(Fault::Internal("built without Redis".to_owned()))
+}
+
+#[cfg(not(feature = "rabbitmq"))]
+fn rabbitmq(_: BusConfig) -> Result<Arc<dyn Broker>, Fault> {
+    Err(Fault::Internal("built without RabbitMQ".to_owned()))
 }

@@ -337,12 +337,21 @@ impl Running {
         for (name, tenure) in &claimed {
             self.roster.tenures.put(name, tenure);
         }
-        let stored = self.tools.subscriptions.load().await?;
+        let subscriptions = &self.tools.subscriptions;
+        let (stored, replays) = match tokio::join!(subscriptions.load(), subscriptions.replays()) {
+            (Ok(stored), Ok(replays)) => (stored, replays),
+            (Err(fault), _) | (_, Err(fault)) => {
+                // Nobody else may have them while this one does, and does nothing.
+                for (name, tenure) in claimed {
+                    self.hand_over(name, tenure, 0);
+                }
+                return Err(fault.into());
+            }
+        };
         let stored: HashMap<String, StoredSubscription> = stored
             .into_iter()
             .map(|stored| (stored.name.clone(), stored))
             .collect();
-        let replays = self.tools.subscriptions.replays().await?;
         let begins = claimed
             .iter()
             .filter(|(name, _)| !duties.contains(&&**name))
@@ -371,6 +380,8 @@ impl Running {
         replay: Option<StoredReplay>,
         tenure: &Arc<Tenure>,
     ) -> Result<(), StartError> {
+        // What is changed or removed meanwhile waits for the runner.
+        let _stays = self.roster.changing.read().await;
         let gone = || Fault::Internal(format!("the subscription {name} has no row"));
         let (Some((known, selection)), Some(stored)) = (self.roster.known_of(name), stored) else {
             return Err(gone().into());

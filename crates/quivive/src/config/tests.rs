@@ -513,11 +513,8 @@ fn a_bus_is_named_whole_or_not_at_all() {
         ("hybrid", rabbit, true),
     ] {
         let planned = plan(&format!("[bus]\nkind = \"{kind}\"\n{url}\nshards = 3\n"));
-        let built = if url == redis {
-            cfg!(feature = "redis")
-        } else {
-            cfg!(feature = "rabbitmq")
-        };
+        let features = [cfg!(feature = "redis"), cfg!(feature = "rabbitmq")];
+        let built = features[usize::from(url == rabbit)];
         match planned {
             Ok(plan) => {
                 let bus = plan.bus.unwrap();

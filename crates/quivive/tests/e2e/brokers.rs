@@ -152,7 +152,7 @@ async fn the_examples_work(kind: Option<Kind>) {
     }
     for round in 0..3 {
         if round == 1 {
-            blocking(&kind, |kind| kind.kill()).await;
+            blocking(&kind, Kind::kill).await;
         }
         for number in 0..5 {
             server
@@ -160,7 +160,7 @@ async fn the_examples_work(kind: Option<Kind>) {
                 .await;
         }
         if round == 1 {
-            blocking(&kind, |kind| kind.start()).await;
+            blocking(&kind, Kind::start).await;
         }
         sleep(Duration::from_secs(1)).await;
     }

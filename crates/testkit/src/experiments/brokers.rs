@@ -369,19 +369,20 @@ async fn inflict(fault: Fault, kind: &Kind, ways: [&Proxy; 2], server: &mut Serv
         async move {
             tokio::task::spawn_blocking(move || act(&kind))
                 .await
-                .unwrap()
+                .unwrap();
         }
     };
+    let all = |act: &dyn Fn(&Proxy)| ways.into_iter().for_each(act);
     match fault {
         Fault::Killed => {
-            blocking(|kind| kind.kill()).await;
+            blocking(Broker::kill).await;
             sleep(FAULT).await;
-            blocking(|kind| kind.start()).await;
+            blocking(Broker::start).await;
         }
         Fault::Frozen => {
-            blocking(|kind| kind.freeze()).await;
+            blocking(Broker::freeze).await;
             sleep(2 * FAULT).await;
-            blocking(|kind| kind.thaw()).await;
+            blocking(Broker::thaw).await;
         }
         Fault::Flushed => blocking(Kind::flush).await,
         Fault::Lossy => blocking(Kind::lose).await,
@@ -392,7 +393,7 @@ async fn inflict(fault: Fault, kind: &Kind, ways: [&Proxy; 2], server: &mut Serv
         }
         Fault::Reset => {
             for _ in 0..5 {
-                ways.into_iter().for_each(Proxy::reset);
+                all(&Proxy::reset);
                 sleep(FAULT / 5).await;
             }
         }
@@ -402,16 +403,16 @@ async fn inflict(fault: Fault, kind: &Kind, ways: [&Proxy; 2], server: &mut Serv
                 delay_ms: 50,
                 reset: 30,
             };
-            ways.into_iter().for_each(|way| way.set(faults));
+            all(&|way| way.set(faults));
             sleep(2 * FAULT).await;
-            ways.into_iter().for_each(|way| way.set(Faults::default()));
+            all(&|way| way.set(Faults::default()));
         }
         Fault::Silent => {
-            ways.into_iter().for_each(|way| way.silence(true));
+            all(&|way| way.silence(true));
             sleep(FAULT).await;
-            ways.into_iter().for_each(|way| way.silence(false));
+            all(&|way| way.silence(false));
             // What was swallowed leaves streams that nobody can read.
-            ways.into_iter().for_each(Proxy::reset);
+            all(&Proxy::reset);
         }
         Fault::ServerKilled => {
             server.kill().await;
