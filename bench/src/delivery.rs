@@ -181,6 +181,7 @@ pub(crate) async fn engine(bed: &Bed, tasks: &Tasks, subscriptions: Vec<Subscrip
 pub(crate) fn parts(bed: &Bed, tasks: &Tasks) -> Parts {
     let workflows = switchboard::workflows().unwrap();
     Parts {
+        share: None,
         log: Arc::new(bed.database.clone()),
         subscriptions: Arc::new(bed.database.clone()),
         vault: bed.vault.clone(),
