@@ -5,7 +5,7 @@
 //!
 //! **Guarantees.** A batch is one pipeline and is confirmed when Redis has answered all of it. As ids follow from positions, a
 //! message that is there is not added again. Entries go when every consumer group has acknowledged them; of a stream that has
-//! no group, the last [`UNREAD_BY_NOBODY`] stay.
+//! no group, the last thousand stay.
 //!
 //! **Redis that forgets.** Each batch reads the head before it writes: one that is gone or older than what was confirmed is told.
 //! Consumers notice by themselves, since what follows is chained to what they do not have.

@@ -61,7 +61,7 @@ async fn a_consumer_that_takes_whatever_comes_is_caught() {
     let Some(kind) = made(Kind::redis).await else {
         return;
     };
-    let few = Duration::from_secs(5);
+    let few = Duration::from_secs(8);
     let figures = brokers::run(Path::new(BINARY), &kind, few, true).await;
     println!("{figures}");
     assert!(!figures.whole(), "{figures}");
