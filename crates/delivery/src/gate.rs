@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub struct Room {
     pub least: usize,
     pub most: usize,
-    /// [`SLOWER`] times as long as the quickest of late, but no less than this: what is quick may wait as long.
+    /// Three times as long as the quickest of late, but no less than this: what is quick may wait as long.
     pub quick: Duration,
     /// And no more than this.
     pub slow: Duration,
