@@ -49,6 +49,9 @@ pub trait Nodes: Send + Sync {
     /// more. A miss where another was faster.
     fn claim(&self, name: &str, node: Uuid, seen: u64) -> Write;
 
+    /// Makes a lease that nobody has, for nodes that read more than `needs`; one that is there stays as it is.
+    fn offer(&self, name: &str, needs: u64) -> Write;
+
     /// A miss when the lease is not this node's under this epoch. It holds up a claim until its commit is over.
     fn guard(&self, name: &str, node: Uuid, epoch: u64) -> Write;
 

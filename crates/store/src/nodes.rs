@@ -42,6 +42,8 @@ statements! {
         WHERE lease.epoch = $3 AND (lease.node IS NULL OR lease.node = excluded.node \
         OR NOT EXISTS (SELECT 1 FROM node WHERE node.id = lease.node))";
 
+    OFFER = "INSERT INTO lease (name, epoch, needs) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING";
+
     GUARD = "UPDATE lease SET epoch = epoch WHERE name = $1 AND node = $2 AND epoch = $3";
 
     RELEASE = "UPDATE lease SET node = NULL, needs = $1 WHERE name = $2 AND node = $3 AND epoch = $4";
@@ -138,6 +140,10 @@ impl Nodes for Database {
 
     fn claim(&self, name: &str, node: Uuid, seen: u64) -> Write {
         Write::one(CLAIM, vec![name.to_owned().into(), node.into(), int(seen)])
+    }
+
+    fn offer(&self, name: &str, needs: u64) -> Write {
+        Write::any(OFFER, vec![name.to_owned().into(), int(needs)])
     }
 
     fn guard(&self, name: &str, node: Uuid, epoch: u64) -> Write {

@@ -249,9 +249,11 @@ impl Running {
         }
         let head = tools.log.head().borrow().position;
         let position = subscription.begin.position(head);
-        let create = tools.subscriptions.create(&subscription.name, position);
+        let name = &subscription.name;
+        let create = tools.subscriptions.create(name, position);
+        let offer = tools.share.as_ref().map(|share| share.offer(name));
         let transaction = Transaction {
-            writes: vec![create],
+            writes: [Some(create), offer].into_iter().flatten().collect(),
             records: Vec::new(),
         };
         match tools.log.commit(transaction).await {

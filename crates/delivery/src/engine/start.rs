@@ -330,7 +330,10 @@ async fn reconciled<'a>(
             head,
             &mut transaction,
         )?;
-        if parts.share.is_none() {
+        if let Some(share) = &parts.share {
+            // One that has its lease keeps it.
+            transaction.writes.push(share.offer(&subscription.name));
+        } else {
             let condition = starting(stored.condition);
             let write = subscriptions.put_condition(&subscription.name, &condition);
             transaction.writes.push(write);

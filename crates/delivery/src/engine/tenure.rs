@@ -18,6 +18,13 @@ pub struct Share {
     pub me: Node,
 }
 
+impl Share {
+    /// Of a subscription that is new, which programs that read less may not know.
+    pub(super) fn offer(&self, name: &str) -> Write {
+        self.nodes.offer(name, self.me.reads.saturating_sub(1))
+    }
+}
+
 /// What its runners have it by: that of a subscription and that of its replay are one.
 pub(super) struct Tenure {
     /// `None`: nobody else could have it.

@@ -33,6 +33,7 @@ pub(super) const ADVANCE_PROCESS: &str = "advance process";
 pub(super) const END_PROCESS: &str = "end process";
 pub(super) const REMOVE: &str = "remove";
 pub(super) const CLAIM: &str = "claim";
+pub(super) const OFFER: &str = "offer";
 pub(super) const GUARD: &str = "guard";
 pub(super) const RELEASE: &str = "release";
 pub(super) const WANT: &str = "want";
@@ -316,7 +317,7 @@ fn is_engines(write: &Write) -> bool {
         END_REPLAY,
         SET_GENERATION,
     ];
-    let of_nodes = [CLAIM, GUARD, RELEASE, WANT, UNWANT, FORGET];
+    let of_nodes = [CLAIM, OFFER, GUARD, RELEASE, WANT, UNWANT, FORGET];
     let of_processes = [BEGIN_PROCESS, ADVANCE_PROCESS, END_PROCESS];
     let all = [&engines[..], &of_processes, &of_nodes];
     all.iter().any(|some| some.contains(&write.sql))
@@ -426,7 +427,7 @@ impl State {
             DROP_LANE => self.lanes.remove(&(text(0), text(1))).is_some(),
             PUT_REPLAY | END_REPLAY | SET_GENERATION => self.move_replay(write),
             BEGIN_PROCESS | ADVANCE_PROCESS | END_PROCESS => return Some(self.move_process(write)),
-            CLAIM | GUARD | RELEASE | WANT | UNWANT | FORGET => self.move_lease(write),
+            CLAIM | OFFER | GUARD | RELEASE | WANT | UNWANT | FORGET => self.move_lease(write),
             _ => return None,
         };
         Some(u64::from(touched))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::memory::{CLAIM, FORGET, GUARD, RELEASE, State, UNWANT, WANT, id, position, text};
+use super::memory::{
+    CLAIM, FORGET, GUARD, OFFER, RELEASE, State, UNWANT, WANT, id, position, text,
+};
 use super::{Connection, Memory};
 use crate::commit::{Value, Write};
 use crate::nodes::{Lease, Node, Nodes};
@@ -53,6 +55,19 @@ impl State {
                 };
                 (lease.node, lease.epoch) = (Some(node), seen + 1);
                 true
+            }
+            OFFER => {
+                let needs = position(write, 1);
+                let offered = || Lease {
+                    name: name.clone(),
+                    node: None,
+                    epoch: 0,
+                    wanted: None,
+                    needs,
+                };
+                let is_new = lease.is_none();
+                self.leases.entry(name.clone()).or_insert_with(offered);
+                is_new
             }
             GUARD | RELEASE => {
                 let (node, epoch) = (id(write, 1), position(write, 2));
@@ -107,6 +122,10 @@ impl Nodes for Connection {
             CLAIM,
             vec![name.to_owned().into(), node.into(), number(seen)],
         )
+    }
+
+    fn offer(&self, name: &str, needs: u64) -> Write {
+        Write::any(OFFER, vec![name.to_owned().into(), number(needs)])
     }
 
     fn guard(&self, name: &str, node: Uuid, epoch: u64) -> Write {

@@ -137,6 +137,12 @@ pub(super) async fn a_lease_is_claimed_once_and_guards_the_commits_of_who_has_it
     assert_eq!(lease(&f, "alerts").await.expect("a lease").epoch, 2);
     f.db.leave(two.id).await.expect("it leaves");
     assert_eq!(lease(&f, "alerts").await.expect("a lease").node, None);
+    f.must([f.db.offer("alerts", 9), f.db.offer("new", 9)])
+        .await;
+    assert_eq!(lease(&f, "alerts").await.expect("a lease").needs, 0);
+    let offered = lease(&f, "new").await.expect("a lease");
+    assert_eq!((offered.node, offered.epoch, offered.needs), (None, 0, 9));
+    f.must([f.db.claim("new", one.id, 0)]).await;
     f.must([f.db.forget("alerts")]).await;
     assert_eq!(lease(&f, "alerts").await, None);
 }
