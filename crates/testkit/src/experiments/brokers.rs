@@ -433,8 +433,10 @@ async fn settled(server: &Server, admin: &str, at: &mut watch::Receiver<At>) -> 
     loop {
         let events = server.events(admin).await;
         let reached = at.wait_for(|at| at.position >= events.len() as u64);
-        let reached = tokio::time::timeout(Duration::from_secs(5), reached).await;
-        if reached.is_ok() && server.events(admin).await.len() == events.len() {
+        let reached = tokio::time::timeout(Duration::from_secs(5), reached)
+            .await
+            .is_ok();
+        if reached && server.events(admin).await.len() == events.len() {
             return events;
         }
         if began.elapsed() >= PATIENCE {
