@@ -46,15 +46,15 @@ pub struct Hashing {
     pub lanes: u32,
     /// `None`: one a core.
     pub threads: Option<NonZeroUsize>,
-    /// Workflows that may hash or wait for it at once; the next is refused. `None`: 64 a thread, a second's work of a core.
+    /// Workflows that may hash or wait for it at once; the next is refused. `None`: 128 a thread, two seconds' work of a core.
     pub places: Option<NonZeroUsize>,
 }
 
 /// Places a thread, for a burst.
-const PLACES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
+const PLACES: NonZeroUsize = NonZeroUsize::new(128).expect("it is not 0");
 
-/// Places a thread while a queue stands.
-const LEAST: usize = 16;
+/// Places while a queue stands, at the least: as many as one honest caller may have under way.
+const LEAST: usize = 64;
 
 /// For a workflow to have hashed. When they take longer, more come than there is time for.
 const IN_TIME: Duration = Duration::from_secs(1);
@@ -114,7 +114,7 @@ impl Argon2Pool {
             .unwrap_or_else(|| available_parallelism().unwrap_or(one));
         let places = hashing.places.unwrap_or(PLACES.saturating_mul(count)).get();
         let room = Room {
-            least: LEAST.saturating_mul(count.get()).min(places),
+            least: LEAST.min(places),
             most: places,
             quick: IN_TIME,
             slow: IN_TIME,
