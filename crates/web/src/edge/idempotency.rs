@@ -82,7 +82,11 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(line) = lines.next() else {
         return Ok(None);
     };
-    let fits = |text: &&str| lines.next().is_none() && (1..=MAX_KEY_BYTES).contains(&text.len());
+    // A header may have tabs, too.
+    let is_visible = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let fits = |text: &&str| {
+        lines.next().is_none() && (1..=MAX_KEY_BYTES).contains(&text.len()) && is_visible(text)
+    };
     let text = line.to_str().ok().filter(fits);
     text.map(Some).ok_or_else(|| {
         Problem::with_detail(

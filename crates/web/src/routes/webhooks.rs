@@ -334,7 +334,11 @@ async fn recover_endpoint(
 ) -> Result<(StatusCode, axum::Json<RecoveryView>), Problem> {
     let since = match (body.since, body.after) {
         (Some(time), None) => Since::Time(time),
-        (None, Some(position)) => Since::Position(position),
+        (None, Some(position)) if i64::try_from(position).is_ok() => Since::Position(position),
+        (None, Some(_)) => {
+            let message = "A position of the log, at most 9223372036854775807.";
+            return Err(Problem::of_invalid("/after", "out_of_range", message));
+        }
         _ => {
             return Err(Problem::of_invalid(
                 "/since",

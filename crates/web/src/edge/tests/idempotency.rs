@@ -254,7 +254,7 @@ fn no_answer_that_is_kept_holds_a_secret() {
 #[tokio::test]
 async fn a_key_is_one_line_of_bounded_length_and_means_nothing_to_what_is_no_post() {
     let (server, token) = administrator().await;
-    for key in ["", &"x".repeat(256)] {
+    for key in ["", "a\tb", &"x".repeat(256)] {
         let answer = server.send(rotate_all(&token, key, 300)).await;
         assert_eq!(answer.problem(), (400, "bad_request".to_owned()));
     }

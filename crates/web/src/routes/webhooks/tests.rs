@@ -165,6 +165,7 @@ async fn a_recovery_begins() {
     for body in [
         json!({}),
         json!({"after": 1, "since": "2026-01-01T00:00:00Z"}),
+        json!({"after": u64::MAX}),
     ] {
         let answer = desk.post(&recoveries, &body).await;
         assert_eq!(answer.problem(), (422, "invalid_fields".to_owned()));
