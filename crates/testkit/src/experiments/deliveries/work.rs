@@ -150,10 +150,9 @@ impl Worker {
         let began = Instant::now();
         let token = loop {
             let letters = fs::read_to_string(directory.join(LETTERS)).unwrap_or_default();
-            let mut lines = letters
-                .lines()
-                .rev()
-                .filter_map(|line| line.split_once(' '));
+            // What has no end yet is still being written.
+            let whole = letters.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let mut lines = whole.lines().rev().filter_map(|line| line.split_once(' '));
             if let Some((_, token)) = lines.find(|(to, _)| *to == email) {
                 break token.to_owned();
             }
