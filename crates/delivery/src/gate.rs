@@ -1,11 +1,11 @@
 //! A gate before work: so many may be inside at once, and fewer while they take too long.
 //!
 //! A burst is over soon and finds room. A queue that stands does nobody any good: all wait as long as it is, and no more of
-//! them are served. So when somebody who was let in under the present limit takes longer than the work should, which is some
-//! times as long as it takes when nobody waits, the limit falls to as many as would have been in time: how many were inside when it came in, over its time, is what is done a second
-//! (Little's law). Where that was no more than may always be inside, it was not for the others that it took long, and nothing
-//! follows. While all are in time it rises again as a TCP window does: by one for each that took less than half of the time,
-//! and then by one for as many as it lets in.
+//! them are served. So when nobody has been in time for longer than a burst may last, the limit falls to as many as would
+//! have been: how many were inside when somebody came in, over the time that this one took, is what is done a second
+//! (Little's law). In time is who takes at most some times as long as it takes when nobody waits. Where no more were inside
+//! than may always be, it was not for the others that it took long, and nothing follows. While all are in time the limit rises
+//! again as a TCP window does: by one for each that took less than half of the time, and then by one for as many as it lets in.
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
@@ -25,6 +25,8 @@ pub struct Room {
     pub quick: Duration,
     /// And no more than this.
     pub slow: Duration,
+    /// For so long all may be late before it follows that a queue stands.
+    pub burst: Duration,
 }
 
 /// How much longer than the quickest one may take.
@@ -48,6 +50,8 @@ struct State {
     in_time: usize,
     /// When the limit fell last. Who came in before says nothing of the new one.
     fell_at: Option<Instant>,
+    /// The first of those that were late since the last that was in time.
+    late_since: Option<Instant>,
     quickest: Quickest,
 }
 
@@ -91,6 +95,7 @@ impl Gate {
                 limit: room.most,
                 in_time: 0,
                 fell_at: None,
+                late_since: None,
                 quickest: Quickest {
                     before: Duration::MAX,
                     now: Duration::MAX,
@@ -141,6 +146,7 @@ impl Drop for Place {
             most,
             quick,
             slow,
+            burst,
         } = self.gate.room;
         let now = Instant::now();
         let took = now.saturating_duration_since(self.since);
@@ -148,12 +154,16 @@ impl Drop for Place {
         let quickest = state.quickest.of(took, now);
         let in_time = quickest.saturating_mul(SLOWER).clamp(quick, slow);
         if took <= in_time {
+            state.late_since = None;
             state.in_time += 1;
             if state.in_time >= state.limit || took < in_time / 2 {
                 state.limit = most.min(state.limit + 1);
                 state.in_time = 0;
             }
-        } else if self.inside > least && state.fell_at.is_none_or(|fell_at| fell_at <= self.since) {
+        } else if self.inside > least
+            && now.saturating_duration_since(*state.late_since.get_or_insert(now)) >= burst
+            && state.fell_at.is_none_or(|fell_at| fell_at <= self.since)
+        {
             let done = self.inside as u128 * in_time.as_micros() / took.as_micros();
             state.limit = usize::try_from(done).unwrap_or(most).clamp(least, most);
             state.in_time = 0;
@@ -174,6 +184,7 @@ mod tests {
         most: 100,
         quick: IN_TIME,
         slow: IN_TIME,
+        burst: Duration::ZERO,
     };
 
     const IN_TIME: Duration = Duration::from_secs(1);
@@ -248,6 +259,22 @@ mod tests {
         drop(fill(&gate));
         drop(fill(&gate));
         assert_eq!(room(&gate), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_may_be_late_for_as_long_as_a_burst_may_last() {
+        let gate = Gate::new(Room {
+            burst: IN_TIME * 4,
+            ..ROOM
+        });
+        // Five seconds for all: those of the first are in time, and for nearly four nobody is. Twice, for the next begins anew.
+        for _ in 0..2 {
+            serve(&gate, 20).await;
+            assert_eq!(room(&gate), 100);
+        }
+        // Nobody is for five seconds.
+        serve(&gate, 16).await;
+        assert_eq!(room(&gate), 16);
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,11 +53,15 @@ pub struct Hashing {
 /// Places a thread, for a burst.
 const PLACES: NonZeroUsize = NonZeroUsize::new(128).expect("it is not 0");
 
-/// Places while a queue stands, at the least: as many as one honest caller may have under way.
-const LEAST: usize = 64;
+/// Places while a queue stands, at the least.
+const LEAST: usize = 4;
 
-/// For a workflow to have hashed. When they take longer, more come than there is time for.
-const IN_TIME: Duration = Duration::from_secs(1);
+/// For a workflow to have hashed, where a hash takes a third of it or less. When they take longer, more come than there is
+/// time for.
+const IN_TIME: Duration = Duration::from_millis(100);
+
+/// As long as a thread needs for its places.
+const BURST: Duration = Duration::from_secs(2);
 
 impl Default for Hashing {
     /// As OWASP's Password Storage Cheat Sheet has it: 19 MiB, two passes, one lane.
@@ -117,7 +121,8 @@ impl Argon2Pool {
             least: LEAST.min(places),
             most: places,
             quick: IN_TIME,
-            slow: IN_TIME,
+            slow: IN_TIME * 10,
+            burst: BURST,
         };
         let mut salt = [0; SALT_BYTES];
         ids.random(&mut salt);

@@ -33,6 +33,12 @@ impl Options {
         Self::default().env("QUIVIVE__RATE_LIMITS__ENABLED", "false")
     }
 
+    /// With access tokens that are good for a day.
+    #[must_use]
+    pub fn for_long(self) -> Self {
+        self.env("QUIVIVE__TOKENS__ACCESS_TOKEN_SECONDS", "86400")
+    }
+
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));

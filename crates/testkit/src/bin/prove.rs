@@ -1,7 +1,8 @@
 //! `prove NAME… [--short] [--kills=N] [--step=TEXT] [--minutes=N]`: the long experiments against the release binary, each printing its figures.
 //!
 //! An experiment with a mutant is also run against a build with the fault in it, and is void when that one passes too.
-//! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name.
+//! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name (for
+//! `brokers`: with that broker alone).
 //! `--minutes` is for `brokers`: so long with each.
 
 #![expect(clippy::print_stdout, reason = "a proof prints its figures")]
@@ -149,10 +150,14 @@ async fn brokers(binary: &Path, flags: &[String], short: bool) -> bool {
         None if short => Duration::from_secs(25),
         None => Duration::from_mins(30),
     };
+    let step = flags.iter().find_map(|flag| flag.strip_prefix("--step="));
     for (what, start) in [
         ("redis", brokers::Kind::redis as fn() -> _),
         ("rabbitmq", brokers::Kind::rabbitmq),
     ] {
+        if !what.contains(step.unwrap_or_default()) {
+            continue;
+        }
         let made = tokio::task::spawn_blocking(start).await;
         let Some(kind) = made.expect("it starts") else {
             continue;

@@ -244,7 +244,7 @@ pub async fn run(binary: &Path, kind: &Kind, length: Duration, trusting: bool) -
     let to_server = Proxy::start(kind.server().address(), 1).await;
     let to_consumer = Arc::new(Proxy::start(kind.server().address(), 2).await);
     let url = kind.server().url_by(to_server.address);
-    let options = kind.configured(Options::unlimited(), &url);
+    let options = kind.configured(Options::unlimited().for_long(), &url);
     let mut server = Server::start(binary, options).await;
     let admin = server.administrator().await;
     let key = reader(&server, &admin).await;

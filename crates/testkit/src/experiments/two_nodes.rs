@@ -21,7 +21,11 @@ fn with_status(replies: &[Reply], status: u16) -> usize {
 /// So many rounds of each race. `None` where there is no PostgreSQL.
 pub async fn run(binary: &std::path::Path, rounds: usize) -> Option<String> {
     let cluster = Cluster::shared()?;
-    let quiet = || Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
+    let quiet = || {
+        Options::unlimited()
+            .for_long()
+            .env("QUIVIVE__LOG__LEVEL", "warn")
+    };
     let nodes = Nodes::start(&cluster, binary, quiet).await;
     nodes.settled().await;
     let admin = nodes.one.administrator().await;
