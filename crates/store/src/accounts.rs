@@ -68,7 +68,7 @@ statements! {
         FROM email_change WHERE token = $1";
 
     OPEN_EMAIL_CHANGES = "SELECT token, account, email, email_canonical, workflow, attempted \
-        FROM email_change WHERE account = $1 AND workflow IS NOT NULL";
+        FROM email_change WHERE account = $1 AND workflow IS NOT NULL ORDER BY token";
 
     INSERT_EMAIL_CHANGE = "INSERT INTO email_change (token, account, email, email_canonical, workflow, attempted) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";

@@ -94,7 +94,7 @@ statements! {
 
     DEVICE = "SELECT id, used_at FROM device WHERE account = $1 AND token_hash = $2";
 
-    DEVICES = "SELECT id, used_at FROM device WHERE account = $1";
+    DEVICES = "SELECT id, used_at FROM device WHERE account = $1 ORDER BY token_hash";
 
     /// Counts like [`INSERT_SESSION`].
     INSERT_DEVICE = "INSERT INTO device (account, token_hash, id, name, kind, created_at, used_at) \

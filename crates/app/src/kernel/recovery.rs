@@ -104,7 +104,7 @@ impl Kernel {
         Ok(recovered)
     }
 
-    /// Runs [`Kernel::recover`] until the server stops.
+    /// Runs [`Kernel::tidy`] from time to time until the server stops.
     pub fn sweep(self: &Arc<Self>) {
         let kernel = Arc::clone(self);
         let stopping = self.tasks.stopping();
@@ -115,36 +115,42 @@ impl Kernel {
                 .await
                 .is_some()
             {
-                if let Err(fault) = kernel.recover().await {
-                    tracing::warn!(%fault, "open attempts were not swept; trying again");
-                }
-                let log = kernel.log.as_ref();
-                if let Err(fault) = custom_events::forget_receipts(&kernel.families, log).await {
-                    tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
-                }
-                if let Err(fault) = idempotency::forget(&kernel.families, log).await {
-                    tracing::warn!(%fault, "answers that were kept were not forgotten; trying again");
-                }
-                let kept = Some(month(oldest_kept(kernel.families.clock.now())));
-                if kept_since != kept {
-                    match kernel.forget_months().await {
-                        Ok(_) => kept_since = kept,
-                        Err(fault) => {
-                            tracing::warn!(%fault, "keys of months that are over were not destroyed; trying again");
-                        }
-                    }
-                }
-                if let Err(fault) = expiry::expire(&kernel).await {
-                    tracing::warn!(%fault, "sessions whose time is over were not ended; trying again");
-                }
-                if let Err(fault) = unverified::expire(&kernel).await {
-                    tracing::warn!(%fault, "accounts that were never verified were not erased; trying again");
-                }
-                if let Err(fault) = guesses::forget_strangers(&kernel.families, log).await {
-                    tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");
-                }
+                kernel.tidy(&mut kept_since).await;
             }
         }));
+    }
+
+    /// One sweep: closes abandoned attempts, and takes away what is over. What fails is logged, and left to the next one.
+    /// `kept_since` is the oldest month whose key was kept the last time, `None` at first.
+    pub async fn tidy(self: &Arc<Self>, kept_since: &mut Option<String>) {
+        if let Err(fault) = self.recover().await {
+            tracing::warn!(%fault, "open attempts were not swept; trying again");
+        }
+        let log = self.log.as_ref();
+        if let Err(fault) = custom_events::forget_receipts(&self.families, log).await {
+            tracing::warn!(%fault, "receipts of custom events were not forgotten; trying again");
+        }
+        if let Err(fault) = idempotency::forget(&self.families, log).await {
+            tracing::warn!(%fault, "answers that were kept were not forgotten; trying again");
+        }
+        let kept = Some(month(oldest_kept(self.families.clock.now())));
+        if *kept_since != kept {
+            match self.forget_months().await {
+                Ok(_) => *kept_since = kept,
+                Err(fault) => {
+                    tracing::warn!(%fault, "keys of months that are over were not destroyed; trying again");
+                }
+            }
+        }
+        if let Err(fault) = expiry::expire(self).await {
+            tracing::warn!(%fault, "sessions whose time is over were not ended; trying again");
+        }
+        if let Err(fault) = unverified::expire(self).await {
+            tracing::warn!(%fault, "accounts that were never verified were not erased; trying again");
+        }
+        if let Err(fault) = guesses::forget_strangers(&self.families, log).await {
+            tracing::warn!(%fault, "guesses at no account were not forgotten; trying again");
+        }
     }
 
     /// Whether it was this call that closed it.

@@ -59,7 +59,7 @@ pub trait Accounts: Send + Sync {
 
     fn email_change(&self, token: TokenId) -> Read<'_, Option<EmailChange>>;
 
-    /// Those of an account that wait.
+    /// Those of an account that wait, by their tokens.
     fn open_email_changes(&self, account: UserId) -> Read<'_, Vec<EmailChange>>;
 
     fn insert_email_change(&self, change: &EmailChange) -> Write;

@@ -92,7 +92,7 @@ pub trait Sessions: Send + Sync {
     /// The account's device with that token, by the token's SHA-256.
     fn device(&self, account: UserId, token_hash: [u8; 32]) -> Read<'_, Option<Device>>;
 
-    /// The account's devices, in no order.
+    /// The account's devices, by the hashes of their tokens: an order by chance, and the same on every database.
     fn devices(&self, account: UserId) -> Read<'_, Vec<Device>>;
 
     /// Misses when the account has `max` devices.

@@ -3,6 +3,7 @@
 mod architecture;
 mod brokers;
 mod deliveries;
+mod differential;
 mod postgres;
 mod retention;
 mod store;

@@ -19,10 +19,10 @@ impl Clock for Still {
 }
 
 /// A directory of its own, removed with it.
-struct Directory(std::path::PathBuf);
+pub(crate) struct Directory(pub(crate) std::path::PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("quivive-store-{}-{number}", std::process::id());
