@@ -119,9 +119,7 @@ pub enum OpenError {
         "the database's URL names other numbers of hosts and ports: give each host its own, host:port,host:port, or all of them one"
     )]
     Hosts,
-    #[error(
-        "the PostgreSQL server at {at} lets nobody know whether it is there: it does not answer"
-    )]
+    #[error("the PostgreSQL server at {at} accepts connections and does not answer")]
     Silent { at: String },
     #[error("cannot reach the PostgreSQL server at {at}")]
     Unreachable {
@@ -245,8 +243,7 @@ mod tests {
     use super::*;
 
     fn shown(url: &str) -> String {
-        let clock = Arc::new(crate::open::tests::Still);
-        PostgresOptions::new(url, clock).unwrap().shown()
+        PostgresOptions::new(url, Arc::new(Still)).unwrap().shown()
     }
 
     struct Still;

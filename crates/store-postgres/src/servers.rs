@@ -14,6 +14,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio_postgres::config::Host;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, Error, NoTls, SimpleQueryMessage, Socket};
 
@@ -204,8 +205,12 @@ fn each(config: &Config) -> Vec<Config> {
         .map(|at| {
             let mut one = without_hosts(config);
             match hosts.get(at) {
-                Some(tokio_postgres::config::Host::Tcp(name)) => drop(one.host(name)),
-                Some(tokio_postgres::config::Host::Unix(path)) => drop(one.host_path(path)),
+                Some(Host::Tcp(name)) => {
+                    one.host(name);
+                }
+                Some(Host::Unix(path)) => {
+                    one.host_path(path);
+                }
                 None => {}
             }
             if let Some(address) = addresses.get(at) {
