@@ -115,32 +115,27 @@ impl Servers {
     }
 
     pub(crate) async fn connect(&self) -> Result<Connected, NotIn> {
-        let mut why: Option<NotIn> = None;
+        let mut whys = Vec::new();
         for one in &self.each {
             let entering = tokio::time::timeout(IN_TIME, enter(one));
             let entered = entering.await.unwrap_or(Err(NotIn::Silent));
             match entered {
-                Ok(connected) if self.are_past(connected.timeline) => why = worse(why, NotIn::Past),
+                Ok(connected) if self.are_past(connected.timeline) => whys.push(NotIn::Past),
                 Ok(connected) => {
-                    self.newest.fetch_max(connected.timeline, Ordering::SeqCst);
+                    let timeline = connected.timeline;
+                    self.newest.fetch_max(timeline, Ordering::SeqCst);
                     return Ok(connected);
                 }
-                Err(error) => why = worse(why, error),
+                Err(why) => whys.push(why),
             }
         }
-        Err(why.unwrap_or(NotIn::Silent))
+        let most_telling = whys.into_iter().max_by_key(NotIn::weight);
+        Err(most_telling.unwrap_or(NotIn::Silent))
     }
 
     /// Whether a connection of this timeline is to a server that another has taken over from.
     pub(crate) fn are_past(&self, timeline: u32) -> bool {
         timeline < self.newest.load(Ordering::SeqCst)
-    }
-}
-
-fn worse(one: Option<NotIn>, two: NotIn) -> Option<NotIn> {
-    match one {
-        Some(one) if one.weight() >= two.weight() => Some(one),
-        _ => Some(two),
     }
 }
 
@@ -310,7 +305,5 @@ mod tests {
         assert!(!servers.are_past(1));
         servers.newest.fetch_max(2, Ordering::SeqCst);
         assert!(servers.are_past(1) && !servers.are_past(2));
-        let why = worse(Some(NotIn::Standby), NotIn::Silent);
-        assert!(matches!(why, Some(NotIn::Standby)));
     }
 }
