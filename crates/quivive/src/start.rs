@@ -168,10 +168,14 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
     use quivive_store_postgres::OpenError;
     match error {
         OpenError::InUse { .. } => Class::Busy,
-        OpenError::Unreachable { .. } | OpenError::Refused { .. } => Class::Unavailable,
+        OpenError::Unreachable { .. } | OpenError::Silent { .. } | OpenError::Refused { .. } => {
+            Class::Unavailable
+        }
         OpenError::Url(_)
         | OpenError::NoDatabase
         | OpenError::Tls
+        | OpenError::Target
+        | OpenError::Hosts
         | OpenError::Old { .. }
         | OpenError::Encoding { .. }
         | OpenError::Standby { .. }
@@ -188,7 +192,9 @@ fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str
         OpenError::InUse { .. } => {
             "stop it first. If this data directory was copied from another server's, remove the file `node` in it"
         }
-        OpenError::Unreachable { .. } => "start it, or put database.url right",
+        OpenError::Unreachable { .. } | OpenError::Silent { .. } => {
+            "start it, or put database.url right"
+        }
         OpenError::Refused { .. } => {
             "put user, password and database in database.url right, or let this user in (pg_hba.conf)"
         }

@@ -6,7 +6,8 @@
 //! **When the connection breaks** after a commit was sent, nobody was told what became of it. Its number in the database
 //! comes back before its `COMMIT` is carried out; with that another connection asks ([`fate`]).
 //!
-//! **Not guaranteed.** What became of a commit whose number did not come back, or whose server stays away: the answer is
+//! **Not guaranteed.** What became of a commit whose number did not come back, whose server stays away, or from whose server
+//! another has taken over, for the new one may have given the number to another commit: the answer is
 //! [`Fault::Unreachable`], and it may be in the database all the same.
 
 use std::sync::OnceLock;
@@ -29,8 +30,9 @@ const INSERT_EVENT: &str = "INSERT INTO event_in (id, type, version, key, priori
 /// The number of the transaction. `pg_xact_status` knows it for long after.
 const NUMBER: &str = "SELECT CAST(pg_current_xact_id() AS TEXT)";
 
-/// What became of it.
-const FATE: &str = "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))";
+/// What became of it. The message, which nobody reads, makes the answer wait for what commits wait for: a commit that was
+/// waiting for a standby when its server crashed counts as committed after that, and the standby may not have it yet.
+const FATE: &str = "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8)), pg_logical_emit_message(true, 'quivive', '')";
 
 /// Statements of a commit before its writes: `BEGIN` and its number.
 const BEFORE: usize = 2;

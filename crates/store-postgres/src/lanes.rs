@@ -20,13 +20,13 @@ use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{CommitError, Committed, Fault, Passing, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_postgres::Config;
 use uuid::Uuid;
 
 use crate::backlog::Backlog;
 use crate::commit::{self, Broken, Prepared};
 use crate::failure::RETRY_AFTER;
-use crate::session::{AtWork, Place, Purpose, idlest};
+use crate::servers::Servers;
+use crate::session::{AtWork, Place, Purpose, Session, idlest};
 use crate::sole;
 
 /// Commits that may be in flight. At 10,000 a second it is less than half a second of waiting; more would only be answers that
@@ -102,7 +102,7 @@ impl Drop for Flying {
 impl Lanes {
     /// Of the server in a place. The backlog is told of each commit that had events.
     pub(crate) fn start(
-        config: &Arc<Config>,
+        servers: &Arc<Servers>,
         at: Uuid,
         count: usize,
         backlog: &Arc<Backlog>,
@@ -110,7 +110,7 @@ impl Lanes {
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (mut places, mut queues, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count.max(1) {
-            let place = Place::new(Arc::clone(config), purpose(at), tasks.clone());
+            let place = Place::new(Arc::clone(servers), purpose(at), tasks.clone());
             let place = Arc::new(place);
             // As many again may that end a passing row.
             let (queue, jobs) = mpsc::channel(2 * COMMIT_QUEUE);
@@ -215,14 +215,24 @@ impl Inside {
     }
 }
 
-/// Asks what became of a commit until somebody knows, or patience ends.
-async fn resolved(place: &Place, number: Option<String>, fault: Fault) -> Result<(), CommitError> {
+/// Asks what became of a commit on a connection that broke, until somebody knows, or patience ends. A server that has taken
+/// over does not know: it may have given the number to another commit.
+async fn resolved(
+    place: &Place,
+    broken: &Session,
+    number: Option<String>,
+    fault: Fault,
+) -> Result<(), CommitError> {
+    broken.end();
     let Some(number) = number else {
         return Err(fault.into());
     };
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if let Ok(session) = place.session().await {
+            if session.timeline != broken.timeline {
+                return Err(fault.into());
+            }
             match commit::fate(&session, &number).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(Some(false)) => return Err(fault.into()),
@@ -304,7 +314,9 @@ impl Lane {
             let done = match prepared.run(&session.client).await {
                 Ok(()) => Ok(()),
                 Err(Broken::Undone(error)) => Err(error),
-                Err(Broken::InDoubt(number, fault)) => resolved(&place, number, fault).await,
+                Err(Broken::InDoubt(number, fault)) => {
+                    resolved(&place, &session, number, fault).await
+                }
             };
             if done.is_ok() && appends {
                 backlog.add();

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use quivive_delivery::{Clock, Fault, Head};
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Config, Error};
 use uuid::Uuid;
 
 use quivive_store::{Migrated, Migration};
 
 use crate::migrate;
 use crate::sequencer;
+use crate::servers::NotIn;
 use crate::session::{Place, Session};
 use crate::{failure, sole::Sole};
-
-/// The oldest server that is tested.
-const OLDEST: i32 = 150_000;
 
 /// How long one host may take to let us in.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
@@ -29,7 +28,8 @@ pub const READERS: usize = 4;
 
 /// How to open the database.
 pub struct PostgresOptions {
-    /// `postgres://user:password@host/database`, with the parameters that libpq knows.
+    /// `postgres://user:password@host/database`, with the parameters that libpq knows. Of several hosts the one that takes
+    /// writes is used, now and after a fail-over.
     pub config: Config,
     /// Connections that commit; at least 1.
     pub lanes: usize,
@@ -56,6 +56,14 @@ fn read(url: &str) -> Result<Config, OpenError> {
     if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
         return Err(OpenError::Tls);
     }
+    if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+        return Err(OpenError::Target);
+    }
+    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let of_all = |count: usize| count <= 1 || count == hosts;
+    if !of_all(config.get_hosts().len()) || !of_all(config.get_ports().len()) {
+        return Err(OpenError::Hosts);
+    }
     Ok(config)
 }
 
@@ -73,17 +81,21 @@ impl PostgresOptions {
 
     /// Where the server is, for people: no password.
     pub(crate) fn shown(&self) -> String {
-        let hosts = self.config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(path) => path.display().to_string(),
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let hosts = hosts.map(|(at, host)| {
+            let host = match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            };
+            match ports.get(at).or_else(|| ports.first()) {
+                None | Some(5432) => host,
+                Some(port) => format!("{host}:{port}"),
+            }
         });
         let hosts: Vec<_> = hosts.collect();
-        let port = match self.config.get_ports() {
-            [] | [5432] => String::new(),
-            [port, ..] => format!(":{port}"),
-        };
         let database = self.config.get_dbname().unwrap_or_default();
-        format!("{}{port}/{database}", hosts.join(","))
+        format!("{}/{database}", hosts.join(","))
     }
 }
 
@@ -99,6 +111,16 @@ pub enum OpenError {
          machine, or through a tunnel"
     )]
     Tls,
+    #[error(
+        "the database's URL asks for a server that takes no writes: write target_session_attrs=read-write, or leave it out"
+    )]
+    Target,
+    #[error(
+        "the database's URL names other numbers of hosts and ports: give each host its own, host:port,host:port, or all of them one"
+    )]
+    Hosts,
+    #[error("the PostgreSQL server at {at} accepts connections and does not answer")]
+    Silent { at: String },
     #[error("cannot reach the PostgreSQL server at {at}")]
     Unreachable {
         at: String,
@@ -114,7 +136,10 @@ pub enum OpenError {
          CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
     )]
     Encoding { at: String, found: String },
-    #[error("PostgreSQL at {at} is a standby, which takes no writes: name the primary")]
+    #[error(
+        "PostgreSQL at {at} is a standby, which takes no writes: name the primary, or all servers of which one is: \
+         postgres://user@one,two/database?target_session_attrs=read-write"
+    )]
     Standby { at: String },
     #[error("another quivive server with the same data directory uses the database {at}")]
     InUse { at: String },
@@ -177,58 +202,21 @@ pub(crate) async fn found(options: &PostgresOptions, place: &Place) -> Result<Op
 
 async fn connect(options: &PostgresOptions, place: &Place) -> Result<Arc<Session>, OpenError> {
     let connected = place.connect().await;
-    let session = connected.map_err(|source| refused(options, source))?;
-    check_server(&session.client, options).await?;
-    Ok(session)
+    connected.map_err(|why| refused(options.shown(), why))
 }
 
 /// What the server says is for people, and holds no password.
-fn refused(options: &PostgresOptions, source: Error) -> OpenError {
-    let at = options.shown();
-    match source.as_db_error() {
-        Some(_) => OpenError::Refused {
+fn refused(at: String, why: NotIn) -> OpenError {
+    match why {
+        NotIn::Unreachable(source) => OpenError::Unreachable { at, source },
+        NotIn::Silent => OpenError::Silent { at },
+        NotIn::Past | NotIn::Standby => OpenError::Standby { at },
+        NotIn::Refused(error) => OpenError::Refused {
             at,
-            why: failure::describe(&source),
+            why: failure::describe(&error),
         },
-        None => OpenError::Unreachable { at, source },
-    }
-}
-
-async fn check_server(client: &Client, options: &PostgresOptions) -> Result<(), OpenError> {
-    let sql = "SELECT CAST(current_setting('server_version_num') AS INTEGER), current_setting('server_version'), \
-        current_setting('server_encoding'), pg_is_in_recovery()";
-    let row = client.query_one(sql, &[]).await?;
-    let server = ServerIs {
-        number: row.try_get(0)?,
-        version: row.try_get(1)?,
-        encoding: row.try_get(2)?,
-        standby: row.try_get(3)?,
-    };
-    server.judge(options.shown())
-}
-
-/// What a server says of itself.
-struct ServerIs {
-    number: i32,
-    version: String,
-    encoding: String,
-    standby: bool,
-}
-
-impl ServerIs {
-    fn judge(self, at: String) -> Result<(), OpenError> {
-        if self.number < OLDEST {
-            let found = self.version;
-            return Err(OpenError::Old { at, found });
-        }
-        if self.encoding != "UTF8" {
-            let found = self.encoding;
-            return Err(OpenError::Encoding { at, found });
-        }
-        if self.standby {
-            return Err(OpenError::Standby { at });
-        }
-        Ok(())
+        NotIn::Encoding(found) => OpenError::Encoding { at, found },
+        NotIn::Old(found) => OpenError::Old { at, found },
     }
 }
 
@@ -254,27 +242,35 @@ async fn head(session: &Session) -> Result<Head, OpenError> {
 mod tests {
     use super::*;
 
-    fn judged(number: i32, encoding: &str, standby: bool) -> Result<(), OpenError> {
-        let server = ServerIs {
-            number,
-            version: "14.9".to_owned(),
-            encoding: encoding.to_owned(),
-            standby,
-        };
-        server.judge("here/quivive".to_owned())
+    fn shown(url: &str) -> String {
+        PostgresOptions::new(url, Arc::new(Still)).unwrap().shown()
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> quivive_delivery::Time {
+            quivive_delivery::Time::UNIX_EPOCH
+        }
     }
 
     #[test]
-    fn a_server_must_be_new_enough_speak_utf8_and_take_writes() {
-        assert!(judged(150_000, "UTF8", false).is_ok());
-        let old = judged(140_009, "UTF8", false).unwrap_err().to_string();
-        assert!(old.contains("14.9") && old.contains("15 or newer"), "{old}");
-        let latin = judged(150_000, "LATIN1", false).unwrap_err().to_string();
-        assert!(
-            latin.contains("LATIN1") && latin.contains("UTF8"),
-            "{latin}"
+    fn every_server_is_shown_and_no_password() {
+        let two = "postgres://u:hunter2@one:5433,two/d?target_session_attrs=read-write";
+        assert_eq!(shown(two), "one:5433,two/d");
+        assert_eq!(shown("postgres://u@one,two:5433/d"), "one,two:5433/d");
+        assert_eq!(
+            shown("postgres:///d?host=/run/p&port=5433"),
+            "/run/p:5433/d"
         );
-        let standby = judged(150_000, "UTF8", true).unwrap_err().to_string();
-        assert!(standby.contains("name the primary"), "{standby}");
+    }
+
+    #[test]
+    fn a_url_that_names_no_primary_is_refused() {
+        let refused = |url: &str| check_url(url).unwrap_err().to_string();
+        let read_only = refused("postgres://one/d?target_session_attrs=read-only");
+        assert!(read_only.contains("read-write"), "{read_only}");
+        let ports = refused("postgres://one,two,three/d?port=1,2");
+        assert!(ports.contains("port"), "{ports}");
     }
 }

@@ -17,6 +17,7 @@ use crate::failure::{self, RETRY_AFTER};
 use crate::lanes::Lanes;
 use crate::open::{self, OpenError, PostgresOptions};
 use crate::sequencer::Sequencer;
+use crate::servers::Servers;
 use crate::session::{Form, Place, Purpose, idlest};
 use crate::sole::Sole;
 use crate::value::{Bound, Column};
@@ -27,6 +28,9 @@ const READ_QUEUE: usize = 1_024;
 
 /// What one read may take: nothing the product asks for takes a tenth of it.
 const READ_TIME: Duration = Duration::from_secs(10);
+
+/// When a server that does not answer a read is given up: it would have broken it off itself before.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
 
 const PURPOSE: Purpose = Purpose {
     statement_time: READ_TIME,
@@ -62,11 +66,11 @@ impl Postgres {
         migrations: &[Migration],
     ) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let config = Arc::new(options.config.clone());
+        let servers = Arc::new(Servers::of(&options.config));
         let fatal = watch::Sender::new(None);
         let at = options.place;
         let mut sole = Sole::new(at, fatal.clone());
-        let place = Sequencer::place(&config, &tasks);
+        let place = Sequencer::place(&servers, &tasks);
         let shown = options.shown();
         let opened = open::open(&options, &place, &mut sole, migrations).await?;
         let head = watch::Sender::new(opened.head);
@@ -83,10 +87,10 @@ impl Postgres {
         };
         // What a server left behind that ended in between.
         sequencer.catch_up().await?;
-        let (lanes, handles) = Lanes::start(&config, at, options.lanes, &backlog, &tasks);
-        let listening = wakeups::hear(Arc::clone(&config), at, Arc::clone(&backlog));
+        let (lanes, handles) = Lanes::start(&servers, at, options.lanes, &backlog, &tasks);
+        let listening = wakeups::hear(Arc::clone(&servers), at, Arc::clone(&backlog));
         drop(tasks.spawn(ending.clone().run_until_cancelled_owned(listening)));
-        let reader = || Arc::new(Place::new(Arc::clone(&config), PURPOSE, tasks.clone()));
+        let reader = || Arc::new(Place::new(Arc::clone(&servers), PURPOSE, tasks.clone()));
         Ok(Self {
             lanes: Some(lanes),
             readers: (0..options.readers.max(1)).map(|_| reader()).collect(),
@@ -109,8 +113,8 @@ impl Postgres {
     /// [`Executor::head`] stays as it was found.
     pub async fn open_read_only(options: PostgresOptions) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let config = Arc::new(options.config.clone());
-        let place = Arc::new(Place::new(config, PURPOSE, tasks.clone()));
+        let servers = Arc::new(Servers::of(&options.config));
+        let place = Arc::new(Place::new(servers, PURPOSE, tasks.clone()));
         let opened = open::found(&options, &place).await?;
         Ok(Self {
             lanes: None,
@@ -184,7 +188,12 @@ impl Postgres {
         let statement = statement.map_err(failed)?;
         let bound: Vec<_> = params.iter().map(Bound).collect();
         let bound: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as _).collect();
-        let rows = session.client.query(&statement, &bound).await;
+        let asked = session.client.query(&statement, &bound);
+        let Ok(rows) = tokio::time::timeout(ANSWER_TIME, asked).await else {
+            session.end();
+            let why = "the database server does not answer";
+            return Err(Fault::Unreachable(why.to_owned()));
+        };
         let rows = rows.map_err(failed)?;
         let row = |row: &tokio_postgres::Row| -> Result<Row, tokio_postgres::Error> {
             (0..row.len())

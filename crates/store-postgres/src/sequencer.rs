@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backlog::Backlog;
 use crate::failure::{self, Reach};
 use crate::pipeline::{self, Step};
+use crate::servers::Servers;
 use crate::session::{Form, Place, Purpose, Session};
 use crate::sole::Sole;
 use crate::wakeups::Told;
@@ -86,8 +87,8 @@ enum Round {
 }
 
 impl Sequencer {
-    pub(crate) fn place(config: &Arc<tokio_postgres::Config>, tasks: &Tasks) -> Arc<Place> {
-        Arc::new(Place::new(Arc::clone(config), PURPOSE, tasks.clone()))
+    pub(crate) fn place(servers: &Arc<Servers>, tasks: &Tasks) -> Arc<Place> {
+        Arc::new(Place::new(Arc::clone(servers), PURPOSE, tasks.clone()))
     }
 
     pub(crate) async fn run(mut self) {
@@ -136,7 +137,11 @@ impl Sequencer {
         loop {
             let session = self.place.session().await?;
             self.sole.hold(&session).await?;
-            match self.round(&session).await? {
+            let round = self.round(&session).await;
+            if let Err(Fault::Unreachable(_)) = &round {
+                session.end();
+            }
+            match round? {
                 Round::Idle => return Ok(()),
                 Round::Gave(count) => {
                     self.told.owe();

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use quivive_delivery::Fault;
 use quivive_delivery::tasks::Tasks;
-use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+use tokio_postgres::{Client, Error, Statement};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure;
+use crate::servers::{NotIn, Servers};
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -44,6 +46,9 @@ pub(crate) enum Form {
 
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// Of the server's log: another has taken over from a server with a lower one.
+    pub(crate) timeline: u32,
+    ended: CancellationToken,
     /// By the address of the text, which is `&'static str`.
     statements: Mutex<HashMap<(usize, usize, Form), Statement>>,
 }
@@ -51,14 +56,17 @@ pub(crate) struct Session {
 impl Session {
     /// Connects. The connection ends when the session is dropped.
     pub(crate) async fn open(
-        config: &Config,
+        servers: &Servers,
         purpose: Purpose,
         tasks: &Tasks,
-    ) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await?;
+    ) -> Result<Self, NotIn> {
+        let connected = servers.connect().await?;
+        let (client, connection) = (connected.client, connected.connection);
+        let ended = CancellationToken::new();
+        let ending = ended.clone();
         tasks.spawn(async move {
             // Whoever waits for an answer is told by its own error.
-            if let Err(error) = connection.await {
+            if let Some(Err(error)) = ending.run_until_cancelled(connection).await {
                 tracing::debug!(error = failure::describe(&error), "a connection ended");
             }
         });
@@ -73,8 +81,15 @@ impl Session {
         }
         Ok(Self {
             client,
+            timeline: connected.timeline,
+            ended,
             statements: Mutex::default(),
         })
+    }
+
+    /// Breaks the connection, for its server is no use any more: whoever waits for an answer is told.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
     }
 
     /// The statement, prepared now where it was not. `arity` is how many parameters it takes without a guard's.
@@ -113,7 +128,7 @@ fn guarded(sql: &str, expected: usize) -> String {
 
 /// Where a connection belongs.
 pub(crate) struct Place {
-    config: Arc<Config>,
+    servers: Arc<Servers>,
     purpose: Purpose,
     tasks: Tasks,
     current: tokio::sync::Mutex<Current>,
@@ -129,9 +144,9 @@ struct Current {
 }
 
 impl Place {
-    pub(crate) fn new(config: Arc<Config>, purpose: Purpose, tasks: Tasks) -> Self {
+    pub(crate) fn new(servers: Arc<Servers>, purpose: Purpose, tasks: Tasks) -> Self {
         Self {
-            config,
+            servers,
             purpose,
             tasks,
             current: tokio::sync::Mutex::default(),
@@ -139,22 +154,23 @@ impl Place {
         }
     }
 
-    /// Connects, and leaves the connection for [`Self::session`]. The error is the driver's own.
-    pub(crate) async fn connect(&self) -> Result<Arc<Session>, Error> {
+    /// Connects, and leaves the connection for [`Self::session`].
+    pub(crate) async fn connect(&self) -> Result<Arc<Session>, NotIn> {
         let mut current = self.current.lock().await;
-        let session = Session::open(&self.config, self.purpose, &self.tasks).await?;
+        let session = Session::open(&self.servers, self.purpose, &self.tasks).await?;
         let session = Arc::new(session);
         current.session = Some(Arc::clone(&session));
         Ok(session)
     }
 
-    /// The connection there is, or another in its place.
+    /// The connection there is, or another in its place: where it broke, or another server has taken over from its own.
     pub(crate) async fn session(&self) -> Result<Arc<Session>, Fault> {
         let mut current = self.current.lock().await;
         if let Some(session) = &current.session {
-            if !session.client.is_closed() {
+            if !session.client.is_closed() && !self.servers.are_past(session.timeline) {
                 return Ok(Arc::clone(session));
             }
+            session.end();
             current.session = None;
         }
         if let Some((when, why)) = &current.failed
@@ -162,7 +178,7 @@ impl Place {
         {
             return Err(why.clone());
         }
-        match Session::open(&self.config, self.purpose, &self.tasks).await {
+        match Session::open(&self.servers, self.purpose, &self.tasks).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *current = Current {
@@ -172,7 +188,7 @@ impl Place {
                 Ok(session)
             }
             Err(error) => {
-                let why = Fault::Unreachable(failure::describe(&error));
+                let why = Fault::Unreachable(error.to_string());
                 current.failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }

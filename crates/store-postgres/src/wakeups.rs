@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 use uuid::Uuid;
 
 use crate::backlog::Backlog;
 use crate::failure;
+use crate::servers::{NotIn, Servers};
 use crate::session::Session;
 
 /// At most one notification of a server in so long.
@@ -18,6 +19,9 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// Between two tries to listen.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A server that nobody is told anything by may be one that another has taken over from.
+const LOOK: Duration = Duration::from_secs(5);
 
 const LISTEN: &str = "LISTEN quivive_head";
 
@@ -67,11 +71,11 @@ impl Told {
 }
 
 /// Wakes the sequencer whenever another server tells something. Never ends.
-pub(crate) async fn hear(config: Arc<Config>, me: Uuid, backlog: Arc<Backlog>) {
+pub(crate) async fn hear(servers: Arc<Servers>, me: Uuid, backlog: Arc<Backlog>) {
     loop {
-        if let Err(error) = listen(&config, &me.to_string(), &backlog).await {
+        if let Err(error) = listen(&servers, &me.to_string(), &backlog).await {
             tracing::debug!(
-                error = failure::describe(&error),
+                %error,
                 "other servers cannot be heard"
             );
         }
@@ -79,9 +83,10 @@ pub(crate) async fn hear(config: Arc<Config>, me: Uuid, backlog: Arc<Backlog>) {
     }
 }
 
-/// Until the connection ends.
-async fn listen(config: &Config, me: &str, backlog: &Backlog) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+/// Until the connection ends, or another server has taken over from its own.
+async fn listen(servers: &Servers, me: &str, backlog: &Backlog) -> Result<(), NotIn> {
+    let connected = servers.connect().await?;
+    let (client, mut connection) = (connected.client, connected.connection);
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let mut listening = std::pin::pin!(client.batch_execute(LISTEN));
     let mut asked = false;
@@ -93,11 +98,17 @@ async fn listen(config: &Config, me: &str, backlog: &Backlog) -> Result<(), toki
                 continue;
             }
             message = messages.next() => message,
+            () = tokio::time::sleep(LOOK) => {
+                if servers.are_past(connected.timeline) {
+                    return Ok(());
+                }
+                continue;
+            }
         };
         match message {
             Some(Ok(AsyncMessage::Notification(told))) if told.payload() != me => backlog.heard(),
             Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error),
+            Some(Err(error)) => return Err(error.into()),
             None => return Ok(()),
         }
     }

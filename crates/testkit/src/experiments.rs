@@ -3,6 +3,7 @@
 pub mod brokers;
 pub mod check;
 pub mod deliveries;
+pub mod fail_over;
 pub mod ground;
 pub mod guesses;
 pub mod hostile_receivers;

@@ -4,11 +4,12 @@
 //! refuses to be), and ends with the program that made it, however that ends: a shell beside it waits for the end of a
 //! pipe, stops it by its process id, and removes the directory.
 
+pub mod pair;
 pub mod servers;
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -64,28 +65,9 @@ impl Cluster {
 
     /// One of a test's own, to be stopped and started.
     pub fn start() -> Option<Arc<Self>> {
-        let Some(programs) = programs() else {
-            assert!(
-                !required(),
-                "QUIVIVE_TEST_REQUIRE names postgres, and there is none"
-            );
-            eprintln!("skipped: there is no PostgreSQL here");
-            return None;
-        };
-        let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-        // Not in TMPDIR, which may be closed to others, and whose path may be too long for a socket's.
-        let name = format!("/tmp/qv-pg-{}-{number}", std::process::id());
-        let directory = PathBuf::from(name);
-        std::fs::create_dir_all(&directory).expect("/tmp is writable");
-        let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "sh"]).arg(&programs);
-        command.arg(&directory).arg(USER).stdin(Stdio::piped());
-        if let Some((user, group)) = unprivileged() {
-            let owned = std::os::unix::fs::chown(&directory, Some(user), Some(group));
-            owned.expect("root may give a directory away");
-            command.uid(user).gid(group);
-        }
-        let keeper = command.current_dir("/").spawn().expect("sh starts");
+        let programs = installed()?;
+        let directory = fresh_directory();
+        let keeper = keep(KEEPER, &programs, &directory);
         let cluster = Self {
             programs,
             directory,
@@ -110,13 +92,13 @@ impl Cluster {
 
     /// Ends the server as a crash would, and waits until it is gone.
     pub fn halt(&self) {
-        self.tell("stop");
+        tell(&self.keeper, "stop");
         self.wait_until(false);
     }
 
     /// Starts it again, and waits until it is there.
     pub fn resume(&self) {
-        self.tell("start");
+        tell(&self.keeper, "start");
         self.wait_until(true);
     }
 
@@ -145,12 +127,6 @@ impl Cluster {
         let mut command = Command::new(self.programs.join(program));
         command.env("PGHOST", &self.directory).env("PGUSER", USER);
         command
-    }
-
-    fn tell(&self, word: &str) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = keeper.stdin.as_mut().map(|pipe| writeln!(pipe, "{word}"));
-        told.expect("a pipe").expect("the keeper listens");
     }
 
     fn wait_until(&self, there: bool) {
@@ -193,13 +169,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let keeper = self
-            .keeper
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        // The end of the pipe is the keeper's sign.
-        drop(keeper.stdin.take());
-        let _ = keeper.wait();
+        dismiss(&mut self.keeper);
     }
 }
 
@@ -232,6 +202,62 @@ impl Drop for Database {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// Where the programs are. `None` where they are not, as [`Cluster::shared`].
+fn installed() -> Option<PathBuf> {
+    let programs = programs();
+    if programs.is_none() {
+        assert!(
+            !required(),
+            "QUIVIVE_TEST_REQUIRE names postgres, and there is none"
+        );
+        eprintln!("skipped: there is no PostgreSQL here");
+    }
+    programs
+}
+
+/// Owned by who the server runs as.
+fn fresh_directory() -> PathBuf {
+    let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    // Not in TMPDIR, which may be closed to others, and whose path may be too long for a socket's.
+    let name = format!("/tmp/qv-pg-{}-{number}", std::process::id());
+    let directory = PathBuf::from(name);
+    std::fs::create_dir_all(&directory).expect("/tmp is writable");
+    if let Some((user, group)) = unprivileged() {
+        let owned = std::os::unix::fs::chown(&directory, Some(user), Some(group));
+        owned.expect("root may give a directory away");
+    }
+    directory
+}
+
+/// Starts a keeper's script, which is given where the programs are, its directory and the superuser's name.
+fn keep(script: &str, programs: &Path, directory: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(programs);
+    command.arg(directory).arg(USER).stdin(Stdio::piped());
+    as_unprivileged(&mut command);
+    command.spawn().expect("sh starts")
+}
+
+fn as_unprivileged(command: &mut Command) {
+    if let Some((user, group)) = unprivileged() {
+        command.uid(user).gid(group);
+    }
+    command.current_dir("/");
+}
+
+fn tell(keeper: &Mutex<Child>, word: &str) {
+    let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = keeper.stdin.as_mut().map(|pipe| writeln!(pipe, "{word}"));
+    told.expect("a pipe").expect("the keeper listens");
+}
+
+/// The end of the pipe is the keeper's sign.
+fn dismiss(keeper: &mut Mutex<Child>) {
+    let keeper = keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+    drop(keeper.stdin.take());
+    let _ = keeper.wait();
 }
 
 #[expect(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    deliveries, guesses, hostile_receivers, journey, kills, million_accounts, races, revocation,
-    schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
+    deliveries, fail_over, guesses, hostile_receivers, journey, kills, million_accounts, races,
+    revocation, schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
 };
 use quivive_testkit::{Options, Server};
 
@@ -41,6 +41,25 @@ async fn races_over_two_nodes() {
 async fn sixteen_writers_on_two_nodes() {
     if let Some(line) = writers::run(5, Duration::from_secs(2)).await {
         println!("{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_takes_over() {
+    if let Some(figures) = fail_over::run(BINARY.as_ref(), 3, true, false).await {
+        assert!(figures.whole(), "{figures}");
+        println!("{figures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_nothing_waits_for_takes_over() {
+    if let Some(figures) = fail_over::run(BINARY.as_ref(), 2, false, false).await {
+        assert!(
+            !figures.lost.is_empty(),
+            "the check proves nothing: {figures}"
+        );
+        println!("{figures}");
     }
 }
 

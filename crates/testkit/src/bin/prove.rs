@@ -12,13 +12,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use quivive_testkit::experiments::{
-    brokers, deliveries, guesses, hostile_receivers, journey, kills, million_accounts, overload,
-    races, revocation, schemathesis, slow_clients, tamper, timing, two_nodes, undelivered, writers,
+    brokers, deliveries, fail_over, guesses, hostile_receivers, journey, kills, million_accounts,
+    overload, races, revocation, schemathesis, slow_clients, tamper, timing, two_nodes,
+    undelivered, writers,
 };
 use quivive_testkit::{Options, Server};
 
 /// An experiment: what it is called, and the mutant it must catch.
-const EXPERIMENTS: [(&str, Option<&str>); 19] = [
+const EXPERIMENTS: [(&str, Option<&str>); 20] = [
     ("journey", None),
     ("tamper", None),
     ("races", None),
@@ -38,6 +39,7 @@ const EXPERIMENTS: [(&str, Option<&str>); 19] = [
     ("timing", None),
     (TWO_NODES, None),
     (WRITERS, None),
+    (FAIL_OVER, None),
 ];
 
 /// Not among all: the first does not hold yet, the second has not been run long.
@@ -45,9 +47,10 @@ const BY_NAME: [&str; 2] = ["overload", "million-accounts"];
 
 const DELIVERY_KILLS: &str = "delivery-kills";
 
-/// Both want PostgreSQL, and start what they need. The second has its mutant beside it.
+/// These want PostgreSQL, and start what they need. The last two have their mutants beside them.
 const TWO_NODES: &str = "two-nodes-races";
 const WRITERS: &str = "writers";
+const FAIL_OVER: &str = "fail-over";
 
 const SKIPPED: &str = "skipped, there is no PostgreSQL here";
 
@@ -106,6 +109,12 @@ async fn main() -> ExitCode {
             println!("{name}: {}", line.as_deref().unwrap_or(SKIPPED));
             continue;
         }
+        if *name == FAIL_OVER {
+            if !fail_over(binary, size(3, 100), !short).await {
+                return ExitCode::FAILURE;
+            }
+            continue;
+        }
         if *name == BROKERS {
             if !brokers(binary, &flags, short).await {
                 return ExitCode::FAILURE;
@@ -137,6 +146,28 @@ async fn delivery_kills(flags: &[String], short: bool) -> String {
         arg: SERVE,
     };
     deliveries::run(&program, kills, 7, given("--step=").unwrap_or_default()).await
+}
+
+/// With a standby that commits wait for; and then the mutant: with one that nothing waits for. Says whether all held.
+async fn fail_over(binary: &Path, rounds: usize, patient: bool) -> bool {
+    let Some(figures) = fail_over::run(binary, rounds, true, patient).await else {
+        println!("{FAIL_OVER}: {SKIPPED}");
+        return true;
+    };
+    println!("{FAIL_OVER}: {figures}");
+    if !figures.whole() {
+        return false;
+    }
+    let mutant = fail_over::run(binary, 2, false, false).await;
+    let lost = mutant.map_or(0, |figures| figures.lost.len());
+    if lost == 0 {
+        println!("{FAIL_OVER}: VOID, a standby that nothing waits for loses nothing");
+        return false;
+    }
+    println!(
+        "{FAIL_OVER}: a standby that nothing waits for is caught: {lost} times something acknowledged was gone"
+    );
+    true
 }
 
 /// Each broker that is installed, and then the mutant: a consumer that takes whatever comes. Says whether all held.

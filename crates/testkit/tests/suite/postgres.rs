@@ -20,9 +20,10 @@ use quivive_delivery::{
 };
 use quivive_store::{Database, POSTGRES_MIGRATIONS};
 use quivive_store_postgres::{OpenError, Postgres, PostgresOptions};
+use quivive_testkit::postgres::pair::Pair;
 use quivive_testkit::postgres::{self, Cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use uuid::Uuid;
 
 struct Still;
@@ -273,6 +274,147 @@ async fn a_commit_in_doubt_is_asked_after() {
         "the connection was cut"
     );
     assert_eq!(db.meta("doubt").await.unwrap().as_deref(), Some("after"));
+}
+
+/// Commits wait for a standby that gets nothing more, when their server is killed. The one that takes over gives their numbers
+/// to others: nobody is told that those were theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_waited_for_a_standby_is_not_told_what_became_of_another() {
+    let Some(pair) = Pair::start(true) else {
+        return;
+    };
+    let db = Database::new(Arc::new(open(&pair.url()).await.unwrap()));
+    let commit = |name: String| {
+        db.commit(Transaction {
+            writes: vec![db.set_meta(&name, "x")],
+            records: vec![record(&name)],
+        })
+    };
+    commit("before".to_owned()).await.unwrap();
+    pair.stall();
+    let tasks = Tasks::new();
+    let waiting: Vec<_> = (0..8)
+        .map(|number| tasks.spawn(commit(format!("waits {number}"))))
+        .collect();
+    let sent = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    while pair.ask(sent) != "t" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // One lane at least; the others come to it in a moment.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pair.kill();
+    pair.promote();
+    for _ in 0..30 {
+        pair.ask("SELECT pg_current_xact_id()");
+    }
+    let mut told = Vec::new();
+    for (number, answer) in waiting.into_iter().enumerate() {
+        let told_so = answer.await.unwrap().is_ok();
+        let is_there = db.meta(&format!("waits {number}")).await.unwrap().is_some();
+        told.push((told_so, is_there));
+    }
+    assert!(told.contains(&(false, false)), "none waited: {told:?}");
+    assert!(!told.contains(&(true, false)), "told and gone: {told:?}");
+    commit("after".to_owned()).await.unwrap();
+    assert_eq!(db.meta("before").await.unwrap().as_deref(), Some("x"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_standby_alone_is_refused_and_says_what_to_name() {
+    let Some(pair) = Pair::start(false) else {
+        return;
+    };
+    let said = open(&pair.standby_url()).await.err().unwrap().to_string();
+    let wanted = [
+        "is a standby",
+        "name the primary",
+        "target_session_attrs=read-write",
+    ];
+    assert!(wanted.iter().all(|words| said.contains(words)), "{said}");
+    let opened = open(&pair.url()).await.unwrap();
+    opened.close().await;
+}
+
+/// Speaks as a server would that is so old: lets everybody in, and answers the first question.
+async fn answer_as_old(mut stream: TcpStream) -> std::io::Result<()> {
+    let length = stream.read_u32().await?;
+    let mut startup = vec![0; length as usize - 4];
+    stream.read_exact(&mut startup).await?;
+    stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await?;
+    stream.read_u8().await?;
+    let length = stream.read_u32().await?;
+    let mut question = vec![0; length as usize - 4];
+    stream.read_exact(&mut question).await?;
+    let columns = ["140012", "14.12", "UTF8", "off", "00000001"];
+    let count = u16::try_from(columns.len()).unwrap();
+    let (mut described, mut row) = (count.to_be_bytes().to_vec(), count.to_be_bytes().to_vec());
+    for column in columns {
+        // A name, of no table, a text of any length, as text.
+        described.extend(b"c\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
+        row.extend(u32::try_from(column.len()).unwrap().to_be_bytes());
+        row.extend(column.as_bytes());
+    }
+    for (kind, body) in [
+        (b'T', described),
+        (b'D', row),
+        (b'C', b"SELECT 1\0".to_vec()),
+    ] {
+        stream.write_u8(kind).await?;
+        stream
+            .write_u32(u32::try_from(body.len() + 4).unwrap())
+            .await?;
+        stream.write_all(&body).await?;
+    }
+    stream.write_all(b"Z\0\0\0\x05I").await?;
+    // Until the other side is gone.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink())
+        .await
+        .map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tasks = Tasks::new();
+    drop(tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = answer_as_old(stream).await;
+        }
+    }));
+    let refused = open(&format!("postgres://u@{address}/q"))
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(refused, OpenError::Old { .. }), "{refused}");
+    let said = refused.to_string();
+    assert!(
+        said.contains("14.12") && said.contains("15 or newer"),
+        "{said}"
+    );
+}
+
+/// Its kernel lets everybody connect, and nothing more comes: as from one that is frozen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_does_not_answer_is_passed_over() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let server = cluster.database();
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = frozen.local_addr().unwrap().port();
+    let directory = cluster.socket().parent().unwrap().display().to_string();
+    let url = |others: &str| {
+        format!(
+            "postgres://quivive@127.0.0.1:{port}{others}/{}",
+            server.name
+        )
+    };
+    let silent = open(&url("")).await.err().unwrap();
+    assert!(matches!(silent, OpenError::Silent { .. }), "{silent}");
+    let there = format!(",{}:5432", directory.replace('/', "%2F"));
+    let store = open(&url(&there)).await.unwrap();
+    store.close().await;
 }
 
 /// The server ends the connections while commits are under way on them. Of each one its caller is told the truth.

@@ -32,6 +32,7 @@ use crate::limits::Family;
 use crate::problem::Problem;
 use crate::request::RequestContext;
 use crate::routes::query::wrong;
+use cursor::head_for;
 use query::Query;
 use showing::Showing;
 pub use tree::Tree;
@@ -117,7 +118,7 @@ async fn read_feed(
         return Err(wrong("personal", "unsupported", message));
     }
     web.log.settled().await;
-    let head = *web.log.head().borrow();
+    let head = head_for(web.log.as_ref(), query.after).await?;
     let after = query.after(head)?.unwrap_or(0);
     let page = feed::page(
         web.log.as_ref(),

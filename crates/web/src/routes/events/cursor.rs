@@ -39,6 +39,17 @@ impl Cursor {
     }
 }
 
+/// The head for who reads on from a place. One that this node has not heard of yet may be another's: the log is asked.
+pub(super) async fn head_for(log: &dyn Log, place: Option<Cursor>) -> Result<Head, Fault> {
+    let head = *log.head().borrow();
+    if place.is_none_or(|cursor| cursor.position <= head.position) {
+        return Ok(head);
+    }
+    log.confirmed().await?;
+    let head = *log.head().borrow();
+    Ok(head)
+}
+
 /// As it is kept for the next time.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

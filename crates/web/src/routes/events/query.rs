@@ -14,7 +14,7 @@ pub(super) struct Query {
     limit: Option<u32>,
     /// Personal fields, too.
     pub personal: bool,
-    after: Option<Cursor>,
+    pub(super) after: Option<Cursor>,
     epoch: Option<u64>,
 }
 

@@ -22,7 +22,7 @@ use quivive_delivery::{Criteria, Fault, Head, Stored};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cursor::{Cursor, Unread, held};
+use super::cursor::{Cursor, Unread, head_for, held};
 use super::feed;
 use super::query::Query;
 use super::showing::Showing;
@@ -85,9 +85,10 @@ pub(super) async fn stream_events(
     let query = Query::read(&uri, web.kernel.catalogue())?.without_limit()?;
     let showing = Showing::of(&query, &caller, &context)?;
     let pass = Pass::of(&headers, super::AUTHORITY)?;
+    let resumed = resumed(&headers)?;
+    let now = head_for(web.log.as_ref(), resumed.or(query.after)).await?;
     let head = web.log.head();
-    let now = *head.borrow();
-    let after = match resumed(&headers)? {
+    let after = match resumed {
         Some(cursor) => cursor.place(now)?,
         None => query.after(now)?.unwrap_or(now.position),
     };
