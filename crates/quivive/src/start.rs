@@ -168,10 +168,12 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
     use quivive_store_postgres::OpenError;
     match error {
         OpenError::InUse { .. } => Class::Busy,
-        OpenError::Unreachable { .. } | OpenError::Refused { .. } => Class::Unavailable,
+        OpenError::Unreachable { .. } | OpenError::Refused { .. } | OpenError::Tls { .. } => {
+            Class::Unavailable
+        }
         OpenError::Url(_)
         | OpenError::NoDatabase
-        | OpenError::Tls
+        | OpenError::Way(_)
         | OpenError::Old { .. }
         | OpenError::Encoding { .. }
         | OpenError::Standby { .. }
@@ -182,12 +184,13 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
 }
 
 #[cfg(feature = "postgres")]
-fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str {
+fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &str {
     use quivive_store_postgres::OpenError;
     match error {
         OpenError::InUse { .. } => {
             "stop it first. If this data directory was copied from another server's, remove the file `node` in it"
         }
+        OpenError::Tls { remedy, .. } => remedy,
         OpenError::Unreachable { .. } => "start it, or put database.url right",
         OpenError::Refused { .. } => {
             "put user, password and database in database.url right, or let this user in (pg_hba.conf)"

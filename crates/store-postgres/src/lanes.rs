@@ -20,12 +20,12 @@ use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{CommitError, Committed, Fault, Passing, Transaction};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_postgres::Config;
 use uuid::Uuid;
 
 use crate::backlog::Backlog;
 use crate::commit::{self, Broken, Prepared};
 use crate::failure::RETRY_AFTER;
+use crate::server::Server;
 use crate::session::{AtWork, Place, Purpose, idlest};
 use crate::sole;
 
@@ -102,7 +102,7 @@ impl Drop for Flying {
 impl Lanes {
     /// Of the server in a place. The backlog is told of each commit that had events.
     pub(crate) fn start(
-        config: &Arc<Config>,
+        server: &Arc<Server>,
         at: Uuid,
         count: usize,
         backlog: &Arc<Backlog>,
@@ -110,7 +110,7 @@ impl Lanes {
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (mut places, mut queues, mut handles) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count.max(1) {
-            let place = Place::new(Arc::clone(config), purpose(at), tasks.clone());
+            let place = Place::new(Arc::clone(server), purpose(at), tasks.clone());
             let place = Arc::new(place);
             // As many again may that end a passing row.
             let (queue, jobs) = mpsc::channel(2 * COMMIT_QUEUE);

@@ -12,6 +12,7 @@ use quivive_store::{Migrated, Migration};
 
 use crate::migrate;
 use crate::sequencer;
+use crate::server::{BadWay, Server, Unprotected, unprotected};
 use crate::session::{Place, Session};
 use crate::{failure, sole::Sole};
 
@@ -29,8 +30,8 @@ pub const READERS: usize = 4;
 
 /// How to open the database.
 pub struct PostgresOptions {
-    /// `postgres://user:password@host/database`, with the parameters that libpq knows.
-    pub config: Config,
+    /// By a URL like `postgres://user:password@host/database`, with the parameters that the driver knows.
+    pub(crate) server: Server,
     /// Connections that commit; at least 1.
     pub lanes: usize,
     /// Connections that read; at least 1.
@@ -41,29 +42,31 @@ pub struct PostgresOptions {
     pub place: Uuid,
 }
 
-/// Whether this can be a database's URL. The error never repeats it: it may hold a password.
-pub fn check_url(url: &str) -> Result<(), OpenError> {
-    read(url).map(|_| ())
+/// Whether this can be a database's URL, with these certificates. The error never repeats it: it may hold a password.
+pub fn check_url(url: &str, trusted_pem: Option<&[u8]>) -> Result<(), OpenError> {
+    read(url, trusted_pem).map(|_| ())
 }
 
-fn read(url: &str) -> Result<Config, OpenError> {
+fn read(url: &str, trusted_pem: Option<&[u8]>) -> Result<Server, OpenError> {
     let mut config: Config = url.parse().map_err(OpenError::Url)?;
     config.connect_timeout(CONNECT_TIME);
     config.application_name("quivive");
     if config.get_dbname().is_none() {
         return Err(OpenError::NoDatabase);
     }
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        return Err(OpenError::Tls);
-    }
-    Ok(config)
+    Ok(Server::new(config, trusted_pem)?)
 }
 
 impl PostgresOptions {
-    /// As [`check_url`].
-    pub fn new(url: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    /// `trusted_pem`: certificates that are trusted besides the public ones, where the URL says `sslmode=require`. Errors are
+    /// those of [`check_url`].
+    pub fn new(
+        url: &str,
+        trusted_pem: Option<&[u8]>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
-            config: read(url)?,
+            server: read(url, trusted_pem)?,
             lanes: LANES,
             readers: READERS,
             clock,
@@ -73,16 +76,21 @@ impl PostgresOptions {
 
     /// Where the server is, for people: no password.
     pub(crate) fn shown(&self) -> String {
-        let hosts = self.config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(path) => path.display().to_string(),
-        });
+        let hosts = self
+            .server
+            .config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            });
         let hosts: Vec<_> = hosts.collect();
-        let port = match self.config.get_ports() {
+        let port = match self.server.config.get_ports() {
             [] | [5432] => String::new(),
             [port, ..] => format!(":{port}"),
         };
-        let database = self.config.get_dbname().unwrap_or_default();
+        let database = self.server.config.get_dbname().unwrap_or_default();
         format!("{}{port}/{database}", hosts.join(","))
     }
 }
@@ -94,11 +102,14 @@ pub enum OpenError {
     Url(#[source] Error),
     #[error("the database's URL names no database: postgres://user@host/name")]
     NoDatabase,
-    #[error(
-        "the database's URL asks for TLS, which this program does not speak to PostgreSQL yet. Reach it by a Unix socket, on this \
-         machine, or through a tunnel"
-    )]
-    Tls,
+    #[error(transparent)]
+    Way(#[from] BadWay),
+    #[error("no TLS with the PostgreSQL server at {at}: {why}")]
+    Tls {
+        at: String,
+        why: String,
+        remedy: String,
+    },
     #[error("cannot reach the PostgreSQL server at {at}")]
     Unreachable {
         at: String,
@@ -185,6 +196,25 @@ async fn connect(options: &PostgresOptions, place: &Place) -> Result<Arc<Session
 /// What the server says is for people, and holds no password.
 fn refused(options: &PostgresOptions, source: Error) -> OpenError {
     let at = options.shown();
+    match unprotected(&source) {
+        Some(Unprotected::Handshake(error)) => {
+            return OpenError::Tls {
+                at,
+                why: error.to_string(),
+                remedy: error.remedy("database.url", "database.ca_file"),
+            };
+        }
+        Some(Unprotected::NotOffered) => {
+            return OpenError::Tls {
+                at,
+                why: "it has none".to_owned(),
+                remedy: "switch it on there (ssl = on), or take sslmode=require out of database.url where the network is yours alone: \
+                    sslmode=disable"
+                    .to_owned(),
+            };
+        }
+        None => {}
+    }
     match source.as_db_error() {
         Some(_) => OpenError::Refused {
             at,

@@ -62,11 +62,11 @@ impl Postgres {
         migrations: &[Migration],
     ) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let config = Arc::new(options.config.clone());
+        let server = Arc::new(options.server.clone());
         let fatal = watch::Sender::new(None);
         let at = options.place;
         let mut sole = Sole::new(at, fatal.clone());
-        let place = Sequencer::place(&config, &tasks);
+        let place = Sequencer::place(&server, &tasks);
         let shown = options.shown();
         let opened = open::open(&options, &place, &mut sole, migrations).await?;
         let head = watch::Sender::new(opened.head);
@@ -83,10 +83,10 @@ impl Postgres {
         };
         // What a server left behind that ended in between.
         sequencer.catch_up().await?;
-        let (lanes, handles) = Lanes::start(&config, at, options.lanes, &backlog, &tasks);
-        let listening = wakeups::hear(Arc::clone(&config), at, Arc::clone(&backlog));
+        let (lanes, handles) = Lanes::start(&server, at, options.lanes, &backlog, &tasks);
+        let listening = wakeups::hear(Arc::clone(&server), at, Arc::clone(&backlog));
         drop(tasks.spawn(ending.clone().run_until_cancelled_owned(listening)));
-        let reader = || Arc::new(Place::new(Arc::clone(&config), PURPOSE, tasks.clone()));
+        let reader = || Arc::new(Place::new(Arc::clone(&server), PURPOSE, tasks.clone()));
         Ok(Self {
             lanes: Some(lanes),
             readers: (0..options.readers.max(1)).map(|_| reader()).collect(),
@@ -109,8 +109,8 @@ impl Postgres {
     /// [`Executor::head`] stays as it was found.
     pub async fn open_read_only(options: PostgresOptions) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let config = Arc::new(options.config.clone());
-        let place = Arc::new(Place::new(config, PURPOSE, tasks.clone()));
+        let server = Arc::new(options.server.clone());
+        let place = Arc::new(Place::new(server, PURPOSE, tasks.clone()));
         let opened = open::found(&options, &place).await?;
         Ok(Self {
             lanes: None,

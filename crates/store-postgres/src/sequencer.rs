@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backlog::Backlog;
 use crate::failure::{self, Reach};
 use crate::pipeline::{self, Step};
+use crate::server::Server;
 use crate::session::{Form, Place, Purpose, Session};
 use crate::sole::Sole;
 use crate::wakeups::Told;
@@ -86,8 +87,8 @@ enum Round {
 }
 
 impl Sequencer {
-    pub(crate) fn place(config: &Arc<tokio_postgres::Config>, tasks: &Tasks) -> Arc<Place> {
-        Arc::new(Place::new(Arc::clone(config), PURPOSE, tasks.clone()))
+    pub(crate) fn place(server: &Arc<Server>, tasks: &Tasks) -> Arc<Place> {
+        Arc::new(Place::new(Arc::clone(server), PURPOSE, tasks.clone()))
     }
 
     pub(crate) async fn run(mut self) {

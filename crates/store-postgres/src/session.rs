@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use quivive_delivery::Fault;
 use quivive_delivery::tasks::Tasks;
-use tokio_postgres::{Client, Config, Error, NoTls, Statement};
+use tokio_postgres::{Client, Error, Statement};
 
 use crate::failure;
+use crate::server::Server;
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -51,11 +52,11 @@ pub(crate) struct Session {
 impl Session {
     /// Connects. The connection ends when the session is dropped.
     pub(crate) async fn open(
-        config: &Config,
+        server: &Server,
         purpose: Purpose,
         tasks: &Tasks,
     ) -> Result<Self, Error> {
-        let (client, connection) = config.connect(NoTls).await?;
+        let (client, connection) = server.connect().await?;
         tasks.spawn(async move {
             // Whoever waits for an answer is told by its own error.
             if let Err(error) = connection.await {
@@ -113,7 +114,7 @@ fn guarded(sql: &str, expected: usize) -> String {
 
 /// Where a connection belongs.
 pub(crate) struct Place {
-    config: Arc<Config>,
+    server: Arc<Server>,
     purpose: Purpose,
     tasks: Tasks,
     current: tokio::sync::Mutex<Current>,
@@ -129,9 +130,9 @@ struct Current {
 }
 
 impl Place {
-    pub(crate) fn new(config: Arc<Config>, purpose: Purpose, tasks: Tasks) -> Self {
+    pub(crate) fn new(server: Arc<Server>, purpose: Purpose, tasks: Tasks) -> Self {
         Self {
-            config,
+            server,
             purpose,
             tasks,
             current: tokio::sync::Mutex::default(),
@@ -142,7 +143,7 @@ impl Place {
     /// Connects, and leaves the connection for [`Self::session`]. The error is the driver's own.
     pub(crate) async fn connect(&self) -> Result<Arc<Session>, Error> {
         let mut current = self.current.lock().await;
-        let session = Session::open(&self.config, self.purpose, &self.tasks).await?;
+        let session = Session::open(&self.server, self.purpose, &self.tasks).await?;
         let session = Arc::new(session);
         current.session = Some(Arc::clone(&session));
         Ok(session)
@@ -162,7 +163,7 @@ impl Place {
         {
             return Err(why.clone());
         }
-        match Session::open(&self.config, self.purpose, &self.tasks).await {
+        match Session::open(&self.server, self.purpose, &self.tasks).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *current = Current {

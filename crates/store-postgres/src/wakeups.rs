@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 use uuid::Uuid;
 
 use crate::backlog::Backlog;
 use crate::failure;
+use crate::server::Server;
 use crate::session::Session;
 
 /// At most one notification of a server in so long.
@@ -67,9 +68,9 @@ impl Told {
 }
 
 /// Wakes the sequencer whenever another server tells something. Never ends.
-pub(crate) async fn hear(config: Arc<Config>, me: Uuid, backlog: Arc<Backlog>) {
+pub(crate) async fn hear(server: Arc<Server>, me: Uuid, backlog: Arc<Backlog>) {
     loop {
-        if let Err(error) = listen(&config, &me.to_string(), &backlog).await {
+        if let Err(error) = listen(&server, &me.to_string(), &backlog).await {
             tracing::debug!(
                 error = failure::describe(&error),
                 "other servers cannot be heard"
@@ -80,8 +81,8 @@ pub(crate) async fn hear(config: Arc<Config>, me: Uuid, backlog: Arc<Backlog>) {
 }
 
 /// Until the connection ends.
-async fn listen(config: &Config, me: &str, backlog: &Backlog) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+async fn listen(server: &Server, me: &str, backlog: &Backlog) -> Result<(), tokio_postgres::Error> {
+    let (client, mut connection) = server.connect().await?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let mut listening = std::pin::pin!(client.batch_execute(LISTEN));
     let mut asked = false;

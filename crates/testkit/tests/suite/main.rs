@@ -3,6 +3,7 @@
 mod architecture;
 mod brokers;
 mod deliveries;
+mod encrypted;
 mod postgres;
 mod retention;
 mod store;
