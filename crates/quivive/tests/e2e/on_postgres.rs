@@ -74,7 +74,8 @@ async fn a_server_speaks_tls_with_its_database_or_does_not_start() {
     server.register("ada@example.org").await;
     let login = server.login("ada@example.org", PASSWORD).await;
     let token = login["access_token"].as_str();
-    let me = server.api("GET", "/me", None, token).await.expect(200);
+    let me = server.api("GET", "/me", None, token).await;
+    let me = me.expect(200).json();
     assert_eq!(me["email"], "ada@example.org");
     assert_eq!(server.stop().await, Some(0));
 
