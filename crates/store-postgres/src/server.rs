@@ -93,13 +93,11 @@ fn beyond_this_machine(config: &Config) -> Option<String> {
     if let Some(there) = addresses.iter().find(|address| !address.is_loopback()) {
         return Some(there.to_string());
     }
-    let hosts = config.get_hosts().iter().filter(|_| addresses.is_empty());
-    hosts
-        .filter_map(|host| match host {
-            Host::Tcp(name) => (!is_this_machine(name)).then(|| name.clone()),
-            Host::Unix(_) => None,
-        })
-        .next()
+    let mut hosts = config.get_hosts().iter().filter(|_| addresses.is_empty());
+    hosts.find_map(|host| match host {
+        Host::Tcp(name) => (!is_this_machine(name)).then(|| name.clone()),
+        Host::Unix(_) => None,
+    })
 }
 
 /// Why there was no TLS; `None`: it failed elsewhere.

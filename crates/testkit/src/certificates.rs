@@ -120,7 +120,7 @@ impl Drop for Authority {
 
 impl Certificate {
     /// Copies both into another directory, to be given to who runs the server.
-    pub fn into_directory(&self, directory: &Path) -> Self {
+    pub fn copied_to(&self, directory: &Path) -> Self {
         let copy = |file: &Path| {
             let to = directory.join(file.file_name().expect("it is a file"));
             std::fs::copy(file, &to).expect("a directory of this test");

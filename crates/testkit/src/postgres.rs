@@ -108,7 +108,7 @@ impl Cluster {
         let mut port = 5432;
         if let Some(certificate) = certificate {
             port = free_port();
-            let here = certificate.into_directory(&directory);
+            let here = certificate.copied_to(&directory);
             let mode = std::fs::Permissions::from_mode(0o600);
             std::fs::set_permissions(&here.key, mode).expect("it is ours");
             std::fs::write(directory.join("hba"), ENCRYPTED).expect("it was just made");

@@ -58,7 +58,7 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         }
         let length = digits
             .iter()
-            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            .fold(0, |sum, byte| (sum << 8) | usize::from(*byte));
         (length, rest)
     };
     (*found == tag).then_some(())?;

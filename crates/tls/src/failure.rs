@@ -32,7 +32,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    pub(crate) fn of(error: io::Error, host: &str) -> Self {
+    pub(crate) fn of(error: &io::Error, host: &str) -> Self {
         let cause = error
             .get_ref()
             .and_then(|cause| cause.downcast_ref::<rustls::Error>());

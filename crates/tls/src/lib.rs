@@ -98,7 +98,7 @@ impl Tls {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let shaken = tokio::time::timeout(HANDSHAKE, connector.connect(name, stream)).await;
         let stream = shaken.map_err(|_| TlsError::Silent)?;
-        stream.map_err(|error| TlsError::of(error, host))
+        stream.map_err(|error| TlsError::of(&error, host))
     }
 }
 
