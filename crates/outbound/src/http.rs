@@ -31,9 +31,8 @@ use quivive_domain::webhook::{Reach, Target};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use connection::{Connection, Exchange};
 use places::Places;
@@ -70,17 +69,11 @@ pub struct HttpOutlet {
 impl HttpOutlet {
     /// Trusts the certificates that Mozilla does.
     pub fn new(reach: Reach) -> Self {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        Self::with(reach, Arc::new(SystemResolver), roots)
+        Self::with(reach, Arc::new(SystemResolver), quivive_tls::public_roots())
     }
 
     pub(crate) fn with(reach: Reach, resolver: Arc<dyn Resolver>, roots: RootCertStore) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has suites for TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut tls = quivive_tls::client(roots);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             reach,

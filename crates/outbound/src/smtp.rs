@@ -23,6 +23,7 @@ use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use quivive_app::ports::{Letter, MailError, Mailer};
 use quivive_delivery::{BoxFuture, Clock};
+use quivive_tls::is_this_machine;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use connections::{Connections, Failure, Protection, Server};
@@ -210,12 +211,6 @@ fn protection(config: &SmtpConfig) -> Result<Protection, SmtpConfigError> {
     } else {
         Protection::StartTls(parameters)
     })
-}
-
-/// By its name or by its address; a name that merely resolves to this machine may resolve elsewhere tomorrow.
-fn is_this_machine(host: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 fn hello(name: &str) -> Result<ClientId, SmtpConfigError> {

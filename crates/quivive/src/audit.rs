@@ -57,7 +57,7 @@ pub async fn verify(directories: &Directories) -> Result<Verdict, Failure> {
             let failure = Failure::from(error);
             let remedy = match directories.database {
                 Location::Sqlite(_) => "look at the disk; verify a copy, or a backup".to_owned(),
-                Location::Postgres(_) => failure.remedy,
+                Location::Postgres { .. } => failure.remedy,
             };
             return Err(Failure { remedy, ..failure });
         }

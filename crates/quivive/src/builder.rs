@@ -151,11 +151,34 @@ impl Builder {
     pub fn postgres(mut self, url: SecretString, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         self.directories = Some(Directories {
-            database: Location::Postgres(url),
+            database: Location::Postgres {
+                url,
+                trusted_pem: None,
+            },
             archive: directory.join("archive"),
             data: directory,
         });
         self
+    }
+
+    /// As [`Self::postgres`], with certificates in PEM that are trusted besides the public ones. The URL says `sslmode=require`.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn postgres_with_ca(
+        self,
+        url: SecretString,
+        pem: Vec<u8>,
+        directory: impl Into<PathBuf>,
+    ) -> Self {
+        let mut it = self.postgres(url, directory);
+        if let Some(Directories {
+            database: Location::Postgres { trusted_pem, .. },
+            ..
+        }) = &mut it.directories
+        {
+            *trusted_pem = Some(pem);
+        }
+        it
     }
 
     /// Names, lifetimes and policies. An https issuer makes it production: then it needs a mailer.

@@ -27,6 +27,7 @@ mod server;
 mod show;
 mod sources;
 mod storage;
+mod trust;
 mod webhooks;
 
 #[cfg(test)]
@@ -201,8 +202,13 @@ impl Loaded {
 pub enum Location {
     /// In this directory, a file with its lock beside it.
     Sqlite(PathBuf),
-    /// On a PostgreSQL server, by a URL that may hold a password.
-    Postgres(SecretString),
+    /// On a PostgreSQL server.
+    Postgres {
+        /// May hold a password.
+        url: SecretString,
+        /// Certificates in PEM that are trusted besides the public ones.
+        trusted_pem: Option<Vec<u8>>,
+    },
 }
 
 /// Where the data lie.

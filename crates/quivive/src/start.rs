@@ -168,12 +168,13 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
     use quivive_store_postgres::OpenError;
     match error {
         OpenError::InUse { .. } => Class::Busy,
-        OpenError::Unreachable { .. } | OpenError::Silent { .. } | OpenError::Refused { .. } => {
-            Class::Unavailable
-        }
+        OpenError::Unreachable { .. }
+        | OpenError::Silent { .. }
+        | OpenError::Refused { .. }
+        | OpenError::Tls { .. } => Class::Unavailable,
         OpenError::Url(_)
         | OpenError::NoDatabase
-        | OpenError::Tls
+        | OpenError::Way(_)
         | OpenError::Target
         | OpenError::Hosts
         | OpenError::Old { .. }
@@ -186,7 +187,7 @@ fn class_of_postgres(error: &quivive_store_postgres::OpenError) -> Class {
 }
 
 #[cfg(feature = "postgres")]
-fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str {
+fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &str {
     use quivive_store_postgres::OpenError;
     match error {
         OpenError::InUse { .. } => {
@@ -195,6 +196,7 @@ fn remedy_of_postgres(error: &quivive_store_postgres::OpenError) -> &'static str
         OpenError::Unreachable { .. } | OpenError::Silent { .. } => {
             "start it, or put database.url right"
         }
+        OpenError::Tls { remedy, .. } => remedy,
         OpenError::Refused { .. } => {
             "put user, password and database in database.url right, or let this user in (pg_hba.conf)"
         }

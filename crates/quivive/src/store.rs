@@ -54,15 +54,16 @@ impl Store {
                 Ok(Self::Sqlite(Arc::new(store)))
             }
             #[cfg(feature = "postgres")]
-            Location::Postgres(url) => {
+            Location::Postgres { url, trusted_pem } => {
                 let lock = lock_directory(&directories.data)?;
-                let mut options = PostgresOptions::new(url.expose_secret(), clock)?;
+                let (url, trusted) = (url.expose_secret(), trusted_pem.as_deref());
+                let mut options = PostgresOptions::new(url, trusted, clock)?;
                 options.place = membership::place(&directories.data, ids)?;
                 let store = Postgres::open(options, POSTGRES_MIGRATIONS).await?;
                 Ok(Self::Postgres(Arc::new(store), Some(lock)))
             }
             #[cfg(not(feature = "postgres"))]
-            Location::Postgres(_) => Err(StartError::NoPostgres),
+            Location::Postgres { .. } => Err(StartError::NoPostgres),
         }
     }
 
@@ -78,14 +79,15 @@ impl Store {
                 Ok(Self::Sqlite(Arc::new(store)))
             }
             #[cfg(feature = "postgres")]
-            Location::Postgres(url) => {
+            Location::Postgres { url, trusted_pem } => {
                 let clock = Arc::new(quivive_outbound::SystemClock);
-                let options = PostgresOptions::new(url.expose_secret(), clock)?;
+                let (url, trusted) = (url.expose_secret(), trusted_pem.as_deref());
+                let options = PostgresOptions::new(url, trusted, clock)?;
                 let store = Postgres::open_read_only(options).await?;
                 Ok(Self::Postgres(Arc::new(store), None))
             }
             #[cfg(not(feature = "postgres"))]
-            Location::Postgres(_) => Err(StartError::NoPostgres),
+            Location::Postgres { .. } => Err(StartError::NoPostgres),
         }
     }
 
@@ -112,7 +114,7 @@ impl Store {
             #[cfg(feature = "postgres")]
             (Self::Postgres(store, _), _) => format!("PostgreSQL, {}", store.shown()),
             (_, Location::Sqlite(directory)) => directory.join(FILE).display().to_string(),
-            (_, Location::Postgres(_)) => "PostgreSQL".to_owned(),
+            (_, Location::Postgres { .. }) => "PostgreSQL".to_owned(),
         }
     }
 
@@ -160,7 +162,7 @@ impl Location {
     pub(crate) fn directory(&self, command: &str) -> Result<&Path, Failure> {
         match self {
             Self::Sqlite(directory) => Ok(directory),
-            Self::Postgres(_) => Err(Failure::new(
+            Self::Postgres { .. } => Err(Failure::new(
                 Class::Config,
                 format!("`{command}` is for a database in a file, and this one is on PostgreSQL"),
                 "use pg_dump and pg_restore, or a base backup with archived WAL, and copy the data directory with its keys to \

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quivive_delivery::{Clock, Fault, Head};
-use tokio_postgres::config::Host;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::{Config, Error};
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use crate::migrate;
 use crate::sequencer;
 use crate::servers::NotIn;
 use crate::session::{Place, Session};
+use crate::way::{BadWay, Unprotected, Way, unprotected};
 use crate::{failure, sole::Sole};
 
 /// How long one host may take to let us in.
@@ -28,9 +28,9 @@ pub const READERS: usize = 4;
 
 /// How to open the database.
 pub struct PostgresOptions {
-    /// `postgres://user:password@host/database`, with the parameters that libpq knows. Of several hosts the one that takes
-    /// writes is used, now and after a fail-over.
-    pub config: Config,
+    /// By a URL like `postgres://user:password@host/database`, with the parameters that the driver knows. Of several hosts the
+    /// one that takes writes is used, now and after a fail-over.
+    pub(crate) way: Way,
     /// Connections that commit; at least 1.
     pub lanes: usize,
     /// Connections that read; at least 1.
@@ -41,20 +41,17 @@ pub struct PostgresOptions {
     pub place: Uuid,
 }
 
-/// Whether this can be a database's URL. The error never repeats it: it may hold a password.
-pub fn check_url(url: &str) -> Result<(), OpenError> {
-    read(url).map(|_| ())
+/// Whether this can be a database's URL, with these certificates. The error never repeats it: it may hold a password.
+pub fn check_url(url: &str, trusted_pem: Option<&[u8]>) -> Result<(), OpenError> {
+    read(url, trusted_pem).map(|_| ())
 }
 
-fn read(url: &str) -> Result<Config, OpenError> {
+fn read(url: &str, trusted_pem: Option<&[u8]>) -> Result<Way, OpenError> {
     let mut config: Config = url.parse().map_err(OpenError::Url)?;
     config.connect_timeout(CONNECT_TIME);
     config.application_name("quivive");
     if config.get_dbname().is_none() {
         return Err(OpenError::NoDatabase);
-    }
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        return Err(OpenError::Tls);
     }
     if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
         return Err(OpenError::Target);
@@ -64,14 +61,19 @@ fn read(url: &str) -> Result<Config, OpenError> {
     if !of_all(config.get_hosts().len()) || !of_all(config.get_ports().len()) {
         return Err(OpenError::Hosts);
     }
-    Ok(config)
+    Ok(Way::new(config, trusted_pem)?)
 }
 
 impl PostgresOptions {
-    /// As [`check_url`].
-    pub fn new(url: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    /// `trusted_pem`: certificates that are trusted besides the public ones, where the URL says `sslmode=require`. Errors are
+    /// those of [`check_url`].
+    pub fn new(
+        url: &str,
+        trusted_pem: Option<&[u8]>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
-            config: read(url)?,
+            way: read(url, trusted_pem)?,
             lanes: LANES,
             readers: READERS,
             clock,
@@ -81,8 +83,9 @@ impl PostgresOptions {
 
     /// Where the server is, for people: no password.
     pub(crate) fn shown(&self) -> String {
-        let ports = self.config.get_ports();
-        let hosts = self.config.get_hosts().iter().enumerate();
+        let config = &self.way.config;
+        let ports = config.get_ports();
+        let hosts = config.get_hosts().iter().enumerate();
         let hosts = hosts.map(|(at, host)| {
             let host = match host {
                 Host::Tcp(name) => name.clone(),
@@ -94,7 +97,7 @@ impl PostgresOptions {
             }
         });
         let hosts: Vec<_> = hosts.collect();
-        let database = self.config.get_dbname().unwrap_or_default();
+        let database = config.get_dbname().unwrap_or_default();
         format!("{}/{database}", hosts.join(","))
     }
 }
@@ -107,11 +110,6 @@ pub enum OpenError {
     #[error("the database's URL names no database: postgres://user@host/name")]
     NoDatabase,
     #[error(
-        "the database's URL asks for TLS, which this program does not speak to PostgreSQL yet. Reach it by a Unix socket, on this \
-         machine, or through a tunnel"
-    )]
-    Tls,
-    #[error(
         "the database's URL asks for a server that takes no writes: write target_session_attrs=read-write, or leave it out"
     )]
     Target,
@@ -121,6 +119,14 @@ pub enum OpenError {
     Hosts,
     #[error("the PostgreSQL server at {at} accepts connections and does not answer")]
     Silent { at: String },
+    #[error(transparent)]
+    Way(#[from] BadWay),
+    #[error("no TLS with the PostgreSQL server at {at}: {why}")]
+    Tls {
+        at: String,
+        why: String,
+        remedy: String,
+    },
     #[error("cannot reach the PostgreSQL server at {at}")]
     Unreachable {
         at: String,
@@ -138,7 +144,7 @@ pub enum OpenError {
     Encoding { at: String, found: String },
     #[error(
         "PostgreSQL at {at} is a standby, which takes no writes: name the primary, or all servers of which one is: \
-         postgres://user@one,two/database?target_session_attrs=read-write"
+         postgres://user@one,two/database?target_session_attrs=read-write&sslmode=require"
     )]
     Standby { at: String },
     #[error("another quivive server with the same data directory uses the database {at}")]
@@ -208,7 +214,7 @@ async fn connect(options: &PostgresOptions, place: &Place) -> Result<Arc<Session
 /// What the server says is for people, and holds no password.
 fn refused(at: String, why: NotIn) -> OpenError {
     match why {
-        NotIn::Unreachable(source) => OpenError::Unreachable { at, source },
+        NotIn::Unreachable(source) => unreachable(at, source),
         NotIn::Silent => OpenError::Silent { at },
         NotIn::Past | NotIn::Standby => OpenError::Standby { at },
         NotIn::Refused(error) => OpenError::Refused {
@@ -218,6 +224,22 @@ fn refused(at: String, why: NotIn) -> OpenError {
         NotIn::Encoding(found) => OpenError::Encoding { at, found },
         NotIn::Old(found) => OpenError::Old { at, found },
     }
+}
+
+fn unreachable(at: String, source: Error) -> OpenError {
+    let (why, remedy) = match unprotected(&source) {
+        Some(Unprotected::Handshake(error)) => (
+            error.to_string(),
+            error.remedy("database.url", "database.ca_file"),
+        ),
+        Some(Unprotected::NotOffered) => {
+            let remedy = "switch it on there (ssl = on), or take sslmode=require out of database.url where the network is yours \
+                alone: sslmode=disable";
+            ("it has none".to_owned(), remedy.to_owned())
+        }
+        None => return OpenError::Unreachable { at, source },
+    };
+    OpenError::Tls { at, why, remedy }
 }
 
 /// The head. The last event must be the one it names; a log cut to nothing by retention has none.
@@ -243,7 +265,8 @@ mod tests {
     use super::*;
 
     fn shown(url: &str) -> String {
-        PostgresOptions::new(url, Arc::new(Still)).unwrap().shown()
+        let options = PostgresOptions::new(url, None, Arc::new(Still));
+        options.unwrap().shown()
     }
 
     struct Still;
@@ -256,9 +279,11 @@ mod tests {
 
     #[test]
     fn every_server_is_shown_and_no_password() {
-        let two = "postgres://u:hunter2@one:5433,two/d?target_session_attrs=read-write";
+        let two =
+            "postgres://u:hunter2@one:5433,two/d?target_session_attrs=read-write&sslmode=require";
         assert_eq!(shown(two), "one:5433,two/d");
-        assert_eq!(shown("postgres://u@one,two:5433/d"), "one,two:5433/d");
+        let two = "postgres://u@one,two:5433/d?sslmode=disable";
+        assert_eq!(shown(two), "one,two:5433/d");
         assert_eq!(
             shown("postgres:///d?host=/run/p&port=5433"),
             "/run/p:5433/d"
@@ -267,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_primary_is_refused() {
-        let refused = |url: &str| check_url(url).unwrap_err().to_string();
+        let refused = |url: &str| check_url(url, None).unwrap_err().to_string();
         let read_only = refused("postgres://one/d?target_session_attrs=read-only");
         assert!(read_only.contains("read-write"), "{read_only}");
         let ports = refused("postgres://one,two,three/d?port=1,2");

@@ -66,7 +66,7 @@ impl Postgres {
         migrations: &[Migration],
     ) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let servers = Arc::new(Servers::of(&options.config));
+        let servers = Arc::new(Servers::of(&options.way));
         let fatal = watch::Sender::new(None);
         let at = options.place;
         let mut sole = Sole::new(at, fatal.clone());
@@ -113,7 +113,7 @@ impl Postgres {
     /// [`Executor::head`] stays as it was found.
     pub async fn open_read_only(options: PostgresOptions) -> Result<Self, OpenError> {
         let tasks = Tasks::new();
-        let servers = Arc::new(Servers::of(&options.config));
+        let servers = Arc::new(Servers::of(&options.way));
         let place = Arc::new(Place::new(servers, PURPOSE, tasks.clone()));
         let opened = open::found(&options, &place).await?;
         Ok(Self {

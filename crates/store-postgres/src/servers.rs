@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::config::Host;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Config, Connection, Error, NoTls, SimpleQueryMessage, Socket};
+use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage, Socket};
 
 use crate::failure;
+use crate::way::{Stream, Way, unprotected};
 
 /// The oldest server that is tested.
 const OLDEST: u32 = 150_000;
@@ -41,8 +41,8 @@ const QUESTION: &str = "SELECT current_setting('server_version_num'), current_se
     CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
 
 pub(crate) struct Servers {
-    /// Of each a configuration of its own.
-    each: Vec<Config>,
+    /// To each a way of its own.
+    each: Vec<Way>,
     /// The highest timeline that was seen.
     newest: AtomicU32,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Servers {
 /// A connection to the primary, which the caller drives.
 pub(crate) struct Connected {
     pub(crate) client: Client,
-    pub(crate) connection: Connection<Socket, NoTlsStream>,
+    pub(crate) connection: Connection<Socket, Stream>,
     pub(crate) timeline: u32,
 }
 
@@ -71,6 +71,7 @@ pub(crate) enum NotIn {
 impl NotIn {
     fn weight(&self) -> u8 {
         match self {
+            Self::Unreachable(error) if unprotected(error).is_some() => 4,
             Self::Unreachable(_) => 0,
             Self::Silent => 1,
             Self::Past => 2,
@@ -107,9 +108,10 @@ impl fmt::Display for NotIn {
 }
 
 impl Servers {
-    pub(crate) fn of(config: &Config) -> Self {
+    pub(crate) fn of(way: &Way) -> Self {
+        let each = each(&way.config).into_iter();
         Self {
-            each: each(config),
+            each: each.map(|config| way.to(config)).collect(),
             newest: AtomicU32::new(0),
         }
     }
@@ -140,8 +142,8 @@ impl Servers {
 }
 
 /// Connects, and asks whether it is what we need.
-async fn enter(config: &Config) -> Result<Connected, NotIn> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+async fn enter(way: &Way) -> Result<Connected, NotIn> {
+    let (client, mut connection) = way.connect().await?;
     let said = {
         let mut asking = pin!(client.simple_query(QUESTION));
         tokio::select! {
@@ -223,6 +225,7 @@ fn each(config: &Config) -> Vec<Config> {
 fn without_hosts(config: &Config) -> Config {
     let mut one = Config::new();
     one.ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
         .channel_binding(config.get_channel_binding())
         .keepalives(config.get_keepalives())
         .keepalives_interval(config.get_keepalives_interval().unwrap_or(ALIVE_EVERY))
@@ -300,8 +303,8 @@ mod tests {
 
     #[test]
     fn who_was_left_behind_is_told_apart() {
-        let config: Config = "postgres://one,two/d".parse().unwrap();
-        let servers = Servers::of(&config);
+        let url = "postgres://one,two/d?sslmode=disable";
+        let servers = Servers::of(&Way::new(url.parse().unwrap(), None).unwrap());
         assert!(!servers.are_past(1));
         servers.newest.fetch_max(2, Ordering::SeqCst);
         assert!(servers.are_past(1) && !servers.are_past(2));

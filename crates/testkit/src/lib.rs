@@ -12,6 +12,7 @@
 )]
 
 pub mod brokers;
+pub mod certificates;
 pub mod client;
 pub mod experiments;
 pub mod nodes;

@@ -8,6 +8,8 @@ pub mod pair;
 pub mod servers;
 
 use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,25 +21,35 @@ use quivive_outbound::SystemClock;
 use quivive_store::POSTGRES_MIGRATIONS;
 use quivive_store_postgres::{Postgres, PostgresOptions};
 
+use crate::certificates::Certificate;
+
 /// The superuser of the server.
 const USER: &str = "quivive";
 
 /// What every database is copied from: the newest schema, and nothing else.
 const TEMPLATE: &str = "quivive_template";
 
+/// Who comes by network does so in TLS, with a password.
+const ENCRYPTED: &str = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+
+/// The password of who comes by network.
+pub const NETWORK_PASSWORD: &str = "geheim";
+
 /// Starts the server, does what it reads, and cleans up at the end of it. A test needs no durability.
 const KEEPER: &str = r#"
-bin=$1 dir=$2 user=$3
+bin=$1 dir=$2 user=$3; shift 3
 "$bin/initdb" -D "$dir/data" -U "$user" -A trust -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || exit 1
+hba() { [ -f "$dir/hba" ] && cp "$dir/hba" "$dir/data/pg_hba.conf"; }
+hba
 start() {
     "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c max_connections=400 \
-        -c shared_buffers=64MB >>"$dir/log" 2>&1 &
+        -c shared_buffers=64MB "$@" >>"$dir/log" 2>&1 &
     pid=$!
 }
-start
+start "$@"
 while read -r word; do
     case $word in
-        start) start ;;
+        start) start "$@" ;;
         stop) kill -QUIT "$pid"; wait "$pid" ;;
     esac
 done
@@ -53,6 +65,7 @@ pub struct Cluster {
     programs: PathBuf,
     directory: PathBuf,
     keeper: Mutex<Child>,
+    port: u16,
 }
 
 impl Cluster {
@@ -65,13 +78,47 @@ impl Cluster {
 
     /// One of a test's own, to be stopped and started.
     pub fn start() -> Option<Arc<Self>> {
+        Self::made(None)
+    }
+
+    /// One that also listens on a port of 127.0.0.1, in TLS alone: [`Self::network_url`].
+    pub fn encrypted(certificate: &Certificate) -> Option<Arc<Self>> {
+        let cluster = Self::made(Some(certificate))?;
+        let password = format!("ALTER ROLE {USER} PASSWORD '{NETWORK_PASSWORD}'");
+        cluster.run("psql", &["-qc", &password, "postgres"]);
+        Some(cluster)
+    }
+
+    fn made(certificate: Option<&Certificate>) -> Option<Arc<Self>> {
         let programs = installed()?;
         let directory = fresh_directory();
-        let keeper = keep(KEEPER, &programs, &directory);
+        let (mut port, mut settings) = (5432, Vec::new());
+        if let Some(certificate) = certificate {
+            port = free_port();
+            let here = certificate.copied_to(&directory);
+            let mode = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&here.key, mode).expect("it is ours");
+            std::fs::write(directory.join("hba"), ENCRYPTED).expect("it was just made");
+            for setting in [
+                "listen_addresses=127.0.0.1".to_owned(),
+                format!("port={port}"),
+                "ssl=on".to_owned(),
+                format!("ssl_cert_file={}", here.certificate.display()),
+                format!("ssl_key_file={}", here.key.display()),
+            ] {
+                settings.extend(["-c".to_owned(), setting]);
+            }
+            if let Some((user, group)) = unprivileged() {
+                let owned = std::os::unix::fs::chown(&here.key, Some(user), Some(group));
+                owned.expect("root may give a file away");
+            }
+        }
+        let keeper = keep(KEEPER, &programs, &directory, &settings);
         let cluster = Self {
             programs,
             directory,
             keeper: Mutex::new(keeper),
+            port,
         };
         cluster.wait_until(true);
         cluster.run("createdb", &[TEMPLATE]);
@@ -113,19 +160,29 @@ impl Cluster {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        self.directory.join(".s.PGSQL.5432")
+        self.directory.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Where a database of that name is.
     pub fn url(&self, name: &str) -> String {
         let directory = self.directory.display();
-        format!("postgres://{USER}@/{name}?host={directory}")
+        let port = self.port;
+        format!("postgres://{USER}@/{name}?host={directory}&port={port}")
+    }
+
+    /// Where a database of an [encrypted](Self::encrypted) server is, by network; in TLS, bound to the certificate.
+    pub fn network_url(&self, host: &str, name: &str) -> String {
+        let port = self.port;
+        format!(
+            "postgres://{USER}:{NETWORK_PASSWORD}@{host}:{port}/{name}?sslmode=require&channel_binding=require"
+        )
     }
 
     /// One of its client programs, to be given its arguments.
     pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.env("PGHOST", &self.directory).env("PGUSER", USER);
+        command.env("PGPORT", self.port.to_string());
         command
     }
 
@@ -152,7 +209,8 @@ impl Cluster {
                 .enable_all()
                 .build();
             runtime.expect("a runtime").block_on(async {
-                let options = PostgresOptions::new(&url, Arc::new(SystemClock)).expect("a URL");
+                let options =
+                    PostgresOptions::new(&url, None, Arc::new(SystemClock)).expect("a URL");
                 let opened = Postgres::open(options, POSTGRES_MIGRATIONS).await;
                 opened.expect("a fresh database").close().await;
             });
@@ -231,11 +289,13 @@ fn fresh_directory() -> PathBuf {
     directory
 }
 
-/// Starts a keeper's script, which is given where the programs are, its directory and the superuser's name.
-fn keep(script: &str, programs: &Path, directory: &Path) -> Child {
+/// Starts a keeper's script, which is given where the programs are, its directory, the superuser's name, and what else the
+/// server is started with.
+fn keep(script: &str, programs: &Path, directory: &Path, settings: &[String]) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(programs);
-    command.arg(directory).arg(USER).stdin(Stdio::piped());
+    command.arg(directory).arg(USER).args(settings);
+    command.stdin(Stdio::piped());
     as_unprivileged(&mut command);
     command.spawn().expect("sh starts")
 }
@@ -258,6 +318,11 @@ fn dismiss(keeper: &mut Mutex<Child>) {
     let keeper = keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
     drop(keeper.stdin.take());
     let _ = keeper.wait();
+}
+
+fn free_port() -> u16 {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    bound.expect("a free loopback port").port()
 }
 
 #[expect(

@@ -70,7 +70,14 @@ fn fresh_directory() -> PathBuf {
 
 impl Server {
     /// Starts it and waits until it is ready.
-    pub async fn start(binary: impl AsRef<Path>, mut options: Options) -> Self {
+    pub async fn start(binary: impl AsRef<Path>, options: Options) -> Self {
+        let mut server = Self::unstarted(binary, options);
+        server.restart().await;
+        server
+    }
+
+    /// One that is yet to be started.
+    pub fn unstarted(binary: impl AsRef<Path>, mut options: Options) -> Self {
         let owns_data = options.data.is_none();
         let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
         let port = options.listen.map_or_else(free, Ok);
@@ -79,7 +86,7 @@ impl Server {
         if let Some(url) = servers::url_for(&data).filter(|_| !named) {
             options.env.push((servers::SETTING.to_owned(), url));
         }
-        let mut server = Self {
+        Self {
             binary: binary.as_ref().to_owned(),
             data,
             owns_data,
@@ -87,9 +94,7 @@ impl Server {
             address: port.expect("a free loopback port"),
             child: None,
             ready_after: Duration::ZERO,
-        };
-        server.restart().await;
-        server
+        }
     }
 
     /// Stops it, if it runs, and starts it again on the same data.

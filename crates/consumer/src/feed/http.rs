@@ -1,7 +1,6 @@
 //! A small client of HTTP/1.1: one connection, one request at a time, and no task beside it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -10,10 +9,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use quivive_tls::Tls;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use url::Url;
 
 /// Connecting, and one request whole.
@@ -49,7 +46,7 @@ pub(super) struct Client {
     /// What paths are put behind.
     prefix: String,
     authority: String,
-    tls: Option<TlsConnector>,
+    tls: Option<Tls>,
     connection: Option<Connection>,
 }
 
@@ -58,7 +55,7 @@ impl Client {
     pub(super) fn new(url: &Url) -> Option<Self> {
         let tls = match url.scheme() {
             "http" => None,
-            "https" => Some(connector()?),
+            "https" => Some(Tls::new(None).ok()?),
             _ => return None,
         };
         let host = url.host_str()?.to_owned();
@@ -133,8 +130,7 @@ impl Client {
         let Some(tls) = &self.tls else {
             return over(stream).await;
         };
-        let name = ServerName::try_from(self.host.clone())?;
-        over(tls.connect(name, stream).await?).await
+        over(tls.connect(&self.host, stream).await?).await
     }
 }
 
@@ -147,16 +143,4 @@ where
         let _ = connection.await;
     });
     Ok(Connection { sender, driver })
-}
-
-/// Trusts the certificates that Mozilla does.
-fn connector() -> Option<TlsConnector> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .ok()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Some(TlsConnector::from(Arc::new(tls)))
 }

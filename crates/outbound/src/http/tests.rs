@@ -425,12 +425,14 @@ async fn a_name_that_turns_round_is_refused_at_the_call() {
 fn tls() -> (TlsAcceptor, RootCertStore) {
     let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/host.key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate(include_str!("fixtures/host.pem"))], key)
-        .unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(
+        tokio_rustls::rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![certificate(include_str!("fixtures/host.pem"))], key)
+    .unwrap();
     let mut roots = RootCertStore::empty();
     roots
         .add(certificate(include_str!("fixtures/ca.pem")))

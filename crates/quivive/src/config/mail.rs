@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::report::Report;
 use super::secret::Secret;
 use super::server::{self, Mode};
+use super::trust;
 
 const FROM: &str = "write from = \"Name <no-reply@example.org>\"";
 
@@ -83,7 +84,7 @@ impl Mail {
             host,
             port: port.unwrap_or(default_port),
             tls,
-            trusted_pem: self.trusted(report),
+            trusted_pem: trust::certificates("mail.ca_file", self.ca_file.as_deref(), report),
             user,
             password,
             from,
@@ -184,16 +185,6 @@ impl Mail {
             return None;
         }
         Some((name.to_owned(), address.trim().to_owned()))
-    }
-
-    fn trusted(&self, report: &mut Report<'_>) -> Option<Vec<u8>> {
-        let path = self.ca_file.as_ref()?;
-        std::fs::read(path)
-            .map_err(|error| {
-                let what = format!("names {}, which cannot be read: {error}", path.display());
-                report.bad("mail.ca_file", &what, "name a file of certificates in PEM");
-            })
-            .ok()
     }
 }
 

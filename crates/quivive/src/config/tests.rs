@@ -406,9 +406,12 @@ fn bad_values_name_their_key_and_the_remedy_but_no_secret() {
 #[cfg(feature = "postgres")]
 #[test]
 fn the_database_may_be_on_a_server_and_its_url_is_not_shown() {
-    let file = "[database]\nurl = \"postgres://u:hunter2@h/d\"\n[server]\ndata_dir = \"/d\"";
+    let file = "[database]\nurl = \"postgres://u:hunter2@h/d?sslmode=require\"\n[server]\ndata_dir = \"/d\"";
     let plan = plan(file).unwrap();
-    assert!(matches!(plan.directories.database, Location::Postgres(_)));
+    assert!(matches!(
+        plan.directories.database,
+        Location::Postgres { .. }
+    ));
     assert!(!format!("{:?}", plan.directories).contains("hunter2"));
 }
 

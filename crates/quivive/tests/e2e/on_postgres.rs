@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quivive_testkit::certificates::Authority;
 use quivive_testkit::experiments::check;
-use quivive_testkit::postgres::{Cluster, Database};
+use quivive_testkit::postgres::{Cluster, Database, NETWORK_PASSWORD};
 use quivive_testkit::{Options, PASSWORD, Server};
 use serde_json::{Value, json};
 
@@ -49,6 +50,49 @@ async fn a_server_lives_on_postgres_and_survives_its_own_end() {
     assert_eq!(server.stop().await, Some(0));
     assert_eq!(server.verify().await["ok"], true);
     assert!(!server.data.join("quivive.db").exists());
+}
+
+/// By network and in TLS; the authority is one that only `database.ca_file` knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_speaks_tls_with_its_database_or_does_not_start() {
+    let Some(authority) = Authority::new() else {
+        return;
+    };
+    let Some(cluster) = Cluster::encrypted(&authority.issue()) else {
+        return;
+    };
+    let database = cluster.database();
+    let options = |host: &str| {
+        let url = cluster.network_url(host, &database.name);
+        Options::unlimited().env(SETTING, &url)
+    };
+    let trusting = |host: &str| {
+        let file = authority.file().display().to_string();
+        options(host).env("QUIVIVE__DATABASE__CA_FILE", &file)
+    };
+    let mut server = Server::start(BINARY, trusting("localhost")).await;
+    server.register("ada@example.org").await;
+    let login = server.login("ada@example.org", PASSWORD).await;
+    let token = login["access_token"].as_str();
+    let me = server.api("GET", "/me", None, token).await;
+    let me = me.expect(200).json();
+    assert_eq!(me["email"], "ada@example.org");
+    assert_eq!(server.stop().await, Some(0));
+
+    for (options, told) in [
+        (
+            options("localhost"),
+            ["signed by nobody who is trusted", "database.ca_file"],
+        ),
+        (trusting("127.0.0.1"), ["not for 127.0.0.1", "database.url"]),
+    ] {
+        let mut server = Server::unstarted(BINARY, options);
+        server.spawn();
+        assert_eq!(server.wait(Duration::from_secs(20)).await, Some(69));
+        let said = server.output();
+        assert!(told.iter().all(|told| said.contains(told)), "{said}");
+        assert!(!said.contains(NETWORK_PASSWORD), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

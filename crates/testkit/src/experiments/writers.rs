@@ -75,7 +75,7 @@ impl OneNode {
         let clock = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(clock.clone()));
         let place = ids.next();
-        let mut options = PostgresOptions::new(url, clock.clone()).expect("a URL");
+        let mut options = PostgresOptions::new(url, None, clock.clone()).expect("a URL");
         options.place = place;
         let store = Postgres::open(options, POSTGRES_MIGRATIONS).await;
         let store = Arc::new(store.expect("the database opens"));

@@ -56,7 +56,7 @@ impl Pair {
     pub fn start(synchronous: bool) -> Option<Self> {
         let programs = installed()?;
         let directory = fresh_directory();
-        let keeper = Mutex::new(keep(KEEPER, &programs, &directory));
+        let keeper = Mutex::new(keep(KEEPER, &programs, &directory, &[]));
         let pair = Self {
             programs,
             directory,

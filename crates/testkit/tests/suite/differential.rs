@@ -4,8 +4,8 @@
 //! take each step together, and what it gave is compared whole: the answer, every event in the order of its position, and
 //! what people and operators are shown. At the end every row of every table is.
 //!
-//! Nothing is normalised but what the two tables of positions are for: `event_in` is PostgreSQL's alone, and empty. Positions
-//! and the chain are the same too, for a step is at rest before the next one begins.
+//! Nothing is normalised; `event_in` is PostgreSQL's alone and is not looked at. Positions and the chain are the same too, for a
+//! step is at rest before the next one begins.
 //!
 //! `QUIVIVE_TEST_SEEDS` is how many seeds are run, `QUIVIVE_TEST_SEED` the first of them, `QUIVIVE_TEST_STEPS` the steps of each.
 
@@ -38,7 +38,7 @@ const MET: &[&str] = &[
     "user.password_reset_confirm.succeeded",
     "user.email_change.succeeded",
     "user.email_change.failed",
-    "user.email_revert.succeeded",
+    "user.email_change_reversal.succeeded",
     "user.erasure.succeeded",
     "session.evicted",
     "session.expired",
@@ -132,7 +132,7 @@ async fn on_postgres(cluster: &Arc<Cluster>, seed: u64) -> (Machine, postgres::D
     let database = made.await.expect("a database");
     let url = database.url();
     let machine = Machine::new(seed, |clock| async move {
-        let options = PostgresOptions::new(&url, clock).expect("a URL");
+        let options = PostgresOptions::new(&url, None, clock).expect("a URL");
         let store = Postgres::open(options, quivive_store::POSTGRES_MIGRATIONS).await;
         Arc::new(store.expect("a fresh database")) as _
     });

@@ -4,6 +4,7 @@ mod architecture;
 mod brokers;
 mod deliveries;
 mod differential;
+mod encrypted;
 mod postgres;
 mod retention;
 mod store;

@@ -52,7 +52,7 @@ async fn postgres_passes_the_suite() {
         let cluster = Arc::clone(&cluster);
         let made = tokio::task::spawn_blocking(move || cluster.database());
         let database = made.await.expect("a database");
-        let options = PostgresOptions::new(&database.url(), Arc::new(Still)).expect("a URL");
+        let options = PostgresOptions::new(&database.url(), None, Arc::new(Still)).expect("a URL");
         let store = Postgres::open(options, POSTGRES_MIGRATIONS).await;
         Backend {
             executor: Arc::new(store.expect("a fresh database")),

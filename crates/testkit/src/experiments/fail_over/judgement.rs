@@ -80,7 +80,7 @@ fn accounts(ledger: &mut Ledger, events: &[Value], pair: &Pair) -> Vec<String> {
     lost
 }
 
-/// Those acknowledged that have no row or no event, or fewer refreshes than were acknowledged.
+/// Those acknowledged that have no row or no event, or fewer times than were acknowledged.
 fn sessions(ledger: &Ledger, events: &[Value], pair: &Pair) -> Vec<String> {
     let rows = pair.ask("SELECT encode(id, 'hex') FROM session");
     let rows: HashSet<&str> = rows.lines().collect();
@@ -94,10 +94,10 @@ fn sessions(ledger: &Ledger, events: &[Value], pair: &Pair) -> Vec<String> {
         }
     }
     let is_whole = |(session, acknowledged): &(&String, &usize)| {
-        let refreshes = refreshed.get(*session).copied().unwrap_or_default();
+        let times = refreshed.get(*session).copied().unwrap_or_default();
         rows.contains(&*session.replace('-', ""))
             && created.contains(*session)
-            && refreshes >= **acknowledged
+            && times >= **acknowledged
     };
     let gone = ledger.sessions.iter().filter(|it| !is_whole(it));
     gone.map(|(session, _)| format!("session {session} or a refresh of it"))

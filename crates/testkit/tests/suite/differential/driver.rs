@@ -14,8 +14,9 @@ use quivive_app::{Failure, Request, one_time};
 use quivive_delivery::subscriber::Subscriptions as _;
 use quivive_delivery::{Stored, Time};
 use quivive_domain::one_time::Purpose;
+use quivive_domain::session::Session;
 use quivive_domain::{Account, ApiKeyId, SessionId, TokenId, UserId};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::machine::{Machine, Random};
@@ -119,7 +120,7 @@ impl Driver {
             29 => self.custom_events().await,
             30 => self.erase().await,
             31 => {
-                let hours = [1, 26, 24 * 8][self.random.below(3)];
+                let hours = [1, 26, 24 * 8, 24 * 40][self.random.below(4)];
                 self.pass(Duration::from_hours(hours)).await;
             }
             _ => {
@@ -144,7 +145,7 @@ impl Driver {
         let target = self.now() + time;
         let lifetimes = self.machine.kernel.families().settings.lifetimes;
         let due = self.machine.db.due(target, 10_000).await.expect("a read");
-        let mut ends: Vec<_> = due.iter().map(|session| session.ends_at()).collect();
+        let mut ends: Vec<_> = due.iter().map(Session::ends_at).collect();
         let all = self.machine.db.page(None, None, 1_000).await;
         let fresh = all.expect("a read").into_iter();
         let fresh = fresh.filter(|account| account.verified_at.is_none());
@@ -311,7 +312,7 @@ pub(super) fn shown(tokens: &Tokens) -> String {
     let device = tokens
         .device_token
         .as_ref()
-        .map(|token| token.expose_secret());
+        .map(ExposeSecret::expose_secret);
     format!(
         "{} {} {} {device:?}",
         tokens.session_id,

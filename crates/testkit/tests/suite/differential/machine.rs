@@ -89,7 +89,8 @@ impl Machine {
             random,
         });
         let node = ids.next();
-        let settings = Settings::for_url("https://id.example.org");
+        let mut settings = Settings::for_url("https://id.example.org");
+        settings.lifetimes.max_sessions = 2;
         let families = clock.families(settings);
         let families = Arc::into_inner(families).expect("nobody else has them");
         let one = Arc::new(db.clone());

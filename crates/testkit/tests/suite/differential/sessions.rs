@@ -20,8 +20,8 @@ impl Driver {
         } else {
             "no one's password at all"
         };
-        let theirs = self.held.iter().rev().filter(|held| held.user == id);
-        let device = theirs.filter_map(|held| held.device.clone()).next();
+        let mut theirs = self.held.iter().rev().filter(|held| held.user == id);
+        let device = theirs.find_map(|held| held.device.clone());
         let known = !self.random.one_in(3);
         sessions::log_in::LogIn {
             email,
@@ -34,7 +34,7 @@ impl Driver {
         let (at, _) = self.somebody().await;
         let mut command = self.log_in(at, right);
         if !right && self.random.one_in(3) {
-            command.email = "stranger@example.org".to_owned();
+            "stranger@example.org".clone_into(&mut command.email);
         }
         let user = self.people[at].id;
         if let Some(tokens) = self.run(command, Actor::Anonymous, shown).await {
