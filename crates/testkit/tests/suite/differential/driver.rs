@@ -94,6 +94,7 @@ impl Driver {
             address: "root@example.org".to_owned(),
             password: 0,
         });
+        driver.rest().await;
         driver
     }
 
@@ -155,8 +156,9 @@ impl Driver {
         ends.sort_unstable();
         ends.dedup();
         for end in ends {
-            let wait = end.duration_since(self.now());
-            self.machine.clock.pass(wait.unsigned_abs());
+            // What was over before was over together with something else.
+            let wait = Duration::try_from(end.duration_since(self.now()));
+            self.machine.clock.pass(wait.unwrap_or_default());
             self.machine.kernel.tidy(&mut self.kept_since).await;
             self.rest().await;
         }
