@@ -6,6 +6,7 @@
 //! (Little's law). In time is who takes at most some times as long as it takes when nobody waits. Where no more were inside
 //! than may always be, it was not for the others that it took long, and nothing follows. While all are in time the limit rises
 //! again as a TCP window does: by one for each that took less than half of the time, and then by one for as many as it lets in.
+//! When nobody is inside for a while there is no queue, and all of the room is there again.
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
@@ -52,6 +53,8 @@ struct State {
     fell_at: Option<Instant>,
     /// The first of those that were late since the last that was in time.
     late_since: Option<Instant>,
+    /// When the last went out.
+    empty_since: Option<Instant>,
     quickest: Quickest,
 }
 
@@ -96,6 +99,7 @@ impl Gate {
                 in_time: 0,
                 fell_at: None,
                 late_since: None,
+                empty_since: None,
                 quickest: Quickest {
                     before: Duration::MAX,
                     now: Duration::MAX,
@@ -121,14 +125,21 @@ impl Gate {
     }
 
     fn let_in(self: &Arc<Self>, limit: impl Fn(&State) -> usize) -> Option<Place> {
+        let now = Instant::now();
         let mut state = self.state();
+        let empty_since = state.empty_since.take();
+        let was_empty = |since| now.saturating_duration_since(since) >= self.room.quick / 2;
+        if empty_since.is_some_and(was_empty) {
+            state.limit = self.room.most;
+            state.late_since = None;
+        }
         if state.inside >= limit(&state) {
             return None;
         }
         state.inside += 1;
         Some(Place {
             gate: Arc::clone(self),
-            since: Instant::now(),
+            since: now,
             inside: state.inside,
         })
     }
@@ -170,6 +181,9 @@ impl Drop for Place {
             state.fell_at = Some(now);
         }
         state.inside -= 1;
+        if state.inside == 0 {
+            state.empty_since = Some(now);
+        }
     }
 }
 
@@ -275,6 +289,17 @@ mod tests {
         // Nobody is for five seconds.
         serve(&gate, 16).await;
         assert_eq!(room(&gate), 16);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_nobody_was_inside_for_a_while_all_of_the_room_is_there() {
+        let gate = Gate::new(ROOM);
+        serve(&gate, 20).await;
+        assert_eq!(room(&gate), 20);
+        serve(&gate, 20).await;
+        advance(IN_TIME / 2).await;
+        drop(gate.enter());
+        assert_eq!(room(&gate), 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -54,11 +54,10 @@ pub struct Hashing {
 const PLACES: NonZeroUsize = NonZeroUsize::new(128).expect("it is not 0");
 
 /// Places while a queue stands, at the least.
-const LEAST: usize = 4;
+const LEAST: usize = 8;
 
-/// For a workflow to have hashed, where a hash takes a third of it or less. When they take longer, more come than there is
-/// time for.
-const IN_TIME: Duration = Duration::from_millis(100);
+/// For a workflow to have hashed. When they take longer, more come than there is time for.
+const IN_TIME: Duration = Duration::from_secs(1);
 
 /// As long as a thread needs for its places.
 const BURST: Duration = Duration::from_secs(2);
@@ -121,7 +120,7 @@ impl Argon2Pool {
             least: LEAST.min(places),
             most: places,
             quick: IN_TIME,
-            slow: IN_TIME * 10,
+            slow: IN_TIME,
             burst: BURST,
         };
         let mut salt = [0; SALT_BYTES];

@@ -123,11 +123,12 @@ pub(super) const RESERVE_WAITERS: usize = 256;
 
 /// How many workflows may be under way, but for those that hash, and how long one may take: it depends on the disk, whose
 /// sync the quickest has waited for. A burst of a thousand is over in half a second. They are of many kinds, quick and slow
-/// ones, so the first that is late tells. As many as stay at the least keep the writer busy.
+/// ones, so the first that is late tells. As many as stay at the least keep the writer busy, and no caller with so many requests at
+/// once is refused because something else took long.
 pub(super) const UNDER_WAY: Room = Room {
-    least: 32,
+    least: 64,
     most: 1_024,
-    quick: Duration::from_millis(10),
+    quick: Duration::from_millis(25),
     slow: Duration::from_millis(100),
     burst: Duration::ZERO,
 };
