@@ -9,7 +9,7 @@ use quivive_delivery::relay::{Broker, Chains, Known, Parts, Place, Publication, 
 use quivive_delivery::subscriber::Begin;
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{BoxFuture, Fault, Log as _, Write};
-use quivive_outbound::{BusConfig, RabbitMq, RedisStreams};
+use quivive_outbound::{BusConfig, RabbitMq, RedisStreams, Tls};
 use quivive_store::Database;
 use quivive_testkit::brokers::{self, Server};
 use secrecy::SecretString;
@@ -62,6 +62,7 @@ impl Chains for Notes {
 fn config(url: String, prefix: &str) -> BusConfig {
     BusConfig {
         url: SecretString::from(url),
+        tls: Tls::default(),
         prefix: prefix.to_owned(),
         shards: SHARDS,
         max_unread: 1_000_000_000,

@@ -16,6 +16,11 @@ impl Away {
     pub(crate) fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
+
+    #[cfg(any(feature = "redis", feature = "rabbitmq"))]
+    pub(crate) fn unconnected<E: std::error::Error>(error: quivive_tls::Unconnected<E>) -> Self {
+        Self(error.told("its URL", "`trusting`"))
+    }
 }
 
 /// A message that came.

@@ -51,5 +51,7 @@ pub use event::{Event, Unreadable};
 pub use feed::{BadFeed, Feed, FeedError};
 pub use store::{CursorStore, FileStore, MemoryStore, StoreError};
 
+pub use quivive_tls::BadCertificates;
+
 /// A boxed future that may cross threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::stream::{SelectAll, StreamExt as _};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection};
+use quivive_tls::Tls;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::BoxFuture;
 use crate::broker::{Away, Broker, Link, Message};
 use crate::cursor::Cursor;
+use crate::{BadCertificates, BoxFuture};
 
 /// Messages of one queue that are on their way at once.
 const PREFETCH: u16 = 100;
@@ -22,6 +23,7 @@ const AT_ONCE: usize = 500;
 #[derive(Clone)]
 pub struct Queues {
     url: SecretString,
+    tls: Tls,
     prefix: String,
     shards: u32,
     service: String,
@@ -39,15 +41,22 @@ impl fmt::Debug for Queues {
 }
 
 impl Queues {
-    /// `url` is as `amqp://user:password@host:5672/vhost`; `service` one of the server's `bus.services`, which declares the
+    /// `url` is as `amqp://user:password@host:5672/vhost`, in TLS `amqps://`; `service` one of the server's `bus.services`, which declares the
     /// queues. Prefix and shards are the server's defaults, `bus.prefix` and `bus.shards`.
     pub fn new(url: impl Into<SecretString>, service: &str) -> Self {
         Self {
             url: url.into(),
+            tls: Tls::default(),
             prefix: "quivive".to_owned(),
             shards: 8,
             service: service.to_owned(),
         }
+    }
+
+    /// Trusts certificates in PEM besides the public ones, where the URL says `amqps://`.
+    pub fn trusting(self, pem: &[u8]) -> Result<Self, BadCertificates> {
+        let tls = Tls::new(Some(pem))?;
+        Ok(Self { tls, ..self })
     }
 
     #[must_use]
@@ -66,8 +75,8 @@ impl Broker for Queues {
     fn connect<'a>(&'a self, _: &'a Cursor) -> BoxFuture<'a, Result<Box<dyn Link>, Away>> {
         Box::pin(async move {
             let url = self.url.expose_secret();
-            let connection = Connection::connect(url, ConnectionProperties::default()).await;
-            let connection = connection.map_err(Away::of)?;
+            let connection = quivive_tls::rabbitmq::connect(url, &self.tls).await;
+            let connection = connection.map_err(Away::unconnected)?;
             let channel = connection.create_channel().await.map_err(Away::of)?;
             channel
                 .basic_qos(PREFETCH, BasicQosOptions::default())

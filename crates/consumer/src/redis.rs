@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use quivive_tls::Tls;
+use quivive_tls::redis::RedisServer;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamKey, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, RedisError, Value};
+use redis::{RedisError, Value};
 
-use crate::BoxFuture;
 use crate::broker::{Away, Broker, Link, Message};
 use crate::cursor::Cursor;
+use crate::{BadCertificates, BoxFuture};
 
 /// Entries of one stream that are taken at once.
 const AT_ONCE: usize = 100;
@@ -20,7 +22,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// The streams of a server, read by one group.
 #[derive(Clone)]
 pub struct Streams {
-    client: Client,
+    server: RedisServer,
     prefix: String,
     shards: u32,
     group: String,
@@ -38,15 +40,21 @@ impl fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// `url` is as `redis://:password@host:6379/0`; `group` names the service, and is made when it is not there. Prefix and
+    /// `url` is as `redis://:password@host:6379/0`, in TLS `rediss://`; `group` names the service, and is made when it is not there. Prefix and
     /// shards are the server's defaults, `bus.prefix` and `bus.shards`.
     pub fn new(url: &str, group: &str) -> Result<Self, RedisError> {
         Ok(Self {
-            client: Client::open(url)?,
+            server: RedisServer::new(url)?,
             prefix: "quivive".to_owned(),
             shards: 8,
             group: group.to_owned(),
         })
+    }
+
+    /// Trusts certificates in PEM besides the public ones, where the URL says `rediss://`.
+    pub fn trusting(self, pem: &[u8]) -> Result<Self, BadCertificates> {
+        let server = self.server.trusting(Tls::new(Some(pem))?);
+        Ok(Self { server, ..self })
     }
 
     #[must_use]
@@ -72,13 +80,8 @@ impl Broker for Streams {
     /// Makes the groups that are not there, at the cursor: what is older is in the log.
     fn connect<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Box<dyn Link>, Away>> {
         Box::pin(async move {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_WITHIN))
-                .set_response_timeout(Some(ANSWER_WITHIN));
-            let connecting = self
-                .client
-                .get_multiplexed_async_connection_with_config(&config);
-            let mut connection = connecting.await.map_err(Away::of)?;
+            let connecting = self.server.connect(CONNECT_WITHIN, ANSWER_WITHIN);
+            let mut connection = connecting.await.map_err(Away::unconnected)?;
             let streams = self.names();
             let mut groups = redis::pipe();
             groups.ignore_errors();

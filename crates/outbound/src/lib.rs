@@ -49,6 +49,7 @@ pub use http::HttpOutlet;
 pub use jwt::JwtTokens;
 pub use keys::{KeyError, KeyStore};
 pub use mailbox::Mailbox;
+pub use quivive_tls::{BadCertificates, Tls};
 #[cfg(feature = "rabbitmq")]
 pub use rabbitmq::RabbitMq;
 #[cfg(feature = "redis")]

@@ -15,7 +15,7 @@ use lapin::options::{
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use quivive_delivery::relay::{Broker, Known, Publication};
 use quivive_delivery::{BoxFuture, Fault};
 use secrecy::ExposeSecret as _;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use std::time::Duration;
 
-use crate::bus::BusConfig;
+use crate::bus::{BusConfig, unconnected};
 
 /// With all that is declared.
 const CONNECT_WITHIN: Duration = Duration::from_secs(6);
@@ -61,8 +61,9 @@ impl RabbitMq {
 
     async fn connect(&self) -> Result<Session, Fault> {
         let url = self.config.url.expose_secret();
-        let properties = ConnectionProperties::default();
-        let connection = Connection::connect(url, properties).await.map_err(away)?;
+        let connection = quivive_tls::rabbitmq::connect(url, &self.config.tls)
+            .await
+            .map_err(|error| Fault::Unreachable(format!("RabbitMQ: {}", unconnected(&error))))?;
         let channel = connection.create_channel().await.map_err(away)?;
         self.declare(&channel).await.map_err(refused)?;
         Ok(Session {

@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use quivive_delivery::relay::{Broker, Known, Place, Publication};
 use quivive_delivery::{BoxFuture, Fault};
+use quivive_tls::redis::RedisServer;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value, from_redis_value};
+use redis::{Pipeline, RedisError, Value, from_redis_value};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::bus::BusConfig;
+use crate::bus::{BusConfig, unconnected};
 
 /// Entries that stay in a stream that nobody reads.
 const UNREAD_BY_NOBODY: u64 = 1_000;
@@ -39,7 +40,7 @@ struct Session {
 
 /// The adapter.
 pub struct RedisStreams {
-    client: Client,
+    server: RedisServer,
     config: BusConfig,
     /// `None`: to be made by the next batch.
     session: Mutex<Option<Session>>,
@@ -49,7 +50,9 @@ impl RedisStreams {
     /// Connects when there is something to publish.
     pub fn new(config: BusConfig) -> Result<Self, Fault> {
         Ok(Self {
-            client: Client::open(config.url.expose_secret()).map_err(unusable)?,
+            server: RedisServer::new(config.url.expose_secret())
+                .map_err(unusable)?
+                .trusting(config.tls.clone()),
             config,
             session: Mutex::default(),
         })
@@ -66,14 +69,11 @@ impl RedisStreams {
 
     async fn connect(&self) -> Result<Session, Fault> {
         describe();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(ANSWER_WITHIN));
         let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
+            .server
+            .connect(CONNECT_WITHIN, ANSWER_WITHIN)
             .await
-            .map_err(away)?;
+            .map_err(|error| Fault::Unreachable(format!("Redis: {}", unconnected(&error))))?;
         Ok(Session {
             connection,
             trimmed: None,

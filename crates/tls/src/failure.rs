@@ -89,3 +89,26 @@ impl TlsError {
         }
     }
 }
+
+/// Why there is no connection. No text has a password.
+#[derive(Debug, thiserror::Error)]
+pub enum Unconnected<E: std::error::Error + 'static> {
+    #[error("the URL cannot be read")]
+    Url,
+    #[error("{0}")]
+    Tls(#[source] TlsError),
+    #[error("{0}")]
+    Network(#[from] io::Error),
+    #[error("{0}")]
+    Driver(#[source] E),
+}
+
+impl<E: std::error::Error + 'static> Unconnected<E> {
+    /// In one line, with what to do where it is TLS; see [`TlsError::remedy`].
+    pub fn told(&self, url: &str, ca: &str) -> String {
+        match self {
+            Self::Tls(error) => format!("{self}; {}", error.remedy(url, ca)),
+            _ => self.to_string(),
+        }
+    }
+}

@@ -6,6 +6,10 @@
 
 mod binding;
 mod failure;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 pub use binding::server_end_point;
-pub use failure::TlsError;
+pub use failure::{TlsError, Unconnected};
 pub use rustls;
 pub use tokio_rustls::client::TlsStream;
 
@@ -55,6 +59,20 @@ pub fn client(roots: RootCertStore) -> ClientConfig {
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
+}
+
+impl Default for Tls {
+    /// Trusts the public certificates alone.
+    fn default() -> Self {
+        let config = Arc::new(client(public_roots()));
+        Self { config }
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
 }
 
 impl Tls {

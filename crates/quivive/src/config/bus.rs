@@ -1,12 +1,16 @@
 //! `[bus]`: where every event goes after the log.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
-use quivive_outbound::{BusConfig, BusKind};
+use quivive_outbound::bus::is_encrypted;
+use quivive_outbound::{BusConfig, BusKind, Tls};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::report::Report;
 use super::secret::Secret;
+use super::trust;
 
 /// Names in streams and queues.
 const NAME: &str = "write 1 to 64 letters, digits, dots, hyphens or underscores";
@@ -17,6 +21,7 @@ const NAME: &str = "write 1 to 64 letters, digits, dots, hyphens or underscores"
 pub(super) struct Bus {
     kind: String,
     url: Option<Secret>,
+    ca_file: Option<PathBuf>,
     shards: u32,
     prefix: String,
     max_unread: u64,
@@ -92,12 +97,31 @@ impl Bus {
             report.bad("bus.services", what, "name each service that reads events");
         }
         Some(BusConfig {
+            tls: self.tls(&url.0, report),
             url: url.0.clone(),
             prefix: self.prefix.clone(),
             shards: report.within("bus.shards", self.shards, 1..=64),
             max_unread: report.within("bus.max_unread", self.max_unread, 1_000..=1_000_000_000),
             drops_unread: wanted.is_none(),
             services: self.services.clone(),
+        })
+    }
+}
+
+impl Bus {
+    fn tls(&self, url: &SecretString, report: &mut Report<'_>) -> Tls {
+        const KEY: &str = "bus.ca_file";
+        if self.ca_file.is_some() && !is_encrypted(url) {
+            let what = "is given, and bus.url does not ask for TLS";
+            report.bad(KEY, what, "write rediss:// or amqps:// in bus.url");
+        }
+        let Some(pem) = trust::certificates(KEY, self.ca_file.as_deref(), report) else {
+            return Tls::default();
+        };
+        Tls::new(Some(&pem)).unwrap_or_else(|error| {
+            let what = format!("will not do: {error}");
+            report.bad(KEY, &what, "name a file of certificates in PEM");
+            Tls::default()
         })
     }
 }

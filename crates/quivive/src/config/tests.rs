@@ -534,7 +534,19 @@ fn a_bus_is_named_whole_or_not_at_all() {
         (&format!("kind = \"redis\"\n{rabbit}"), "bus.url"),
         (&format!("kind = \"rabbitmq\"\n{redis}"), "bus.url"),
         ("kind = \"hybrid\"\nurl = \"nowhere\"", "bus.url"),
-        ("kind = \"redis\"\nurl = \"rediss://127.0.0.1\"", "bus.url"),
+        ("kind = \"redis\"\nurl = \"https://127.0.0.1\"", "bus.url"),
+        (
+            &format!("kind = \"redis\"\n{redis}\nca_file = \"/dev/null\""),
+            "bus.ca_file",
+        ),
+        (
+            "kind = \"redis\"\nurl = \"rediss://:geheim@h\"\nca_file = \"/dev/null\"",
+            "bus.ca_file",
+        ),
+        (
+            "kind = \"redis\"\nurl = \"rediss://:geheim@h\"\nca_file = \"/nowhere\"",
+            "bus.ca_file",
+        ),
         (
             &format!("kind = \"redis\"\n{redis}\nshards = 0"),
             "bus.shards",

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::certificates::Certificate;
+
 use super::{Kept, Server, directory, free_address, program, skip};
 
 /// Runs the node and its port mapper in one process group. A short name, for it needs no name service.
@@ -21,6 +23,7 @@ exec "$server"
 /// A running node.
 pub struct RabbitMq {
     kept: Kept,
+    encrypted: bool,
     ctl: PathBuf,
     epmd: u16,
 }
@@ -28,6 +31,15 @@ pub struct RabbitMq {
 impl RabbitMq {
     /// `None` where it is not installed. It takes some seconds.
     pub fn start() -> Option<Self> {
+        Self::made(None)
+    }
+
+    /// One that speaks TLS alone.
+    pub fn encrypted(certificate: &Certificate) -> Option<Self> {
+        Self::made(Some(certificate))
+    }
+
+    fn made(certificate: Option<&Certificate>) -> Option<Self> {
         let installed = std::fs::read_dir("/usr/lib/rabbitmq/lib").into_iter();
         let mut places: Vec<_> = installed
             .flatten()
@@ -48,8 +60,17 @@ impl RabbitMq {
         let directory = directory("rabbit");
         let [address, epmd, dist] = [free_address(), free_address(), free_address()];
         std::fs::write(directory.join("plugins"), "[].\n").expect("it was just made");
+        let listeners = match certificate {
+            None => format!("listeners.tcp.1 = {address}"),
+            Some(Certificate { certificate, key }) => format!(
+                "listeners.tcp = none\nlisteners.ssl.1 = {address}\nssl_options.certfile = {}\n\
+                ssl_options.keyfile = {}\nssl_options.verify = verify_none",
+                certificate.display(),
+                key.display()
+            ),
+        };
         let config = format!(
-            "listeners.tcp.1 = {address}\nlog.console.level = warning\nloopback_users = none\n\
+            "{listeners}\nlog.console.level = warning\nloopback_users = none\n\
             disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.absolute = 512MB\n"
         );
         std::fs::write(directory.join("rabbitmq.conf"), config).expect("it was just made");
@@ -63,6 +84,7 @@ impl RabbitMq {
         kept.start();
         Some(Self {
             kept,
+            encrypted: certificate.is_some(),
             ctl: server.with_file_name("rabbitmqctl"),
             epmd: epmd.port(),
         })
@@ -88,7 +110,11 @@ impl RabbitMq {
 
 impl Server for RabbitMq {
     fn url_by(&self, address: SocketAddr) -> String {
-        format!("amqp://guest:guest@{address}/%2f")
+        if self.encrypted {
+            format!("amqps://guest:guest@localhost:{}/%2f", address.port())
+        } else {
+            format!("amqp://guest:guest@{address}/%2f")
+        }
     }
 
     fn address(&self) -> SocketAddr {

@@ -67,8 +67,19 @@ const NOT_IN_THE_PRODUCT: [&str; 2] = ["quivive-testkit", "bench"];
 
 /// Drivers, each under the crates that may use it.
 const DRIVERS: [(&str, &[&str]); 10] = [
-    ("redis", &["quivive-consumer", "quivive-outbound", "bench"]),
-    ("lapin", &["quivive-consumer", "quivive-outbound"]),
+    (
+        "redis",
+        &[
+            "quivive-consumer",
+            "quivive-outbound",
+            "quivive-tls",
+            "bench",
+        ],
+    ),
+    (
+        "lapin",
+        &["quivive-consumer", "quivive-outbound", "quivive-tls"],
+    ),
     ("tokio-postgres", &["quivive-store-postgres"]),
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),

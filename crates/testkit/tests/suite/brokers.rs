@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quivive_delivery::Fault;
 use quivive_delivery::relay::{Broker, Known, Place, Publication};
-use quivive_outbound::{BusConfig, RabbitMq, RedisStreams};
+use quivive_outbound::{BusConfig, RabbitMq, RedisStreams, Tls};
 use quivive_testkit::brokers::{self, Server as _};
 
 fn place(position: u64) -> Place {
@@ -28,6 +28,7 @@ fn known(confirmed: u64) -> Known {
 fn config(url: String, drops_unread: bool) -> BusConfig {
     BusConfig {
         url: url.into(),
+        tls: Tls::default(),
         prefix: "events".to_owned(),
         shards: 2,
         max_unread: 1_000,

@@ -1,4 +1,4 @@
-//! Back ends over TLS: a PostgreSQL server, whose certificate must be the right one's and for the right name.
+//! Back ends over TLS: PostgreSQL, Redis and RabbitMQ, whose certificate must be the right one's and for the right name.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,10 +6,15 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use quivive_outbound::SystemClock;
+use quivive_consumer::{Away, Cursor, rabbitmq, redis};
+use quivive_delivery::Fault;
+use quivive_delivery::relay::{Broker, Known, Place, Publication};
+use quivive_outbound::{BusConfig, RabbitMq, RedisStreams, SystemClock, Tls};
 use quivive_store::POSTGRES_MIGRATIONS;
 use quivive_store_postgres::{OpenError, Postgres, PostgresOptions};
+use quivive_testkit::brokers::{self, Server as _};
 use quivive_testkit::certificates::Authority;
 use quivive_testkit::postgres::Cluster;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -89,4 +94,114 @@ async fn postgres_is_reached_in_tls_with_a_certificate_that_holds_or_not_at_all(
     let in_clear = url.replace("sslmode=require&channel_binding=require", "sslmode=disable");
     let error = open(&in_clear, None).await.err().unwrap();
     assert!(matches!(error, OpenError::Refused { .. }), "{error}");
+}
+
+fn bus(url: &str, trusted_pem: Option<&[u8]>) -> BusConfig {
+    BusConfig {
+        url: url.into(),
+        tls: Tls::new(trusted_pem).unwrap(),
+        prefix: "quivive".to_owned(),
+        shards: 1,
+        max_unread: 1_000,
+        drops_unread: false,
+        services: vec!["shop".to_owned()],
+    }
+}
+
+fn redis_streams(url: &str, trusted_pem: Option<&[u8]>) -> Box<dyn Broker> {
+    Box::new(RedisStreams::new(bus(url, trusted_pem)).unwrap())
+}
+
+fn rabbit_mq(url: &str, trusted_pem: Option<&[u8]>) -> Box<dyn Broker> {
+    Box::new(RabbitMq::new(bus(url, trusted_pem)))
+}
+
+async fn publish(broker: Box<dyn Broker>) -> Result<(), Fault> {
+    let place = |position| Place { epoch: 1, position };
+    let known = Known {
+        confirmed: place(0),
+        head: place(1),
+    };
+    let message = Publication {
+        shard: 0,
+        place: place(1),
+        json: br#"{"pos":"1"}"#.to_vec(),
+    };
+    broker.publish(known, &[message]).await
+}
+
+/// Published by the right way, and by no other.
+async fn only_where_the_certificate_holds(
+    make: fn(&str, Option<&[u8]>) -> Box<dyn Broker>,
+    url: &str,
+    authority: &Authority,
+) {
+    let (ours, stranger) = (authority.pem(), Authority::new().unwrap().pem());
+    publish(make(url, Some(&ours))).await.unwrap();
+    let by_address = url.replace("localhost", "127.0.0.1");
+    for (url, trusted, told) in [
+        (url, None, "bus.ca_file"),
+        (url, Some(&*stranger), "signed by nobody who is trusted"),
+        (&*by_address, Some(&*ours), "not for 127.0.0.1"),
+    ] {
+        let said = publish(make(url, trusted)).await.unwrap_err().to_string();
+        assert!(said.contains(told) && !said.contains("guest"), "{said}");
+    }
+}
+
+/// What a consumer receives, or why it does not.
+async fn received(broker: impl quivive_consumer::Broker) -> Result<usize, Away> {
+    let cursor = Cursor::default();
+    let mut link = broker.connect(&cursor).await?;
+    let messages = link.receive(Duration::from_secs(5)).await?;
+    link.acknowledge().await?;
+    Ok(messages.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_reached_in_tls_with_a_certificate_that_holds_or_not_at_all() {
+    let Some(authority) = Authority::new() else {
+        return;
+    };
+    let certificate = authority.issue();
+    let started = tokio::task::spawn_blocking(move || brokers::Redis::encrypted(&certificate));
+    let Some(server) = started.await.unwrap() else {
+        return;
+    };
+    only_where_the_certificate_holds(redis_streams, &server.url(), &authority).await;
+    let streams = || {
+        redis::Streams::new(&server.url(), "shop")
+            .unwrap()
+            .shards(1)
+    };
+    let trusting = streams().trusting(&authority.pem()).unwrap();
+    assert_eq!(received(trusting).await.unwrap(), 1);
+    let away = received(streams()).await.unwrap_err().to_string();
+    assert!(away.contains("signed by nobody who is trusted"), "{away}");
+    // A server without TLS.
+    let plain = tokio::task::spawn_blocking(brokers::Redis::start);
+    let plain = plain.await.unwrap().unwrap();
+    let url = plain
+        .url()
+        .replace("redis://127.0.0.1", "rediss://localhost");
+    let said = publish(redis_streams(&url, None)).await.unwrap_err();
+    assert!(said.to_string().contains("switch TLS on there"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_is_reached_in_tls_with_a_certificate_that_holds_or_not_at_all() {
+    let Some(authority) = Authority::new() else {
+        return;
+    };
+    let certificate = authority.issue();
+    let started = tokio::task::spawn_blocking(move || brokers::RabbitMq::encrypted(&certificate));
+    let Some(server) = started.await.unwrap() else {
+        return;
+    };
+    only_where_the_certificate_holds(rabbit_mq, &server.url(), &authority).await;
+    let queues = || rabbitmq::Queues::new(server.url(), "shop").shards(1);
+    let trusting = queues().trusting(&authority.pem()).unwrap();
+    assert_eq!(received(trusting).await.unwrap(), 1);
+    let away = received(queues()).await.unwrap_err().to_string();
+    assert!(away.contains("signed by nobody who is trusted"), "{away}");
 }

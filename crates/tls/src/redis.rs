@@ -1,0 +1,81 @@
+//! Redis in TLS, over a connection of ours: the driver's own TLS would bring the machine's certificates along, and has a switch
+//! for trusting everybody.
+
+use std::io;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::{Tls, Unconnected};
+
+const ENCRYPTED: &str = "rediss://";
+
+/// A server by its URL: `redis://` in clear, `rediss://` in TLS.
+#[derive(Clone)]
+pub struct RedisServer {
+    client: Client,
+    /// `None`: in clear.
+    tls: Option<Tls>,
+}
+
+impl RedisServer {
+    /// Trusts the public certificates where the URL asks for TLS.
+    pub fn new(url: &str) -> Result<Self, RedisError> {
+        Ok(match url.split_at_checked(ENCRYPTED.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(ENCRYPTED) => Self {
+                client: Client::open(format!("redis://{rest}"))?,
+                tls: Some(Tls::default()),
+            },
+            _ => Self {
+                client: Client::open(url)?,
+                tls: None,
+            },
+        })
+    }
+
+    /// What is trusted where the URL asks for TLS.
+    #[must_use]
+    pub fn trusting(self, tls: Tls) -> Self {
+        Self {
+            tls: self.tls.map(|_| tls),
+            ..self
+        }
+    }
+
+    /// Connects `within` a time, for answers that take no longer than `answer`. The connection ends when its last handle is dropped.
+    pub async fn connect(
+        &self,
+        within: Duration,
+        answer: Duration,
+    ) -> Result<MultiplexedConnection, Unconnected<RedisError>> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(within))
+            .set_response_timeout(Some(answer));
+        let info = self.client.get_connection_info();
+        let (Some(tls), ConnectionAddr::Tcp(host, port)) = (&self.tls, info.addr()) else {
+            let connected = self
+                .client
+                .get_multiplexed_async_connection_with_config(&config);
+            return connected.await.map_err(Unconnected::Driver);
+        };
+        let encrypted = async {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let stream = tls.connect(host, stream).await.map_err(Unconnected::Tls)?;
+            MultiplexedConnection::new_with_config(info.redis_settings(), stream, config)
+                .await
+                .map_err(Unconnected::Driver)
+        };
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let (connection, driver) = timeout(within, encrypted).await.map_err(late)??;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the connection, as the driver's own task does"
+        )]
+        drop(tokio::spawn(driver));
+        Ok(connection)
+    }
+}
