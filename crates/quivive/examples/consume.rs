@@ -32,7 +32,7 @@ pub(crate) async fn follow(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let feed = Feed::new(&way.server, way.key)?;
     let mut consumer = Consumer::open(feed, FileStore::new(way.cursor)).await?;
-    if way.broker.starts_with("redis:") {
+    if way.broker.starts_with("redis") {
         consumer.broker(redis::Streams::new(&way.broker, NAME)?);
     } else {
         consumer.broker(rabbitmq::Queues::new(way.broker, NAME));

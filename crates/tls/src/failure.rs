@@ -52,7 +52,8 @@ impl TlsError {
     fn of_certificate(why: &CertificateError, host: &str) -> Self {
         let asked = host.to_owned();
         match why {
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A bad signature: by somebody who is called as one who is trusted.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName => Self::OtherName { asked, names: None },
             CertificateError::NotValidForNameContext { presented, .. } => Self::OtherName {
                 asked,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{Tls, Unconnected};
+use crate::{Tls, TlsError, Unconnected};
 
 const ENCRYPTED: &str = "rediss://";
 
@@ -55,22 +55,28 @@ impl RedisServer {
             .set_connection_timeout(Some(within))
             .set_response_timeout(Some(answer));
         let info = self.client.get_connection_info();
-        let (Some(tls), ConnectionAddr::Tcp(host, port)) = (&self.tls, info.addr()) else {
+        let Some(tls) = &self.tls else {
             let connected = self
                 .client
                 .get_multiplexed_async_connection_with_config(&config);
             return connected.await.map_err(Unconnected::Driver);
         };
-        let encrypted = async {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            let stream = tls.connect(host, stream).await.map_err(Unconnected::Tls)?;
-            MultiplexedConnection::new_with_config(info.redis_settings(), stream, config)
-                .await
-                .map_err(Unconnected::Driver)
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            return Err(Unconnected::Url);
         };
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let (connection, driver) = timeout(within, encrypted).await.map_err(late)??;
+        let until = Instant::now() + within;
+        let stream = timeout_at(until, TcpStream::connect((host.as_str(), *port)));
+        let stream = stream.await.map_err(late)??;
+        stream.set_nodelay(true)?;
+        // A server without TLS waits for the end of a line.
+        let stream = timeout_at(until, tls.connect(host, stream)).await;
+        let stream = stream.unwrap_or(Err(TlsError::Silent));
+        let stream = stream.map_err(Unconnected::Tls)?;
+        let settings = info.redis_settings();
+        let made = MultiplexedConnection::new_with_config(settings, stream, config);
+        let made = timeout_at(until, made).await.map_err(late)?;
+        let (connection, driver) = made.map_err(Unconnected::Driver)?;
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the connection, as the driver's own task does"

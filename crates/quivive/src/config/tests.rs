@@ -511,13 +511,15 @@ fn a_bus_is_named_whole_or_not_at_all() {
     let rabbit = "url = \"amqp://quivive:geheim@127.0.0.1:5672/%2f\"";
     for (kind, url, drops_unread) in [
         ("redis", redis, false),
+        ("redis", &redis.replace("redis:", "rediss:"), false),
         ("rabbitmq", rabbit, false),
+        ("rabbitmq", &rabbit.replace("amqp:", "amqps:"), false),
         ("hybrid", redis, true),
         ("hybrid", rabbit, true),
     ] {
         let planned = plan(&format!("[bus]\nkind = \"{kind}\"\n{url}\nshards = 3\n"));
         let features = [cfg!(feature = "redis"), cfg!(feature = "rabbitmq")];
-        let built = features[usize::from(url == rabbit)];
+        let built = features[usize::from(kind == "rabbitmq" || url == rabbit)];
         match planned {
             Ok(plan) => {
                 let bus = plan.bus.unwrap();

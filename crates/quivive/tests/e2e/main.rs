@@ -18,6 +18,7 @@ mod cli;
 mod dashboard;
 mod dead_letters;
 mod embedded;
+mod encrypted_brokers;
 mod erasure;
 mod experiments;
 mod exports;
