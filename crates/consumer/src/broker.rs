@@ -18,7 +18,7 @@ impl Away {
     }
 
     #[cfg(any(feature = "redis", feature = "rabbitmq"))]
-    pub(crate) fn unconnected<E: std::error::Error>(error: quivive_tls::Unconnected<E>) -> Self {
+    pub(crate) fn unconnected<E: std::error::Error>(error: &quivive_tls::Unconnected<E>) -> Self {
         Self(error.told("its URL", "`trusting`"))
     }
 }

@@ -76,7 +76,7 @@ impl Broker for Queues {
         Box::pin(async move {
             let url = self.url.expose_secret();
             let connection = quivive_tls::rabbitmq::connect(url, &self.tls).await;
-            let connection = connection.map_err(Away::unconnected)?;
+            let connection = connection.map_err(|error| Away::unconnected(&error))?;
             let channel = connection.create_channel().await.map_err(Away::of)?;
             channel
                 .basic_qos(PREFETCH, BasicQosOptions::default())

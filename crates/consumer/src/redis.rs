@@ -81,7 +81,9 @@ impl Broker for Streams {
     fn connect<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Box<dyn Link>, Away>> {
         Box::pin(async move {
             let connecting = self.server.connect(CONNECT_WITHIN, ANSWER_WITHIN);
-            let mut connection = connecting.await.map_err(Away::unconnected)?;
+            let mut connection = connecting
+                .await
+                .map_err(|error| Away::unconnected(&error))?;
             let streams = self.names();
             let mut groups = redis::pipe();
             groups.ignore_errors();
