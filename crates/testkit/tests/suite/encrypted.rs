@@ -116,18 +116,23 @@ fn rabbit_mq(url: &str, trusted_pem: Option<&[u8]>) -> Box<dyn Broker> {
     Box::new(RabbitMq::new(bus(url, trusted_pem)))
 }
 
+/// More than a socket takes at once.
+const MESSAGES: u64 = 40;
+const BYTES: usize = 100_000;
+
 async fn publish(broker: Box<dyn Broker>) -> Result<(), Fault> {
     let place = |position| Place { epoch: 1, position };
     let known = Known {
         confirmed: place(0),
-        head: place(1),
+        head: place(MESSAGES),
     };
-    let message = Publication {
+    let message = |position| Publication {
         shard: 0,
-        place: place(1),
-        json: br#"{"pos":"1"}"#.to_vec(),
+        place: place(position),
+        json: format!(r#"{{"pos":"{position}","long":"{}"}}"#, "x".repeat(BYTES)).into_bytes(),
     };
-    broker.publish(known, &[message]).await
+    let messages: Vec<_> = (1..=MESSAGES).map(message).collect();
+    broker.publish(known, &messages).await
 }
 
 /// Published by the right way, and by no other.
@@ -149,13 +154,26 @@ async fn only_where_the_certificate_holds(
     }
 }
 
-/// What a consumer receives, or why it does not.
-async fn received(broker: impl quivive_consumer::Broker) -> Result<usize, Away> {
+/// Where the server speaks no TLS.
+async fn told_to_switch_tls_on(broker: Box<dyn Broker>) {
+    let said = publish(broker).await.unwrap_err().to_string();
+    assert!(said.contains("switch TLS on there"), "{said}");
+}
+
+/// How many messages a consumer receives, or why it does not.
+async fn received(broker: impl quivive_consumer::Broker) -> Result<u64, Away> {
     let cursor = Cursor::default();
     let mut link = broker.connect(&cursor).await?;
-    let messages = link.receive(Duration::from_secs(5)).await?;
-    link.acknowledge().await?;
-    Ok(messages.len())
+    let mut all = 0;
+    while all < MESSAGES {
+        let messages = link.receive(Duration::from_secs(5)).await?.len() as u64;
+        link.acknowledge().await?;
+        if messages == 0 {
+            break;
+        }
+        all += messages;
+    }
+    Ok(all)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,17 +193,13 @@ async fn redis_is_reached_in_tls_with_a_certificate_that_holds_or_not_at_all() {
             .shards(1)
     };
     let trusting = streams().trusting(&authority.pem()).unwrap();
-    assert_eq!(received(trusting).await.unwrap(), 1);
+    assert_eq!(received(trusting).await.unwrap(), MESSAGES);
     let away = received(streams()).await.unwrap_err().to_string();
     assert!(away.contains("signed by nobody who is trusted"), "{away}");
-    // A server without TLS.
     let plain = tokio::task::spawn_blocking(brokers::Redis::start);
     let plain = plain.await.unwrap().unwrap();
-    let url = plain
-        .url()
-        .replace("redis://127.0.0.1", "rediss://localhost");
-    let said = publish(redis_streams(&url, None)).await.unwrap_err();
-    assert!(said.to_string().contains("switch TLS on there"), "{said}");
+    let url = format!("rediss://localhost:{}", plain.address().port());
+    told_to_switch_tls_on(redis_streams(&url, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +215,11 @@ async fn rabbitmq_is_reached_in_tls_with_a_certificate_that_holds_or_not_at_all(
     only_where_the_certificate_holds(rabbit_mq, &server.url(), &authority).await;
     let queues = || rabbitmq::Queues::new(server.url(), "shop").shards(1);
     let trusting = queues().trusting(&authority.pem()).unwrap();
-    assert_eq!(received(trusting).await.unwrap(), 1);
+    assert_eq!(received(trusting).await.unwrap(), MESSAGES);
     let away = received(queues()).await.unwrap_err().to_string();
     assert!(away.contains("signed by nobody who is trusted"), "{away}");
+    let plain = tokio::task::spawn_blocking(brokers::RabbitMq::start);
+    let plain = plain.await.unwrap().unwrap();
+    let url = format!("amqps://localhost:{}", plain.address().port());
+    told_to_switch_tls_on(rabbit_mq(&url, None)).await;
 }
