@@ -85,3 +85,23 @@ impl RedisServer {
         Ok(connection)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_says_whether_it_is_tls() {
+        let encrypted = |url| RedisServer::new(url).map(|server| server.tls.is_some());
+        for (url, wanted) in [
+            ("redis://:geheim@h", false),
+            ("rediss://:geheim@h", true),
+            ("REDISS://h:1/2", true),
+            ("rediss://[::1]/#insecure", true),
+        ] {
+            assert_eq!(encrypted(url).ok(), Some(wanted), "{url}");
+        }
+        // The driver's own TLS, which is not built in.
+        assert!(encrypted("valkeys://h").is_err());
+    }
+}
