@@ -55,7 +55,7 @@ impl Client {
     pub(super) fn new(url: &Url) -> Option<Self> {
         let tls = match url.scheme() {
             "http" => None,
-            "https" => Some(Tls::new(None).ok()?),
+            "https" => Some(Tls::default()),
             _ => return None,
         };
         let host = url.host_str()?.to_owned();

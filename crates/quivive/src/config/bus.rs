@@ -106,9 +106,7 @@ impl Bus {
             services: self.services.clone(),
         })
     }
-}
 
-impl Bus {
     fn tls(&self, url: &SecretString, report: &mut Report<'_>) -> Tls {
         const KEY: &str = "bus.ca_file";
         if self.ca_file.is_some() && !is_encrypted(url) {
