@@ -108,7 +108,8 @@ fn events_are_appended_by_the_kernel_and_the_engine_alone() {
 }
 
 /// What strangers choose is called by one place, which looks at every address first. Of the others one asks this machine how
-/// it is, and one is another program's: it reads the feed of the server that its configuration names.
+/// it is, one is another program's, which reads the feed of the server that its configuration names, and two go to the
+/// brokers that the configuration names.
 #[test]
 fn one_place_calls_out_over_http() {
     only_in(
@@ -122,6 +123,8 @@ fn one_place_calls_out_over_http() {
             "outbound/src/http",
             "quivive/src/cli/healthcheck.rs",
             "consumer/src/feed/http.rs",
+            "tls/src/rabbitmq.rs",
+            "tls/src/redis.rs",
         ],
     );
 }
