@@ -3,11 +3,11 @@
 //! **Cast.** The [`Anchor`] says where the log begins: position and chain of the last event that was cut. The [`Shelf`] is
 //! what the database does of it, the [`Archive`] writes and signs files. [`Retention`] decides what goes.
 //!
-//! **Flow.** A run takes the events that are older than [`Terms::keep`], as far as nobody reads from them any more, a
-//! segment at a time. Those of the archived categories go into one signed file, which is on the disk before the commit that
-//! notes it and seals the checkpoint. Then the segment is cut from the left in slices, each with the anchor in one commit.
-//! Whatever a crash interrupts, the next run takes up: a file that was not noted is written anew under its name, a segment
-//! that was noted is cut and not archived twice.
+//! **Flow.** A run takes the events that are older than [`Terms::keep`], as far as nobody reads from them any more. Segment by
+//! segment those of the archived categories go into a signed file, which is on the disk before the commit that notes it and
+//! seals the checkpoint. Then what was archived is cut from the left, each step with the anchor in one commit: a part that the
+//! database can drop is dropped, the rest goes in slices. Whatever a crash interrupts, the next run takes up: a file that was
+//! not noted is written anew under its name, a segment that was noted is cut and not archived twice.
 //!
 //! **Guarantees.** Nothing is cut that a cursor, a lane, the search index or an open attempt still needs: the commit that
 //! cuts says so itself. A reader that lags behind for [`Terms::grace`] longer than the log is kept is *expired*: moved on,
@@ -108,9 +108,19 @@ pub trait Shelf: Send + Sync {
 
     fn remove_archive(&self, filed: &Filed) -> Write;
 
-    /// Removes everything up to `to`. The first write misses when the anchor is not at `from`, or when somebody needs an
-    /// event at or below `to`.
+    /// The last position of the oldest part of the log that the database can drop as a whole. `None`: it has no parts.
+    fn oldest_part(&self) -> BoxFuture<'_, Result<Option<u64>, Fault>>;
+
+    /// Removes everything up to `to`, one by one. The first write misses when the anchor is not at `from`, or when somebody
+    /// needs an event at or below `to`; the second when there are not as many events as positions.
     fn cut(&self, from: u64, to: &Anchor) -> Vec<Write>;
+
+    /// Removes what the index has up to a position.
+    fn cut_index(&self, upto: u64) -> Write;
+
+    /// Drops the part that ends at `to`, and leaves its events in the index. The first write misses like that of [`Self::cut`].
+    /// A fault, with nothing done, while somebody reads the log for long.
+    fn drop_part(&self, from: u64, to: &Anchor) -> Vec<Write>;
 }
 
 /// The head of an archive: the segment that it is of.
@@ -194,22 +204,22 @@ impl Retention {
         }
         loop {
             let anchor = self.shelf.anchor().await?;
+            // An earlier run may have archived more than it cut.
             let newest = self.shelf.newest_archive().await?;
-            // What was archived is cut first: an earlier run left it.
-            let noted = newest.filter(|filed| filed.to > anchor.position);
-            let upto = match noted {
-                Some(filed) => filed.to,
-                None => match self.due(&anchor).await? {
-                    Some(upto) => {
-                        report.archived += self.file(&anchor, upto).await?;
-                        upto
-                    }
-                    None => break,
-                },
+            let archived = match newest.filter(|filed| filed.to > anchor.position) {
+                Some(filed) => (filed.to, filed.chain),
+                None => (anchor.position, anchor.chain),
             };
-            let reached = self.cut(&anchor, upto).await?;
+            if let Some(upto) = self.due(&anchor, archived.0).await? {
+                report.archived += self.file(archived, upto).await?;
+                continue;
+            }
+            if archived.0 == anchor.position {
+                break;
+            }
+            let reached = self.cut(&anchor, archived.0).await?;
             report.cut += reached - anchor.position;
-            if reached < upto {
+            if reached < archived.0 {
                 tracing::info!(reached, "somebody reads what was to be cut; going on later");
                 break;
             }

@@ -18,7 +18,7 @@ pub(crate) enum Reach {
     Again,
     /// This statement is wrong or took too long; the next may be fine.
     Statement,
-    /// The server has no room for more connections or memory.
+    /// The server has no room for more connections or memory, or a lock that something else holds.
     Busy,
     /// The disk is full.
     Space,
@@ -46,6 +46,9 @@ impl Reach {
         }
         if *state == SqlState::QUERY_CANCELED {
             return Self::Statement;
+        }
+        if *state == SqlState::LOCK_NOT_AVAILABLE {
+            return Self::Busy;
         }
         match state.code().get(..2) {
             Some("23") => Self::Guard,

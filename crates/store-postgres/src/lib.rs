@@ -2,10 +2,10 @@
 //!
 //! **Cast.** [`Postgres`] is the handle. A commit is one pipeline on one of a few connections (`lanes`): all its statements,
 //! COMMIT among them, are on their way before the first is answered, and a guard that misses fails the rest. Events go into
-//! `event_in`; the `sequencer` gives them their positions and links the chain. Reads have connections of their own. A
-//! connection that breaks is made again by who next needs it, to the primary among the `servers` that the URL names, in TLS or in clear as it says (`way`). Several servers may have the
-//! database open, each in a place of
-//! its own (`sole`); `wakeups` tell each other that the head has moved.
+//! `event_in`; the `sequencer` gives them their positions and links the chain, in `partitions` that retention can drop. Reads
+//! have connections of their own. A connection that breaks is made again by who next needs it, to the primary among the
+//! `servers` that the URL names, in TLS or in clear as it says (`way`). Several servers may have the database open, each in a
+//! place of its own (`sole`); `wakeups` tell each other that the head has moved.
 //!
 //! **Guarantees.** An acknowledged commit is durable as far as the server's disk and its `synchronous_commit` go; `off` is
 //! overruled. A commit is applied whole or not at all, and the answer names the write that missed: one that touched another
@@ -23,6 +23,7 @@ mod failure;
 mod lanes;
 mod migrate;
 mod open;
+mod partitions;
 mod pipeline;
 mod postgres;
 mod sequencer;

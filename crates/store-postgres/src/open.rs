@@ -11,6 +11,7 @@ use uuid::Uuid;
 use quivive_store::{Migrated, Migration};
 
 use crate::migrate;
+use crate::partitions;
 use crate::sequencer;
 use crate::servers::NotIn;
 use crate::session::{Place, Session};
@@ -35,6 +36,8 @@ pub struct PostgresOptions {
     pub lanes: usize,
     /// Connections that read; at least 1.
     pub readers: usize,
+    /// Positions of one partition of the log, from the next one on; at least 1.
+    pub partition: u64,
     /// Gives each event its `recorded_at`.
     pub clock: Arc<dyn Clock>,
     /// Where the server runs: one at a time. Nil, as it is at first, is a place too.
@@ -76,6 +79,7 @@ impl PostgresOptions {
             way: read(url, trusted_pem)?,
             lanes: LANES,
             readers: READERS,
+            partition: partitions::POSITIONS,
             clock,
             place: Uuid::nil(),
         })

@@ -16,6 +16,7 @@ use crate::backlog::Backlog;
 use crate::failure::{self, RETRY_AFTER};
 use crate::lanes::Lanes;
 use crate::open::{self, OpenError, PostgresOptions};
+use crate::partitions::Partitions;
 use crate::sequencer::Sequencer;
 use crate::servers::Servers;
 use crate::session::{Form, Place, Purpose, idlest};
@@ -84,6 +85,7 @@ impl Postgres {
             ending: ending.clone(),
             sole,
             told: Told::nobody(at),
+            partitions: Partitions::of(options.partition),
         };
         // What a server left behind that ended in between.
         sequencer.catch_up().await?;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backlog::Backlog;
 use crate::failure::{self, Reach};
+use crate::partitions::Partitions;
 use crate::pipeline::{self, Step};
 use crate::servers::Servers;
 use crate::session::{Form, Place, Purpose, Session};
@@ -74,6 +75,7 @@ pub(crate) struct Sequencer {
     pub(crate) ending: CancellationToken,
     pub(crate) sole: Sole,
     pub(crate) told: Told,
+    pub(crate) partitions: Partitions,
 }
 
 /// How a round ended.
@@ -154,7 +156,7 @@ impl Sequencer {
         }
     }
 
-    async fn round(&self, session: &Session) -> Result<Round, Fault> {
+    async fn round(&mut self, session: &Session) -> Result<Round, Fault> {
         // In this order: what is not there any more was given its place, and the head that is read then says so.
         let (waiting, head) = read(session).await?;
         self.publish(head);
@@ -167,6 +169,10 @@ impl Sequencer {
         for row in &waiting {
             tip = placed.add(tip, recorded_at, row)?;
         }
+        let (partitions, client) = (&mut self.partitions, &session.client);
+        partitions
+            .make_room(client, head.position, tip.position)
+            .await?;
         match placed.write(session, recorded_at, head, tip).await {
             Ok(()) => {
                 self.publish(tip);

@@ -44,6 +44,14 @@ statements! {
     CUT_EVENTS = "DELETE FROM event WHERE pos <= $1";
 
     CUT_INDEX = "DELETE FROM search WHERE pos <= $1";
+
+    @pairs
+
+    /// The last position of the oldest part that can go as a whole. Differs because SQLite has no partitions.
+    OLDEST_PART = "SELECT NULL", "SELECT MIN(upto) FROM event_partition";
+
+    /// Differs like [`OLDEST_PART`].
+    DROP_EVENTS = "DELETE FROM event WHERE pos <= $1", "SELECT drop_events($1)";
 }
 
 impl Shelf for Database {
@@ -92,25 +100,47 @@ impl Shelf for Database {
         Write::one(REMOVE_ARCHIVE, vec![int(filed.from)])
     }
 
+    fn oldest_part(&self) -> BoxFuture<'_, Result<Option<u64>, Fault>> {
+        self.single(self.spoken(OLDEST_PART), Vec::new(), |cells| {
+            cells.take("event_partition.upto")
+        })
+    }
+
     fn cut(&self, from: u64, to: &Anchor) -> Vec<Write> {
-        let (key_id, signature) = match &to.signature {
-            Some(Signature { key_id, bytes }) => (key_id.clone().into(), bytes.clone().into()),
-            None => (Value::Null, Value::Null),
-        };
-        let anchor = vec![
-            int(to.position),
-            to.chain.into(),
-            key_id,
-            signature,
-            int(from),
-        ];
         vec![
-            Write::one(MOVE_ANCHOR, anchor),
+            move_anchor(from, to),
             // Positions are dense: anything else means that the log was changed by hand.
             Write::rows(CUT_EVENTS, vec![int(to.position)], to.position - from),
-            Write::any(CUT_INDEX, vec![int(to.position)]),
+            self.cut_index(to.position),
         ]
     }
+
+    fn cut_index(&self, upto: u64) -> Write {
+        Write::any(CUT_INDEX, vec![int(upto)])
+    }
+
+    fn drop_part(&self, from: u64, to: &Anchor) -> Vec<Write> {
+        let drop = self.spoken(DROP_EVENTS);
+        vec![
+            move_anchor(from, to),
+            Write::any(drop, vec![int(to.position)]),
+        ]
+    }
+}
+
+fn move_anchor(from: u64, to: &Anchor) -> Write {
+    let (key_id, signature) = match &to.signature {
+        Some(Signature { key_id, bytes }) => (key_id.clone().into(), bytes.clone().into()),
+        None => (Value::Null, Value::Null),
+    };
+    let anchor = vec![
+        int(to.position),
+        to.chain.into(),
+        key_id,
+        signature,
+        int(from),
+    ];
+    Write::one(MOVE_ANCHOR, anchor)
 }
 
 fn filed(cells: &mut Cells) -> Result<Filed, Fault> {

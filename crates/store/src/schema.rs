@@ -47,7 +47,8 @@ pub const SQLITE_MIGRATIONS: &[Migration] = &[Migration {
 /// The schema on PostgreSQL.
 ///
 /// Differs because of its own words (`BIGINT`, `BYTEA`, an identity where SQLite numbers rows by itself), and has one table
-/// more: `event_in`, for positions are not given in the commit there.
+/// more: `event_in`, for positions are not given in the commit there. `event` is partitioned, so that retention can drop what is
+/// old.
 pub const POSTGRES_MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
     sql: concat!(
@@ -79,7 +80,7 @@ mod tests {
         for statement in code.join("\n").split(';').map(str::trim) {
             if let Some(table) = statement.strip_prefix("CREATE TABLE ") {
                 let (name, inside) = table.split_once(" (").expect("columns");
-                let inside = inside.rsplit_once(')').map_or(inside, |(inside, _)| inside);
+                let (inside, _) = inside.rsplit_once("\n)").expect("an end");
                 let lines = inside.split(",\n").map(spoken).collect();
                 assert!(found.insert(name.to_owned(), lines).is_none(), "{name}");
             } else if statement.starts_with("CREATE INDEX ") {

@@ -9,15 +9,30 @@ use uuid::Uuid;
 use crate::log::{event_columns, stored};
 use crate::{Database, int};
 
-/// A search over the index by one of its columns, newest first.
-macro_rules! newest_by {
-    ($column:literal) => {
+/// The events of a page of the index. It ends in the index: a planner that joins first may go through the log instead.
+macro_rules! events_of {
+    ($page:expr, $order:literal) => {
         concat!(
             "SELECT ",
             event_columns!(),
-            " FROM search CROSS JOIN event WHERE event.pos = search.pos AND search.",
-            $column,
-            " = $1 AND search.pos < $2 ORDER BY search.pos DESC LIMIT $3"
+            " FROM (",
+            $page,
+            ") AS page CROSS JOIN event WHERE event.pos = page.pos ORDER BY page.pos",
+            $order
+        )
+    };
+}
+
+/// A search over the index by one of its columns, newest first.
+macro_rules! newest_by {
+    ($column:literal) => {
+        events_of!(
+            concat!(
+                "SELECT pos FROM search WHERE ",
+                $column,
+                " = $1 AND pos < $2 ORDER BY pos DESC LIMIT $3"
+            ),
+            " DESC"
         )
     };
 }
@@ -25,12 +40,13 @@ macro_rules! newest_by {
 /// The same, oldest first and from the beginning.
 macro_rules! oldest_by {
     ($column:literal) => {
-        concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM search CROSS JOIN event WHERE event.pos = search.pos AND search.",
-            $column,
-            " = $1 ORDER BY search.pos LIMIT $2"
+        events_of!(
+            concat!(
+                "SELECT pos FROM search WHERE ",
+                $column,
+                " = $1 ORDER BY pos LIMIT $2"
+            ),
+            ""
         )
     };
 }

@@ -154,6 +154,7 @@ checks! {
         nothing_is_cut_that_somebody_needs
         the_floor_is_that_of_the_slowest
         a_log_with_a_gap_is_not_cut
+        a_part_that_is_not_old_as_a_whole_stays
         archives_are_listed_oldest_first
     }
     search {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Anchor, Retention, before, rest};
 use crate::clock::Time;
-use crate::commit::Transaction;
+use crate::commit::{Transaction, Write};
 use crate::event::Event as _;
 use crate::events::AuditCheckpointSealed;
 use crate::fault::Fault;
@@ -15,7 +15,7 @@ use crate::log::CommitError;
 /// Events that one archive is of, at most: it is written in one go.
 const SEGMENT: u64 = 20_000;
 
-/// Events that one commit cuts: some milliseconds of the writer, which everybody waits for.
+/// Events that one commit takes out one by one: some milliseconds of the writer, which everybody waits for.
 const SLICE: u64 = 500;
 
 /// What is due is cut a whole period at once, so that archives are few.
@@ -25,15 +25,15 @@ const PERIOD: Duration = Duration::from_hours(24);
 const FEW: usize = 64;
 
 impl Retention {
-    /// The position up to which the log may be cut now, if there is anything to cut.
-    pub(super) async fn due(&self, anchor: &Anchor) -> Result<Option<u64>, Fault> {
+    /// The end of the next segment that may go, behind what is `archived`; `None` where there is none.
+    pub(super) async fn due(&self, anchor: &Anchor, archived: u64) -> Result<Option<u64>, Fault> {
         let old = self.old(anchor, self.terms.keep).await?;
-        if old <= anchor.position {
+        if old <= archived {
             return Ok(None);
         }
         let readers = self.readers(anchor, old).await?;
-        let upto = readers.min(anchor.position + SEGMENT);
-        if upto <= anchor.position || self.only_checkpoints(anchor, upto).await? {
+        let upto = readers.min(archived + SEGMENT);
+        if upto <= archived || self.only_checkpoints(archived, upto).await? {
             return Ok(None);
         }
         Ok(Some(upto))
@@ -64,42 +64,38 @@ impl Retention {
     }
 
     /// Whether cutting would only replace what earlier cuts left by what this one leaves.
-    async fn only_checkpoints(&self, anchor: &Anchor, upto: u64) -> Result<bool, Fault> {
-        if upto - anchor.position > FEW as u64 {
+    async fn only_checkpoints(&self, after: u64, upto: u64) -> Result<bool, Fault> {
+        if upto - after > FEW as u64 {
             return Ok(false);
         }
-        let events = self.log().read(anchor.position, FEW).await?;
+        let events = self.log().read(after, FEW).await?;
         let mut old = events.iter().filter(|event| event.position <= upto);
         Ok(old.all(|event| event.envelope.kind == AuditCheckpointSealed::META.kind))
     }
 
-    /// Cuts in slices, and says how far it came: less where somebody turned out to need what was to go.
+    /// Cuts, and says how far it came: less where somebody turned out to need what was to go.
     pub(super) async fn cut(&self, anchor: &Anchor, upto: u64) -> Result<u64, Fault> {
         let mut from = anchor.position;
         while from < upto {
+            let part = self.shelf.oldest_part().await?;
+            let part = part.filter(|end| (from + 1..=upto).contains(end));
+            if let Some(end) = part {
+                self.empty_index(from, end).await?;
+            }
             let began = Instant::now();
-            let to = upto.min(from + SLICE);
-            let last = self.log().read(to - 1, 1).await?.pop();
-            let last = last.filter(|event| event.position == to).ok_or_else(|| {
-                Fault::Internal(format!(
-                    "the log has no event at position {to}, which is to be cut"
-                ))
-            })?;
-            let mut anchor = Anchor {
-                position: to,
-                chain: last.chain,
-                signature: None,
+            let to = self
+                .anchor_at(part.unwrap_or(upto.min(from + SLICE)))
+                .await?;
+            let writes = match part {
+                Some(_) => self.shelf.drop_part(from, &to),
+                None => self.shelf.cut(from, &to),
             };
-            anchor.signature = Some(self.archive.sign(&anchor.statement()));
-            let transaction = Transaction {
-                writes: self.shelf.cut(from, &anchor),
-                records: Vec::new(),
-            };
-            match self.log().commit(transaction).await {
-                Ok(_) => from = to,
+            match self.commit(writes).await {
+                Ok(()) => from = to.position,
                 Err(CommitError::Missed(0)) => break,
                 Err(CommitError::Missed(_)) => {
-                    let what = format!("the log is not dense between positions {from} and {to}");
+                    let end = to.position;
+                    let what = format!("the log is not dense between positions {from} and {end}");
                     return Err(Fault::Internal(what));
                 }
                 Err(CommitError::Fault(fault)) => return Err(fault),
@@ -107,5 +103,43 @@ impl Retention {
             rest(began.elapsed()).await;
         }
         Ok(from)
+    }
+
+    /// What goes as a whole leaves the index first, in slices: from then on a search does not find it any more.
+    async fn empty_index(&self, from: u64, upto: u64) -> Result<(), Fault> {
+        let mut at = from;
+        while at < upto {
+            let began = Instant::now();
+            at = upto.min(at + SLICE);
+            let cut = self.commit(vec![self.shelf.cut_index(at)]).await;
+            cut.map_err(Fault::internal)?;
+            rest(began.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    async fn anchor_at(&self, position: u64) -> Result<Anchor, Fault> {
+        let last = self.log().read(position - 1, 1).await?.pop();
+        let last = last.filter(|event| event.position == position);
+        let last = last.ok_or_else(|| {
+            Fault::Internal(format!(
+                "the log has no event at position {position}, which is to be cut"
+            ))
+        })?;
+        let mut anchor = Anchor {
+            position,
+            chain: last.chain,
+            signature: None,
+        };
+        anchor.signature = Some(self.archive.sign(&anchor.statement()));
+        Ok(anchor)
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), CommitError> {
+        let transaction = Transaction {
+            writes,
+            records: Vec::new(),
+        };
+        self.log().commit(transaction).await.map(|_| ())
     }
 }

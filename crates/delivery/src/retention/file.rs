@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Anchor, Binder, Filed, Heading, Retention, before, rest};
+use super::{Binder, Filed, Heading, Retention, before, rest};
 use crate::commit::Transaction;
 use crate::envelope::Stored;
 use crate::fault::Fault;
@@ -17,25 +17,32 @@ const CHUNK: usize = 500;
 const ARCHIVES: u32 = 100;
 
 impl Retention {
-    /// Archives a segment: the file first, then its row and the checkpoint in one commit. Says how many events it holds.
-    pub(super) async fn file(&self, anchor: &Anchor, upto: u64) -> Result<u64, Fault> {
+    /// Archives the segment from behind a position, with the chain there: the file first, then its row and the checkpoint in
+    /// one commit. Says how many events it holds.
+    pub(super) async fn file(
+        &self,
+        (from, chain_before): (u64, [u8; 32]),
+        upto: u64,
+    ) -> Result<u64, Fault> {
         let last = self.log().read(upto - 1, 1).await?.pop();
         let last = last.ok_or_else(|| Fault::Internal(format!("no event at position {upto}")))?;
         let mut binder = self.archive.begin(Heading {
-            from: anchor.position + 1,
+            from: from + 1,
             to: upto,
-            chain_before: anchor.chain,
+            chain_before,
             chain: last.chain,
             epoch: last.epoch,
         });
-        let (mut at, mut events) = (anchor.position, 0);
+        let (mut at, mut events) = (from, 0);
         while at < upto {
             let began = Instant::now();
             let mut chunk = self.log().read(at, CHUNK).await?;
             chunk.retain(|event| event.position <= upto);
-            let Some(end) = chunk.last().map(|event| event.position) else {
-                return Err(Fault::Internal(format!("no event after position {at}")));
-            };
+            let end = at + chunk.len() as u64;
+            if end == at || chunk.last().is_some_and(|event| event.position != end) {
+                let what = format!("the log is not dense after position {at}");
+                return Err(Fault::Internal(what));
+            }
             at = end;
             chunk.retain(|event| self.is_archived(event));
             events += chunk.len() as u64;
@@ -44,7 +51,7 @@ impl Retention {
         }
         let (file, digest) = blocking(move || binder.finish()).await?;
         let filed = Filed {
-            from: anchor.position + 1,
+            from: from + 1,
             to: upto,
             chain: last.chain,
             recorded_until: last.recorded_at,

@@ -25,7 +25,23 @@ CREATE TABLE event (
     personal_key TEXT COLLATE "C",
     personal BYTEA,
     chain BYTEA NOT NULL
-);
+) PARTITION BY RANGE (pos);
+
+-- The partitions of the log. The name of each says its last position.
+CREATE VIEW event_partition AS
+    SELECT relname AS name, CAST(substr(relname, 12) AS BIGINT) AS upto
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = CAST('event' AS regclass);
+
+-- Drops the partitions that end at or below a position. A transaction that has read the log and is still open, such as that of
+-- a dump, holds this up: then it fails soon, for whoever comes to read behind it waits too.
+CREATE FUNCTION drop_events(last BIGINT) RETURNS VOID LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
+DECLARE
+    part NAME;
+BEGIN
+    FOR part IN SELECT name FROM event_partition WHERE upto <= last LOOP
+        EXECUTE format('DROP TABLE %I', part);
+    END LOOP;
+END $$;
 
 -- What commits append to, as their last statement, until a sequencer gives the events their places. The number is given when the
 -- row is inserted, after all the locks of its commit: so events of one key are numbered in the order of their commits. A cache

@@ -128,6 +128,25 @@ pub(super) async fn a_log_with_a_gap_is_not_cut(f: Fixture) {
     assert!(matches!(done, Err(CommitError::Missed(1))), "{done:?}");
 }
 
+/// Where parts are large, that is: the tests of partitions have small ones.
+pub(super) async fn a_part_that_is_not_old_as_a_whole_stays(f: Fixture) {
+    events(&f, 6).await;
+    f.must([f.db.create("mail", 3)]).await;
+    let to = anchor_at(&f, 6).await;
+    let done = f.commit(f.db.drop_part(0, &to)).await;
+    assert!(matches!(done, Err(CommitError::Missed(0))), "{done:?}");
+    f.must([f.db.advance("mail", 6)]).await;
+    f.commit(f.db.drop_part(0, &to))
+        .await
+        .expect("nobody reads");
+    let left = f.db.read(0, 100).await.expect("a read").len();
+    match f.db.oldest_part().await.expect("a read") {
+        // Such a database is never asked to.
+        None => assert_eq!(left, 0),
+        Some(end) => assert_eq!((end > 6, left), (true, 6)),
+    }
+}
+
 pub(super) async fn archives_are_listed_oldest_first(f: Fixture) {
     assert_eq!(f.db.newest_archive().await.expect("a read"), None);
     let filed = |from: u64| Filed {

@@ -6,6 +6,7 @@
 )]
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use quivive_app::ports::{EventIndex as _, IndexEntry};
 use quivive_app::switchboard;
 use quivive_delivery::chain::Walk;
 use quivive_delivery::engine::{Engine, Parts, Running};
-use quivive_delivery::log::Appender;
+use quivive_delivery::log::{Appender, Record};
 use quivive_delivery::retention::{Archive as _, Filed, Report, Retention, Shelf as _, Terms};
 use quivive_delivery::subscriber::{Cx, Handler, Subscription};
 use quivive_delivery::tasks::Tasks;
@@ -23,9 +24,12 @@ use quivive_delivery::{
     Log, Outcome, Received, Stored, Time, Transaction,
 };
 use quivive_outbound::{FileArchive, FileVault, KeyStore, SystemClock, SystemIds, Verifier};
-use quivive_store::{Database, SQLITE_MIGRATIONS};
+use quivive_store::{Database, POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS};
+use quivive_store_postgres::{Postgres, PostgresOptions};
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
+use quivive_testkit::postgres::{self, Cluster};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 const DAY: i64 = 24 * 3600;
 
@@ -40,6 +44,7 @@ const TERMS: Terms = Terms {
 const KINDS: [&str; 3] = ["user.login.failed", "email.delivered", "token.issued"];
 
 /// A clock that is set, in days.
+#[derive(Default)]
 struct Days(AtomicI64);
 
 impl Clock for Days {
@@ -91,25 +96,45 @@ struct Bed {
     ids: Arc<dyn Ids>,
     keys: KeyStore,
     vault: Arc<FileVault>,
-    store: Arc<Sqlite>,
+    store: Store,
     database: Database,
     catalogue: Arc<Catalogue>,
     tasks: Tasks,
 }
 
+/// What is under it, and ends with it.
+enum Store {
+    Sqlite(Arc<Sqlite>),
+    /// On a server, in partitions of [`PART`] positions.
+    Postgres(postgres::Database),
+}
+
+/// Three of them, and a little more, hold what is [`due`].
+const PART: u64 = 400;
+
 impl Bed {
     fn new() -> Self {
-        let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::new(SystemClock)));
-        let directory = std::env::temp_dir().join(format!("quivive-retention-{}", ids.next()));
-        let clock = Arc::new(Days(AtomicI64::new(0)));
+        let (directory, clock) = (fresh_directory(), Arc::new(Days::default()));
         let options = SqliteOptions::new(directory.join("db"), clock.clone());
         let store = Arc::new(Sqlite::open(options, SQLITE_MIGRATIONS).unwrap());
+        let database = Database::new(store.clone());
+        Self::over(directory, clock, database, Store::Sqlite(store))
+    }
+
+    async fn on(cluster: &Arc<Cluster>) -> Self {
+        let (server, clock) = (cluster.database(), Arc::new(Days::default()));
+        let database = Database::new(node(&server, PART, 0, clock.clone()).await);
+        Self::over(fresh_directory(), clock, database, Store::Postgres(server))
+    }
+
+    fn over(directory: PathBuf, clock: Arc<Days>, database: Database, store: Store) -> Self {
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds::new(Arc::new(SystemClock)));
         let keys = KeyStore::open(&directory.join("keys"), &*ids, clock.now()).unwrap();
         Self {
             vault: Arc::new(FileVault::open(&keys, ids.clone()).unwrap()),
-            database: Database::new(store.clone()),
             catalogue: Arc::new(switchboard::workflows().unwrap().catalogue().clone()),
             tasks: Tasks::new(),
+            database,
             directory,
             clock,
             ids,
@@ -118,23 +143,33 @@ impl Bed {
         }
     }
 
+    /// What a server's database says.
+    fn ask(&self, sql: &str) -> String {
+        match &self.store {
+            Store::Postgres(server) => server.ask(sql),
+            Store::Sqlite(_) => panic!("there is no server"),
+        }
+    }
+
+    /// The last positions of the partitions.
+    fn parts(&self) -> String {
+        self.ask("SELECT string_agg(CAST(upto AS TEXT), ' ' ORDER BY upto) FROM event_partition")
+    }
+
     fn day(&self, day: i64) {
         self.clock.0.store(day, Ordering::Relaxed);
     }
 
     /// Events of one key, and the index with them.
     async fn append(&self, count: usize, key: &str) {
-        let records = (0..count).map(|n| {
-            let id = self.ids.next();
-            let key = Key::new("account", key);
-            let envelope = Envelope::first(id, KINDS[n % 3], key, self.clock.now());
-            Appender::new().record(envelope, Body::empty(), None, None)
-        });
+        let now = self.clock.now();
+        let records = (0..count).map(|n| record(&*self.ids, KINDS[n % 3], key, now));
         let transaction = Transaction {
             writes: Vec::new(),
             records: records.collect(),
         };
         self.database.commit(transaction).await.unwrap();
+        self.database.settled().await;
         self.index().await;
     }
 
@@ -208,16 +243,40 @@ impl Bed {
     }
 }
 
+fn fresh_directory() -> PathBuf {
+    let id = SystemIds::new(Arc::new(SystemClock)).next();
+    std::env::temp_dir().join(format!("quivive-retention-{id}"))
+}
+
+/// Opens the database of a server in one of several places.
+async fn node(
+    server: &postgres::Database,
+    partition: u64,
+    place: u128,
+    clock: Arc<dyn Clock>,
+) -> Arc<Postgres> {
+    let mut options = PostgresOptions::new(&server.url(), None, clock).unwrap();
+    options.partition = partition;
+    options.place = Uuid::from_u128(place);
+    Arc::new(Postgres::open(options, POSTGRES_MIGRATIONS).await.unwrap())
+}
+
+fn record(ids: &dyn Ids, kind: &str, key: &str, at: Time) -> Record {
+    let envelope = Envelope::first(ids.next(), kind, Key::new("account", key), at);
+    Appender::new().record(envelope, Body::empty(), None, None)
+}
+
 impl Drop for Bed {
     fn drop(&mut self) {
-        self.store.close();
+        if let Store::Sqlite(store) = &self.store {
+            store.close();
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
 /// 1,300 events that are due, and 10 that are not.
-async fn due() -> Bed {
-    let bed = Bed::new();
+async fn due(bed: Bed) -> Bed {
     bed.append(1_300, "1").await;
     bed.day(5);
     bed.append(10, "1").await;
@@ -227,7 +286,7 @@ async fn due() -> Bed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_goes_and_what_must_be_kept_is_archived() {
-    let bed = due().await;
+    let bed = due(Bed::new()).await;
     let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
     let retention = bed.retention(running);
     let report = retention.run().await.unwrap();
@@ -277,32 +336,139 @@ async fn what_is_due_goes_and_what_must_be_kept_is_archived() {
 async fn a_run_that_is_cut_off_anywhere_is_taken_up() {
     for commit in 1..=4 {
         for applied in [false, true] {
-            let bed = due().await;
-            let (reached, mut stopped) = watch::channel(false);
-            let log = Arc::new(Cut {
-                log: bed.database.clone(),
-                left: AtomicUsize::new(commit),
-                applied,
-                reached,
-            });
-            let retention = bed.retention(bed.engine(log, Vec::new()).await);
-            tokio::select! {
-                report = retention.run() => panic!("it was to be cut off: {report:?}"),
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-            }
-            // What is there now is one state or the other.
-            bed.proved().await;
-            let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
-            bed.retention(running).run().await.unwrap();
-            let archives = bed.proved().await;
-            let what = format!("commit {commit}, applied: {applied}");
-            assert_eq!(archives.len(), 1, "{what}");
-            assert_eq!(archives[0].events, 867, "{what}");
-            let left = bed.database.read(0, 100).await.unwrap();
-            assert_eq!((left.len(), left[0].position), (11, 1_301), "{what}");
-            let files = std::fs::read_dir(bed.directory.join("archive")).unwrap();
-            assert_eq!(files.count(), 1, "{what}");
+            let bed = due(Bed::new()).await;
+            cut_off_and_taken_up(&bed, commit, applied).await;
         }
+    }
+}
+
+/// Here they are: the archive's row; for each of three partitions the index and the log; and a slice.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_one_that_drops_partitions() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    for commit in 1..=8 {
+        for applied in [false, true] {
+            let bed = due(Bed::on(&cluster).await).await;
+            assert_eq!(bed.parts(), "400 800 1200 1600");
+            cut_off_and_taken_up(&bed, commit, applied).await;
+            assert_eq!(bed.parts(), "1600");
+            let indexed = bed.ask("SELECT MIN(pos) FROM search");
+            assert_eq!(indexed, "1301");
+        }
+    }
+}
+
+async fn cut_off_and_taken_up(bed: &Bed, commit: usize, applied: bool) {
+    let (reached, mut stopped) = watch::channel(false);
+    let log = Arc::new(Cut {
+        log: bed.database.clone(),
+        left: AtomicUsize::new(commit),
+        applied,
+        reached,
+    });
+    let retention = bed.retention(bed.engine(log, Vec::new()).await);
+    tokio::select! {
+        report = retention.run() => panic!("it was to be cut off: {report:?}"),
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+    // What is there now is one state or the other.
+    bed.database.settled().await;
+    bed.proved().await;
+    let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
+    bed.retention(running).run().await.unwrap();
+    bed.database.settled().await;
+    let archives = bed.proved().await;
+    let what = format!("commit {commit}, applied: {applied}");
+    assert_eq!(archives.len(), 1, "{what}");
+    assert_eq!(archives[0].events, 867, "{what}");
+    let left = bed.database.read(0, 100).await.unwrap();
+    assert_eq!((left.len(), left[0].position), (11, 1_301), "{what}");
+    let files = std::fs::read_dir(bed.directory.join("archive")).unwrap();
+    assert_eq!(files.count(), 1, "{what}");
+}
+
+/// A dump reads the log for hours: nothing is dropped under it, nobody waits for long, and events find room all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_read_holds_up_the_dropping_of_partitions_and_nothing_else() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let bed = due(Bed::on(&cluster).await).await;
+    let Store::Postgres(server) = &bed.store else {
+        panic!("it is on a server");
+    };
+    let dump = "BEGIN; SELECT pos FROM event LIMIT 1; SELECT pg_sleep(60)";
+    let mut dump = cluster
+        .client("psql")
+        .args(["-Atqc", dump, &server.name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let dumping = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep' \
+        AND datname = current_database()";
+    while server.ask(dumping) != "1" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let running = bed.engine(Arc::new(bed.database.clone()), Vec::new()).await;
+    let retention = bed.retention(running);
+    let held = retention.run().await;
+    assert!(matches!(held, Err(Fault::Busy { .. })), "{held:?}");
+    assert_eq!(bed.database.anchor().await.unwrap().position, 0);
+    // Two partitions more.
+    for _ in 0..3 {
+        bed.append(300, "1").await;
+    }
+    bed.proved().await;
+    assert_eq!(bed.parts(), "400 800 1200 1600 2000 2400 2800");
+    server.ask(&dumping.replace('*', "pg_terminate_backend(pid)"));
+    dump.wait().unwrap();
+    assert_eq!(retention.run().await.unwrap().cut, 1_300);
+    bed.proved().await;
+    assert_eq!(bed.parts(), "1600 2000 2400 2800");
+}
+
+/// All of them look for room for the same events, in a log of which nothing is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_add_a_partition_at_once_add_one() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let server = cluster.database();
+    let mut nodes = Vec::new();
+    for place in 1..=4 {
+        nodes.push(node(&server, 10, place, Arc::new(Days::default())).await);
+    }
+    let ids = SystemIds::new(Arc::new(SystemClock));
+    let commits = (0..50).flat_map(|_| &nodes).map(|node| {
+        let transaction = Transaction {
+            writes: Vec::new(),
+            records: vec![record(&ids, KINDS[0], "1", SystemClock.now())],
+        };
+        Database::new(node.clone()).commit(transaction)
+    });
+    for commit in commits.collect::<Vec<_>>() {
+        commit.await.unwrap();
+    }
+    let database = Database::new(nodes[0].clone());
+    database
+        .head()
+        .wait_for(|head| head.position == 200)
+        .await
+        .unwrap();
+    let events = database.read(0, 1_000).await.unwrap();
+    let mut walk = Walk::from(0, [0; 32]);
+    for event in &events {
+        walk.step(event).unwrap();
+    }
+    assert_eq!(events.len(), 200);
+    // From ten to ten, with half a one to spare.
+    let parts = server.ask("SELECT count(*), MAX(upto) FROM event_partition");
+    assert!(["21|210", "22|220"].contains(&&*parts), "{parts}");
+    for node in &nodes {
+        node.close().await;
     }
 }
 
