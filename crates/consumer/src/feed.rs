@@ -5,6 +5,7 @@ mod http;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use quivive_tls::{BadCertificates, Tls, TlsError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
@@ -69,6 +70,12 @@ impl Feed {
         Ok(Self { client, key })
     }
 
+    /// Trusts certificates in PEM besides the public ones, where the URL says `https`.
+    pub fn trusting(mut self, pem: &[u8]) -> Result<Self, BadCertificates> {
+        self.client.trust(Tls::new(Some(pem))?);
+        Ok(self)
+    }
+
     /// The events after a position. An epoch of 0 is not known yet.
     pub(crate) async fn read(&mut self, epoch: u64, after: u64) -> Result<Page, FeedError> {
         let mut path = format!("/api/v1/events?limit={PAGE}&after={after}");
@@ -78,7 +85,7 @@ impl Feed {
         let bearer = format!("Bearer {}", self.key.expose_secret());
         let headers = [("accept", MEDIA_TYPE), ("authorization", &bearer)];
         let answer = self.client.get(&path, &headers).await;
-        let answer = answer.map_err(|error| FeedError::Later(Duration::ZERO, error.to_string()))?;
+        let answer = answer.map_err(|error| FeedError::Later(Duration::ZERO, told(&*error)))?;
         if answer.status != StatusCode::OK {
             return Err(failed(&answer));
         }
@@ -106,6 +113,14 @@ fn parameter(link: &str, name: &str) -> Option<u64> {
     pairs.find(|(found, _)| *found == name)?.1.parse().ok()
 }
 
+/// In one line, with what to do where it is TLS.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<TlsError>() {
+        Some(tls) => format!("{tls}; {}", tls.remedy("its URL", "`Feed::trusting`")),
+        None => error.to_string(),
+    }
+}
+
 fn failed(answer: &http::Answer) -> FeedError {
     let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let text = ["detail", "title"]
@@ -126,7 +141,17 @@ fn failed(answer: &http::Answer) -> FeedError {
 
 #[cfg(test)]
 mod tests {
-    use super::parameter;
+    use super::{TlsError, parameter, told};
+
+    #[test]
+    fn a_certificate_that_nobody_trusts_is_told_with_what_to_do() {
+        let error: Box<dyn std::error::Error + Send + Sync> = TlsError::UnknownIssuer.into();
+        let text = told(&*error);
+        assert!(
+            text.contains("nobody who is trusted") && text.contains("`Feed::trusting`"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_epoch_is_in_the_link() {

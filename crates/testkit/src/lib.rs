@@ -15,6 +15,7 @@ pub mod brokers;
 pub mod certificates;
 pub mod client;
 pub mod experiments;
+pub mod front;
 pub mod nodes;
 pub mod postgres;
 pub mod receiver;

@@ -1,15 +1,19 @@
-//! Events to a broker by the server's relay, and from there to a consumer, in TLS: both are told of the authority.
+//! Events to a broker by the server's relay, and from there to a consumer, in TLS: both are told of the authority. And the log
+//! of a server behind a certificate of such an authority.
 
 use std::time::{Duration, Instant};
 
 use quivive::consumer::{self, Consumer, Feed, MemoryStore};
 use quivive_testkit::brokers::{RabbitMq, Redis, Server as _};
 use quivive_testkit::certificates::Authority;
+use quivive_testkit::client::Call;
 use quivive_testkit::experiments::brokers::reader;
-use quivive_testkit::{Options, Server};
+use quivive_testkit::front::Front;
+use quivive_testkit::{Options, PASSWORD, Server};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::BINARY;
+use crate::support::{BINARY, production};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,4 +77,50 @@ async fn an_event_goes_all_the_way_in_tls_by_rabbitmq() {
     let queues = consumer::rabbitmq::Queues::new(&*url, "shop");
     let queues = queues.trusting(&authority.pem()).unwrap();
     goes_all_the_way("rabbitmq", &url, &authority, queues).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_in_tls_by_who_trusts_the_authority() {
+    let Some(authority) = Authority::new() else {
+        return;
+    };
+    let front = Front::bind().await;
+    let host = format!("localhost:{}", front.port);
+    let url = format!("https://{host}");
+    let named = |options: Options| options.env("QUIVIVE__SERVER__PUBLIC_URL", &url);
+    let server = production("log-in-tls", named).await;
+    let args = ["admin", "create", "root@example.org", "--password-stdin"];
+    assert_eq!(server.cli(&args, &format!("{PASSWORD}\n")).await.0, Some(0));
+    let ask = async |path, body: Value, token| {
+        let call = Call {
+            method: "POST",
+            path,
+            body: Some(body.to_string().into_bytes()),
+            token,
+            headers: vec![("Host", host.clone())],
+        };
+        let reply = server.client().call(&call).await.unwrap();
+        reply.json()
+    };
+    let proof = json!({"email": "root@example.org", "password": PASSWORD});
+    let tokens = ask("/api/v1/sessions", proof, None).await;
+    let wanted = json!({"name": "shop", "scopes": ["events.read"]});
+    let admin = tokens["access_token"].as_str();
+    let made = ask("/api/v1/admin/api-keys", wanted, admin).await;
+    let key = made["key"].as_str().unwrap().to_owned();
+    let _standing = front.stand(&authority.issue(), server.address);
+    let open = async |feed| {
+        let opened = Consumer::open(feed, MemoryStore::default()).await;
+        opened.unwrap()
+    };
+    let feed = || Feed::new(&url, key.clone()).unwrap();
+    let mut stranger = open(feed()).await;
+    assert!(
+        timeout(Duration::from_secs(2), stranger.next())
+            .await
+            .is_err()
+    );
+    let mut consumer = open(feed().trusting(&authority.pem()).unwrap()).await;
+    let first = timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
+    assert_eq!(first.position, 1);
 }
