@@ -27,18 +27,9 @@ pub(crate) async fn measure(binary: &Path, settle: bool) -> Vec<Measure> {
     let mut measures = Vec::new();
     let mut peak = 0;
     for (name, connections) in LOADS {
-        // The limit before and after, so that a machine whose speed drifts is not taken for a slow server.
-        let threads = connections.min(cores());
-        let before = tokio::task::block_in_place(|| limits::argon2id(threads, LOAD / 2));
-        let (rate, resident) = logins(&server, connections).await;
-        let after = tokio::task::block_in_place(|| limits::argon2id(threads, LOAD / 2));
+        let (rate, resident) = load(&server, name, connections).await;
         peak = peak.max(resident);
-        measures.push(Measure::rate(
-            name,
-            rate,
-            "logins/s",
-            f64::midpoint(before, after),
-        ));
+        measures.push(rate);
     }
     let allowed = idle + (cores() as u64 * 19 + 10) * 1024;
     measures.push(Measure {
@@ -61,6 +52,21 @@ pub(crate) async fn measure(binary: &Path, settle: bool) -> Vec<Measure> {
     }
     server.stop().await;
     measures
+}
+
+/// The rate against that of the hashes alone, and the most memory seen.
+pub(crate) async fn load(
+    server: &Server,
+    name: &'static str,
+    connections: usize,
+) -> (Measure, u64) {
+    // The limit before and after, so that a machine whose speed drifts is not taken for a slow server.
+    let threads = connections.min(cores());
+    let before = tokio::task::block_in_place(|| limits::argon2id(threads, LOAD / 2));
+    let (rate, resident) = logins(server, connections).await;
+    let after = tokio::task::block_in_place(|| limits::argon2id(threads, LOAD / 2));
+    let limit = f64::midpoint(before, after);
+    (Measure::rate(name, rate, "logins/s", limit), resident)
 }
 
 /// Registers and verifies accounts, several at a time.

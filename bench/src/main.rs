@@ -20,6 +20,7 @@ mod delivery;
 mod imports;
 mod limits;
 mod logins;
+mod postgres;
 mod process;
 mod reads;
 mod refreshes;
@@ -60,7 +61,7 @@ impl Measure {
 const LOAD: Duration = Duration::from_secs(6);
 
 /// All measures, each with the group that produces it.
-const NAMES: [(&str, &str); 26] = [
+const NAMES: [(&str, &str); 32] = [
     ("login-1", "logins"),
     ("login-16", "logins"),
     ("login-64", "logins"),
@@ -81,6 +82,12 @@ const NAMES: [(&str, &str); 26] = [
     ("token-check-cached", "tokens"),
     ("reads-beside-logins", "reads"),
     ("import", "import"),
+    ("pg-login-1", "pg-logins"),
+    ("pg-login-16", "pg-logins"),
+    ("pg-login-64", "pg-logins"),
+    ("pg-refresh", "pg-refresh"),
+    ("pg-sequencer", "pg-sequencer"),
+    ("pg-take-over", "pg-take-over"),
     ("redis-relay", "redis"),
     ("rabbitmq-relay", "rabbitmq"),
     ("start", "process"),
@@ -158,6 +165,18 @@ async fn main() -> std::process::ExitCode {
     if group("import") {
         measures.push(imports::measure(&binary).await);
     }
+    if group("pg-logins") {
+        measures.extend(postgres::logins(&binary).await.into_iter().flatten());
+    }
+    if group("pg-refresh") {
+        measures.extend(postgres::refreshes(&binary).await);
+    }
+    if group("pg-sequencer") {
+        measures.extend(postgres::sequencer().await);
+    }
+    if group("pg-take-over") {
+        measures.extend(postgres::take_over(&binary).await);
+    }
     if group("redis") {
         measures.extend(brokers::redis().await);
     }
@@ -188,6 +207,11 @@ fn show(measure: &Measure, json: bool) {
     } else {
         println!("{name:20} {value:12.2} {unit:12} of {limit:12.2}   ratio {ratio:.3}");
     }
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 /// The server's binary: beside this one.

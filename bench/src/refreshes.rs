@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::{LOAD, Measure, limits, logins};
 
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 
 pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
     let mut server = Server::start(
@@ -17,21 +17,9 @@ pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
         Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn"),
     )
     .await;
-    logins::prepare(&server, CONNECTIONS).await;
-    let mut tokens = Vec::new();
-    for i in 0..CONNECTIONS {
-        let tokens_of = server.login(&logins::email(i), PASSWORD).await;
-        tokens.push(tokens_of["refresh_token"].as_str().unwrap().to_owned());
-    }
+    let tokens = prepare(&server).await;
     let before = limits::four_statements(CONNECTIONS, LOAD / 2).await;
-    let mut tasks = JoinSet::new();
-    let began = Instant::now();
-    for token in tokens {
-        let client = Client::new(server.address);
-        tasks.spawn(chain(client, token, began));
-    }
-    let total: u64 = tasks.join_all().await.into_iter().sum();
-    let rate = total as f64 / began.elapsed().as_secs_f64();
+    let rate = rate(&server, tokens).await;
     let after = limits::four_statements(CONNECTIONS, LOAD / 2).await;
     server.stop().await;
     vec![Measure::rate(
@@ -40,6 +28,29 @@ pub(crate) async fn measure(binary: &Path) -> Vec<Measure> {
         "refreshes/s",
         f64::midpoint(before, after),
     )]
+}
+
+/// Signs in as many people as there are connections, and gives their tokens.
+pub(crate) async fn prepare(server: &Server) -> Vec<String> {
+    logins::prepare(server, CONNECTIONS).await;
+    let mut tokens = Vec::new();
+    for i in 0..CONNECTIONS {
+        let tokens_of = server.login(&logins::email(i), PASSWORD).await;
+        tokens.push(tokens_of["refresh_token"].as_str().unwrap().to_owned());
+    }
+    tokens
+}
+
+/// Refreshes a second, of all of them at once.
+pub(crate) async fn rate(server: &Server, tokens: Vec<String>) -> f64 {
+    let mut tasks = JoinSet::new();
+    let began = Instant::now();
+    for token in tokens {
+        let client = Client::new(server.address);
+        tasks.spawn(chain(client, token, began));
+    }
+    let total: u64 = tasks.join_all().await.into_iter().sum();
+    total as f64 / began.elapsed().as_secs_f64()
 }
 
 async fn chain(mut client: Client, mut token: String, began: Instant) -> u64 {

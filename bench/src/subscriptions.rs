@@ -10,9 +10,9 @@ use quivive_delivery::subscriber::{Begin, Filter, Handler, Subscription, Subscri
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Body, BoxFuture, Cx, Envelope, Key, Outcome, Received, Transaction};
 
-use crate::Measure;
 use crate::delivery::{EVENTS, KEYS, append, engine};
 use crate::store::{Bed, commits};
+use crate::{Measure, median};
 
 /// One key in so many is stuck.
 const ONE_STUCK_IN: u64 = 100;
@@ -206,8 +206,7 @@ async fn probes(bed: &Bed) -> f64 {
     for _ in 0..7 {
         rates.push(probe(bed).await);
     }
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    median(rates)
 }
 
 /// Events appended and delivered a second, from the end of the log on.

@@ -78,21 +78,28 @@ impl Cluster {
 
     /// One of a test's own, to be stopped and started.
     pub fn start() -> Option<Arc<Self>> {
-        Self::made(None)
+        Self::made(None, &[])
+    }
+
+    /// One that syncs what it commits, as it is used for good.
+    pub fn durable() -> Option<Arc<Self>> {
+        Self::made(None, &["fsync=on"])
     }
 
     /// One that also listens on a port of 127.0.0.1, in TLS alone: [`Self::network_url`].
     pub fn encrypted(certificate: &Certificate) -> Option<Arc<Self>> {
-        let cluster = Self::made(Some(certificate))?;
+        let cluster = Self::made(Some(certificate), &[])?;
         let password = format!("ALTER ROLE {USER} PASSWORD '{NETWORK_PASSWORD}'");
         cluster.run("psql", &["-qc", &password, "postgres"]);
         Some(cluster)
     }
 
-    fn made(certificate: Option<&Certificate>) -> Option<Arc<Self>> {
+    fn made(certificate: Option<&Certificate>, settings: &[&str]) -> Option<Arc<Self>> {
         let programs = installed()?;
         let directory = fresh_directory();
-        let (mut port, mut settings) = (5432, Vec::new());
+        let mut port = 5432;
+        let settings = settings.iter().flat_map(|it| ["-c", it]);
+        let mut settings: Vec<_> = settings.map(str::to_owned).collect();
         if let Some(certificate) = certificate {
             port = free_port();
             let here = certificate.copied_to(&directory);
