@@ -27,13 +27,13 @@ pub async fn run(binary: &std::path::Path, rounds: usize) -> Option<String> {
     let nodes = Nodes::start(&cluster, binary, quiet).await;
     nodes.settled().await;
     let admin = nodes.one.administrator().await;
-    let (mut refreshed, mut rotated) = (0, 0);
+    let (mut refreshed, mut rotated, mut turned_away) = (0, 0, 0);
     for round in 0..rounds {
         let email = format!("racer{round}@example.org");
         register(&nodes, &email).await;
         refresh(&nodes, &email, &mut refreshed).await;
         rotate(&nodes, &email, &mut rotated).await;
-        reset(&nodes, &email).await;
+        turned_away += reset(&nodes, &email).await;
     }
     let guesses = guess(&nodes).await;
     let events = nodes.one.events(&admin).await;
@@ -52,8 +52,8 @@ pub async fn run(binary: &std::path::Path, rounds: usize) -> Option<String> {
     );
     assert_eq!(nodes.one.verify().await["ok"], true);
     Some(format!(
-        "{rounds} rounds over two nodes: registrations of {FEW} at once, verifications and resets of {AT_ONCE} one success each, \
-         {refreshed} refreshes of {AT_ONCE} one successor each, {rotated} rotations counted, {guesses} of 40 guesses compared; \
+        "{rounds} rounds over two nodes: registrations of {FEW} at once, verifications and resets of {AT_ONCE} one success each \
+         ({turned_away} of the latter told to come again), {refreshed} refreshes of {AT_ONCE} one successor each, {rotated} rotations counted, {guesses} of 40 guesses compared; \
          {workflows} workflows whole"
     ))
 }
@@ -165,7 +165,8 @@ async fn rotate(nodes: &Nodes, email: &str, rotated: &mut usize) {
     *rotated += 1;
 }
 
-async fn reset(nodes: &Nodes, email: &str) {
+/// How many were told to come again.
+async fn reset(nodes: &Nodes, email: &str) -> usize {
     let token = ask_for_reset(nodes, email).await;
     let replies = nodes
         .together(AT_ONCE, |i| {
@@ -174,8 +175,11 @@ async fn reset(nodes: &Nodes, email: &str) {
             ("POST", "/password-resets", body)
         })
         .await;
+    // On a machine that is busy with something else some find no place to hash in: they have not used the secret either.
+    let turned_away = with_status(&replies, 503);
     let told = (with_status(&replies, 200), with_status(&replies, 400));
-    assert_eq!(told, (1, AT_ONCE - 1), "{email}");
+    assert_eq!(told, (1, AT_ONCE - 1 - turned_away), "{email}");
+    turned_away
 }
 
 /// Forty wrong passwords at once, over both: no more are compared than the limit allows.
