@@ -15,9 +15,9 @@ pub enum Fault {
     /// The disk is full. Nothing was done; the server goes on when there is room again.
     #[error("no space left for the database")]
     NoSpace,
-    /// The database's server is not there, or takes no writes; it may be back soon. A commit that was on its way may be in
-    /// the database.
-    #[error("the database cannot be reached: {0}")]
+    /// A server that this one needs, the database's or a broker, is not there or takes no writes; it may be back soon. A
+    /// commit that was on its way may be in the database. The text names who it is.
+    #[error("out of reach: {0}")]
     Unreachable(String),
     /// The store has stopped for good (an I/O error, a failed sync): nothing more is acknowledged.
     #[error("the store has stopped: {0}")]

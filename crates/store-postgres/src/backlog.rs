@@ -6,6 +6,8 @@ use std::time::Duration;
 use quivive_delivery::Fault;
 use tokio::sync::{Notify, watch};
 
+use crate::failure;
+
 /// How long somebody who reads waits for the sequencer. It takes milliseconds, unless the server is away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,7 @@ impl Backlog {
     pub(crate) async fn confirmed(&self) -> Result<(), Fault> {
         let count = self.appended.fetch_add(1, Ordering::SeqCst) + 1;
         self.news.notify_one();
-        let late = || Fault::Unreachable("the head of the log is not known".to_owned());
+        let late = || failure::unreachable("the head of the log is not known");
         self.reached(count).await.ok_or_else(late)
     }
 

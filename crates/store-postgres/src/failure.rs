@@ -75,7 +75,7 @@ fn is_io(error: &Error) -> bool {
 /// What a caller gets. `doing` is for operators: the statement, as a rule.
 pub(crate) fn fault(error: &Error, doing: &str) -> Fault {
     match Reach::of(error) {
-        Reach::Away => Fault::Unreachable(describe(error)),
+        Reach::Away => unreachable(describe(error)),
         Reach::Space => Fault::NoSpace,
         Reach::Busy | Reach::Again => Fault::Busy {
             what: "the database server",
@@ -83,6 +83,11 @@ pub(crate) fn fault(error: &Error, doing: &str) -> Fault {
         },
         Reach::Guard | Reach::Statement => Fault::Internal(format!("{}: {doing}", describe(error))),
     }
+}
+
+/// The database's server is away, and why.
+pub(crate) fn unreachable(why: impl std::fmt::Display) -> Fault {
+    Fault::Unreachable(format!("PostgreSQL: {why}"))
 }
 
 /// In one line, without the values that the server would tell in its detail.

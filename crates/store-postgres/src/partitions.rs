@@ -6,12 +6,16 @@
 use std::time::{Duration, Instant};
 
 use quivive_delivery::Fault;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use crate::failure;
 
 /// Positions of one partition: about a gigabyte.
 pub(crate) const POSITIONS: u64 = 1_000_000;
+
+/// More have no names.
+const MOST: u64 = 1 << 40;
 
 /// Between two tries to add one that is not needed yet.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -32,7 +36,7 @@ pub(crate) struct Partitions {
 impl Partitions {
     pub(crate) fn of(positions: u64) -> Self {
         Self {
-            positions: positions.max(1),
+            positions: positions.clamp(1, MOST),
             room_until: 0,
             failed: None,
         }
@@ -70,6 +74,13 @@ impl Partitions {
                 }
                 Err(fault)
             }
+        }
+    }
+
+    /// Events had no room where there should be some: a server has taken over that does not have what its predecessor had.
+    pub(crate) fn have_failed(&mut self, error: &Error) {
+        if error.code() == Some(&SqlState::CHECK_VIOLATION) {
+            self.room_until = 0;
         }
     }
 

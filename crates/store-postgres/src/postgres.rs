@@ -193,8 +193,7 @@ impl Postgres {
         let asked = session.client.query(&statement, &bound);
         let Ok(rows) = tokio::time::timeout(ANSWER_TIME, asked).await else {
             session.end();
-            let why = "the database server does not answer";
-            return Err(Fault::Unreachable(why.to_owned()));
+            return Err(failure::unreachable("it does not answer"));
         };
         let rows = rows.map_err(failed)?;
         let row = |row: &tokio_postgres::Row| -> Result<Row, tokio_postgres::Error> {

@@ -178,8 +178,9 @@ impl Sequencer {
                 self.publish(tip);
                 Ok(Round::Gave(waiting.len()))
             }
-            // The head was moved, or the rows taken.
+            // The head was moved, or the rows taken; or a partition is not there any more.
             Err(error) if matches!(Reach::of(&error), Reach::Guard | Reach::Again) => {
+                self.partitions.have_failed(&error);
                 Ok(Round::Overtaken)
             }
             Err(error) => Err(failure::fault(&error, "giving positions")),

@@ -188,7 +188,7 @@ impl Place {
                 Ok(session)
             }
             Err(error) => {
-                let why = Fault::Unreachable(error.to_string());
+                let why = failure::unreachable(error);
                 current.failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }

@@ -39,6 +39,10 @@ impl Bus {
                     let remedy = "write redis, rabbitmq or hybrid, or leave the URL out";
                     report.bad("bus.kind", what, remedy);
                 }
+                if self.ca_file.is_some() {
+                    let what = "is given, and bus.kind = \"memory\" goes nowhere";
+                    report.bad("bus.ca_file", what, "leave it out, or choose a broker");
+                }
                 return None;
             }
             "redis" => Some(BusKind::Redis),

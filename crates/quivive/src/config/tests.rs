@@ -532,6 +532,7 @@ fn a_bus_is_named_whole_or_not_at_all() {
     for (section, key) in [
         ("kind = \"kafka\"", "bus.kind"),
         (redis, "bus.kind"),
+        ("kind = \"memory\"\nca_file = \"/dev/null\"", "bus.ca_file"),
         ("kind = \"redis\"", "bus.url"),
         (&format!("kind = \"redis\"\n{rabbit}"), "bus.url"),
         (&format!("kind = \"rabbitmq\"\n{redis}"), "bus.url"),

@@ -430,6 +430,23 @@ async fn a_long_read_holds_up_the_dropping_of_partitions_and_nothing_else() {
     assert_eq!(bed.parts(), "1600 2000 2400 2800");
 }
 
+/// As after a fail-over to a standby that did not have it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_gone_is_added_again() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let bed = Bed::on(&cluster).await;
+    // More than half of the first: so the second is there.
+    bed.append(201, "1").await;
+    assert_eq!(bed.parts(), "400 800");
+    bed.ask("DROP TABLE event_upto_800");
+    bed.append(200, "1").await;
+    let left = bed.database.read(0, 1_000).await.unwrap();
+    assert_eq!(left.len(), 401);
+    assert_eq!(bed.parts(), "400 800");
+}
+
 /// All of them look for room for the same events, in a log of which nothing is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_add_a_partition_at_once_add_one() {
