@@ -80,12 +80,15 @@ const DRIVERS: [(&str, &[&str]); 10] = [
         "lapin",
         &["quivive-consumer", "quivive-outbound", "quivive-tls"],
     ),
-    ("tokio-postgres", &["quivive-store-postgres"]),
+    ("tokio-postgres", &["quivive-store-postgres", "bench"]),
     ("rusqlite", &["quivive-store-sqlite", "bench"]),
     ("argon2", &["quivive-outbound", "bench"]),
     ("jsonwebtoken", &["quivive-outbound", "bench"]),
     ("lettre", &["quivive-outbound"]),
-    ("tokio-rustls", &["quivive-outbound", "quivive-tls"]),
+    (
+        "tokio-rustls",
+        &["quivive-outbound", "quivive-tls", "quivive-testkit"],
+    ),
     ("zxcvbn", &["quivive-domain"]),
     ("clap", &["quivive"]),
 ];
