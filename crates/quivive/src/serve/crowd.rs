@@ -3,9 +3,8 @@
 //! Clients that send nothing, or their headers byte by byte, are let go after some seconds, and who takes nothing of an answer
 //! after some minutes; in that time there may be more of them than places. So a new connection takes the place of one that
 //! is no good to its client now, the oldest first: of all that never asked, then of those that let an answer lie, then of
-//! one that asks for nothing, then of one that takes its answer, and last of one that has only just come, for its request is on
-//! its way. Who is at a request keeps its place, and so does who reads a live stream, which is meant to be quiet and has limits
-//! of its own.
+//! one that asks for nothing, and last of one that takes its answer. Who is at a request keeps its place, and so does who
+//! reads a live stream, which is meant to be quiet and has limits of its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +20,10 @@ const LOOK_AT: usize = 1_024;
 /// For a client to take the whole of an answer while others want its place: as long as it has to send its headers.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// For the first request to be on its way, while others want the place.
-const JUST: Duration = Duration::from_millis(250);
-
 /// What came over a connection, and what waits to go. Beside hyper's own timers, which begin when the protocol is known and do not see an h2
 /// connection that asks nothing.
+#[derive(Default)]
 pub(super) struct Activity {
-    came: Instant,
     requests: AtomicU64,
     running: AtomicU64,
     /// Since when the peer has not taken all that was written to it.
@@ -43,19 +39,6 @@ enum Doing {
     LetsItLie,
     Idles,
     Takes,
-    JustCame,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self {
-            came: Instant::now(),
-            requests: AtomicU64::new(0),
-            running: AtomicU64::new(0),
-            untaken: Mutex::default(),
-            sent_away: Notify::new(),
-        }
-    }
 }
 
 impl Activity {
@@ -111,11 +94,7 @@ impl Activity {
 
     /// It may be cut off where it stands: it asked for nothing, or had its time to take an answer.
     pub(super) fn owes_nothing(&self) -> bool {
-        let doing = self.doing();
-        matches!(
-            doing,
-            Some(Doing::AskedNothing | Doing::LetsItLie | Doing::JustCame)
-        )
+        matches!(self.doing(), Some(Doing::AskedNothing | Doing::LetsItLie))
     }
 
     fn untaken(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -125,12 +104,7 @@ impl Activity {
     /// `None`: it keeps its place.
     fn doing(&self) -> Option<Doing> {
         if !self.has_asked() {
-            let just = self.came.elapsed() < JUST;
-            return Some(if just {
-                Doing::JustCame
-            } else {
-                Doing::AskedNothing
-            });
+            return Some(Doing::AskedNothing);
         }
         if self.is_busy() {
             return None;
@@ -223,7 +197,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_never_asked_goes_before_who_is_idle_and_who_is_at_a_request_stays() {
         let (mut crowd, all) = crowd(5);
-        tokio::time::advance(JUST).await;
         let running = Arc::clone(&all[0]).begin();
         drop(Arc::clone(&all[1]).begin());
         drop(Arc::clone(&all[3]).begin());
@@ -259,24 +232,6 @@ mod tests {
         }
         assert!(!crowd.make_room());
         drop(working);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_goes_last() {
-        let (mut crowd, mut all) = crowd(3);
-        drop(Arc::clone(&all[1]).begin());
-        all[1].leaves_something();
-        drop(Arc::clone(&all[2]).begin());
-        tokio::time::advance(JUST).await;
-        for _ in 0..2 {
-            all.push(Arc::default());
-            crowd.join(&all[all.len() - 1], 1_000);
-        }
-        for want in [0, 2, 1, 3, 4] {
-            assert!(crowd.make_room(), "{want}");
-            assert_eq!(gone(&all).await, [want]);
-        }
-        assert!(all[3].owes_nothing(), "at once");
     }
 
     #[test]

@@ -125,6 +125,7 @@ async fn two_thousand_slow_clients_stop_nobody() {
     let server = Server::start(BINARY, options).await;
     let figures = slow_clients::run(&server, 2_000, 100).await;
     println!("{figures}");
+    assert!(figures.asked_again <= 3, "{figures}");
     assert!(figures.slowest < Duration::from_secs(3), "{figures}");
 }
 
