@@ -230,6 +230,8 @@ pub async fn run(rounds: usize, held: Duration) -> Option<String> {
     one.commit("first", 0, Vec::new())
         .await
         .expect("it commits");
+    // Strangers copy it from where it has its position.
+    one.db.settled().await;
     let running = Arc::new(AtomicBool::new(true));
     let mut beside = JoinSet::new();
     let holds = format!(
