@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::ground::Ground;
 use crate::Server;
 
-/// What can be done to a row by somebody with the database.
+/// What can be done to a row by somebody with the database. Rows are put by where there is room in the same partition.
 const DEEDS: [(&str, &str); 9] = [
     (
         "a changed body",
@@ -36,11 +36,11 @@ const DEEDS: [(&str, &str); 9] = [
     ("a deleted row", "DELETE FROM event WHERE pos = $P"),
     (
         "two swapped rows",
-        "UPDATE event SET pos = -1 WHERE pos = $P; UPDATE event SET pos = $P WHERE pos = $P + 1; UPDATE event SET pos = $P + 1 WHERE pos = -1",
+        "UPDATE event SET pos = 900000 WHERE pos = $P; UPDATE event SET pos = $P WHERE pos = $P + 1; UPDATE event SET pos = $P + 1 WHERE pos = 900000",
     ),
     (
         "an inserted row",
-        "UPDATE event SET pos = -pos WHERE pos >= $P; UPDATE event SET pos = -pos + 1 WHERE pos < 0; INSERT INTO event SELECT $P, epoch, randomblob(16), type, version, key, priority, time, recorded_at, workflow_id, correlation_id, causation_id, subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, chain FROM event WHERE pos = $P + 1",
+        "UPDATE event SET pos = pos + 500000 WHERE pos >= $P; UPDATE event SET pos = pos - 499999 WHERE pos > 500000; INSERT INTO event SELECT $P, epoch, randomblob(16), type, version, key, priority, time, recorded_at, workflow_id, correlation_id, causation_id, subject, actor_kind, actor_id, request_id, traceparent, context_key, context, body, personal_key, personal, chain FROM event WHERE pos = $P + 1",
     ),
 ];
 
