@@ -11,7 +11,7 @@ use quivive_store::POSTGRES_MIGRATIONS;
 use quivive_store_postgres::{LANES, Postgres, PostgresOptions};
 use quivive_testkit::postgres::servers::SETTING;
 use quivive_testkit::postgres::{Cluster, Database};
-use quivive_testkit::{Nodes, Options, Server};
+use quivive_testkit::{Nodes, Options, Server, nodes};
 use tokio::task::JoinSet;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
@@ -73,8 +73,7 @@ async fn logins_on(cluster: &Arc<Cluster>, binary: &Path, is_apart: bool) -> Vec
         options.wrap = ["taskset", "-c", "0"].map(str::to_owned).to_vec();
     }
     let mut server = Server::start(binary, options).await;
-    let people = LOADS.map(|(_, connections)| connections).into_iter().max();
-    logins::prepare(&server, people.unwrap_or_default()).await;
+    logins::prepare(&server, 32).await;
     let mut measures = Vec::new();
     for (name, connections) in LOADS {
         measures.push(logins::load(&server, name, connections).await.0);
@@ -239,12 +238,10 @@ pub(crate) async fn take_over(binary: &Path) -> Option<Measure> {
         nodes.settled().await;
         nodes.nth_mut(turn).kill().await;
         let began = Instant::now();
-        let survivor = nodes.nth(turn + 1);
-        let place = std::fs::read_to_string(survivor.data.join("node")).unwrap();
         let elsewhere = format!(
             "SELECT count(*) FROM lease LEFT JOIN node ON node.id = lease.node \
              WHERE node.place IS DISTINCT FROM '\\x{}'",
-            place.trim().replace('-', "")
+            nodes::place(nodes.nth(turn + 1))
         );
         nodes.until(&elsewhere, "0", TAKE_OVER * 2).await;
         all.push(began.elapsed().as_secs_f64());

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::failure;
 
-/// Positions of one partition: about a gigabyte.
+/// Positions of one partition: about a gigabyte at a kilobyte an event.
 pub(crate) const POSITIONS: u64 = 1_000_000;
 
 /// More have no names.
@@ -78,7 +78,7 @@ impl Partitions {
     }
 
     /// Events had no room where there should be some: a server has taken over that does not have what its predecessor had.
-    pub(crate) fn have_failed(&mut self, error: &Error) {
+    pub(crate) fn look_again_after(&mut self, error: &Error) {
         if error.code() == Some(&SqlState::CHECK_VIOLATION) {
             self.room_until = 0;
         }

@@ -180,7 +180,7 @@ impl Sequencer {
             }
             // The head was moved, or the rows taken; or a partition is not there any more.
             Err(error) if matches!(Reach::of(&error), Reach::Guard | Reach::Again) => {
-                self.partitions.have_failed(&error);
+                self.partitions.look_again_after(&error);
                 Ok(Round::Overtaken)
             }
             Err(error) => Err(failure::fault(&error, "giving positions")),

@@ -18,6 +18,12 @@ use crate::{Client, Options, PASSWORD, Reply, Server};
 /// What of the data directory is the same on every node.
 const KEYS: &str = "keys";
 
+/// Where a node runs, as the database has it, in hexadecimal.
+pub fn place(server: &Server) -> String {
+    let place = std::fs::read_to_string(server.data.join("node")).unwrap_or_default();
+    place.trim().replace('-', "")
+}
+
 /// Both, and what they share.
 pub struct Nodes {
     pub one: Server,
@@ -98,8 +104,7 @@ impl Nodes {
         let began = Instant::now();
         loop {
             for (i, server) in self.both().into_iter().enumerate() {
-                let place = std::fs::read_to_string(server.data.join("node")).unwrap_or_default();
-                let place = place.trim().replace('-', "");
+                let place = place(server);
                 let sql = format!(
                     "SELECT count(*) FROM lease JOIN node ON node.id = lease.node \
                      WHERE lease.name = '{subscription}' AND node.place = '\\x{place}'"

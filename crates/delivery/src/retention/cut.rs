@@ -73,36 +73,53 @@ impl Retention {
         Ok(old.all(|event| event.envelope.kind == AuditCheckpointSealed::META.kind))
     }
 
-    /// Cuts, and says how far it came: less where somebody turned out to need what was to go.
+    /// Cuts, and says how far it came: less where somebody turned out to need what was to go. Whole parts go first, for the rest
+    /// is of the part behind them.
     pub(super) async fn cut(&self, anchor: &Anchor, upto: u64) -> Result<u64, Fault> {
         let mut from = anchor.position;
-        while from < upto {
+        loop {
             let part = self.shelf.oldest_part().await?;
-            let part = part.filter(|end| (from + 1..=upto).contains(end));
-            if let Some(end) = part {
-                self.empty_index(from, end).await?;
-            }
-            let began = Instant::now();
-            let to = self
-                .anchor_at(part.unwrap_or(upto.min(from + SLICE)))
-                .await?;
-            let writes = match part {
-                Some(_) => self.shelf.drop_part(from, &to),
-                None => self.shelf.cut(from, &to),
+            let Some(end) = part.filter(|end| (from + 1..=upto).contains(end)) else {
+                break;
             };
-            match self.commit(writes).await {
-                Ok(()) => from = to.position,
-                Err(CommitError::Missed(0)) => break,
-                Err(CommitError::Missed(_)) => {
-                    let end = to.position;
-                    let what = format!("the log is not dense between positions {from} and {end}");
-                    return Err(Fault::Internal(what));
-                }
-                Err(CommitError::Fault(fault)) => return Err(fault),
+            self.empty_index(from, end).await?;
+            let drop = |to: &Anchor| self.shelf.drop_part(from, to);
+            if !self.step(from, end, drop).await? {
+                return Ok(from);
             }
-            rest(began.elapsed()).await;
+            from = end;
+        }
+        while from < upto {
+            let end = upto.min(from + SLICE);
+            let slice = |to: &Anchor| self.shelf.cut(from, to);
+            if !self.step(from, end, slice).await? {
+                break;
+            }
+            from = end;
         }
         Ok(from)
+    }
+
+    /// One commit that moves the anchor. False: somebody needs what was to go.
+    async fn step(
+        &self,
+        from: u64,
+        end: u64,
+        writes: impl FnOnce(&Anchor) -> Vec<Write>,
+    ) -> Result<bool, Fault> {
+        let began = Instant::now();
+        let to = self.anchor_at(end).await?;
+        match self.commit(writes(&to)).await {
+            Ok(()) => {}
+            Err(CommitError::Missed(0)) => return Ok(false),
+            Err(CommitError::Missed(_)) => {
+                let what = format!("the log is not dense between positions {from} and {end}");
+                return Err(Fault::Internal(what));
+            }
+            Err(CommitError::Fault(fault)) => return Err(fault),
+        }
+        rest(began.elapsed()).await;
+        Ok(true)
     }
 
     /// What goes as a whole leaves the index first, in slices: from then on a search does not find it any more.

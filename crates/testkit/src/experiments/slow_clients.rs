@@ -105,6 +105,11 @@ pub(super) async fn gather(address: SocketAddr, slow: usize) -> JoinSet<()> {
     clients
 }
 
+fn was_closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind())
+}
+
 /// Each on a connection of its own. How long they took, and how many had to ask again.
 async fn honest(address: SocketAddr, token: &str, asks: usize) -> (Vec<Duration>, usize) {
     let call = Call {
@@ -121,13 +126,12 @@ async fn honest(address: SocketAddr, token: &str, asks: usize) -> (Vec<Duration>
     };
     for number in 0..asks {
         let began = Instant::now();
-        let reply = if let Ok(reply) = ask(number).await {
-            reply
-        } else {
+        let mut reply = ask(number).await;
+        if reply.as_ref().is_err_and(was_closed) {
             again += 1;
-            let reply = ask(number).await;
-            reply.unwrap_or_else(|error| panic!("request {number}, twice: {error}"))
-        };
+            reply = ask(number).await;
+        }
+        let reply = reply.unwrap_or_else(|error| panic!("request {number}: {error}"));
         reply.expect(200);
         times.push(began.elapsed());
         tokio::time::sleep(PACE).await;
