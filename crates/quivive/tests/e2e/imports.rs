@@ -264,7 +264,7 @@ async fn a_command_that_is_killed_without_a_server_is_finished_by_the_next() {
         imported > 0 && skipped > 0,
         "it was killed in the middle: {counts}"
     );
-    // Two groups are under way at a time: the kill may have left one out.
+    // Several groups are under way at once: the kill may have left one out.
     let told = err.lines().filter_map(|line| {
         let (_, told) = line.split_once(": there are accounts with these ")?;
         told.split(' ').next()?.parse::<u64>().ok()
