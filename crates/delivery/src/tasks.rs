@@ -2,20 +2,35 @@
 
 use std::future::Future;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Tracks every task of one server and tells them when to stop.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Where all of them run.
+    runtime: Option<Handle>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Tasks {
+    /// They will run in the runtime that this is called in, whoever spawns them. If it is called outside of any, each will
+    /// run in that of who spawns it.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            runtime: Handle::try_current().ok(),
+        }
     }
 
     /// Runs a task to its end, whoever started it. Dropping the handle does not stop it.
@@ -24,7 +39,10 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker.spawn(future)
+        match &self.runtime {
+            Some(runtime) => self.tracker.spawn_on(future, runtime),
+            None => self.tracker.spawn(future),
+        }
     }
 
     /// Completes when the server begins to stop. Loops select on it.

@@ -1,20 +1,24 @@
 //! Passwords, hashed with Argon2id (RFC 9106) on threads and in memory of their own.
 //!
-//! **Cast.** A workflow takes a place with [`PasswordHasher::admit`] and gives its passwords to a queue. A few threads,
-//! one a core, take them out one by one; each has its own 19 MiB of blocks, made at its first hash and used again.
+//! **Cast.** A workflow takes a place with [`PasswordHasher::admit`] and gives its passwords to a clerk ([`threads`]), who
+//! hands them to a few threads ([`worker`]), one a core; each has its own 19 MiB of blocks, made at its first hash and used
+//! again. They take what is spare of a core, and an equal share where nothing is ([`share`]).
 //!
 //! **Guarantees.** No more memory than the threads have: what does not find a place is refused at once, with the time
-//! after which to come back. There are fewer places while a queue stands ([`Gate`]), so that who has one is soon served. One workflow has one hash under way at a time, so a place is a job. A hash of no account,
-//! or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
+//! after which to come back. There are fewer places while a queue stands ([`Gate`]), so that who has one is soon served. One
+//! workflow has one hash under way at a time, so a place is a job. A hash of no account, or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
 //! Threads that have had nothing to do for 12 s give their memory back and end; the next job starts one.
 //!
 //! **Not guaranteed.** The same time for a hash made under other parameters, or by another system; the next login
 //! replaces it. Such hashes bring their own memory, within bounds, for as long as they are computed.
 
+mod clerk;
 mod imported;
 mod phc;
+mod share;
 mod target;
 mod threads;
+mod worker;
 
 use std::any::Any;
 use std::fmt;
@@ -33,7 +37,8 @@ use tokio::sync::{Mutex, oneshot};
 
 use phc::SALT_BYTES;
 use target::Target;
-use threads::{Answer, Job, Rhythm, Threads, Work};
+use threads::{Answer, Job, Rhythm, Threads};
+use worker::Work;
 
 /// How passwords are hashed, and how many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +80,15 @@ impl Default for Hashing {
     }
 }
 
-/// Argon2 does not take such parameters.
+/// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
-#[error("these password hashing parameters cannot be used: {0}")]
-pub struct InvalidHashing(String);
+pub enum InvalidHashing {
+    /// Argon2 does not take such parameters.
+    #[error("these password hashing parameters cannot be used: {0}")]
+    Parameters(String),
+    #[error("no thread for password hashing: {0}")]
+    NoThread(#[from] std::io::Error),
+}
 
 /// Threads that hash passwords. Dropping it ends them, after the hashes under way.
 pub struct Argon2Pool {
@@ -98,7 +108,7 @@ struct Ticket {
 }
 
 impl Argon2Pool {
-    /// Starts no thread yet. `ids` gives the salts.
+    /// Starts one thread, which waits; those that hash come with the first password. `ids` gives the salts.
     pub fn new(hashing: Hashing, ids: Arc<dyn Ids>) -> Result<Self, InvalidHashing> {
         Self::with_rhythm(hashing, ids, Rhythm::default())
     }
@@ -108,7 +118,7 @@ impl Argon2Pool {
         ids: Arc<dyn Ids>,
         rhythm: Rhythm,
     ) -> Result<Self, InvalidHashing> {
-        let invalid = |error: ::argon2::Error| InvalidHashing(error.to_string());
+        let invalid = |error: ::argon2::Error| InvalidHashing::Parameters(error.to_string());
         let params =
             phc::params(hashing.memory_kib, hashing.iterations, hashing.lanes).map_err(invalid)?;
         let one = NonZeroUsize::MIN;
@@ -126,7 +136,7 @@ impl Argon2Pool {
         let mut salt = [0; SALT_BYTES];
         ids.random(&mut salt);
         Ok(Self {
-            threads: Threads::new(count, places, params.block_count(), rhythm),
+            threads: Threads::new(count, places, params.block_count(), rhythm)?,
             nobody: Target::fresh(&params, salt),
             params,
             ids,
@@ -142,7 +152,7 @@ impl Argon2Pool {
     /// When the queue of now will be done, in whole seconds.
     fn retry_after(&self) -> Duration {
         let hashes = u64::try_from(self.admitted()).unwrap_or(u64::MAX);
-        let one_us = self.threads.last_hash_us.load(Ordering::Relaxed);
+        let one_us = self.threads.told.last_hash_us.load(Ordering::Relaxed);
         let all_us = hashes.saturating_mul(one_us) / self.threads.count();
         Duration::from_secs(all_us.div_ceil(1_000_000).clamp(1, 30))
     }
@@ -151,7 +161,7 @@ impl Argon2Pool {
     fn submit<'a, T: Send + 'static>(
         &'a self,
         ticket: &HashTicket,
-        work: impl FnOnce(Answer<T>) -> Work + Send + 'a,
+        work: impl FnOnce(oneshot::Sender<T>) -> (Work, Answer) + Send + 'a,
     ) -> Read<'a, T> {
         // Kept until the answer: a place is not free while its job is under way.
         let place = Arc::clone(ticket);
@@ -166,8 +176,10 @@ impl Argon2Pool {
             };
             let turn = turn.lock_owned().await;
             let (answer, answered) = oneshot::channel();
+            let (work, answer) = work(answer);
             self.threads.push(Job {
-                work: work(answer),
+                work,
+                answer,
                 held: Box::new((turn, place)),
             })?;
             answered
@@ -205,10 +217,9 @@ impl PasswordHasher for Argon2Pool {
         self.ids.random(&mut salt);
         let password = password.clone();
         let target = Target::fresh(&self.params, salt);
-        self.submit(ticket, move |answer| Work::Hash {
-            password,
-            target,
-            answer,
+        self.submit(ticket, move |answer| {
+            let answer = Answer::Hash(target.clone(), answer);
+            (Work::Hash { password, target }, answer)
         })
     }
 
@@ -230,11 +241,13 @@ impl PasswordHasher for Argon2Pool {
             .as_ref()
             .is_some_and(|target| !target.is_made_by(&self.params));
         let target = target.unwrap_or_else(|| self.nobody.clone());
-        self.submit(ticket, move |answer| Work::Verify {
-            password,
-            target,
-            outdated,
-            answer,
+        self.submit(ticket, move |answer| {
+            let answer = Answer::Verify {
+                target: target.clone(),
+                outdated,
+                answer,
+            };
+            (Work::Hash { password, target }, answer)
         })
     }
 }

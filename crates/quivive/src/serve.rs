@@ -3,6 +3,10 @@
 //! **Order.** Log → runtime → address → database, keys, kernel, engine, web ([`crate::builder`]) → control socket →
 //! listening → ready. What is wrong is said before anything is touched, as far as it can be known.
 //!
+//! **Two runtimes.** Connections are accepted, read and answered in one of their own, the edge: there it is decided who is let
+//! in. What was let in runs in the other, as workflows, and so does all that the server does by itself. A step of a workflow
+//! waits for other workflows, of which there are only so many, and not for everybody who has just come (ADR 15).
+//!
 //! **The end.** On SIGTERM or SIGINT nothing new is accepted, and `/readyz` says so; streams end at once, what is under way
 //! has the configured time to; subscriptions save how far they came; the database is closed; exit code 0. A second signal cuts the wait
 //! short. A store that has stopped for good ends the process with exit code 74: a restart reads back what is on the disk.
@@ -24,8 +28,9 @@ use quivive_delivery::tasks::Tasks;
 use quivive_web::Operation;
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::builder::{Builder, Server, has_keys};
+use crate::builder::{self, Server, has_keys};
 use crate::config::{Mode, Plan};
 use crate::control;
 use crate::failure::{Class, Failure};
@@ -47,15 +52,21 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// Serves until told to stop.
 pub fn run(plan: Plan) -> Result<(), Failure> {
     let lines = logging::init(&plan.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("quivive")
+    let edge = runtime("quivive-edge")?;
+    let inside = runtime("quivive")?;
+    let ended = inside.block_on(serve(plan, lines, edge.handle()));
+    edge.shutdown_timeout(FAREWELL);
+    inside.shutdown_timeout(FAREWELL);
+    ended
+}
+
+fn runtime(name: &str) -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .thread_name(name)
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
-        .map_err(StartError::Runtime)?;
-    let ended = runtime.block_on(serve(plan, lines));
-    runtime.shutdown_timeout(FAREWELL);
-    ended
+        .map_err(StartError::Runtime)
 }
 
 /// In production keys are never made on the side: a server that finds none was most likely given the wrong directory.
@@ -68,13 +79,13 @@ pub fn check_keys(plan: &Plan) -> Result<(), StartError> {
     })
 }
 
-async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
+async fn serve(plan: Plan, lines: Lines, edge: &Handle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     check_keys(&plan)?;
     let (socket, address) = bind(plan.listen)?;
     let management = plan.management.map(bind).transpose()?;
     let plan = plan.bound_to(address);
-    let mut builder = Builder::of_plan(&plan);
+    let mut builder = builder::Builder::of_plan(&plan);
     let figures = figures::install();
     if let Some(figures) = &figures {
         builder = builder.metrics(figures.clone());
@@ -82,7 +93,11 @@ async fn serve(plan: Plan, lines: Lines) -> Result<(), Failure> {
     let server = builder.build().await?;
     let invitation = Invitation::prepare(&plan, &server, lines);
     let ready = || announce(&plan, &server, lines, invitation);
-    let running = match Running::open(&plan, &server, socket, management, ready) {
+    let opened = {
+        let _edge = edge.enter();
+        Running::open(&plan, &server, socket, management, ready)
+    };
+    let running = match opened {
         Ok(running) => running,
         Err(error) => {
             server.shut_down().await;
@@ -136,7 +151,7 @@ struct Running {
 }
 
 impl Running {
-    /// `ready` is called when nothing can fail any more, and before anybody is answered.
+    /// Accepts in the runtime that this is called in. `ready` is called when nothing can fail any more, and before anybody is answered.
     fn open(
         plan: &Plan,
         server: &Server,

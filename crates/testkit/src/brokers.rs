@@ -35,6 +35,7 @@ while read -r word; do
 done
 kill -s KILL -- "-$pid" 2>/dev/null
 wait "$pid" 2>/dev/null
+umount "$dir" 2>/dev/null
 rm -rf "$dir"
 "#;
 
@@ -86,6 +87,21 @@ impl Kept {
         }
     }
 
+    /// Takes all that is left of the disk, or gives it back.
+    fn fill(&self, full: bool) {
+        let ballast = self.directory.join("ballast");
+        if !full {
+            std::fs::remove_file(ballast).expect("it was filled");
+            return;
+        }
+        let mut ballast = std::fs::File::create(ballast).expect("there is a disk");
+        // In pieces that become small, so that nothing is left.
+        for piece in [1 << 20, 1 << 12, 1] {
+            let zeros = vec![0; piece];
+            while ballast.write(&zeros).is_ok_and(|written| written > 0) {}
+        }
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -133,6 +149,16 @@ fn directory(of: &str) -> PathBuf {
     let path = PathBuf::from(format!("/tmp/qv-{of}-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&path).expect("/tmp is writable");
     path
+}
+
+/// Makes a directory a disk of its own with so many MiB, in memory. Whether it could, which takes a privilege.
+fn small_disk(directory: &Path, mib: u32) -> bool {
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+        .arg(directory);
+    let mounted = mount.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    mounted.is_ok_and(|status| status.success())
 }
 
 fn free_address() -> SocketAddr {

@@ -4,6 +4,7 @@
 //! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name (for
 //! `brokers`: with that broker alone).
 //! `--minutes` is for `brokers`: so long with each.
+//! `--server=PATH` drives this program instead of building one.
 
 #![expect(clippy::print_stdout, reason = "a proof prints its figures")]
 
@@ -82,12 +83,13 @@ async fn main() -> ExitCode {
     let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
     if wanted.is_empty() || wanted.iter().any(|name| !known.contains(&name.as_str())) {
         println!(
-            "usage: prove [--short] [--kills=N] [--step=TEXT] [--minutes=N] all | NAME…, where NAME is one of: {}",
+            "usage: prove [--short] [--kills=N] [--step=TEXT] [--minutes=N] [--server=PATH] all | NAME…, where NAME is one of: {}",
             known.join(", ")
         );
         return ExitCode::from(2);
     }
-    let (mut binary, mut mutant) = (None, None);
+    let given = flags.iter().find_map(|flag| flag.strip_prefix("--server="));
+    let (mut binary, mut mutant) = (given.map(PathBuf::from), None);
     for (name, fault) in EXPERIMENTS
         .iter()
         .filter(|(name, _)| wanted.iter().any(|w| w == name))
@@ -197,10 +199,6 @@ async fn brokers(binary: &Path, flags: &[String], short: bool) -> bool {
         println!("{BROKERS}, {what}: {figures}");
         if !figures.whole() {
             return false;
-        }
-        // Queues lose nothing that their consumer was not to read from the log anyway.
-        if what == "rabbitmq" {
-            continue;
         }
         let few = Duration::from_secs(25);
         let figures = brokers::run(binary, &kind, few, true).await;

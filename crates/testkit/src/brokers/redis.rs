@@ -1,4 +1,4 @@
-//! Redis: in memory, or with an append-only file that every write is synced to.
+//! Redis: in memory, or with an append-only file that every write is synced to, or with one on a small disk.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,12 +6,22 @@ use std::process::Command;
 
 use crate::certificates::Certificate;
 
-use super::{Kept, Server, directory, free_address, program, skip};
+use super::{Kept, Server, directory, free_address, program, skip, small_disk};
 
 /// A running server.
 pub struct Redis {
     kept: Kept,
     encrypted: bool,
+    has_disk: bool,
+}
+
+/// What it is made with.
+#[derive(Clone, Copy, Default)]
+struct Made<'a> {
+    options: &'a [&'a str],
+    encrypted: bool,
+    /// MiB.
+    disk: Option<u32>,
 }
 
 impl Redis {
@@ -32,12 +42,29 @@ impl Redis {
         ])
     }
 
+    /// One with a file on a disk of its own, which [`Redis::fill`] fills. Where none can be made it keeps nothing, and it is
+    /// its memory that is full.
+    pub fn on_small_disk() -> Option<Self> {
+        Self::made(Made {
+            options: &[
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--auto-aof-rewrite-min-size",
+                "8mb",
+            ],
+            disk: Some(192),
+            ..Made::default()
+        })
+    }
+
     /// One that speaks TLS alone.
     pub fn encrypted(certificate: &Certificate) -> Option<Self> {
         let shown = |path: &Path| path.display().to_string();
         let (certificate, key) = (shown(&certificate.certificate), shown(&certificate.key));
-        Self::made(
-            &[
+        Self::made(Made {
+            options: &[
                 "--save",
                 "",
                 "--tls-cert-file",
@@ -49,20 +76,30 @@ impl Redis {
                 "--tls-auth-clients",
                 "no",
             ],
-            true,
-        )
+            encrypted: true,
+            ..Made::default()
+        })
     }
 
     fn with(options: &[&str]) -> Option<Self> {
-        Self::made(options, false)
+        Self::made(Made {
+            options,
+            ..Made::default()
+        })
     }
 
-    fn made(options: &[&str], encrypted: bool) -> Option<Self> {
+    fn made(made: Made<'_>) -> Option<Self> {
+        let Made {
+            options,
+            encrypted,
+            disk,
+        } = made;
         let Some(server) = program("redis-server", &["/usr/bin"]) else {
             skip("redis");
             return None;
         };
         let (directory, address) = (directory("redis"), free_address());
+        let has_disk = disk.is_some_and(|mib| small_disk(&directory, mib));
         let mut command = Command::new(server);
         command
             .args(["--bind", "127.0.0.1"])
@@ -77,7 +114,25 @@ impl Redis {
             .args(options);
         let kept = Kept::new(directory, &command, address);
         kept.start();
-        Some(Self { kept, encrypted })
+        Some(Self {
+            kept,
+            encrypted,
+            has_disk,
+        })
+    }
+
+    /// Whether it is its disk that [`Redis::fill`] fills.
+    pub fn has_disk(&self) -> bool {
+        self.has_disk
+    }
+
+    /// Nothing more can be written, until `full` is false.
+    pub fn fill(&self, full: bool) {
+        if self.has_disk {
+            self.kept.fill(full);
+        } else {
+            self.ask(&["CONFIG", "SET", "maxmemory", if full { "1" } else { "0" }]);
+        }
     }
 
     /// A command of its own client, and what that prints.

@@ -28,6 +28,9 @@ const WRITERS: usize = 2;
 const WORK: Duration = Duration::from_millis(4);
 /// How long a fault lasts, and what is left to get over it.
 const FAULT: Duration = Duration::from_millis(1_500);
+/// How long a broker is stopped in a run that is long enough for it.
+const STOPPED: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(10);
 /// Everything has come to rest by then.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -41,7 +44,7 @@ pub enum Kind {
 impl Kind {
     /// `None` where it is not installed.
     pub fn redis() -> Option<Self> {
-        Some(Self::Redis(Arc::new(Redis::start()?)))
+        Some(Self::Redis(Arc::new(Redis::on_small_disk()?)))
     }
 
     pub fn rabbitmq() -> Option<Self> {
@@ -86,9 +89,8 @@ impl Kind {
     /// Nothing more can be written, until `full` is false.
     fn fill(&self, full: bool) {
         match self {
-            Self::Redis(redis) => {
-                redis.ask(&["CONFIG", "SET", "maxmemory", if full { "1" } else { "0" }]);
-            }
+            Self::Redis(redis) => redis.fill(full),
+            // As it does by itself when it finds its disk full: it looks every ten seconds.
             Self::RabbitMq(rabbit) => {
                 let limit = if full { "999999GB" } else { "10MB" };
                 rabbit.ctl(&["set_disk_free_limit", limit]);
@@ -96,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// While it lasts, what was published and not read is lost: of streams by trimming, of queues all at once.
+    /// What was published and not read is lost: of streams by trimming while it lasts, of queues all at once.
     fn lose(&self) {
         const TRIM: &str =
             "for i = 0, 7 do redis.call('XTRIM', 'quivive:8:' .. i, 'MAXLEN', 0) end";
@@ -165,9 +167,12 @@ pub enum Fault {
     Spoilt,
     Silent,
     ServerKilled,
+    /// For a minute.
+    Stopped,
 }
 
 impl Fault {
+    /// Those that are over soon.
     pub const ALL: [Self; 9] = [
         Self::Lossy,
         Self::Killed,
@@ -266,11 +271,14 @@ pub async fn run(binary: &Path, kind: &Kind, length: Duration, trusting: bool) -
     let mut faults = 0;
     let mut away = Vec::new();
     // What shows the mutant is what the rule is for.
-    let plan = if trusting {
-        &[Fault::Lossy][..]
+    let mut plan = if trusting {
+        vec![Fault::Lossy]
     } else {
-        &Fault::ALL
+        Fault::ALL.to_vec()
     };
+    if length >= LONG {
+        plan.push(Fault::Stopped);
+    }
     for &fault in plan.iter().cycle() {
         if began.elapsed() >= length {
             break;
@@ -385,13 +393,31 @@ async fn inflict(fault: Fault, kind: &Kind, ways: [&Proxy; 2], server: &mut Serv
             sleep(FAULT).await;
             blocking(Broker::start).await;
         }
-        Fault::Frozen => {
+        Fault::Frozen | Fault::Stopped => {
             blocking(Broker::freeze).await;
-            sleep(2 * FAULT).await;
+            sleep(if fault == Fault::Stopped {
+                STOPPED
+            } else {
+                2 * FAULT
+            })
+            .await;
             blocking(Broker::thaw).await;
         }
         Fault::Flushed => blocking(Kind::flush).await,
-        Fault::Lossy => blocking(Kind::lose).await,
+        Fault::Lossy => {
+            // Queues lose what nobody has fetched yet.
+            let [_, to_consumer] = ways;
+            let fetched = matches!(kind, Kind::RabbitMq(_));
+            if fetched {
+                to_consumer.silence(true);
+                sleep(FAULT).await;
+            }
+            blocking(Kind::lose).await;
+            if fetched {
+                to_consumer.silence(false);
+                to_consumer.reset();
+            }
+        }
         Fault::Full => {
             blocking(|kind| kind.fill(true)).await;
             sleep(FAULT).await;
