@@ -24,6 +24,7 @@ mod logins;
 mod postgres;
 mod process;
 mod reads;
+mod refresh_statements;
 mod refreshes;
 mod store;
 mod subscriptions;

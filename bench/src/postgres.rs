@@ -5,21 +5,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use quivive_outbound::SystemClock;
 use quivive_store::POSTGRES_MIGRATIONS;
-use quivive_store_postgres::{LANES, Postgres, PostgresOptions};
+use quivive_store_postgres::{Postgres, PostgresOptions};
 use quivive_testkit::postgres::servers::SETTING;
 use quivive_testkit::postgres::{Cluster, Database};
 use quivive_testkit::{Nodes, Options, Server, nodes};
-use tokio::task::JoinSet;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{LOAD, Measure, cores, logins, median, refreshes};
+use crate::{Measure, cores, logins, median, refresh_statements, refreshes};
 
-/// Connections at once, each with an account of its own. One core hashes fewer than 64 a second: of so many that ask without
-/// a pause a queue would stand, and be cut.
+/// Connections at once, each with an account of its own.
 const LOADS: [(&str, usize); 3] = [("pg-login-1", 1), ("pg-login-16", 16), ("pg-login-32", 32)];
 
 /// Events that wait for their positions.
@@ -82,20 +78,20 @@ async fn logins_on(cluster: &Arc<Cluster>, binary: &Path, is_apart: bool) -> Vec
     measures
 }
 
-/// Against [`four_statements`].
+/// Against the bare rate of its statements.
 pub(crate) async fn refreshes(binary: &Path) -> Option<Measure> {
     let database = Cluster::durable()?.database();
     let mut server = Server::start(binary, options(&database)).await;
     let tokens = refreshes::prepare(&server).await;
-    let before = four_statements(&database).await;
+    let before = refresh_statements::rate(&database).await;
     let rate = refreshes::rate(&server, tokens).await;
-    let after = four_statements(&database).await;
+    let after = refresh_statements::rate(&database).await;
     server.stop().await;
     let limit = f64::midpoint(before, after);
     Some(Measure::rate("pg-refresh", rate, "refreshes/s", limit))
 }
 
-async fn connect(database: &Database) -> Client {
+pub(crate) async fn connect(database: &Database) -> Client {
     let (client, connection) = tokio_postgres::connect(&database.url(), NoTls)
         .await
         .unwrap();
@@ -103,81 +99,6 @@ async fn connect(database: &Database) -> Client {
         let _ = connection.await;
     }));
     client
-}
-
-/// The four statements of a refresh (a read, two updates, an insert) in a transaction of their own, a second: as many at once as
-/// there are callers, pipelined on as many connections as the server commits on, and durable.
-async fn four_statements(database: &Database) -> f64 {
-    let client = connect(database).await;
-    client
-        .batch_execute(
-            "DROP TABLE IF EXISTS bare_session, bare_token;
-             CREATE TABLE bare_session (id BIGINT PRIMARY KEY, seen BIGINT, ended BIGINT);
-             CREATE TABLE bare_token (id BIGINT PRIMARY KEY, hash BYTEA, family BYTEA, session BIGINT, used BIGINT, \
-                successor BIGINT, expires BIGINT);
-             INSERT INTO bare_session SELECT s, 0, NULL FROM generate_series(0, 63) AS s;
-             INSERT INTO bare_token SELECT 1000000 * (s + 1), sha256(''), decode(repeat('07', 16), 'hex'), s, NULL, NULL, 0 \
-                FROM generate_series(0, 63) AS s",
-        )
-        .await
-        .unwrap();
-    let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for lane in 0..LANES {
-        let client = connect(database).await;
-        tasks.spawn(async move { commits(&client, lane, began).await });
-    }
-    let total: u64 = tasks.join_all().await.into_iter().sum();
-    total as f64 / began.elapsed().as_secs_f64()
-}
-
-type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
-
-/// Of the callers that one connection has: each next commit of theirs is sent with the others'.
-async fn commits(client: &Client, lane: usize, began: Instant) -> u64 {
-    let read = "SELECT t.hash, t.used, s.ended FROM bare_token t JOIN bare_session s ON s.id = t.session WHERE t.id = $1";
-    let read = client.prepare(read).await.unwrap();
-    let see = "UPDATE bare_session SET seen = $2 WHERE id = $1 AND ended IS NULL";
-    let see = client.prepare(see).await.unwrap();
-    let spend = "UPDATE bare_token SET used = $2, successor = $3 WHERE id = $1 AND used IS NULL";
-    let spend = client.prepare(spend).await.unwrap();
-    let add = "INSERT INTO bare_token VALUES ($1, $2, $3, $4, NULL, NULL, 0)";
-    let add = client.prepare(add).await.unwrap();
-    let callers: Vec<_> = (0..refreshes::CONNECTIONS)
-        .skip(lane)
-        .step_by(LANES)
-        .collect();
-    let (mut round, mut count) = (0, 0);
-    while began.elapsed() < LOAD / 2 {
-        let commit = |session: &usize| {
-            let session = *session as i64;
-            let token = 1_000_000 * (session + 1) + round;
-            let (read, see, spend, add) = (&read, &see, &spend, &add);
-            async move {
-                let (next, used, hash, family) =
-                    (token + 1, 1_i64, &[7_u8; 32][..], &[7_u8; 16][..]);
-                let which: Params<'_> = &[&token];
-                let seen: Params<'_> = &[&session, &token];
-                let rotated: Params<'_> = &[&token, &used, &next];
-                let added: Params<'_> = &[&next, &hash, &family, &session];
-                // All of it is sent before the first is answered.
-                let done = tokio::try_join!(
-                    biased;
-                    client.batch_execute("BEGIN"),
-                    client.query_one(read, which),
-                    client.execute(see, seen),
-                    client.execute(spend, rotated),
-                    client.execute(add, added),
-                    client.batch_execute("COMMIT"),
-                );
-                let ((), _, first, second, third, ()) = done.unwrap();
-                assert_eq!((first, second, third), (1, 1, 1));
-            }
-        };
-        count += join_all(callers.iter().map(commit)).await.len() as u64;
-        round += 1;
-    }
-    count
 }
 
 /// Fills `event_in` with events of common size.

@@ -1,12 +1,13 @@
 //! A gate before work: so many may be inside at once, and fewer while they take too long.
 //!
-//! A burst is over soon and finds room. A queue that stands does nobody any good: all wait as long as it is, and no more of
-//! them are served. So when nobody has been in time for longer than a burst may last, the limit falls to as many as would
-//! have been: how many were inside when somebody came in, over the time that this one took, is what is done a second
-//! (Little's law). In time is who takes at most some times as long as it takes when nobody waits. Where no more were inside
-//! than may always be, it was not for the others that it took long, and nothing follows. While all are in time the limit rises
-//! again as a TCP window does: by one for each that took less than half of the time, and then by one for as many as it lets in.
-//! When nobody is inside for a while there is no queue, and all of the room is there again.
+//! A burst finds room and is over soon, and so is who asks again only when answered: there are never more of them at once. A queue
+//! that stands does nobody any good: all wait as long as it is, and no more of them are served. So when somebody was late, and
+//! others were turned away meanwhile, the limit falls to as many as would have been in time: how many were inside when somebody
+//! came in, over the time that this one took, is what is done a second (Little's law). In time is who takes at most some times as
+//! long as it takes when nobody waits. Where no more were inside than may always be, it was not for the others that it took long,
+//! and nothing follows. While all are in time the limit rises again as a TCP window does: by one for each that took less than
+//! half of the time, and then by one for as many as it lets in. When nobody is inside for a while there is no queue, and all of
+//! the room is there again.
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
@@ -26,8 +27,6 @@ pub struct Room {
     pub quick: Duration,
     /// And no more than this.
     pub slow: Duration,
-    /// For so long all may be late before it follows that a queue stands.
-    pub burst: Duration,
 }
 
 /// How much longer than the quickest one may take.
@@ -51,8 +50,8 @@ struct State {
     in_time: usize,
     /// When the limit fell last. Who came in before says nothing of the new one.
     fell_at: Option<Instant>,
-    /// The first of those that were late since the last that was in time.
-    late_since: Option<Instant>,
+    /// When somebody found no place last.
+    full_at: Option<Instant>,
     /// When the last went out.
     empty_since: Option<Instant>,
     quickest: Quickest,
@@ -98,7 +97,7 @@ impl Gate {
                 limit: room.most,
                 in_time: 0,
                 fell_at: None,
-                late_since: None,
+                full_at: None,
                 empty_since: None,
                 quickest: Quickest {
                     before: Duration::MAX,
@@ -131,9 +130,9 @@ impl Gate {
         let was_empty = |since| now.saturating_duration_since(since) >= self.room.quick / 2;
         if empty_since.is_some_and(was_empty) {
             state.limit = self.room.most;
-            state.late_since = None;
         }
         if state.inside >= limit(&state) {
+            state.full_at = Some(now);
             return None;
         }
         state.inside += 1;
@@ -157,7 +156,6 @@ impl Drop for Place {
             most,
             quick,
             slow,
-            burst,
         } = self.gate.room;
         let now = Instant::now();
         let took = now.saturating_duration_since(self.since);
@@ -165,14 +163,13 @@ impl Drop for Place {
         let quickest = state.quickest.of(took, now);
         let in_time = quickest.saturating_mul(SLOWER).clamp(quick, slow);
         if took <= in_time {
-            state.late_since = None;
             state.in_time += 1;
             if state.in_time >= state.limit || took < in_time / 2 {
                 state.limit = most.min(state.limit + 1);
                 state.in_time = 0;
             }
         } else if self.inside > least
-            && now.saturating_duration_since(*state.late_since.get_or_insert(now)) >= burst
+            && state.full_at.is_some_and(|full_at| full_at >= self.since)
             && state.fell_at.is_none_or(|fell_at| fell_at <= self.since)
         {
             let done = self.inside as u128 * in_time.as_micros() / took.as_micros();
@@ -198,7 +195,6 @@ mod tests {
         most: 100,
         quick: IN_TIME,
         slow: IN_TIME,
-        burst: Duration::ZERO,
     };
 
     const IN_TIME: Duration = Duration::from_secs(1);
@@ -276,19 +272,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_may_be_late_for_as_long_as_a_burst_may_last() {
-        let gate = Gate::new(Room {
-            burst: IN_TIME * 4,
-            ..ROOM
-        });
-        // Five seconds for all: those of the first are in time, and for nearly four nobody is. Twice, for the next begins anew.
-        for _ in 0..2 {
-            serve(&gate, 20).await;
-            assert_eq!(room(&gate), 100);
+    async fn where_nobody_is_turned_away_all_may_be_late() {
+        let gate = Gate::new(ROOM);
+        for _ in 0..3 {
+            let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
+            for place in all {
+                advance(IN_TIME / 20).await;
+                drop(place);
+            }
         }
-        // Nobody is for five seconds.
-        serve(&gate, 16).await;
-        assert_eq!(room(&gate), 16);
+        assert_eq!(room(&gate), 100);
+        // Who was turned away before they came says nothing of them.
+        drop(fill(&gate));
+        advance(IN_TIME / 4).await;
+        let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
+        advance(IN_TIME * 2).await;
+        drop(all);
+        assert_eq!(room(&gate), 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! again. They take what is spare of a core, and an equal share where nothing is ([`share`]).
 //!
 //! **Guarantees.** No more memory than the threads have: what does not find a place is refused at once, with the time
-//! after which to come back. There are fewer places while a queue stands ([`Gate`]), so that who has one is soon served. One
+//! after which to come back. There are fewer places under a flood ([`Gate`]), so that who has one is soon served. One
 //! workflow has one hash under way at a time, so a place is a job. A hash of no account, or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
 //! Threads that have had nothing to do for 12 s give their memory back and end; the next job starts one.
 //!
@@ -51,21 +51,18 @@ pub struct Hashing {
     pub lanes: u32,
     /// `None`: one a core.
     pub threads: Option<NonZeroUsize>,
-    /// Workflows that may hash or wait for it at once; the next is refused. `None`: 128 a thread, two seconds' work of a core.
+    /// Workflows that may hash or wait for it at once; the next is refused. `None`: 64 a thread, one second's work of a core.
     pub places: Option<NonZeroUsize>,
 }
 
 /// Places a thread, for a burst.
-const PLACES: NonZeroUsize = NonZeroUsize::new(128).expect("it is not 0");
+const PLACES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 
 /// Places while a queue stands, at the least.
 const LEAST: usize = 8;
 
-/// For a workflow to have hashed. When they take longer, more come than there is time for.
-const IN_TIME: Duration = Duration::from_secs(1);
-
-/// As long as a thread needs for its places.
-const BURST: Duration = Duration::from_secs(2);
+/// For a workflow to have hashed, where others are turned away.
+const IN_TIME: Duration = Duration::from_millis(500);
 
 impl Default for Hashing {
     /// As OWASP's Password Storage Cheat Sheet has it: 19 MiB, two passes, one lane.
@@ -131,7 +128,6 @@ impl Argon2Pool {
             most: places,
             quick: IN_TIME,
             slow: IN_TIME,
-            burst: BURST,
         };
         let mut salt = [0; SALT_BYTES];
         ids.random(&mut salt);

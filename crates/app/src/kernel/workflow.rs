@@ -121,16 +121,14 @@ pub(super) const RESERVE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const RESERVE_WAITERS: usize = 256;
 
-/// How many workflows may be under way, but for those that hash, and how long one may take: it depends on the disk, whose
-/// sync the quickest has waited for. A burst of a thousand is over in half a second. They are of many kinds, quick and slow
-/// ones, so the first that is late tells. As many as stay at the least keep the writer busy, and no caller with so many requests at
-/// once is refused because something else took long.
+/// How many workflows may be under way, but for those that hash, and how long one may take under a flood: it depends on the disk,
+/// whose sync the quickest has waited for. A burst of a thousand is over in half a second. As many as stay at the least keep the
+/// writer busy.
 pub(super) const UNDER_WAY: Room = Room {
-    least: 64,
+    least: 16,
     most: 1_024,
-    quick: Duration::from_millis(25),
+    quick: Duration::from_millis(8),
     slow: Duration::from_millis(100),
-    burst: Duration::ZERO,
 };
 
 /// When who found no place should come again.

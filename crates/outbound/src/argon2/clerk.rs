@@ -216,7 +216,7 @@ impl Clerk {
         metrics::histogram!("quivive_password_hash_seconds").record(took.as_secs_f64());
         if hand.worker.share == Share::Equal {
             let ran = hand.ran().saturating_sub(did.ran);
-            self.balance.had(ran, took, Share::least());
+            self.balance.had(ran, took);
         }
         // The place first: who hears the answer finds it free.
         drop(did.held);

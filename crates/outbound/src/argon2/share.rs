@@ -37,15 +37,16 @@ impl Share {
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Less than one part of so many of the time: there is nothing spare.
-const STARVED: u32 = 2;
+const STARVED: u32 = 3;
 
 /// So much of the time, over at least [`CALM`] of it: something is spare again.
-const PLENTY: f64 = 0.75;
+const PLENTY: f64 = 0.45;
 const CALM: Duration = Duration::from_secs(1);
 
 /// Which share hashes take now: what is spare, and as much as others while nothing is.
 #[derive(Debug)]
 pub(super) struct Balance {
+    least: Share,
     share: Share,
     /// How long those with an equal share ran lately, and how long they were at it.
     ran: Duration,
@@ -53,9 +54,11 @@ pub(super) struct Balance {
 }
 
 impl Balance {
-    pub(super) fn new(share: Share) -> Self {
+    /// `least` is what they take while they get anything.
+    pub(super) fn new(least: Share) -> Self {
         Self {
-            share,
+            least,
+            share: least,
             ran: Duration::ZERO,
             time: Duration::ZERO,
         }
@@ -69,20 +72,21 @@ impl Balance {
     pub(super) fn starves(&mut self, ran: Duration, time: Duration) -> bool {
         let starves = self.share == Share::Spare && time >= LOOK && ran < time / STARVED;
         if starves {
-            *self = Self::new(Share::Equal);
+            self.share = Share::Equal;
+            (self.ran, self.time) = Default::default();
         }
         starves
     }
 
-    /// A thread with an equal share ran for so long of that time. `least` is what there is to go back to.
-    pub(super) fn had(&mut self, ran: Duration, time: Duration, least: Share) {
+    /// A thread with an equal share ran for so long of that time.
+    pub(super) fn had(&mut self, ran: Duration, time: Duration) {
         self.ran += ran;
         self.time += time;
         if self.time < CALM {
             return;
         }
         if self.ran.as_secs_f64() > self.time.as_secs_f64() * PLENTY {
-            self.share = least;
+            self.share = self.least;
         }
         (self.ran, self.time) = Default::default();
     }
@@ -135,9 +139,9 @@ mod tests {
         let mut balance = Balance::new(Share::Spare);
         for (ran, time, starves) in [
             (0, 99, false),
-            (50, 100, false),
+            (34, 100, false),
             (900, 1_000, false),
-            (49, 100, true),
+            (33, 100, true),
         ] {
             assert_eq!(balance.share(), Share::Spare);
             assert_eq!(
@@ -152,13 +156,19 @@ mod tests {
             "it does no more"
         );
         // What was had long ago says nothing of now.
-        balance.had(999 * MS, 999 * MS, Share::Spare);
-        balance.had(Duration::ZERO, 333 * MS, Share::Spare);
+        balance.had(999 * MS, 999 * MS);
+        balance.had(Duration::ZERO, 1_500 * MS);
         assert_eq!(balance.share(), Share::Equal);
-        balance.had(800 * MS, 1_000 * MS, Share::Equal);
-        assert_eq!(balance.share(), Share::Equal, "there is nothing less here");
-        balance.had(800 * MS, 1_000 * MS, Share::Spare);
+        balance.had(700 * MS, 1_000 * MS);
         assert_eq!(balance.share(), Share::Spare);
+    }
+
+    #[test]
+    fn where_nothing_less_is_wise_the_share_stays_equal() {
+        let mut balance = Balance::new(Share::Equal);
+        assert!(!balance.starves(Duration::ZERO, 500 * MS));
+        balance.had(1_000 * MS, 1_000 * MS);
+        assert_eq!(balance.share(), Share::Equal);
     }
 
     #[cfg(target_os = "linux")]

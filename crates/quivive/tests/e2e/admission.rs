@@ -188,3 +188,36 @@ async fn flood(address: std::net::SocketAddr, number: usize) -> usize {
     }
     refused
 }
+
+/// Who is refused hears it soon, also where what was let in takes all the cores there are; and what is short goes before
+/// hashes.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_goes_before_what_was_let_in_and_hashes_take_what_is_spare() {
+    let server = Server::start(BINARY, Options::default()).await;
+    sign_in(&server, &[]).await;
+    let mut found = std::collections::BTreeSet::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+        // Fields 19 and 41 of proc(5).
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let (nice, policy): (i32, u32) = (fields[16].parse().unwrap(), fields[38].parse().unwrap());
+        found.insert((name.to_owned(), nice, policy));
+    }
+    let edge = found.iter().find(|(name, ..)| name == "quivive-edge");
+    let nice = edge.unwrap().1;
+    // 19 is the least there is.
+    let lower = (nice + 5).min(19);
+    for (name, nice, policy) in [
+        ("quivive-edge", nice, 0),
+        ("quivive", lower, 0),
+        ("quivive-writer", lower, 0),
+        ("password-clerk", lower, 0),
+        // SCHED_IDLE. Where it starves there is another beside it.
+        ("password-hash", lower, 5),
+    ] {
+        let expected = (name.to_owned(), nice, policy);
+        assert!(found.contains(&expected), "{expected:?}: {found:?}");
+    }
+}

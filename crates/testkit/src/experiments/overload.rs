@@ -3,9 +3,10 @@
 //! when to come again, and afterwards everything is as it was.
 //!
 //! The server has one core and the storm another, where there are two. First it is measured how many of each kind the server
-//! can do alone; its capacity is so much of each that they take all of its time together, most of it for sign-ins, as their
-//! hashes cost a hundred times as much as anything else. Half of the storm comes from so many addresses that no limit by
-//! source is met.
+//! can do alone, many at once. So much of each that they would take all of its time together, most of it for sign-ins, as their
+//! hashes cost a hundred times as much as anything else, is more than it can do of all when they come as people do: its
+//! capacity is the largest part of that of which hardly anybody is refused. Half of the storm comes from so many addresses that no limit
+//! by source is met.
 
 mod judgement;
 
@@ -25,6 +26,12 @@ const TIMES: f64 = 10.0;
 
 /// What comes after it.
 const CALM: f64 = 0.7;
+
+/// Of what takes all of the server's time, what is tried as its capacity.
+const PARTS: [f64; 6] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5];
+
+/// At capacity, one of so many may be refused.
+const HARDLY: usize = 100;
 
 /// How much of the server's time each kind takes.
 const SHARES: [f64; 3] = [0.8, 0.1, 0.1];
@@ -153,6 +160,8 @@ impl Seen {
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     of: Vec<Seen>,
+    /// Of what takes all of the server's time, its capacity.
+    part: f64,
     slow: usize,
     /// Resident memory of the server before the storm, and its highest in each tenth of it.
     before_kib: u64,
@@ -184,8 +193,9 @@ impl fmt::Display for Figures {
         };
         write!(
             f,
-            "{TIMES} times capacity beside {} slow clients, {cores}; {} MiB before, at most {} MiB in each tenth of the storm; normal \
+            "{TIMES} times capacity ({} of what takes all of its time) beside {} slow clients, {cores}; {} MiB before, at most {} MiB in each tenth of the storm; normal \
              again: {again}; sent late by {:.1} ms (p99)",
+            self.part,
             self.slow,
             self.before_kib / 1_024,
             mib.join(", "),
@@ -227,10 +237,11 @@ pub async fn run(server: &Server, size: &Size) -> Figures {
             .await;
         alone[kind as usize] = rate;
     }
-    let capacity = Kind::ALL.map(|kind| alone[kind as usize] * SHARES[kind as usize]);
-    let times = |times: f64| capacity.map(|rate| rate * times);
+    let all = Kind::ALL.map(|kind| alone[kind as usize] * SHARES[kind as usize]);
+    let part = part(&people, all, size.measured).await;
+    let times = |times: f64| all.map(|rate| rate * part * times);
     people
-        .blow(capacity, Sources::Everywhere, size.normal)
+        .blow(times(1.0), Sources::Everywhere, size.normal)
         .await;
     let normal = people.tally();
 
@@ -255,6 +266,7 @@ pub async fn run(server: &Server, size: &Size) -> Figures {
     });
     let figures = Figures {
         of: of.to_vec(),
+        part,
         slow: size.slow,
         before_kib,
         highest_kib,
@@ -266,6 +278,20 @@ pub async fn run(server: &Server, size: &Size) -> Figures {
     let wrong = size.bounds.breaches(&figures);
     assert!(wrong.is_empty(), "{}\n{figures}", wrong.join("\n"));
     figures
+}
+
+/// The largest part of these rates of which hardly anybody is refused.
+async fn part(people: &Arc<People>, all: [f64; 3], time: Duration) -> f64 {
+    for part in PARTS {
+        let rates = all.map(|rate| rate * part);
+        people.blow(rates, Sources::Everywhere, time).await;
+        let Tally { of, .. } = people.tally();
+        let served = |answers: &Answers| answers.refused.len() * HARDLY <= answers.admitted.len();
+        if of.iter().all(served) {
+            return part;
+        }
+    }
+    PARTS[PARTS.len() - 1]
 }
 
 /// The most memory that the server had in each tenth of that time.
