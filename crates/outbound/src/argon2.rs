@@ -1,8 +1,8 @@
 //! Passwords, hashed with Argon2id (RFC 9106) on threads and in memory of their own.
 //!
-//! **Cast.** A workflow takes a place with [`PasswordHasher::admit`] and gives its passwords to a clerk ([`threads`]), who
-//! hands them to a few threads ([`worker`]), one a core; each has its own 19 MiB of blocks, made at its first hash and used
-//! again. They take what is spare of a core, and an equal share where nothing is ([`share`]).
+//! **Cast.** A workflow takes a place with [`PasswordHasher::admit`] and gives its passwords to a clerk (`threads`), who
+//! hands them to a few threads (`worker`), one a core; each has its own 19 MiB of blocks, made at its first hash and used
+//! again. They take what is spare of a core, and an equal share where nothing is (`share`).
 //!
 //! **Guarantees.** No more memory than the threads have: what does not find a place is refused at once, with the time
 //! after which to come back. There are fewer places under a flood ([`Gate`]), so that who has one is soon served. One
