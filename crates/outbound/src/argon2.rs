@@ -6,8 +6,9 @@
 //!
 //! **Guarantees.** No more memory than the threads have: what does not find a place is refused at once, with the time
 //! after which to come back. There are fewer places under a flood ([`Gate`]), so that who has one is soon served. One
-//! workflow has one hash under way at a time, so a place is a job. A hash of no account, or in an unknown format, costs the same work as one under the current parameters. A panic in a hash fails that one.
-//! Threads that have had nothing to do for 12 s give their memory back and end; the next job starts one.
+//! workflow has one hash under way at a time, so a place is a job. A hash of no account, or in an unknown format, costs the
+//! same work as one under the current parameters. A panic in a hash fails that one. Threads that have had nothing to do for 12 s
+//! give their memory back and end; the next job starts one.
 //!
 //! **Not guaranteed.** The same time for a hash made under other parameters, or by another system; the next login
 //! replaces it. Such hashes bring their own memory, within bounds, for as long as they are computed.

@@ -212,7 +212,6 @@ async fn who_asks_goes_before_what_was_let_in_and_hashes_take_what_is_spare() {
     for (name, nice, policy) in [
         ("quivive-edge", nice, 0),
         ("quivive", lower, 0),
-        ("quivive-writer", lower, 0),
         ("password-clerk", lower, 0),
         // SCHED_IDLE. Where it starves there is another beside it.
         ("password-hash", lower, 5),
