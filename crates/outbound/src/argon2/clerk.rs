@@ -241,7 +241,8 @@ impl Clerk {
 
     /// What those that starve are at is done by others.
     fn take_back(&mut self) {
-        for hand in &mut self.crew {
+        let spare = |hand: &&mut Hand| hand.worker.share == Share::Spare;
+        for hand in self.crew.iter_mut().filter(spare) {
             let doing = std::mem::replace(&mut hand.doing, Doing::ForNobody);
             match doing {
                 Doing::Computes(mut did) => match did.again.take() {
@@ -257,7 +258,7 @@ impl Clerk {
         }
     }
 
-    /// Those that have had nothing to do for some time free their blocks, and end.
+    /// Those that have had nothing to do for some time free their blocks, and end: when they get a core, for which nobody waits.
     fn retire(&mut self) {
         let (now, rhythm) = (Instant::now(), self.terms.rhythm);
         let idle = |hand: &Hand| match hand.doing {
@@ -276,10 +277,8 @@ impl Clerk {
             }
         }
         let over = rhythm.free_after + rhythm.end_after;
-        let ended = self
-            .crew
-            .extract_if(.., |hand| idle(hand).is_some_and(|(time, _)| time >= over));
-        ended.for_each(|hand| hand.worker.end());
+        self.crew
+            .retain(|hand| idle(hand).is_none_or(|(time, _)| time < over));
     }
 
     fn end(mut self) {
