@@ -69,7 +69,8 @@ async fn logins_on(cluster: &Arc<Cluster>, binary: &Path, is_apart: bool) -> Vec
         options.wrap = ["taskset", "-c", "0"].map(str::to_owned).to_vec();
     }
     let mut server = Server::start(binary, options).await;
-    logins::prepare(&server, 32).await;
+    let people = LOADS.map(|(_, connections)| connections).into_iter().max();
+    logins::prepare(&server, people.unwrap_or_default()).await;
     let mut measures = Vec::new();
     for (name, connections) in LOADS {
         measures.push(logins::load(&server, name, connections).await.0);
