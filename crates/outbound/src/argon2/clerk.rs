@@ -126,7 +126,7 @@ impl Clerk {
                 continue;
             }
             let Some(hand) = self.free_hand() else {
-                if self.crew.iter().any(Hand::computes) {
+                if self.crew.iter().any(|hand| !hand.is_free()) {
                     self.queue.push_front(job);
                 } else {
                     // The system has no thread for it, and nobody would come to what waits.
@@ -216,11 +216,19 @@ impl Clerk {
         metrics::histogram!("quivive_password_hash_seconds").record(took.as_secs_f64());
         if hand.worker.share == Share::Equal {
             let ran = hand.ran().saturating_sub(did.ran);
-            self.balance.had(ran, took);
+            self.had(ran, took);
         }
         // The place first: who hears the answer finds it free.
         drop(did.held);
         did.answer.give(computed);
+    }
+
+    /// One that shares equally ran for so long of that time. As long as one that takes what is spare is stuck, nothing is spare.
+    fn had(&mut self, ran: Duration, time: Duration) {
+        let is_stuck = |hand: &Hand| matches!(hand.doing, Doing::ForNobody);
+        if !self.crew.iter().any(is_stuck) {
+            self.balance.had(ran, time);
+        }
     }
 
     /// Whether those that compute get anything.
@@ -261,24 +269,17 @@ impl Clerk {
     /// Those that have had nothing to do for some time free their blocks, and end: when they get a core, for which nobody waits.
     fn retire(&mut self) {
         let (now, rhythm) = (Instant::now(), self.terms.rhythm);
-        let idle = |hand: &Hand| match hand.doing {
-            Doing::Nothing { since, has_blocks } => {
-                Some((now.saturating_duration_since(since), has_blocks))
-            }
-            Doing::ForNobody | Doing::Computes(_) => None,
-        };
-        for hand in &mut self.crew {
-            if let Some((time, true)) = idle(hand)
-                && time >= rhythm.free_after
-                && let Doing::Nothing { has_blocks, .. } = &mut hand.doing
-            {
+        self.crew.retain_mut(|hand| {
+            let Doing::Nothing { since, has_blocks } = &mut hand.doing else {
+                return true;
+            };
+            let time = now.saturating_duration_since(*since);
+            if *has_blocks && time >= rhythm.free_after {
                 hand.worker.tell(Order::FreeBlocks);
                 *has_blocks = false;
             }
-        }
-        let over = rhythm.free_after + rhythm.end_after;
-        self.crew
-            .retain(|hand| idle(hand).is_none_or(|(time, _)| time < over));
+            time < rhythm.free_after + rhythm.end_after
+        });
     }
 
     fn end(mut self) {
@@ -293,8 +294,8 @@ impl Clerk {
 }
 
 impl Hand {
-    fn computes(&self) -> bool {
-        matches!(self.doing, Doing::Computes(_))
+    fn is_free(&self) -> bool {
+        matches!(self.doing, Doing::Nothing { .. })
     }
 
     /// Since its thread began.
@@ -303,3 +304,6 @@ impl Hand {
         ran.and_then(RunTime::read).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

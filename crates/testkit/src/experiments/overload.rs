@@ -43,7 +43,7 @@ const GLANCE: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// How many requests of each kind are under way while it is measured how many the server can do: enough to keep it busy. The
-/// answers to reset requests wait for the next tenth of a second.
+/// answers to reset requests take a tenth of a second at least.
 const AT_ONCE: [usize; 3] = [4, 64, 256];
 
 /// The cores of the server and of this process.
