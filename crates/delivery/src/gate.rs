@@ -5,18 +5,24 @@
 //! others were turned away meanwhile, the limit falls to as many as would have been in time: how many were inside when somebody
 //! came in, over the time that this one took, is what is done a second (Little's law). In time is who takes at most some times as
 //! long as it takes when nobody waits. Where no more were inside than may always be, it was not for the others that it took long,
-//! and nothing follows. While all are in time the limit rises again as a TCP window does: by one for each that took less than
-//! half of the time, and then by one for as many as it lets in. When nobody is inside for a while there is no queue, and all of
-//! the room is there again.
+//! and nothing follows. While all are in time the limit rises again as a TCP window does: by one for as many as it lets in. When
+//! nobody is inside for a while, and nobody was turned away for a while, there is no queue, and all of the room is there again.
+//!
+//! Where another gate turns most away ([`Tide`]) that counts as well ([`Gate::others_were_turned_away`]): a gate with much room would
+//! let all of a flood in that comes from no more than so many at a time, and make each of them wait for all others.
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
 //! **Not guaranteed.** Fairness between those who are not let in: who asks again first gets the next place.
 
+mod tide;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+pub use tide::Tide;
 
 /// How many may be inside, and within which time each should be out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,9 @@ pub struct Room {
 
 /// How much longer than the quickest one may take.
 const SLOWER: u32 = 3;
+
+/// When nobody was turned away for so long there is no flood.
+const LULL: Duration = Duration::from_secs(1);
 
 /// The quickest of these last two times counts: what a machine can do does not change often.
 const LATELY: Duration = Duration::from_secs(30);
@@ -50,7 +59,7 @@ struct State {
     in_time: usize,
     /// When the limit fell last. Who came in before says nothing of the new one.
     fell_at: Option<Instant>,
-    /// When somebody found no place last.
+    /// When somebody was turned away last.
     full_at: Option<Instant>,
     /// When the last went out.
     empty_since: Option<Instant>,
@@ -118,6 +127,11 @@ impl Gate {
         self.let_in(|_| self.room.most)
     }
 
+    /// Under the same load, and not here.
+    pub fn others_were_turned_away(&self) {
+        self.state().full_at = Some(Instant::now());
+    }
+
     /// How many are inside.
     pub fn inside(&self) -> usize {
         self.state().inside
@@ -127,8 +141,12 @@ impl Gate {
         let now = Instant::now();
         let mut state = self.state();
         let empty_since = state.empty_since.take();
-        let was_empty = |since| now.saturating_duration_since(since) >= self.room.quick / 2;
-        if empty_since.is_some_and(was_empty) {
+        let is_long_ago = |at, time| now.saturating_duration_since(at) >= time;
+        if empty_since.is_some_and(|since| is_long_ago(since, self.room.quick / 2))
+            && state
+                .full_at
+                .is_none_or(|full_at| is_long_ago(full_at, LULL))
+        {
             state.limit = self.room.most;
         }
         if state.inside >= limit(&state) {
@@ -164,7 +182,7 @@ impl Drop for Place {
         let in_time = quickest.saturating_mul(SLOWER).clamp(quick, slow);
         if took <= in_time {
             state.in_time += 1;
-            if state.in_time >= state.limit || took < in_time / 2 {
+            if state.in_time >= state.limit {
                 state.limit = most.min(state.limit + 1);
                 state.in_time = 0;
             }
@@ -212,9 +230,13 @@ mod tests {
         }
     }
 
-    /// How many would find room now.
+    fn limit(gate: &Gate) -> usize {
+        gate.state().limit
+    }
+
+    /// How many would find room now. The next is turned away.
     fn room(gate: &Arc<Gate>) -> usize {
-        let limit = gate.state().limit;
+        let limit = limit(gate);
         let found = fill(gate);
         assert_eq!(found.len(), limit);
         found.into_iter().for_each(std::mem::forget);
@@ -253,53 +275,53 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_rises_by_one_for_each_that_was_quick_and_for_as_many_as_it_lets_in() {
+    async fn it_rises_by_one_for_as_many_as_it_lets_in() {
         let gate = Gate::new(ROOM);
         serve(&gate, 10).await;
         assert_eq!(room(&gate), 10);
-        // The last half of them is in time, no more.
-        let slow = fill(&gate);
-        advance(IN_TIME / 2).await;
-        drop(slow);
-        assert_eq!(room(&gate), 11);
-        let quick = fill(&gate);
-        drop(quick);
-        assert_eq!(room(&gate), 22);
-        drop(fill(&gate));
-        drop(fill(&gate));
+        advance(Duration::from_millis(1)).await;
+        let late: Vec<_> = (0..10).map(|_| gate.enter()).collect();
+        advance(IN_TIME * 2).await;
+        // Nobody is turned away meanwhile; who is late is not counted.
+        drop(late);
+        assert_eq!(limit(&gate), 10);
+        for limit in 11..=100 {
+            drop(fill(&gate));
+            assert_eq!(room(&gate), limit);
+        }
         drop(fill(&gate));
         assert_eq!(room(&gate), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_nobody_is_turned_away_all_may_be_late() {
+    async fn a_flood_that_is_turned_away_elsewhere_is_one_here() {
         let gate = Gate::new(ROOM);
-        for _ in 0..3 {
-            let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
-            for place in all {
-                advance(IN_TIME / 20).await;
+        let half = || (0..50).map(|_| gate.enter()).collect::<Vec<_>>();
+        let serve = async |places| {
+            for place in places {
+                advance(IN_TIME / 10).await;
                 drop(place);
             }
-        }
-        assert_eq!(room(&gate), 100);
-        // Who was turned away before they came says nothing of them.
-        drop(fill(&gate));
-        advance(IN_TIME / 4).await;
-        let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
-        advance(IN_TIME * 2).await;
-        drop(all);
-        assert_eq!(room(&gate), 100);
+        };
+        serve(half()).await;
+        assert_eq!(limit(&gate), 100, "nobody was turned away");
+        let places = half();
+        gate.others_were_turned_away();
+        serve(places).await;
+        assert_eq!(limit(&gate), 10);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_nobody_was_inside_for_a_while_all_of_the_room_is_there() {
+    async fn when_nobody_was_inside_or_turned_away_for_a_while_all_of_the_room_is_there() {
         let gate = Gate::new(ROOM);
         serve(&gate, 20).await;
-        assert_eq!(room(&gate), 20);
-        serve(&gate, 20).await;
+        gate.others_were_turned_away();
         advance(IN_TIME / 2).await;
         drop(gate.enter());
-        assert_eq!(room(&gate), 100);
+        assert_eq!(limit(&gate), 20);
+        advance(LULL).await;
+        drop(gate.enter());
+        assert_eq!(limit(&gate), 100);
     }
 
     #[tokio::test(start_paused = true)]

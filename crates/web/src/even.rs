@@ -33,7 +33,7 @@ pub(crate) async fn settle(began: Instant) {
 /// Any time below that is as likely. Nobody can tell it before: the keys of the hash are the system's random numbers.
 fn some_of(time: Duration) -> Duration {
     let random = RandomState::new().hash_one(());
-    let nanos = time.as_nanos() * u128::from(random) >> u64::BITS;
+    let nanos = (time.as_nanos() * u128::from(random)) >> u64::BITS;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
 }
 
@@ -67,7 +67,10 @@ mod tests {
             tenths[usize::try_from(part).unwrap()] += 1;
         }
         // A thousand each, and thirty more or less.
-        assert!(tenths.iter().all(|n| (850..1_150).contains(n)), "{tenths:?}");
+        assert!(
+            tenths.iter().all(|n| (850..1_150).contains(n)),
+            "{tenths:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

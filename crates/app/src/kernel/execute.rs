@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use quivive_delivery::gate::{Gate, Place};
+use quivive_delivery::gate::{Gate, Place, Tide};
 use quivive_delivery::log::Appender;
 use quivive_delivery::seal::Vault;
 use quivive_delivery::subscriber::{InCommit, Veto};
@@ -103,6 +103,8 @@ pub struct Kernel {
     pub(super) turns: Arc<Turns>,
     /// Before those that do not hash.
     pub(super) gate: Arc<Gate>,
+    /// Of those that hash.
+    tide: Tide,
     /// Workflows that wait for a place for their guess.
     waiters: Semaphore,
 }
@@ -123,6 +125,7 @@ impl Kernel {
             turns: Arc::new(Turns::new()),
             waiters: Semaphore::new(RESERVE_WAITERS),
             gate: Gate::new(UNDER_WAY),
+            tide: Tide::default(),
         })
     }
 
@@ -190,11 +193,15 @@ impl Kernel {
         self.decide(workflow, &mut cx, attempt).await
     }
 
-    /// A place among those that are under way; those that hash have places of their own. The server's own work is not
-    /// refused: there is never much of it at once.
+    /// A place among those that are under way; those that hash have places of their own, and when most of them
+    /// find none there is a flood for all. The server's own work is not refused: there is never much of it at once.
     fn enter<W: Workflow>(&self, cx: &mut Cx) -> Result<Option<Place>, Fault> {
         if W::HASHES {
-            return cx.passwords.enter().map(|()| None);
+            let entered = cx.passwords.enter();
+            if self.tide.note(entered.is_ok()) {
+                self.gate.others_were_turned_away();
+            }
+            return entered.map(|()| None);
         }
         if matches!(cx.request.actor, Actor::System) {
             return Ok(None);

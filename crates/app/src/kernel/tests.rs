@@ -299,6 +299,29 @@ async fn only_so_many_are_under_way_and_the_server_itself_is_never_refused() {
     assert_eq!(scene.kernel.gate.inside(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_most_that_hash_are_turned_away_the_others_may_not_wait_long_for_each_other() {
+    let scene = scene();
+    let late = async |scene: &Scene| {
+        // Who was turned away before they come says nothing of them.
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let crowd: Vec<_> = (0..200).map(|_| scene.kernel.gate.enter()).collect();
+        let told = scene.when(hashing(scene)).await;
+        assert!(matches!(told.answer, Err(Failure::NotAdmitted(_))));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(crowd);
+        let room: Vec<_> = std::iter::from_fn(|| scene.kernel.gate.enter()).collect();
+        room.len()
+    };
+    scene.world.hashing_places(0);
+    assert_eq!(
+        late(&scene).await,
+        UNDER_WAY.most,
+        "one of one is not many yet"
+    );
+    assert_eq!(late(&scene).await, UNDER_WAY.least);
+}
+
 #[tokio::test]
 async fn facts_and_triples_of_their_own_are_caused_by_the_outcome() {
     let scene = scene();
