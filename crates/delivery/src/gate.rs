@@ -312,6 +312,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_nobody_is_turned_away_all_may_be_late() {
+        let gate = Gate::new(ROOM);
+        for _ in 0..3 {
+            let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
+            for place in all {
+                advance(IN_TIME / 20).await;
+                drop(place);
+            }
+        }
+        assert_eq!(room(&gate), 100);
+        // Who was turned away before they came says nothing of them.
+        drop(fill(&gate));
+        advance(IN_TIME / 4).await;
+        let all: Vec<_> = (0..ROOM.most).map(|_| gate.enter()).collect();
+        advance(IN_TIME * 2).await;
+        drop(all);
+        assert_eq!(room(&gate), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn when_nobody_was_inside_or_turned_away_for_a_while_all_of_the_room_is_there() {
         let gate = Gate::new(ROOM);
         serve(&gate, 20).await;

@@ -115,6 +115,21 @@ async fn a_cursor_of_another_epoch_says_where_to_begin_again() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_another_node_gave_is_asked_for_before_it_is_refused() {
+    let log = Made::of_epoch(1);
+    log.append(USUAL, 5);
+    let (server, token) = over(&log).await;
+    log.append_elsewhere(USUAL, 5);
+    let page = feed(&server, &token, "?after=8").await.json();
+    assert_eq!(
+        (&page["data"][0]["position"], &page["next_cursor"]),
+        (&json!(9), &json!(10))
+    );
+    let unknown = feed(&server, &token, "?after=12").await;
+    assert_eq!(unknown.problem(), (400, "invalid_cursor".to_owned()));
+}
+
+#[tokio::test]
 async fn a_cursor_older_than_the_log_says_where_the_log_begins() {
     let log = Made::of_epoch(1);
     log.append(USUAL, 600);

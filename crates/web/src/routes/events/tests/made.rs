@@ -38,14 +38,25 @@ impl Made {
 
     /// Adds as many events of a type.
     pub(super) fn append(&self, kind: &str, count: u64) {
+        self.append_elsewhere(kind, count);
+        self.hear();
+    }
+
+    /// The same on another node: here nobody has heard of them, until the log is asked.
+    pub(super) fn append_elsewhere(&self, kind: &str, count: u64) {
         let mut head = *self.0.head.borrow();
         let mut events = self.0.events.lock().unwrap();
         for _ in 0..count {
             head.position += 1;
             events.push(event(kind, head));
         }
-        drop(events);
-        self.0.head.send_replace(head);
+    }
+
+    fn hear(&self) {
+        let last = self.0.events.lock().unwrap().last().map(|it| it.position);
+        self.0.head.send_modify(|head| {
+            head.position = last.unwrap_or(head.position);
+        });
     }
 
     /// Lets go of everything up to a position.
@@ -93,5 +104,10 @@ impl Log for Made {
 
     fn head(&self) -> watch::Receiver<Head> {
         self.0.head.subscribe()
+    }
+
+    fn confirmed(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.hear();
+        Box::pin(std::future::ready(Ok(())))
     }
 }
