@@ -193,8 +193,8 @@ impl Kernel {
         self.decide(workflow, &mut cx, attempt).await
     }
 
-    /// A place among those that are under way; those that hash have places of their own, and when most of them
-    /// find none there is a flood for all. The server's own work is not refused: there is never much of it at once.
+    /// A place among those that are under way; those that hash have places of their own, and while most of them find none there
+    /// is a flood for all. The server's own work is not refused: there is never much of it at once.
     fn enter<W: Workflow>(&self, cx: &mut Cx) -> Result<Option<Place>, Fault> {
         if W::HASHES {
             let entered = cx.passwords.enter();

@@ -2,11 +2,9 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use crate::bed::{Dir, Fixed, MIGRATIONS, commit, insert, number, raise, verified};
+use crate::bed::{Dir, commit, insert, number, of_parent, raise, verified};
 use quivive_store::Executor;
-use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
 const CHILD: &str = "QUIVIVE_TEST_CRASH_DIR";
 
@@ -16,12 +14,9 @@ const KILLS: u64 = 5;
 /// The process that is killed: commits as fast as it can, says each acknowledged position.
 #[tokio::test]
 async fn child() {
-    #[expect(clippy::disallowed_methods, reason = "how the parent tells its child")]
-    let Ok(data_dir) = std::env::var(CHILD) else {
+    let Some(store) = of_parent(CHILD) else {
         return;
     };
-    let options = SqliteOptions::new(data_dir, Arc::new(Fixed));
-    let store = Arc::new(Sqlite::open(options, MIGRATIONS).unwrap());
     let accounts = number(&store, "SELECT count(*) FROM account").await;
     store
         .apply(commit(vec![insert(accounts)], 0))

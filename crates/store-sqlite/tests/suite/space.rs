@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::bed::{Dir, Fixed, MIGRATIONS, NOTE, commit, events, insert, verified};
-use quivive_delivery::{CommitError, Committed, Fault, Value, Write};
+use crate::bed::{Dir, Fixed, MIGRATIONS, commit, events, insert, note, verified};
+use quivive_delivery::{CommitError, Committed, Fault};
 use quivive_store::Executor;
 use quivive_store_sqlite::{Sqlite, SqliteOptions};
 
 fn no_space(answer: &Result<Committed, CommitError>) -> bool {
     matches!(answer, Err(CommitError::Fault(Fault::NoSpace)))
-}
-
-fn note(bytes: i64) -> Write {
-    Write::one(NOTE, vec![Value::Int(1), Value::Int(bytes)])
 }
 
 #[tokio::test]
@@ -24,13 +20,16 @@ async fn at_the_files_limit_the_whole_group_is_refused_until_there_is_room() {
     options.max_pages = Some(100);
     let store = Sqlite::open(options, MIGRATIONS).unwrap();
     store.apply(commit(vec![insert(1)], 1)).await.unwrap();
-    store.apply(commit(vec![note(200_000)], 1)).await.unwrap();
+    store
+        .apply(commit(vec![note(1, 200_000)], 1))
+        .await
+        .unwrap();
     let mut refused = 0;
     for _ in 0..10 {
         // The second of each three is too large; whatever shares its group goes with it.
         let three = [
             store.apply(events(1)),
-            store.apply(commit(vec![insert(2), note(800_000)], 1)),
+            store.apply(commit(vec![insert(2), note(1, 800_000)], 1)),
             store.apply(events(1)),
         ];
         for (i, answer) in three.into_iter().enumerate() {
@@ -42,9 +41,9 @@ async fn at_the_files_limit_the_whole_group_is_refused_until_there_is_room() {
     }
     assert!(refused >= 10);
     let before = verified(&store).await;
-    store.apply(commit(vec![note(1)], 0)).await.unwrap();
+    store.apply(commit(vec![note(1, 1)], 0)).await.unwrap();
     store
-        .apply(commit(vec![insert(2), note(150_000)], 3))
+        .apply(commit(vec![insert(2), note(1, 150_000)], 3))
         .await
         .unwrap();
     assert_eq!(verified(&store).await, before + 3);

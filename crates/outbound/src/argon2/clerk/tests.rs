@@ -1,4 +1,3 @@
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 
@@ -18,7 +17,7 @@ fn clerk() -> (Clerk, Receiver<Event>) {
         queued: AtomicUsize::new(0),
     };
     let terms = Terms {
-        most: NonZeroUsize::MIN.get(),
+        most: 1,
         usual_blocks: 8,
         rhythm: Rhythm::default(),
     };

@@ -75,6 +75,14 @@ impl Drop for Dir {
     }
 }
 
+/// The store that the parent process of a test names in this variable; `None` where the test runs by itself.
+pub(crate) fn of_parent(variable: &str) -> Option<Sqlite> {
+    #[expect(clippy::disallowed_methods, reason = "how the parent tells its child")]
+    let data_dir = std::env::var(variable).ok()?;
+    let options = SqliteOptions::new(data_dir, Arc::new(Fixed));
+    Some(Sqlite::open(options, MIGRATIONS).unwrap())
+}
+
 pub(crate) struct Fixed;
 
 impl Clock for Fixed {
@@ -128,6 +136,10 @@ pub(crate) fn commit(writes: Vec<Write>, events: u64) -> Transaction {
 
 pub(crate) fn insert(id: i64) -> Write {
     Write::one(INSERT, vec![id.into(), format!("name {id}").into()])
+}
+
+pub(crate) fn note(id: i64, bytes: i64) -> Write {
+    Write::one(NOTE, vec![id.into(), bytes.into()])
 }
 
 pub(crate) fn raise(id: i64, from: i64) -> Write {
