@@ -56,6 +56,11 @@ impl Passwords {
         Ok(())
     }
 
+    /// For which part of its time hashing ran lately.
+    pub(crate) fn core_time(&self) -> f64 {
+        self.hasher.core_time()
+    }
+
     /// Leaves the place to others while there is nothing to hash.
     pub(crate) fn leave(&mut self) {
         self.ticket = None;

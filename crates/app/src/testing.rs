@@ -32,7 +32,7 @@ mod statistics;
 mod webhooks;
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ struct Shared {
     verified: AtomicU64,
     evaluated: AtomicU64,
     hashing_places: AtomicU64,
+    hashing_starves: AtomicBool,
     came_back: AtomicU64,
     tasks: Tasks,
 }
@@ -131,6 +132,7 @@ impl World {
             verified: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             hashing_places: AtomicU64::new(u64::MAX),
+            hashing_starves: AtomicBool::new(false),
             came_back: AtomicU64::new(0),
             tasks: Tasks::new(),
         }))
@@ -192,6 +194,11 @@ impl World {
     /// How many places the hashing queue has left.
     pub fn hashing_places(&self, places: u64) {
         self.0.hashing_places.store(places, Ordering::Relaxed);
+    }
+
+    /// Hashes are under way and get no core.
+    pub fn hashing_starves(&self) {
+        self.0.hashing_starves.store(true, Ordering::Relaxed);
     }
 
     /// How many entered the hashing queue again.

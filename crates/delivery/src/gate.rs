@@ -9,12 +9,15 @@
 //! nobody is inside for a while, and nobody was turned away for a while, there is no queue, and all of the room is there again.
 //!
 //! Where another gate turns most away ([`Tide`]) that counts as well ([`Gate::others_were_turned_away`]): a gate with much room would
-//! let all of a flood in that comes from no more than so many at a time, and make each of them wait for all others.
+//! let all of a flood in that comes from no more than so many at a time, and make each of them wait for all others. And when
+//! those that the other let in starve for a core, a number inside is no limit to what is done a second: then so many come in a
+//! second, until the others get on ([`pace`]).
 //!
 //! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
 //!
 //! **Not guaranteed.** Fairness between those who are not let in: who asks again first gets the next place.
 
+mod pace;
 mod tide;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +25,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use pace::Pace;
 pub use tide::Tide;
 
 /// How many may be inside, and within which time each should be out again.
@@ -64,6 +68,7 @@ struct State {
     /// When the last went out.
     empty_since: Option<Instant>,
     quickest: Quickest,
+    pace: Pace,
 }
 
 /// The least time that somebody took lately.
@@ -113,6 +118,7 @@ impl Gate {
                     now: Duration::MAX,
                     since: None,
                 },
+                pace: Pace::default(),
             }),
         })
     }
@@ -127,9 +133,12 @@ impl Gate {
         self.let_in(|_| self.room.most)
     }
 
-    /// Under the same load, and not here.
-    pub fn others_were_turned_away(&self) {
-        self.state().full_at = Some(Instant::now());
+    /// Under the same load, and not here. Those who were let in there ran for that part of their time, from 0 to 1.
+    pub fn others_were_turned_away(&self, ran: f64) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.full_at = Some(now);
+        state.pace.others_ran(ran, now);
     }
 
     /// How many are inside.
@@ -149,7 +158,7 @@ impl Gate {
         {
             state.limit = self.room.most;
         }
-        if state.inside >= limit(&state) {
+        if state.inside >= limit(&state) || !state.pace.allows(now) {
             state.full_at = Some(now);
             return None;
         }
@@ -306,7 +315,7 @@ mod tests {
         serve(half()).await;
         assert_eq!(limit(&gate), 100, "nobody was turned away");
         let places = half();
-        gate.others_were_turned_away();
+        gate.others_were_turned_away(1.0);
         serve(places).await;
         assert_eq!(limit(&gate), 10);
     }
@@ -335,7 +344,7 @@ mod tests {
     async fn when_nobody_was_inside_or_turned_away_for_a_while_all_of_the_room_is_there() {
         let gate = Gate::new(ROOM);
         serve(&gate, 20).await;
-        gate.others_were_turned_away();
+        gate.others_were_turned_away(1.0);
         advance(IN_TIME / 2).await;
         drop(gate.enter());
         assert_eq!(limit(&gate), 20);

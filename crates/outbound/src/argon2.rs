@@ -63,7 +63,7 @@ const PLACES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 const LEAST: usize = 8;
 
 /// For a workflow to have hashed, where others are turned away.
-const IN_TIME: Duration = Duration::from_millis(500);
+const IN_TIME: Duration = Duration::from_millis(250);
 
 impl Default for Hashing {
     /// As OWASP's Password Storage Cheat Sheet has it: 19 MiB, two passes, one lane.
@@ -207,6 +207,10 @@ impl PasswordHasher for Argon2Pool {
             _place: place,
             turn: Arc::default(),
         }))
+    }
+
+    fn core_time(&self) -> f64 {
+        f64::from(self.threads.told.core_time.load(Ordering::Relaxed)) / 1_000.0
     }
 
     fn hash(&self, ticket: &HashTicket, password: &Password) -> Read<'_, PasswordHash> {

@@ -199,7 +199,7 @@ impl Kernel {
         if W::HASHES {
             let entered = cx.passwords.enter();
             if self.tide.note(entered.is_ok()) {
-                self.gate.others_were_turned_away();
+                self.gate.others_were_turned_away(cx.passwords.core_time());
             }
             return entered.map(|()| None);
         }

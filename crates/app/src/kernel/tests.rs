@@ -322,6 +322,28 @@ async fn while_most_that_hash_are_turned_away_the_others_may_not_wait_long_for_e
     assert_eq!(late(&scene).await, UNDER_WAY.least);
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_hashing_starves_under_a_flood_few_others_are_let_in_a_second() {
+    let scene = scene();
+    let let_in = async || {
+        let mut let_in = 0;
+        for _ in 0..100 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            let told = scene.when(hashing(&scene)).await;
+            assert!(matches!(told.answer, Err(Failure::NotAdmitted(_))));
+            let_in += (0..10).filter_map(|_| scene.kernel.gate.enter()).count();
+        }
+        let_in
+    };
+    scene.world.hashing_places(0);
+    let_in().await;
+    assert_eq!(let_in().await, 1_000, "it gets on");
+    scene.world.hashing_starves();
+    let_in().await;
+    let few = let_in().await;
+    assert!((150..=170).contains(&few), "{few}");
+}
+
 #[tokio::test]
 async fn facts_and_triples_of_their_own_are_caused_by_the_outcome() {
     let scene = scene();

@@ -122,11 +122,11 @@ pub(super) const RESERVE_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const RESERVE_WAITERS: usize = 256;
 
 /// How many workflows may be under way, but for those that hash, and how long one may take under a flood: it depends on the disk,
-/// whose sync the quickest has waited for. A burst of a thousand is over in half a second. As many as stay at the least keep the
+/// whose sync the quickest has waited for. A burst of so many is over in a tenth of a second. As many as stay at the least keep the
 /// writer busy.
 pub(super) const UNDER_WAY: Room = Room {
     least: 16,
-    most: 1_024,
+    most: 256,
     quick: Duration::from_millis(8),
     slow: Duration::from_millis(100),
 };

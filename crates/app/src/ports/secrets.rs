@@ -56,6 +56,9 @@ pub trait PasswordHasher: Send + Sync {
     /// A place in the bounded queue, for one workflow; [`Fault::Busy`] when it is full.
     fn admit(&self, entrance: Entrance) -> Result<HashTicket, Fault>;
 
+    /// Of the time that hashes were under way lately, the part for which they had a core, from 0 to 1. 1 where it is not known.
+    fn core_time(&self) -> f64;
+
     fn hash(&self, ticket: &HashTicket, password: &Password) -> Read<'_, PasswordHash>;
 
     /// `None` as hash: the same work against a hash that nothing fits, so that an unknown account costs what a known does.

@@ -48,6 +48,14 @@ impl PasswordHasher for World {
         Err(UnusableHash::Unknown)
     }
 
+    fn core_time(&self) -> f64 {
+        if self.0.hashing_starves.load(Ordering::Relaxed) {
+            0.0
+        } else {
+            1.0
+        }
+    }
+
     fn admit(&self, entrance: Entrance) -> Result<HashTicket, Fault> {
         if entrance == Entrance::Again {
             self.0.came_back.fetch_add(1, Ordering::Relaxed);

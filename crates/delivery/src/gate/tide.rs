@@ -1,19 +1,25 @@
 //! Whether a flood comes: more are turned away than let in.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::LULL;
 
-/// Counts who comes, and says whether most of the last whole second were turned away.
+/// So many say something after less than a [`LULL`], and after no less than this.
+const MANY: u32 = 16;
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Counts who comes, and says whether most of those were turned away who came in the last whole tenth of a second, or second where
+/// few come.
 #[derive(Debug, Default)]
 pub struct Tide {
-    state: Mutex<Second>,
+    state: Mutex<Lately>,
 }
 
 #[derive(Debug, Default)]
-struct Second {
+struct Lately {
     since: Option<Instant>,
     let_in: u32,
     turned_away: u32,
@@ -27,11 +33,12 @@ impl Tide {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *state.since.get_or_insert(now);
         let time = now.saturating_duration_since(since);
-        if time >= LULL {
-            *state = Second {
+        let came = state.let_in + state.turned_away;
+        if time >= LULL || time >= WINDOW && came >= MANY {
+            *state = Lately {
                 since: Some(now),
                 is_flood: time < LULL * 2 && state.turned_away > state.let_in,
-                ..Second::default()
+                ..Lately::default()
             };
         }
         *if was_let_in {
@@ -64,6 +71,20 @@ mod tests {
         assert!(!second(5, 5).await);
         assert!(!second(4, 6).await, "it is told when the second is over");
         assert!(second(10, 0).await);
+        let tide = Tide::default();
+        for _ in 0..MANY {
+            assert!(!tide.note(false), "so many of them may be a burst");
+        }
+        advance(WINDOW).await;
+        assert!(tide.note(false));
+        let tide = Tide::default();
+        for _ in 1..MANY {
+            tide.note(false);
+        }
+        advance(WINDOW).await;
+        assert!(!tide.note(false), "too few to say it yet");
+        advance(LULL).await;
+        assert!(tide.note(false));
         advance(LULL * 3).await;
         assert!(!tide.note(false), "that was long ago");
     }

@@ -33,8 +33,12 @@ enum Doing {
         since: Instant,
         has_blocks: bool,
     },
-    /// Whoever waits gets it from another: what comes of it is thrown away.
-    ForNobody,
+    /// Whoever waits gets it from another: what comes of it is thrown away. How long it had run, and when: when the first did
+    /// not get on, or when others like it get work again.
+    ForNobody {
+        since: Instant,
+        ran: Duration,
+    },
     Computes(Box<UnderWay>),
 }
 
@@ -66,6 +70,8 @@ pub(super) struct Clerk {
     hired: u64,
     /// Those with this share get work.
     balance: Balance,
+    /// How long those that were done lately ran, and took.
+    lately: (Duration, Duration),
 }
 
 impl Clerk {
@@ -78,6 +84,7 @@ impl Clerk {
             crew: Vec::new(),
             hired: 0,
             balance: Balance::new(Share::least()),
+            lately: Default::default(),
         }
     }
 
@@ -112,8 +119,10 @@ impl Clerk {
                     freed + self.terms.rhythm.end_after
                 })
             }
-            Doing::Computes(_) if hand.worker.share == Share::Spare => Some(Instant::now() + LOOK),
-            Doing::Computes(_) | Doing::ForNobody => None,
+            Doing::Computes(_) | Doing::ForNobody { .. } if self.keeps_from_work(hand) => {
+                Some(Instant::now() + LOOK)
+            }
+            Doing::Computes(_) | Doing::ForNobody { .. } => None,
         };
         self.crew.iter().filter_map(at).min()
     }
@@ -214,44 +223,94 @@ impl Clerk {
             Ordering::Relaxed,
         );
         metrics::histogram!("quivive_password_hash_seconds").record(took.as_secs_f64());
+        let ran = hand.ran().saturating_sub(did.ran);
         if hand.worker.share == Share::Equal {
-            let ran = hand.ran().saturating_sub(did.ran);
-            self.had(ran, took);
+            self.had(ran, took, now);
         }
+        self.lately.0 += ran;
+        self.lately.1 += took;
+        self.tell_core_time();
         // The place first: who hears the answer finds it free.
         drop(did.held);
         did.answer.give(computed);
     }
 
-    /// One that shares equally ran for so long of that time. As long as one that takes what is spare is stuck, nothing is spare.
-    fn had(&mut self, ran: Duration, time: Duration) {
-        let is_stuck = |hand: &Hand| matches!(hand.doing, Doing::ForNobody);
-        if !self.crew.iter().any(is_stuck) {
-            self.balance.had(ran, time);
+    /// One that shares equally ran for so long of that time.
+    fn had(&mut self, ran: Duration, time: Duration, now: Instant) {
+        if !self.balance.had(ran, time, now) {
+            return;
+        }
+        for hand in &mut self.crew {
+            if let Doing::ForNobody { .. } = hand.doing {
+                hand.doing = Doing::ForNobody {
+                    since: now,
+                    ran: hand.ran(),
+                };
+            }
+        }
+    }
+
+    /// Somebody waits for what it is at, or for its end.
+    fn keeps_from_work(&self, hand: &Hand) -> bool {
+        let is_stuck = matches!(hand.doing, Doing::ForNobody { .. });
+        let is_free = hand.is_free() || is_stuck && self.queue.is_empty();
+        !is_free && hand.worker.share == Share::Spare && self.balance.share() == Share::Spare
+    }
+
+    /// Tells how much those that compute have had, once it is of some time.
+    fn tell_core_time(&mut self) {
+        if !self.crew.iter().all(|hand| hand.worker.ran.is_some()) {
+            return;
+        }
+        let (mut ran, mut took) = self.lately;
+        for hand in &self.crew {
+            if let Doing::Computes(did) = &hand.doing {
+                ran += hand.ran().saturating_sub(did.ran);
+                took += did.since.elapsed();
+            }
+        }
+        if took >= LOOK {
+            let thousandths = ran.as_nanos() * 1_000 / took.as_nanos();
+            let thousandths = u32::try_from(thousandths).unwrap_or(u32::MAX);
+            self.told.core_time.store(thousandths, Ordering::Relaxed);
+            self.lately = Default::default();
         }
     }
 
     /// Whether those that compute get anything.
     fn look(&mut self) {
-        let balance = &mut self.balance;
-        let starves = |hand: &Hand| match &hand.doing {
-            Doing::Computes(did) if hand.worker.share == Share::Spare => {
-                let time = did.since.elapsed();
-                time >= LOOK && balance.starves(hand.ran().saturating_sub(did.ran), time)
-            }
-            _ => false,
+        self.tell_core_time();
+        let now = Instant::now();
+        let had = |hand: &Hand| {
+            let (since, ran) = match &hand.doing {
+                Doing::Computes(did) => (did.since, did.ran),
+                Doing::ForNobody { since, ran } => (*since, *ran),
+                Doing::Nothing { .. } => return None,
+            };
+            let time = now.saturating_duration_since(since);
+            (time >= LOOK).then(|| (hand.ran().saturating_sub(ran), time))
         };
-        if self.crew.iter().any(starves) {
+        let at_work = self.crew.iter().filter(|hand| self.keeps_from_work(hand));
+        let all_had: Vec<_> = at_work.filter_map(had).collect();
+        let balance = &mut self.balance;
+        if all_had
+            .iter()
+            .any(|(ran, time)| balance.starves(*ran, *time, now))
+        {
             metrics::counter!("quivive_password_hash_starved_total").increment(1);
-            self.take_back();
+            self.take_back(now);
         }
     }
 
     /// What those that starve are at is done by others.
-    fn take_back(&mut self) {
+    fn take_back(&mut self, now: Instant) {
         let spare = |hand: &&mut Hand| hand.worker.share == Share::Spare;
         for hand in self.crew.iter_mut().filter(spare) {
-            let doing = std::mem::replace(&mut hand.doing, Doing::ForNobody);
+            let stuck = Doing::ForNobody {
+                since: now,
+                ran: hand.ran(),
+            };
+            let doing = std::mem::replace(&mut hand.doing, stuck);
             match doing {
                 Doing::Computes(mut did) => match did.again.take() {
                     Some(work) => self.queue.push_front(Box::new(Job {
@@ -286,7 +345,7 @@ impl Clerk {
         self.queue.clear();
         for hand in self.crew {
             // What is for nobody may take long, and nobody waits for it.
-            if !matches!(hand.doing, Doing::ForNobody) {
+            if !matches!(hand.doing, Doing::ForNobody { .. }) {
                 hand.worker.end();
             }
         }

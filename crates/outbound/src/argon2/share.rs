@@ -1,6 +1,6 @@
 //! How a thread that hashes shares its core with others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What it takes of a core that others want, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,23 @@ impl Share {
     }
 }
 
-/// How long a thread that takes what is spare may be at a hash before it is asked how much it got.
+/// How often those that hash are asked how much they got.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a thread that takes what is spare may be at a hash before that says anything: a wave of connections has all of a core
+/// for a second, and is over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Less than one part of so many of the time: there is nothing spare.
 const STARVED: u32 = 3;
 
-/// So much of the time, over at least [`CALM`] of it: something is spare again.
-const PLENTY: f64 = 0.45;
+/// So much of the time, over at least [`CALM`] of it: something may be spare again.
+const PLENTY: f64 = 0.4;
 const CALM: Duration = Duration::from_secs(1);
+
+/// It was not where there is nothing again before so many times as long: then it has to last twice as long, up to this.
+const SOON: u32 = 4;
+const LONGEST_CALM: Duration = Duration::from_secs(32);
 
 /// Which share hashes take now: what is spare, and as much as others while nothing is.
 #[derive(Debug)]
@@ -51,6 +59,9 @@ pub(super) struct Balance {
     /// How long those with an equal share ran lately, and how long they were at it.
     ran: Duration,
     time: Duration,
+    calm: Duration,
+    /// Since they take what is spare again.
+    since: Option<Instant>,
 }
 
 impl Balance {
@@ -61,6 +72,8 @@ impl Balance {
             share: least,
             ran: Duration::ZERO,
             time: Duration::ZERO,
+            calm: CALM,
+            since: None,
         }
     }
 
@@ -69,26 +82,35 @@ impl Balance {
     }
 
     /// A thread that takes what is spare ran for so long of that time. Whether it follows that there is nothing.
-    pub(super) fn starves(&mut self, ran: Duration, time: Duration) -> bool {
-        let starves = self.share == Share::Spare && time >= LOOK && ran < time / STARVED;
+    pub(super) fn starves(&mut self, ran: Duration, time: Duration, now: Instant) -> bool {
+        let starves = self.share == Share::Spare && time >= PATIENCE && ran < time / STARVED;
         if starves {
+            let soon = |since| now.saturating_duration_since(since) < self.calm * SOON;
+            self.calm = if self.since.is_some_and(soon) {
+                LONGEST_CALM.min(self.calm * 2)
+            } else {
+                CALM
+            };
             self.share = Share::Equal;
             (self.ran, self.time) = Default::default();
         }
         starves
     }
 
-    /// A thread with an equal share ran for so long of that time.
-    pub(super) fn had(&mut self, ran: Duration, time: Duration) {
+    /// A thread with an equal share ran for so long of that time. Whether it follows that something is spare.
+    pub(super) fn had(&mut self, ran: Duration, time: Duration, now: Instant) -> bool {
         self.ran += ran;
         self.time += time;
-        if self.time < CALM {
-            return;
+        if self.time < self.calm {
+            return false;
         }
-        if self.ran.as_secs_f64() > self.time.as_secs_f64() * PLENTY {
-            self.share = self.least;
-        }
+        let is_plenty = self.ran.as_secs_f64() > self.time.as_secs_f64() * PLENTY;
         (self.ran, self.time) = Default::default();
+        if is_plenty {
+            self.share = self.least;
+            self.since = Some(now);
+        }
+        is_plenty
     }
 }
 
@@ -136,38 +158,57 @@ mod tests {
 
     #[test]
     fn what_is_spare_is_taken_until_it_is_next_to_nothing_and_again_when_there_is_plenty() {
+        let now = Instant::now();
         let mut balance = Balance::new(Share::Spare);
         for (ran, time, starves) in [
-            (0, 99, false),
-            (34, 100, false),
-            (900, 1_000, false),
-            (33, 100, true),
+            (0, 1_999, false),
+            (667, 2_000, false),
+            (900, 2_500, false),
+            (666, 2_000, true),
         ] {
             assert_eq!(balance.share(), Share::Spare);
             assert_eq!(
-                balance.starves(ran * MS, time * MS),
+                balance.starves(ran * MS, time * MS, now),
                 starves,
                 "{ran} of {time}"
             );
         }
         assert_eq!(balance.share(), Share::Equal);
         assert!(
-            !balance.starves(Duration::ZERO, 500 * MS),
+            !balance.starves(Duration::ZERO, 5_000 * MS, now),
             "it does no more"
         );
         // What was had long ago says nothing of now.
-        balance.had(999 * MS, 999 * MS);
-        balance.had(Duration::ZERO, 1_500 * MS);
+        assert!(!balance.had(999 * MS, 999 * MS, now));
+        assert!(!balance.had(Duration::ZERO, 2_000 * MS, now));
         assert_eq!(balance.share(), Share::Equal);
-        balance.had(700 * MS, 1_000 * MS);
+        assert!(balance.had(500 * MS, 1_000 * MS, now));
         assert_eq!(balance.share(), Share::Spare);
     }
 
     #[test]
+    fn what_was_not_spare_after_all_is_believed_later_each_time() {
+        let (mut now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut balance = Balance::new(Share::Spare);
+        for seconds in [1, 2, 4, 8, 16, 32, 32] {
+            assert!(balance.starves(Duration::ZERO, PATIENCE, now));
+            for waited in 1..=seconds {
+                now += second;
+                assert_eq!(balance.had(second, second, now), waited == seconds);
+            }
+            now += second;
+        }
+        now += second * 200;
+        assert!(balance.starves(Duration::ZERO, PATIENCE, now));
+        assert!(balance.had(second, second, now), "that was long ago");
+    }
+
+    #[test]
     fn where_nothing_less_is_wise_the_share_stays_equal() {
+        let now = Instant::now();
         let mut balance = Balance::new(Share::Equal);
-        assert!(!balance.starves(Duration::ZERO, 500 * MS));
-        balance.had(1_000 * MS, 1_000 * MS);
+        assert!(!balance.starves(Duration::ZERO, 5_000 * MS, now));
+        balance.had(1_000 * MS, 1_000 * MS, now);
         assert_eq!(balance.share(), Share::Equal);
     }
 

@@ -358,7 +358,7 @@ mod shares {
         });
         let meanwhile = async {
             heard.await.expect("it runs");
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(2_300)).await;
             drop(release);
         };
         let (stuck, ()) = tokio::join!(stuck, meanwhile);

@@ -9,7 +9,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -72,6 +72,8 @@ impl Default for Rhythm {
 pub(super) struct Told {
     /// Of the last hash, in microseconds.
     pub(super) last_hash_us: AtomicU64,
+    /// For how many thousandths of the time that hashes were under way lately they ran.
+    pub(super) core_time: AtomicU32,
     pub(super) alive: AtomicUsize,
     pub(super) queued: AtomicUsize,
 }
@@ -97,6 +99,7 @@ impl Threads {
         let (events, heard) = sync_channel(places + 2 * most.get() + 1);
         let told = Arc::new(Told {
             last_hash_us: AtomicU64::new(GUESSED_HASH_US),
+            core_time: AtomicU32::new(1_000),
             alive: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
         });

@@ -4,6 +4,7 @@
 //! ([`super::crowd`]). Headers must come
 //! within 10 s, and in 64 KiB, or the answer is 431. An HTTP/1.1 connection that idles between requests is closed after the
 //! same 10 s, one that speaks h2 after a minute: a proxy in front should keep its connections for less than 10 s, or retry.
+//! Some have up to 2 s more ([`headers_within`]).
 //! Who takes nothing of an answer for two minutes loses it, and so does who leaves no window for one (h2) for as long.
 
 use std::convert::Infallible;
@@ -34,6 +35,10 @@ use super::patience::Patient;
 /// For a client to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Who came together is not let go together: one of so many has no more time than that, the next this much more, and so on.
+const STEPS: usize = 16;
+const STEP: Duration = Duration::from_millis(125);
+
 /// For an h2 connection without a request, beyond which it is ended in good order.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -54,6 +59,9 @@ const MAX_STREAMS: u32 = 128;
 
 /// After a failed accept: what is short (files, memory) may be there again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where many come at once, so many are accepted before others are served.
+const IN_A_ROW: u32 = 8;
 
 /// While there is no place, how often it is looked for one.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -116,12 +124,15 @@ pub(super) fn accept(
     tasks: &Tasks,
 ) {
     let places = Arc::new(Semaphore::new(limit));
-    let protocol = Arc::new(protocol(tasks));
+    let protocols: Vec<_> = (0..STEPS)
+        .map(|step| Arc::new(protocol(tasks, headers_within(step))))
+        .collect();
     let connections = tasks.clone();
     drop(tasks.spawn(async move {
         let stopping = connections.stopping();
         let mut crowd = Crowd::default();
-        loop {
+        let mut in_a_row = 0;
+        for (step, protocol) in protocols.iter().enumerate().cycle() {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stopping.cancelled() => return,
@@ -144,7 +155,7 @@ pub(super) fn accept(
                 (stream, peer),
                 activity,
                 router.clone(),
-                Arc::clone(&protocol),
+                (Arc::clone(protocol), headers_within(step)),
                 drain,
                 connections.clone(),
             );
@@ -152,6 +163,11 @@ pub(super) fn accept(
                 connection.await;
                 drop(place);
             }));
+            in_a_row += 1;
+            if in_a_row == IN_A_ROW {
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
         }
     }));
 }
@@ -176,12 +192,19 @@ async fn place(
     }
 }
 
-fn protocol(tasks: &Tasks) -> auto::Builder<Tracked> {
+/// For one that came as the so manieth.
+fn headers_within(step: usize) -> Duration {
+    // Neighbours come at the same time: they are far apart.
+    let step = step * 7 % STEPS;
+    HEADERS_WITHIN + STEP * u32::try_from(step).unwrap_or_default()
+}
+
+fn protocol(tasks: &Tasks, headers_within: Duration) -> auto::Builder<Tracked> {
     let mut builder = auto::Builder::new(Tracked(tasks.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(headers_within)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);
     builder
@@ -198,7 +221,7 @@ async fn serve(
     (stream, peer): (TcpStream, SocketAddr),
     activity: Arc<Activity>,
     router: Router,
-    protocol: Arc<auto::Builder<Tracked>>,
+    (protocol, headers_within): (Arc<auto::Builder<Tracked>>, Duration),
     drain: Duration,
     tasks: Tasks,
 ) {
@@ -209,7 +232,7 @@ async fn serve(
         service_fn(move |request| answer(request, peer, router.clone(), Arc::clone(&seen)));
     let patient = Patient::new(stream, Arc::clone(&activity));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(patient), service));
-    let mut silence = pin!(activity.silence(HEADERS_WITHIN, IDLE));
+    let mut silence = pin!(activity.silence(headers_within, IDLE));
     let mut over = pin!(tokio::time::sleep(OVER_WITHIN));
     // Within which it should be over, once it was ended in good order: what is being answered may end first.
     let mut leaving = None;
