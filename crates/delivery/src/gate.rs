@@ -11,9 +11,10 @@
 //! Where another gate turns most away ([`Tide`]) that counts as well ([`Gate::others_were_turned_away`]): a gate with much room would
 //! let all of a flood in that comes from no more than so many at a time, and make each of them wait for all others. And when
 //! those that the other let in starve for a core, a number inside is no limit to what is done a second: then so many come in a
-//! second, until the others get on ([`pace`]).
+//! second, until the others get on.
 //!
-//! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in. Who is not let in is told at once.
+//! **Guarantees.** Never more than `most` inside, and never fewer than `least` let in, or 160 a second while others starve. Who
+//! is not let in is told at once.
 //!
 //! **Not guaranteed.** Fairness between those who are not let in: who asks again first gets the next place.
 

@@ -4,7 +4,7 @@
 //! ([`super::crowd`]). Headers must come
 //! within 10 s, and in 64 KiB, or the answer is 431. An HTTP/1.1 connection that idles between requests is closed after the
 //! same 10 s, one that speaks h2 after a minute: a proxy in front should keep its connections for less than 10 s, or retry.
-//! Some have up to 2 s more ([`headers_within`]).
+//! Some have up to 2 s more, so that who came together is not let go together.
 //! Who takes nothing of an answer for two minutes loses it, and so does who leaves no window for one (h2) for as long.
 
 use std::convert::Infallible;
@@ -35,7 +35,7 @@ use super::patience::Patient;
 /// For a client to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Who came together is not let go together: one of so many has no more time than that, the next this much more, and so on.
+/// One of so many has no more time than that, another so much more, and so on: who comes back at once does not come with all others.
 const STEPS: usize = 16;
 const STEP: Duration = Duration::from_millis(125);
 
@@ -292,4 +292,20 @@ async fn answer(
         frame
     };
     Ok(response.map(|body| Body::new(body.map_frame(held))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_came_together_is_let_go_over_two_seconds() {
+        let mut times: Vec<_> = (0..STEPS).map(headers_within).collect();
+        for pair in times.windows(2) {
+            assert!(pair[0].abs_diff(pair[1]) >= STEP * 7, "{pair:?}");
+        }
+        times.sort();
+        let evenly = (0..16).map(|step| HEADERS_WITHIN + STEP * step);
+        assert!(times.into_iter().eq(evenly));
+    }
 }
