@@ -46,6 +46,9 @@ const SLOWER: u32 = 3;
 /// When nobody was turned away for so long there is no flood.
 const LULL: Duration = Duration::from_secs(1);
 
+/// What many do in so long says something.
+const WINDOW: Duration = Duration::from_millis(100);
+
 /// The quickest of these last two times counts: what a machine can do does not change often.
 const LATELY: Duration = Duration::from_secs(30);
 
@@ -126,12 +129,12 @@ impl Gate {
 
     /// For who has not begun yet. `None` when there is no place.
     pub fn enter(self: &Arc<Self>) -> Option<Place> {
-        self.let_in(|state| state.limit)
+        self.let_in(|state, now| state.inside < state.limit && state.pace.allows(now))
     }
 
     /// For who was let in before and has left its place to others: as long as there is any.
     pub fn enter_again(self: &Arc<Self>) -> Option<Place> {
-        self.let_in(|_| self.room.most)
+        self.let_in(|state, _| state.inside < self.room.most)
     }
 
     /// Under the same load, and not here. Those who were let in there ran for that part of their time, from 0 to 1.
@@ -147,22 +150,24 @@ impl Gate {
         self.state().inside
     }
 
-    fn let_in(self: &Arc<Self>, limit: impl Fn(&State) -> usize) -> Option<Place> {
+    fn let_in(self: &Arc<Self>, may: impl FnOnce(&mut State, Instant) -> bool) -> Option<Place> {
         let now = Instant::now();
         let mut state = self.state();
-        let empty_since = state.empty_since.take();
         let is_long_ago = |at, time| now.saturating_duration_since(at) >= time;
-        if empty_since.is_some_and(|since| is_long_ago(since, self.room.quick / 2))
+        if state
+            .empty_since
+            .is_some_and(|since| is_long_ago(since, self.room.quick / 2))
             && state
                 .full_at
                 .is_none_or(|full_at| is_long_ago(full_at, LULL))
         {
             state.limit = self.room.most;
         }
-        if state.inside >= limit(&state) || !state.pace.allows(now) {
+        if !may(&mut state, now) {
             state.full_at = Some(now);
             return None;
         }
+        state.empty_since = None;
         state.inside += 1;
         Some(Place {
             gate: Arc::clone(self),
@@ -352,6 +357,21 @@ mod tests {
         advance(LULL).await;
         drop(gate.enter());
         assert_eq!(limit(&gate), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_that_starve_hold_up_who_has_not_begun_and_for_no_longer_than_they_do() {
+        let gate = Gate::new(ROOM);
+        serve(&gate, 20).await;
+        gate.others_were_turned_away(0.0);
+        assert!(gate.enter().is_none(), "it begins with nobody");
+        drop(gate.enter_again().expect("it was let in before"));
+        advance(LULL / 2).await;
+        assert_eq!(fill(&gate).len(), 2);
+        assert!(gate.enter().is_none(), "and nobody is inside");
+        advance(LULL).await;
+        drop(gate.enter());
+        assert_eq!(room(&gate), 100);
     }
 
     #[tokio::test(start_paused = true)]

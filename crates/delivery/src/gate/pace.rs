@@ -1,13 +1,8 @@
 //! How many come in a second at the most, while others starve for the same cores.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::LULL;
-
-/// Between two changes.
-const WINDOW: Duration = Duration::from_millis(100);
+use super::{LULL, WINDOW};
 
 /// With less of its time than this part the other starves.
 const STARVES: f64 = 0.45;
@@ -18,7 +13,7 @@ const PLENTY: f64 = 0.55;
 /// So many a second at first, and never fewer.
 const LEAST: f64 = 160.0;
 
-/// From one look to the next.
+/// From one look to the next, a [`WINDOW`] later.
 const QUICKER: f64 = 1.05;
 const SLOWER: f64 = 0.9;
 
@@ -84,6 +79,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::time::advance;
 
     use super::*;

@@ -1,15 +1,13 @@
 //! Whether a flood comes: more are turned away than let in.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::LULL;
+use super::{LULL, WINDOW};
 
-/// So many say something after less than a [`LULL`], and after no less than this.
+/// So many say something after a [`WINDOW`], fewer after a [`LULL`].
 const MANY: u32 = 16;
-const WINDOW: Duration = Duration::from_millis(100);
 
 /// Counts who comes, and says whether most of those were turned away who came in the last whole tenth of a second, or second where
 /// few come.

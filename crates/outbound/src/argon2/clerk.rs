@@ -33,8 +33,8 @@ enum Doing {
         since: Instant,
         has_blocks: bool,
     },
-    /// Whoever waits gets it from another: what comes of it is thrown away. How long it had run, and when: when the first did
-    /// not get on, or when others like it get work again.
+    /// Whoever waits gets it from another: what comes of it is thrown away. It had run for so long when it was given up, or
+    /// when something was spare again.
     ForNobody {
         since: Instant,
         ran: Duration,
@@ -119,10 +119,8 @@ impl Clerk {
                     freed + self.terms.rhythm.end_after
                 })
             }
-            Doing::Computes(_) | Doing::ForNobody { .. } if self.keeps_from_work(hand) => {
-                Some(Instant::now() + LOOK)
-            }
-            Doing::Computes(_) | Doing::ForNobody { .. } => None,
+            _ if self.keeps_from_work(hand) => Some(Instant::now() + LOOK),
+            _ => None,
         };
         self.crew.iter().filter_map(at).min()
     }
@@ -229,7 +227,6 @@ impl Clerk {
         }
         self.lately.0 += ran;
         self.lately.1 += took;
-        self.tell_core_time();
         // The place first: who hears the answer finds it free.
         drop(did.held);
         did.answer.give(computed);
@@ -257,24 +254,28 @@ impl Clerk {
         !is_free && hand.worker.share == Share::Spare && self.balance.share() == Share::Spare
     }
 
-    /// Tells how much those that compute have had, once it is of some time.
+    /// Tells how much those that compute have had, once it is of some time. Where the system does not say nothing is told.
     fn tell_core_time(&mut self) {
-        if !self.crew.iter().all(|hand| hand.worker.ran.is_some()) {
+        let under_way = || {
+            self.crew.iter().filter_map(|hand| match &hand.doing {
+                Doing::Computes(did) => Some((hand, did)),
+                _ => None,
+            })
+        };
+        let (mut ran, mut took) = self.lately;
+        took += under_way()
+            .map(|(_, did)| did.since.elapsed())
+            .sum::<Duration>();
+        if took < LOOK || self.crew.iter().any(|hand| hand.worker.ran.is_none()) {
             return;
         }
-        let (mut ran, mut took) = self.lately;
-        for hand in &self.crew {
-            if let Doing::Computes(did) = &hand.doing {
-                ran += hand.ran().saturating_sub(did.ran);
-                took += did.since.elapsed();
-            }
-        }
-        if took >= LOOK {
-            let thousandths = ran.as_nanos() * 1_000 / took.as_nanos();
-            let thousandths = u32::try_from(thousandths).unwrap_or(u32::MAX);
-            self.told.core_time.store(thousandths, Ordering::Relaxed);
-            self.lately = Default::default();
-        }
+        ran += under_way()
+            .map(|(hand, did)| hand.ran().saturating_sub(did.ran))
+            .sum::<Duration>();
+        let thousandths = ran.as_nanos() * 1_000 / took.as_nanos();
+        let thousandths = u32::try_from(thousandths).unwrap_or(u32::MAX);
+        self.told.core_time.store(thousandths, Ordering::Relaxed);
+        self.lately = Default::default();
     }
 
     /// Whether those that compute get anything.
