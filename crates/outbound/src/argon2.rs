@@ -63,7 +63,7 @@ const PLACES: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 const LEAST: usize = 8;
 
 /// For a workflow to have hashed, where others are turned away.
-const IN_TIME: Duration = Duration::from_millis(250);
+const IN_TIME: Duration = Duration::from_millis(200);
 
 impl Default for Hashing {
     /// As OWASP's Password Storage Cheat Sheet has it: 19 MiB, two passes, one lane.

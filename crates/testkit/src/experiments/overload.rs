@@ -88,20 +88,34 @@ impl Size {
 }
 
 /// How the server is started: on a core of its own, behind a proxy that says whom it asks for, and with the limits by source.
+/// And in a session of its own, as by a service manager: Linux shares the cores out between sessions first, so that storm and
+/// server in one would share what each gets, and the system's thread that syncs the disk may wait for them for 6 ms each time.
+/// It ends with this program all the same.
 pub fn options(mut options: Options) -> Options {
     if has_cores() {
-        options.wrap = ["taskset", "-c", CORES[0]].map(str::to_owned).to_vec();
+        let apart = ["setsid", "setpriv", "--pdeathsig", "KILL"];
+        let pinned = ["taskset", "-c", CORES[0]];
+        options.wrap = apart
+            .iter()
+            .chain(&pinned)
+            .map(|&word| word.to_owned())
+            .collect();
     }
     options
         .env("QUIVIVE__RATE_LIMITS__ENABLED", "true")
         .env("QUIVIVE__SERVER__TRUSTED_PROXIES", "127.0.0.1/32")
 }
 
-/// There are two, and a program that keeps processes apart.
+/// There are two, and the programs of util-linux that keep processes apart.
 fn has_cores() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let taskset = std::process::Command::new("taskset").arg("-V").output();
-    cores > 1 && taskset.is_ok()
+    let is_there = |program| {
+        std::process::Command::new(program)
+            .arg("-V")
+            .output()
+            .is_ok()
+    };
+    cores > 1 && ["taskset", "setsid", "setpriv"].into_iter().all(is_there)
 }
 
 /// What was seen of one kind.
@@ -180,7 +194,7 @@ impl fmt::Display for Figures {
         let cores = if self.has_cores {
             "server and storm on a core each"
         } else {
-            "server and storm on the same cores: there is one, or no taskset"
+            "server and storm on the same cores: there is one, or no util-linux"
         };
         let mib: Vec<String> = self
             .highest_kib
