@@ -1,8 +1,8 @@
 //! `prove NAME… [--short] [--kills=N] [--step=TEXT] [--minutes=N]`: the long experiments against the release binary, each printing its figures.
 //!
 //! An experiment with a mutant is also run against a build with the fault in it, and is void when that one passes too.
-//! `--kills` and `--step` are for `delivery-kills`: so many at each step, and only at those with this text in their name (for
-//! `brokers`: with that broker alone).
+//! `--kills` is for `delivery-kills`: so many at each step. `--step`: only at those with this text in their name; for `brokers`, with
+//! that broker alone, and for `timing`, that question alone, as all of them take an hour.
 //! `--minutes` is for `brokers`: so long with each.
 //! `--server=PATH` drives this program instead of building one.
 
@@ -43,9 +43,6 @@ const EXPERIMENTS: [(&str, Option<&str>); 20] = [
     (FAIL_OVER, None),
 ];
 
-/// Not among all: the first does not hold yet, the second has not been run long.
-const BY_NAME: [&str; 2] = ["overload", "million-accounts"];
-
 const DELIVERY_KILLS: &str = "delivery-kills";
 
 /// These want PostgreSQL, and start what they need. The last two have their mutants beside them.
@@ -77,7 +74,6 @@ async fn main() -> ExitCode {
         wanted = EXPERIMENTS
             .iter()
             .map(|(name, _)| (*name).to_owned())
-            .filter(|name| !BY_NAME.contains(&name.as_str()))
             .collect();
     }
     let known: Vec<&str> = EXPERIMENTS.iter().map(|(name, _)| *name).collect();
@@ -88,8 +84,8 @@ async fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let given = flags.iter().find_map(|flag| flag.strip_prefix("--server="));
-    let (mut binary, mut mutant) = (given.map(PathBuf::from), None);
+    let step = given(&flags, "--step=").unwrap_or_default();
+    let (mut binary, mut mutant) = (given(&flags, "--server=").map(PathBuf::from), None);
     for (name, fault) in EXPERIMENTS
         .iter()
         .filter(|(name, _)| wanted.iter().any(|w| w == name))
@@ -123,7 +119,7 @@ async fn main() -> ExitCode {
             }
             continue;
         }
-        println!("{name}: {}", run(name, binary, None, short).await);
+        println!("{name}: {}", run(name, binary, None, short, step).await);
         if let Some(fault) = fault {
             let mutant = mutant.get_or_insert_with(|| build(true)).clone();
             let caught = caught(name, mutant, fault, short).await;
@@ -138,16 +134,21 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What stands behind this in one of the flags.
+fn given<'a>(flags: &'a [String], name: &str) -> Option<&'a str> {
+    flags.iter().find_map(|flag| flag.strip_prefix(name))
+}
+
 /// Kills this program itself, which serves as one that embeds the server.
 async fn delivery_kills(flags: &[String], short: bool) -> String {
-    let given = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
-    let kills = given("--kills=").map(|it| it.parse().expect("--kills is a number"));
+    let kills = given(flags, "--kills=").map(|it| it.parse().expect("--kills is a number"));
     let kills = kills.unwrap_or(if short { 4 } else { 200 });
     let program = deliveries::Program {
         path: std::env::current_exe().expect("this program has a path"),
         arg: SERVE,
     };
-    deliveries::run(&program, kills, 7, given("--step=").unwrap_or_default()).await
+    let step = given(flags, "--step=").unwrap_or_default();
+    deliveries::run(&program, kills, 7, step).await
 }
 
 /// With a standby that commits wait for; and then the mutant: with one that nothing waits for. Says whether all held.
@@ -174,21 +175,18 @@ async fn fail_over(binary: &Path, rounds: usize, patient: bool) -> bool {
 
 /// Each broker that is installed, and then the mutant: a consumer that takes whatever comes. Says whether all held.
 async fn brokers(binary: &Path, flags: &[String], short: bool) -> bool {
-    let given = flags
-        .iter()
-        .find_map(|flag| flag.strip_prefix("--minutes="));
-    let minutes = given.map(|it| it.parse().expect("--minutes is a number"));
+    let minutes = given(flags, "--minutes=").map(|it| it.parse().expect("--minutes is a number"));
     let length = match minutes {
         Some(minutes) => Duration::from_mins(minutes),
         None if short => Duration::from_secs(25),
         None => Duration::from_mins(30),
     };
-    let step = flags.iter().find_map(|flag| flag.strip_prefix("--step="));
+    let step = given(flags, "--step=").unwrap_or_default();
     for (what, start) in [
         ("redis", brokers::Kind::redis as fn() -> _),
         ("rabbitmq", brokers::Kind::rabbitmq),
     ] {
-        if !what.contains(step.unwrap_or_default()) {
+        if !what.contains(step) {
             continue;
         }
         let made = tokio::task::spawn_blocking(start).await;
@@ -246,13 +244,13 @@ fn build(mutants: bool) -> PathBuf {
 async fn caught(name: &'static str, binary: PathBuf, fault: &'static str, short: bool) -> bool {
     std::panic::set_hook(Box::new(|_| {}));
     let mut attempt = tokio::task::JoinSet::new();
-    attempt.spawn(async move { run(name, &binary, Some(fault), short).await });
+    attempt.spawn(async move { run(name, &binary, Some(fault), short, "").await });
     let outcome = attempt.join_next().await;
     drop(std::panic::take_hook());
     outcome.is_some_and(|outcome| outcome.is_err())
 }
 
-async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> String {
+async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool, step: &str) -> String {
     // Receivers are on this machine.
     let mut options = Options::unlimited()
         .env("QUIVIVE__LOG__LEVEL", "warn")
@@ -321,12 +319,12 @@ async fn run(name: &str, binary: &Path, mutant: Option<&str>, short: bool) -> St
         }
         _ => {
             let pairs = size(60, 1_000);
-            let mut figures = timing::run(&server, pairs, false).await;
+            let mut figures = timing::run(&server, pairs, false, step).await;
             if !short {
                 server.stop().await;
                 let fresh = Options::unlimited().env("QUIVIVE__LOG__LEVEL", "warn");
                 let server = Server::start(binary, fresh).await;
-                let busy = timing::run(&server, pairs, true).await;
+                let busy = timing::run(&server, pairs, true, step).await;
                 figures.extend(busy.into_iter().map(|it| timing::Figure {
                     name: format!("{} at half load", it.name),
                     ..it

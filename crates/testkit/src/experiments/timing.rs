@@ -102,15 +102,22 @@ const QUESTIONS: [Question; 3] = [
     },
 ];
 
+const BURSTS: &str = "burst";
+
 /// Guesses at once in a burst: more than a path takes, so that some wait for others and the path closes under them.
 const BURST: usize = 12;
 
 /// One burst for so many pairs of single calls: it is as many calls, and needs an address of its own.
 const PAIRS_A_BURST: usize = 5;
 
-/// Asks so many of each class at each route, and in a fifth as many pairs of bursts at one address; the figures. `busy`: while
-/// others sign in, as many as keep half of the cores at work. Panics when two answers differ in a byte.
-pub async fn run(server: &Server, pairs: usize, busy: bool) -> Vec<Figure> {
+/// Asks so many of each class at each route, and in a fifth as many pairs of bursts at one address; the figures. Only what has `step` in
+/// its name. `busy`: while others sign in, as many as keep half of the cores at work. Panics when two answers differ in a byte,
+/// or nothing has that name.
+pub async fn run(server: &Server, pairs: usize, busy: bool, step: &str) -> Vec<Figure> {
+    let of_step = |question: &&Question| question.name.contains(step);
+    let questions: Vec<_> = QUESTIONS.iter().filter(of_step).collect();
+    let with_bursts = BURSTS.contains(step);
+    assert!(with_bursts || !questions.is_empty(), "no {step}");
     prepare(server).await;
     let others = if busy {
         sign_in(server)
@@ -120,16 +127,18 @@ pub async fn run(server: &Server, pairs: usize, busy: bool) -> Vec<Figure> {
     let mut figures = Vec::new();
     if busy {
         // Nothing is quiet then, and together they take half as long.
-        let asked = QUESTIONS
+        let asked = questions
             .iter()
             .map(|question| ask(server, question, pairs));
         figures.extend(join_all(asked).await.concat());
     } else {
-        for question in &QUESTIONS {
+        for question in questions {
             figures.extend(ask(server, question, pairs).await);
         }
     }
-    figures.push(bursts(server, pairs.div_ceil(PAIRS_A_BURST)).await);
+    if with_bursts {
+        figures.push(bursts(server, pairs.div_ceil(PAIRS_A_BURST)).await);
+    }
     drop(others);
     figures
 }
@@ -214,7 +223,7 @@ async fn bursts(server: &Server, pairs: usize) -> Figure {
             if turn { &mut times.0 } else { &mut times.1 }.push(time);
         }
     }
-    figure("burst".to_owned(), &times.0, &times.1)
+    figure(BURSTS.to_owned(), &times.0, &times.1)
 }
 
 /// In which order the classes are asked. Seeded, so that a run can be repeated.
