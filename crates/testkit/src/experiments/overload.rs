@@ -90,16 +90,12 @@ impl Size {
 /// How the server is started: on a core of its own, behind a proxy that says whom it asks for, and with the limits by source.
 /// And in a session of its own, as by a service manager: Linux shares the cores out between sessions first, so that storm and
 /// server in one would share what each gets, and the system's thread that syncs the disk may wait for them for 6 ms each time.
-/// It ends with this program all the same.
+/// When this program is interrupted the server stays, and wants to be stopped by hand.
 pub fn options(mut options: Options) -> Options {
     if has_cores() {
-        let apart = ["setsid", "setpriv", "--pdeathsig", "KILL"];
-        let pinned = ["taskset", "-c", CORES[0]];
-        options.wrap = apart
-            .iter()
-            .chain(&pinned)
-            .map(|&word| word.to_owned())
-            .collect();
+        options.wrap = ["setsid", "taskset", "-c", CORES[0]]
+            .map(str::to_owned)
+            .to_vec();
     }
     options
         .env("QUIVIVE__RATE_LIMITS__ENABLED", "true")
@@ -115,7 +111,7 @@ fn has_cores() -> bool {
             .output()
             .is_ok()
     };
-    cores > 1 && ["taskset", "setsid", "setpriv"].into_iter().all(is_there)
+    cores > 1 && ["taskset", "setsid"].into_iter().all(is_there)
 }
 
 /// What was seen of one kind.
