@@ -21,13 +21,54 @@ use crate::store::Bed;
 const SHARDS: u32 = 8;
 
 /// Messages in one batch of the bare client, as in one of the relay.
-const BATCH: usize = 500;
+const BATCH: usize = 1_000;
 
-/// A broker that counts what it confirmed, and keeps it if it is asked to.
+/// Bytes of a message at the most, roughly.
+const MESSAGE_BYTES: usize = 1_500;
+
+/// A broker that counts what it confirmed, and keeps it in memory that is there before.
 struct Counted {
     inner: Box<dyn Broker>,
     confirmed: AtomicU64,
-    kept: Mutex<Vec<Publication>>,
+    kept: Mutex<Kept>,
+}
+
+/// Messages, one behind the other.
+struct Kept {
+    json: Vec<u8>,
+    /// What each is for, and where it ends.
+    ends: Vec<(u32, Place, usize)>,
+}
+
+impl Kept {
+    fn for_so_many(count: usize) -> Self {
+        // Written once, so that the system has given the memory.
+        let mut json = vec![1; count * MESSAGE_BYTES];
+        json.clear();
+        Self {
+            json,
+            ends: Vec::with_capacity(count),
+        }
+    }
+
+    fn keep(&mut self, messages: &[Publication]) {
+        for message in messages {
+            self.json.extend_from_slice(&message.json);
+            let end = self.json.len();
+            self.ends.push((message.shard, message.place, end));
+        }
+    }
+
+    fn messages(&self) -> Vec<Publication> {
+        let mut begin = 0;
+        let ends = self.ends.iter();
+        ends.map(|&(shard, place, end)| {
+            let json = self.json[begin..end].to_vec();
+            begin = end;
+            Publication { shard, place, json }
+        })
+        .collect()
+    }
 }
 
 impl Broker for Counted {
@@ -38,7 +79,7 @@ impl Broker for Counted {
     ) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             self.inner.publish(known, messages).await?;
-            self.kept.lock().unwrap().extend_from_slice(messages);
+            self.kept.lock().unwrap().keep(messages);
             let count = messages.len() as u64;
             self.confirmed.fetch_add(count, Ordering::Relaxed);
             Ok(())
@@ -76,7 +117,7 @@ async fn relayed(bed: &Bed, inner: Box<dyn Broker>, count: u64) -> (f64, Vec<Pub
     let counted = Arc::new(Counted {
         inner,
         confirmed: AtomicU64::new(0),
-        kept: Mutex::default(),
+        kept: Mutex::new(Kept::for_so_many(usize::try_from(count).unwrap())),
     });
     let tasks = Tasks::new();
     let parts = parts(bed, &tasks);
@@ -100,8 +141,8 @@ async fn relayed(bed: &Bed, inner: Box<dyn Broker>, count: u64) -> (f64, Vec<Pub
     }
     let rate = count as f64 / began.elapsed().as_secs_f64();
     tasks.shut_down().await;
-    let kept = std::mem::take(&mut *counted.kept.lock().unwrap());
-    (rate, kept)
+    let messages = counted.kept.lock().unwrap().messages();
+    (rate, messages)
 }
 
 fn rate(count: usize, began: Instant) -> f64 {

@@ -35,6 +35,10 @@ mod webhooks;
 use std::path::PathBuf;
 use std::time::Duration;
 
+// The server's: what is measured in this process allocates as it does there, and so do the limits.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One figure.
 struct Measure {
     name: &'static str,

@@ -43,7 +43,7 @@ pub const FAMILY: &str = "relay:";
 
 /// Events in one batch: enough to hide the way to the broker and back, and some hundred kilobytes of messages.
 const BATCH: Batch = Batch {
-    max: 500,
+    max: 1_000,
     wait: Duration::ZERO,
 };
 
@@ -53,6 +53,9 @@ const RETRY: Retry = Retry {
     cap: Duration::from_secs(5),
     ..Retry::NONE
 };
+
+/// Most messages fit.
+const USUAL_BYTES: usize = 1_024;
 
 /// One batch at the broker, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -218,7 +221,9 @@ impl Relay {
             catalogue, origin, ..
         } = &self.parts;
         let message = cloudevents::message(event, catalogue, origin)?;
-        serde_json::to_vec(&message.relayed(epoch, link))
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, &message.relayed(epoch, link))?;
+        Ok(json)
     }
 }
 

@@ -3,15 +3,18 @@
 //! **Names.** `<prefix>:<shards>:<shard>` are the streams, `<prefix>:head` is the last place that was published. An entry has
 //! the id `<epoch>-<position>` and one field, `event`, with the message.
 //!
-//! **Guarantees.** A batch is one pipeline and is confirmed when Redis has answered all of it. As ids follow from positions, a
-//! message that is there is not added again. Entries go when every consumer group has acknowledged them; of a stream that has
-//! no group, the last thousand stay.
+//! **Guarantees.** A batch goes out in pipelines on one connection, one behind the other, and is confirmed when Redis has
+//! answered all of them. As ids follow from positions, a message that is there is not added again. Entries go when every
+//! consumer group has acknowledged them; of a stream that has no group, the last thousand stay.
 //!
 //! **Redis that forgets.** Each batch reads the head before it writes: one that is gone or older than what was confirmed is told.
 //! Consumers notice by themselves, since what follows is chained to what they do not have.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::maybe_done;
 use quivive_delivery::relay::{Broker, Known, Place, Publication};
 use quivive_delivery::{BoxFuture, Fault};
 use quivive_tls::redis::RedisServer;
@@ -20,6 +23,7 @@ use redis::streams::{StreamInfoGroupsReply, StreamPendingReply};
 use redis::{Pipeline, RedisError, Value, from_redis_value};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Mutex;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::bus::{BusConfig, unconnected};
@@ -30,6 +34,12 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What was read is looked for so often while events come.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Messages in one pipeline: while Redis adds them, the next are put together.
+const PIECE: usize = 100;
+
+/// What Redis answered to each command of a pipeline.
+type Answers = Vec<Result<Value, RedisError>>;
 
 /// A connection, and what was done on it.
 struct Session {
@@ -42,6 +52,8 @@ struct Session {
 pub struct RedisStreams {
     server: RedisServer,
     config: BusConfig,
+    /// Of each shard.
+    streams: Vec<String>,
     /// `None`: to be made by the next batch.
     session: Mutex<Option<Session>>,
 }
@@ -49,18 +61,16 @@ pub struct RedisStreams {
 impl RedisStreams {
     /// Connects when there is something to publish.
     pub fn new(config: BusConfig) -> Result<Self, Fault> {
+        let BusConfig { prefix, shards, .. } = &config;
+        let stream = |shard| format!("{prefix}:{shards}:{shard}");
         Ok(Self {
             server: RedisServer::new(config.url.expose_secret())
                 .map_err(unusable)?
                 .trusting(config.tls.clone()),
+            streams: (0..*shards).map(stream).collect(),
             config,
             session: Mutex::default(),
         })
-    }
-
-    fn stream(&self, shard: u32) -> String {
-        let BusConfig { prefix, shards, .. } = &self.config;
-        format!("{prefix}:{shards}:{shard}")
     }
 
     fn head(&self) -> String {
@@ -93,31 +103,46 @@ impl RedisStreams {
         let Some(last) = messages.last() else {
             return Ok(());
         };
-        let mut pipeline = redis::pipe();
-        pipeline.ignore_errors().cmd("GET").arg(self.head());
-        for message in messages {
-            pipeline
-                .cmd("XADD")
-                .arg(self.stream(message.shard))
-                .arg(id(message.place))
-                .arg("event")
-                .arg(&message.json);
+        let connection = &session.connection;
+        let mut head = new_pipeline();
+        head.cmd("GET").arg(self.head());
+        let remembered = sent(head, connection).await;
+        let mut pieces = Vec::new();
+        for piece in messages.chunks(PIECE) {
+            pieces.push(sent(self.entries(piece), connection).await);
         }
-        pipeline.cmd("SET").arg(self.head()).arg(id(last.place));
-        let answers = ask(&pipeline, &mut session.connection).await?;
-        for answer in &answers {
-            match answer {
-                Ok(_) => {}
-                // It was published before.
-                Err(error) if is_there(error) => {}
-                Err(error) => return Err(refused(error)),
+        let mut head = new_pipeline();
+        head.cmd("SET").arg(self.head()).arg(id(last.place));
+        pieces.push(sent(head, connection).await);
+        let remembered = remembered.await?.into_iter().next();
+        for piece in pieces {
+            for answer in piece.await? {
+                match answer {
+                    Ok(_) => {}
+                    // It was published before.
+                    Err(error) if is_there(&error) => {}
+                    Err(error) => return Err(refused(&error)),
+                }
             }
         }
-        let remembered = match answers.into_iter().next() {
+        let remembered = match remembered {
             Some(Ok(Value::BulkString(text))) => place(&text),
             _ => None,
         };
         self.compare(session, remembered, known).await
+    }
+
+    fn entries(&self, messages: &[Publication]) -> Pipeline {
+        let mut pipeline = new_pipeline();
+        for message in messages {
+            pipeline
+                .cmd("XADD")
+                .arg(&self.streams[message.shard as usize])
+                .arg(id(message.place))
+                .arg("event")
+                .arg(&message.json);
+        }
+        pipeline
     }
 
     /// Compares what Redis remembered before this batch with what is known.
@@ -136,9 +161,7 @@ impl RedisStreams {
             );
             let mut forget = redis::cmd("DEL");
             forget.arg(self.head());
-            for shard in 0..self.config.shards {
-                forget.arg(self.stream(shard));
-            }
+            forget.arg(&self.streams);
             let gone: Result<Value, _> = forget.query_async(&mut session.connection).await;
             gone.map_err(away)?;
             return Err(Fault::Internal(
@@ -163,36 +186,33 @@ impl RedisStreams {
     /// Removes what every group has acknowledged. A stream that is still too long holds everything back, or loses what
     /// is oldest.
     async fn trim(&self, connection: &mut MultiplexedConnection) -> Result<(), Fault> {
-        let mut pipeline = redis::pipe();
-        pipeline.ignore_errors();
-        for shard in 0..self.config.shards {
-            pipeline.cmd("XINFO").arg("GROUPS").arg(self.stream(shard));
+        let mut pipeline = new_pipeline();
+        for stream in &self.streams {
+            pipeline.cmd("XINFO").arg("GROUPS").arg(stream);
         }
         let answers = ask(&pipeline, connection).await?;
-        let mut lengths = redis::pipe();
-        lengths.ignore_errors();
-        for (shard, answer) in (0..).zip(answers) {
-            let stream = self.stream(shard);
+        let mut lengths = new_pipeline();
+        for (stream, answer) in self.streams.iter().zip(answers) {
             // There is no such stream yet.
             let Ok(groups) = answer else {
-                lengths.cmd("XLEN").arg(&stream);
+                lengths.cmd("XLEN").arg(stream);
                 continue;
             };
             let groups: StreamInfoGroupsReply = from_redis_value(groups).map_err(unusable)?;
-            match self.acknowledged(connection, &stream, groups).await? {
+            match self.acknowledged(connection, stream, groups).await? {
                 Some(floor) => lengths
                     .cmd("XTRIM")
-                    .arg(&stream)
+                    .arg(stream)
                     .arg(&["MINID", "~", &floor])
                     .ignore(),
                 None => lengths
                     .cmd("XTRIM")
-                    .arg(&stream)
+                    .arg(stream)
                     .arg(&["MAXLEN", "~"])
                     .arg(UNREAD_BY_NOBODY)
                     .ignore(),
             };
-            lengths.cmd("XLEN").arg(&stream);
+            lengths.cmd("XLEN").arg(stream);
         }
         let mut longest = 0;
         for answer in ask(&lengths, connection).await? {
@@ -261,12 +281,11 @@ impl RedisStreams {
             "the oldest messages that were not read go from Redis; consumers that come to them read the log"
         );
         metrics::counter!("quivive_bus_losses_total").increment(1);
-        let mut pipeline = redis::pipe();
-        pipeline.ignore_errors();
-        for shard in 0..self.config.shards {
+        let mut pipeline = new_pipeline();
+        for stream in &self.streams {
             pipeline
                 .cmd("XTRIM")
-                .arg(self.stream(shard))
+                .arg(stream)
                 .arg(&["MAXLEN", "~"])
                 .arg(most / 2);
         }
@@ -295,11 +314,40 @@ impl Broker for RedisStreams {
     }
 }
 
+fn new_pipeline() -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    pipeline
+}
+
 async fn ask(
     pipeline: &Pipeline,
     connection: &mut MultiplexedConnection,
-) -> Result<Vec<Result<Value, RedisError>>, Fault> {
+) -> Result<Answers, Fault> {
     pipeline.query_async(connection).await.map_err(away)
+}
+
+/// Puts a pipeline on its way, behind those that were before, and gives what waits for its answers.
+async fn sent(
+    pipeline: Pipeline,
+    connection: &MultiplexedConnection,
+) -> impl Future<Output = Result<Answers, Fault>> + Send + use<> {
+    let mut connection = connection.clone();
+    let mut asked = Box::pin(maybe_done(
+        async move { ask(&pipeline, &mut connection).await },
+    ));
+    // The connection has it when it was polled once, and writes it when it has its turn.
+    poll_fn(|cx| {
+        let _ = asked.as_mut().poll(cx);
+        Poll::Ready(())
+    })
+    .await;
+    yield_now().await;
+    async move {
+        asked.as_mut().await;
+        let answers = asked.as_mut().take_output();
+        answers.unwrap_or_else(|| Err(Fault::Internal("Redis: asked twice".to_owned())))
+    }
 }
 
 fn id(place: Place) -> String {
