@@ -112,7 +112,7 @@ async fn a_log_changed_by_hand() {
 /// T09, bytes alone: a debug build on a busy machine says nothing about time.
 #[tokio::test(flavor = "multi_thread")]
 async fn known_and_unknown_accounts_get_the_same_bytes() {
-    for figure in timing::run(&server().await, 5, false).await {
+    for figure in timing::run(&server().await, 5, false, "").await {
         let pairs = if figure.name == "burst" { 1 } else { 5 };
         assert_eq!(figure.pairs, pairs, "{}", figure.name);
     }
