@@ -104,28 +104,27 @@ impl RedisStreams {
             return Ok(());
         };
         let connection = &session.connection;
-        let mut head = new_pipeline();
-        head.cmd("GET").arg(self.head());
-        let remembered = sent(head, connection).await;
-        let mut pieces = Vec::new();
+        let (mut get, mut set) = (new_pipeline(), new_pipeline());
+        get.cmd("GET").arg(self.head());
+        set.cmd("SET").arg(self.head()).arg(id(last.place));
+        let mut pipelines = vec![sent(get, connection).await];
         for piece in messages.chunks(PIECE) {
-            pieces.push(sent(self.entries(piece), connection).await);
+            pipelines.push(sent(self.entries(piece), connection).await);
         }
-        let mut head = new_pipeline();
-        head.cmd("SET").arg(self.head()).arg(id(last.place));
-        pieces.push(sent(head, connection).await);
-        let remembered = remembered.await?.into_iter().next();
-        for piece in pieces {
-            for answer in piece.await? {
-                match answer {
-                    Ok(_) => {}
-                    // It was published before.
-                    Err(error) if is_there(&error) => {}
-                    Err(error) => return Err(refused(&error)),
-                }
+        pipelines.push(sent(set, connection).await);
+        let mut answers = Vec::with_capacity(messages.len() + 2);
+        for pipeline in pipelines {
+            answers.extend(pipeline.await?);
+        }
+        for answer in &answers {
+            match answer {
+                Ok(_) => {}
+                // It was published before.
+                Err(error) if is_there(error) => {}
+                Err(error) => return Err(refused(error)),
             }
         }
-        let remembered = match remembered {
+        let remembered = match answers.into_iter().next() {
             Some(Ok(Value::BulkString(text))) => place(&text),
             _ => None,
         };

@@ -153,6 +153,13 @@ async fn redis_goes_on_where_consumers_read_the_log_and_where_it_has_forgotten()
         (length(&redis), &*redis.ask(&["GET", "events:head"])),
         (1, "1-2003")
     );
+    // What Redis says of the head is heard: a key of another kind is no loss.
+    redis.ask(&["DEL", "events:head"]);
+    redis.ask(&["RPUSH", "events:head", "theirs"]);
+    let refused = streams
+        .publish(known(2_003), &messages(2_004..=2_004))
+        .await;
+    assert!(refused.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
