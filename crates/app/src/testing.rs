@@ -73,6 +73,7 @@ struct Inside {
     mail_error: Option<MailError>,
     reads_fail: bool,
     vault: HashSet<String>,
+    vault_places: usize,
     /// Names of keys that were destroyed.
     destroyed: BTreeSet<String>,
     outlet: webhooks::Outside,
@@ -123,6 +124,7 @@ impl World {
                 mail_error: None,
                 reads_fail: false,
                 vault: HashSet::new(),
+                vault_places: usize::MAX,
                 destroyed: BTreeSet::new(),
                 outlet: webhooks::Outside::default(),
             }),
@@ -194,6 +196,11 @@ impl World {
     /// How many places the hashing queue has left.
     pub fn hashing_places(&self, places: u64) {
         self.0.hashing_places.store(places, Ordering::Relaxed);
+    }
+
+    /// How many may ask the vault for a key at once.
+    pub fn vault_places(&self, places: usize) {
+        self.inside().vault_places = places;
     }
 
     /// Hashes are under way and get no core.

@@ -61,7 +61,8 @@ impl Reach {
     }
 }
 
-fn is_io(error: &Error) -> bool {
+/// Whether it is of the connection and not of what was said on it.
+pub(crate) fn is_io(error: &Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if cause.is::<std::io::Error>() {

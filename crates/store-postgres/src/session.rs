@@ -6,18 +6,23 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use quivive_delivery::Fault;
 use quivive_delivery::tasks::Tasks;
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Connection, Error, Socket, Statement};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure;
 use crate::servers::{NotIn, Servers};
+use crate::way::Stream;
 
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a server that takes nothing more may go on talking.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is said to the server first. A commit that was acknowledged survives a crash of the server, whatever its
 /// configuration says; a stricter setting, such as one that waits for a standby, stays. What is sent of a commit is sent at
@@ -66,7 +71,7 @@ impl Session {
         let ending = ended.clone();
         tasks.spawn(async move {
             // Whoever waits for an answer is told by its own error.
-            if let Some(Err(error)) = ending.run_until_cancelled(connection).await {
+            if let Some(Err(error)) = ending.run_until_cancelled(to_its_end(connection)).await {
                 tracing::debug!(error = failure::describe(&error), "a connection ended");
             }
         });
@@ -115,6 +120,36 @@ impl Session {
         let statements = self.statements.lock();
         statements.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Drives a connection. One that can no more be written to is read to its end: its server may have said something before it
+/// went, such as the number of a commit ([`crate::commit`]), and the driver would leave that where it lies.
+async fn to_its_end(mut connection: Connection<Socket, Stream>) -> Result<(), Error> {
+    let ended = driven(&mut connection, false).await;
+    if let Err(error) = &ended
+        && failure::is_io(error)
+    {
+        let _ = tokio::time::timeout(LAST_WORDS, driven(&mut connection, true)).await;
+    }
+    ended
+}
+
+/// Until it ends. `is_deaf`: that nothing can be written is no end.
+async fn driven(connection: &mut Connection<Socket, Stream>, is_deaf: bool) -> Result<(), Error> {
+    std::future::poll_fn(|cx| {
+        loop {
+            return match connection.poll_message(cx) {
+                // A notice.
+                Poll::Ready(Some(Ok(_))) => continue,
+                // It has read what there was, and is woken when there is more.
+                Poll::Ready(Some(Err(error))) if is_deaf && failure::is_io(&error) => Poll::Pending,
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
+                Poll::Ready(None) => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    })
+    .await
 }
 
 /// The statements of a commit are all sent before the first is answered, its COMMIT among them. So a write that touches too

@@ -24,6 +24,9 @@ use crate::ports::Waiting;
 /// How often a group is tried while somebody else takes its addresses, or the store is busy.
 const MAX_TRIES: u32 = 20;
 
+/// Keys of a group that are asked for at once: many share a sync or a commit, and others who ask the vault find room in it.
+const KEYS_AT_ONCE: usize = 128;
+
 /// The longest wait for a busy store.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
@@ -54,14 +57,8 @@ impl Kernel {
         request: &Request,
     ) -> Result<Vec<Enrolled>, Fault> {
         for _ in 0..MAX_TRIES {
-            let mut fates = self.fates(accounts).await?;
-            let entrants = self.entrants(accounts, &fates).await?;
-            let transaction = self.enrolment(&entrants, &mut fates, attempt, request)?;
-            if transaction.records.is_empty() {
-                return Ok(fates);
-            }
-            match self.log.commit(transaction).await {
-                Ok(_) => return Ok(fates),
+            match self.try_to_enrol(accounts, attempt, request).await {
+                Ok(fates) => return Ok(fates),
                 // Somebody took an address meanwhile: look again.
                 Err(CommitError::Missed(_)) => {}
                 Err(CommitError::Fault(Fault::Busy { retry_after, .. })) => {
@@ -74,6 +71,21 @@ impl Kernel {
             what: "the adding of accounts",
             retry_after: MAX_PAUSE,
         })
+    }
+
+    async fn try_to_enrol(
+        &self,
+        accounts: &[Account],
+        attempt: Waiting,
+        request: &Request,
+    ) -> Result<Vec<Enrolled>, CommitError> {
+        let mut fates = self.fates(accounts).await?;
+        let entrants = self.entrants(accounts, &fates).await?;
+        let transaction = self.enrolment(&entrants, &mut fates, attempt, request)?;
+        if !transaction.records.is_empty() {
+            self.log.commit(transaction).await?;
+        }
+        Ok(fates)
     }
 
     /// Who is there already.
@@ -92,7 +104,7 @@ impl Kernel {
         Ok(addresses.into_iter().map(fate).collect())
     }
 
-    /// Those that are not, with their keys, which share their syncs.
+    /// Those that are not, with their keys.
     async fn entrants<'a>(
         &self,
         accounts: &'a [Account],
@@ -100,16 +112,18 @@ impl Kernel {
     ) -> Result<Vec<Entrant<'a>>, Fault> {
         let new = accounts.iter().enumerate().zip(fates);
         let new = new.filter(|(_, fate)| **fate == Enrolled::Done);
-        // All are asked for before the first is waited for.
-        let asked = new.map(|((at, account), _)| {
-            let key = self.vault.key(&account_vault_key(account.id.0));
-            (account, at, key)
-        });
-        let asked: Vec<_> = asked.collect();
-        let mut entrants = Vec::with_capacity(asked.len());
-        for (account, at, key) in asked {
-            let key = key.await?;
-            entrants.push(Entrant { account, at, key });
+        let new: Vec<_> = new.map(|(account, _)| account).collect();
+        let mut entrants = Vec::with_capacity(new.len());
+        for some in new.chunks(KEYS_AT_ONCE) {
+            // All are asked for before the first is waited for.
+            let asked = some.iter().map(|(at, account)| {
+                let key = self.vault.key(&account_vault_key(account.id.0));
+                (*at, *account, key)
+            });
+            for (at, account, key) in asked.collect::<Vec<_>>() {
+                let key = key.await?;
+                entrants.push(Entrant { account, at, key });
+            }
         }
         Ok(entrants)
     }

@@ -214,8 +214,16 @@ impl SealKey for FakeKey {
 }
 
 impl Vault for World {
+    /// Those who ask have a place in it until they are answered.
     fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>> {
         let mut inside = self.inside();
+        let Some(places) = inside.vault_places.checked_sub(1) else {
+            return Box::pin(std::future::ready(Err(Fault::Busy {
+                what: "the vault",
+                retry_after: Duration::from_secs(1),
+            })));
+        };
+        inside.vault_places = places;
         // Of what seals under another name, the one of this name opens nothing.
         let kept = if inside.destroyed.contains(name) {
             format!("{name}, lost")
@@ -224,7 +232,10 @@ impl Vault for World {
             name.to_owned()
         };
         let key: Arc<dyn SealKey> = Arc::new(FakeKey(kept));
-        Box::pin(std::future::ready(Ok(key)))
+        Box::pin(async move {
+            self.inside().vault_places += 1;
+            Ok(key)
+        })
     }
 
     fn existing(&self, name: &str) -> BoxFuture<'_, Result<Option<Arc<dyn SealKey>>, Fault>> {

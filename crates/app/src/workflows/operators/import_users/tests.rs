@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::{Counts, ImportUsers, Refusal, Told};
 use crate::facts::UserImported;
-use crate::imports::{Group, Unreadable, read};
+use crate::imports::{GROUP, Group, Unreadable, read};
 use crate::kernel::Failure;
 use crate::testing::{PASSWORD, Scene, Told as Outcome, account, fake_hash, given, nobody};
 
@@ -187,6 +187,22 @@ async fn two_imports_of_one_file_at_once_take_everybody_over_once() {
     assert_eq!(one.skipped + two.skipped, 3);
     assert_eq!(scene.world.see(|s| s.accounts.len()), 3);
     assert!(scene.world.missed().contains(&"account insert"));
+}
+
+/// Two groups fit in at once, four are under way.
+#[tokio::test(start_paused = true)]
+async fn a_group_waits_while_the_vault_has_no_room_for_it() {
+    let scene = nobody();
+    scene.world.vault_places(300);
+    let file: String = (0..4 * GROUP).map(|n| line(&format!("p{n}"))).collect();
+    let (send, groups) = mpsc::channel(9);
+    read(file.as_bytes(), &scene.world, scene.world.now(), |group| {
+        send.try_send(group).is_ok()
+    });
+    drop(send);
+    let (import, _heard) = of_groups(&scene, groups);
+    let counts = done(&scene.when(import).await);
+    assert_eq!(counts.imported, 4 * GROUP as u64);
 }
 
 #[tokio::test]
