@@ -52,6 +52,7 @@ fn purpose(place: Uuid) -> Purpose {
     Purpose {
         statement_time: STATEMENT_TIME,
         shared_lock: Some(sole::writers(place)),
+        settings: "",
     }
 }
 

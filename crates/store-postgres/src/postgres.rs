@@ -36,6 +36,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(15);
 const PURPOSE: Purpose = Purpose {
     statement_time: READ_TIME,
     shared_lock: None,
+    settings: "",
 };
 
 /// An open database. See the crate's documentation.

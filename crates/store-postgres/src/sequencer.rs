@@ -1,19 +1,25 @@
 //! Gives events their positions: from `event_in` into `event`, in the order of their numbers.
 //!
-//! **Flow.** Read the head and up to [`ROUND`] rows; link the chain; then in one transaction move the head, which misses when
-//! it is not where it was read, copy the rows inside the database, and delete them where they were. Again while there are
-//! more. In between it sleeps until a commit of this server has appended something, or another tells that it has moved the
+//! **Flow.** Read the head and what waits, up to [`READ`] rows, and give them their positions in rounds of [`ROUND`]: link the chain;
+//! then in one transaction move the head, which misses when it is not where it is thought to be, copy the rows inside the
+//! database, and delete them where they were. One round is on its way while the one before it is written. Again while there
+//! are more. In between it sleeps until a commit of this server has appended something, or another tells that it has moved the
 //! head, and looks by itself every [`POLL`]. Each server has one; any of them gives the positions of what others appended.
 //!
 //! **Guarantees.** Positions are dense and the chain cannot fork, whoever else sequences: the head's row is the guard. A crash
-//! at any point leaves a whole round or none. The head is published when its round is durable.
+//! at any point leaves a whole round or none. The head is published when its round is durable. Rows that are read together
+//! are those of one moment, and the events of a key are numbered in the order of their commits: so what comes to light later
+//! under a lower number is of other keys.
 //!
 //! **Why not the numbers themselves.** They are given before the commit: a reader that goes by them passes those that commit
 //! later under a lower one, and never sees them.
 
+use std::pin::pin;
+use std::slice::Chunks;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use quivive_delivery::tasks::Tasks;
 use quivive_delivery::{Clock, Fault, Head, chain};
 use tokio::sync::watch;
@@ -31,7 +37,13 @@ use crate::sole::Sole;
 use crate::wakeups::Told;
 
 /// Most events of one round: some ten milliseconds, in one transaction.
-const ROUND: i64 = 1_000;
+const ROUND: usize = 1_000;
+
+/// Most that are read at once, for so many rounds.
+const READ: i64 = 8_000;
+
+/// Rounds under way: while the server writes one, the next is linked and lies there.
+const AT_ONCE: usize = 2;
 
 /// How long what another server appended, or this one before a crash, may lie.
 const POLL: Duration = Duration::from_millis(200);
@@ -42,17 +54,21 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// What one statement of a round may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
 
+/// A round looks at its rows in one go, by a hash. Statistics from when `event_in` was nearly empty, as it is most of the time,
+/// would have it looked through once for each.
 const PURPOSE: Purpose = Purpose {
     statement_time: STATEMENT_TIME,
     shared_lock: None,
+    settings: "SET enable_nestloop = off",
 };
 
 const HEAD: &str = "SELECT next_pos, epoch, chain FROM log_head WHERE one = 1";
 
 const WAITING: &str = "SELECT seq, digest FROM event_in ORDER BY seq LIMIT $1";
 
-const MOVE_HEAD: &str =
-    "UPDATE log_head SET next_pos = $1, chain = $2 WHERE one = 1 AND next_pos = $3 AND epoch = $4";
+/// Its chain, too: a round that was sent behind one that another server has given meanwhile is not the next of that one.
+const MOVE_HEAD: &str = "UPDATE log_head SET next_pos = $1, chain = $2 \
+    WHERE one = 1 AND next_pos = $3 AND epoch = $4 AND chain = $5";
 
 /// The rows do not leave the database.
 const PLACE: &str = "INSERT INTO event (pos, epoch, id, type, version, key, priority, time, recorded_at, workflow_id, \
@@ -62,9 +78,10 @@ const PLACE: &str = "INSERT INTO event (pos, epoch, id, type, version, key, prio
     e.causation_id, e.subject, e.actor_kind, e.actor_id, e.request_id, e.traceparent, e.context_key, e.context, e.body, \
     e.personal_key, e.personal, placed.chain \
     FROM unnest(CAST($3 AS BIGINT[]), CAST($4 AS BIGINT[]), CAST($5 AS BYTEA[])) AS placed (seq, pos, chain) \
-    JOIN event_in e ON e.seq = placed.seq";
+    JOIN event_in e ON e.seq = placed.seq WHERE e.seq BETWEEN $6 AND $7";
 
-const CLEAR: &str = "DELETE FROM event_in WHERE seq = ANY ($1)";
+const CLEAR: &str = "DELETE FROM event_in USING unnest(CAST($1 AS BIGINT[])) AS placed (seq) \
+    WHERE event_in.seq = placed.seq AND event_in.seq BETWEEN $2 AND $3";
 
 pub(crate) struct Sequencer {
     pub(crate) place: Arc<Place>,
@@ -76,16 +93,6 @@ pub(crate) struct Sequencer {
     pub(crate) sole: Sole,
     pub(crate) told: Told,
     pub(crate) partitions: Partitions,
-}
-
-/// How a round ended.
-enum Round {
-    /// There was nothing to do.
-    Idle,
-    /// It gave so many positions.
-    Gave(usize),
-    /// Another server was faster.
-    Overtaken,
 }
 
 impl Sequencer {
@@ -136,55 +143,52 @@ impl Sequencer {
 
     /// Until nothing waits.
     async fn rounds(&mut self) -> Result<(), Fault> {
-        loop {
+        let mut is_more = true;
+        while is_more {
             let session = self.place.session().await?;
             self.sole.hold(&session).await?;
-            let round = self.round(&session).await;
-            if let Err(Fault::Unreachable(_)) = &round {
+            let some = self.some_rounds(&session).await;
+            if let Err(Fault::Unreachable(_)) = &some {
                 session.end();
             }
-            match round? {
-                Round::Idle => return Ok(()),
-                Round::Gave(count) => {
-                    self.told.owe();
-                    if count < usize::try_from(ROUND).unwrap_or_default() {
-                        return Ok(());
-                    }
-                }
-                Round::Overtaken => {}
-            }
+            is_more = some?;
         }
+        Ok(())
     }
 
-    async fn round(&mut self, session: &Session) -> Result<Round, Fault> {
+    /// Whether more may wait.
+    async fn some_rounds(&mut self, session: &Session) -> Result<bool, Fault> {
         // In this order: what is not there any more was given its place, and the head that is read then says so.
         let (waiting, head) = read(session).await?;
         self.publish(head);
         if waiting.is_empty() {
-            return Ok(Round::Idle);
+            return Ok(false);
         }
-        let recorded_at = self.clock.now().as_microsecond();
-        let mut placed = Placed::with_capacity(waiting.len());
-        let mut tip = head;
-        for row in &waiting {
-            tip = placed.add(tip, recorded_at, row)?;
-        }
+        let tip = head.position + waiting.len() as u64;
         let (partitions, client) = (&mut self.partitions, &session.client);
-        partitions
-            .make_room(client, head.position, tip.position)
-            .await?;
-        match placed.write(session, recorded_at, head, tip).await {
-            Ok(()) => {
-                self.publish(tip);
-                Ok(Round::Gave(waiting.len()))
+        partitions.make_room(client, head.position, tip).await?;
+        let rounds = Rounds {
+            waiting: waiting.chunks(ROUND),
+            tip: head,
+            clock: Arc::clone(&self.clock),
+        };
+        let written = stream::iter(rounds).map(|round| round.write(session));
+        let mut written = pin!(written.buffered(AT_ONCE));
+        while let Some(tip) = written.next().await {
+            match tip {
+                Ok(tip) => {
+                    self.publish(tip);
+                    self.told.owe();
+                }
+                // The head was moved, or the rows taken; or a partition is not there any more.
+                Err(error) if matches!(Reach::of(&error), Reach::Guard | Reach::Again) => {
+                    self.partitions.look_again_after(&error);
+                    return Ok(true);
+                }
+                Err(error) => return Err(failure::fault(&error, "giving positions")),
             }
-            // The head was moved, or the rows taken; or a partition is not there any more.
-            Err(error) if matches!(Reach::of(&error), Reach::Guard | Reach::Again) => {
-                self.partitions.look_again_after(&error);
-                Ok(Round::Overtaken)
-            }
-            Err(error) => Err(failure::fault(&error, "giving positions")),
         }
+        Ok(i64::try_from(waiting.len()) == Ok(READ))
     }
 
     fn publish(&self, read: Head) {
@@ -219,16 +223,29 @@ pub(crate) fn head(row: &Row) -> Result<Head, Fault> {
     })
 }
 
+/// An event without a position.
+struct Waiting {
+    seq: i64,
+    digest: [u8; 32],
+}
+
 /// What waits and, as of no earlier, the head: both are on their way before the first is answered.
-async fn read(session: &Session) -> Result<(Vec<Row>, Head), Fault> {
+async fn read(session: &Session) -> Result<(Vec<Waiting>, Head), Fault> {
     let failed = |error: Error| failure::fault(&error, WAITING);
     let prepared = session.prepared(WAITING, Form::Plain, 1).await;
     let statement = prepared.map_err(failed)?;
     let prepared = session.prepared(HEAD, Form::Plain, 0).await;
     prepared.map_err(failed)?;
     let waiting = async {
-        let rows = session.client.query(&statement, &[&ROUND]).await;
-        rows.map_err(failed)
+        let rows = session.client.query(&statement, &[&READ]).await;
+        let rows = rows.map_err(failed)?;
+        let waiting = rows.iter().map(|row| {
+            Ok(Waiting {
+                seq: column(row, 0)?,
+                digest: digest(row, 1)?,
+            })
+        });
+        waiting.collect::<Result<Vec<_>, Fault>>()
     };
     // Polled in this order, so sent in it.
     futures_util::try_join!(waiting, read_head(session))
@@ -244,75 +261,114 @@ fn digest(row: &Row, at: usize) -> Result<[u8; 32], Fault> {
         .map_err(|bytes| Fault::Internal(format!("a digest has {} bytes", bytes.len())))
 }
 
+/// What was read, round by round, each linked to the one before it when it is asked for.
+struct Rounds<'w> {
+    waiting: Chunks<'w, Waiting>,
+    tip: Head,
+    clock: Arc<dyn Clock>,
+}
+
+impl Iterator for Rounds<'_> {
+    type Item = Round;
+
+    fn next(&mut self) -> Option<Round> {
+        let waiting = self.waiting.next()?;
+        let round = Round::of(waiting, self.tip, self.clock.now().as_microsecond());
+        self.tip = round.to;
+        Some(round)
+    }
+}
+
 /// The events of a round with their places, column by column.
-struct Placed {
+struct Round {
+    recorded_at: i64,
+    from: Head,
+    to: Head,
     seqs: Vec<i64>,
     positions: Vec<i64>,
     chains: Vec<Vec<u8>>,
 }
 
-impl Placed {
-    fn with_capacity(count: usize) -> Self {
-        Self {
-            seqs: Vec::with_capacity(count),
-            positions: Vec::with_capacity(count),
-            chains: Vec::with_capacity(count),
+impl Round {
+    fn of(waiting: &[Waiting], from: Head, recorded_at: i64) -> Self {
+        let mut round = Self {
+            recorded_at,
+            from,
+            to: from,
+            seqs: Vec::with_capacity(waiting.len()),
+            positions: Vec::with_capacity(waiting.len()),
+            chains: Vec::with_capacity(waiting.len()),
+        };
+        for event in waiting {
+            let Head {
+                position,
+                epoch,
+                chain,
+            } = round.to;
+            let position = position + 1;
+            let chain = chain::link(&chain, position, epoch, recorded_at, &event.digest);
+            round.seqs.push(event.seq);
+            round.positions.push(position.cast_signed());
+            round.chains.push(chain.to_vec());
+            round.to = Head {
+                position,
+                epoch,
+                chain,
+            };
         }
+        round
     }
 
-    /// Adds one after `tip` and returns the new tip.
-    fn add(&mut self, tip: Head, recorded_at: i64, row: &Row) -> Result<Head, Fault> {
-        let position = tip.position + 1;
-        let digest = digest(row, 1)?;
-        let chain = chain::link(&tip.chain, position, tip.epoch, recorded_at, &digest);
-        self.seqs.push(column(row, 0)?);
-        self.positions.push(position.cast_signed());
-        self.chains.push(chain.to_vec());
-        Ok(Head {
-            position,
-            chain,
-            ..tip
-        })
-    }
-
-    async fn write(
-        &self,
-        session: &Session,
-        recorded_at: i64,
-        from: Head,
-        to: Head,
-    ) -> Result<(), Error> {
-        let move_head = session.prepared(MOVE_HEAD, Form::Guarded, 4).await?;
-        let place = session.prepared(PLACE, Form::Guarded, 5).await?;
-        let clear = session.prepared(CLEAR, Form::Guarded, 1).await?;
+    /// Answers with the new head.
+    async fn write(self, session: &Session) -> Result<Head, Error> {
+        let move_head = session.prepared(MOVE_HEAD, Form::Guarded, 5).await?;
+        let place = session.prepared(PLACE, Form::Guarded, 7).await?;
+        let clear = session.prepared(CLEAR, Form::Guarded, 3).await?;
         let client = &session.client;
+        let Self {
+            from,
+            to,
+            recorded_at,
+            seqs,
+            ..
+        } = &self;
         let number = |unsigned: u64| unsigned.cast_signed();
         let (next, chain) = (number(to.position + 1), &to.chain[..]);
-        let (seen, epoch) = (number(from.position + 1), number(from.epoch));
-        let count = number(self.seqs.len() as u64);
+        let (seen, epoch, last_chain) = (
+            number(from.position + 1),
+            number(from.epoch),
+            &from.chain[..],
+        );
+        let (first, last) = (seqs.first(), seqs.last());
+        let count = number(seqs.len() as u64);
         let steps: Vec<Step<'_>> = vec![
             Box::pin(client.batch_execute("BEGIN")),
             execute(
                 client,
                 &move_head,
-                vec![&next, &chain, &seen, &epoch, &1_i64],
+                vec![&next, &chain, &seen, &epoch, &last_chain, &1_i64],
             ),
             execute(
                 client,
                 &place,
                 vec![
                     &epoch,
-                    &recorded_at,
-                    &self.seqs,
+                    recorded_at,
+                    seqs,
                     &self.positions,
                     &self.chains,
+                    &first,
+                    &last,
                     &count,
                 ],
             ),
-            execute(client, &clear, vec![&self.seqs, &count]),
+            execute(client, &clear, vec![seqs, &first, &last, &count]),
             Box::pin(client.batch_execute("COMMIT")),
         ];
-        pipeline::run(steps).await.map_err(|(_, error)| error)
+        match pipeline::run(steps).await {
+            Ok(()) => Ok(*to),
+            Err((_, error)) => Err(error),
+        }
     }
 }
 

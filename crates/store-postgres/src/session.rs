@@ -38,6 +38,8 @@ pub(crate) struct Purpose {
     pub(crate) statement_time: Duration,
     /// A lock that it takes and shares with others, and that goes with it.
     pub(crate) shared_lock: Option<i64>,
+    /// What else is said to the server first.
+    pub(crate) settings: &'static str,
 }
 
 /// Which form of a statement was prepared.
@@ -78,7 +80,10 @@ impl Session {
         client.batch_execute(SETTINGS).await?;
         let limit = purpose.statement_time.as_millis();
         client
-            .batch_execute(&format!("SET statement_timeout = {limit}"))
+            .batch_execute(&format!(
+                "SET statement_timeout = {limit}; {}",
+                purpose.settings
+            ))
             .await?;
         if let Some(number) = purpose.shared_lock {
             let lock = format!("SELECT pg_advisory_lock_shared({number})");

@@ -21,6 +21,7 @@ use quivive_delivery::{
     Body, Clock, CommitError, Committed, Envelope, Fault, Key, Log as _, Stored, Time, Transaction,
     Write,
 };
+use quivive_outbound::SystemClock;
 use quivive_store::{Database, POSTGRES_MIGRATIONS};
 use quivive_store_postgres::{OpenError, Postgres, PostgresOptions};
 use quivive_testkit::postgres::pair::Pair;
@@ -325,4 +326,44 @@ async fn events_that_another_left_behind_get_their_places() {
     let reached = db.head().wait_for(|head| head.position == 3).await.is_ok();
     assert!(reached);
     assert_eq!(server.ask("SELECT count(*) FROM event_in"), "0");
+}
+
+/// More waits than is read at once, with gaps, when the head can be moved again: two servers give places in rounds, one behind
+/// the other, and who finds the head moved by the other begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_backlog_that_two_servers_find_is_placed_once_and_in_order() {
+    const COMMITS: u64 = 20;
+    const EACH: u64 = 1_000;
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let bed = Bed::on(&cluster).await;
+    // What it links differs from what the first would by the time.
+    let clock = Arc::new(SystemClock);
+    let mut options = PostgresOptions::new(&bed.server.url(), None, clock).unwrap();
+    options.place = id();
+    let other = Postgres::open(options, POSTGRES_MIGRATIONS).await.unwrap();
+    let mut foreign =
+        bed.elsewhere("BEGIN; LOCK TABLE log_head IN EXCLUSIVE MODE; SELECT pg_sleep(60)");
+    bed.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND wait_event = 'PgSleep'")
+        .await;
+    let mut ids = Vec::new();
+    for number in 0..COMMITS {
+        let missed = bed.commit(vec![bed.db.unset_meta("nothing")], 1).await;
+        assert!(missed.is_err());
+        let key = format!("key:{}", number % 3);
+        let records: Vec<_> = (0..EACH).map(|_| record(&key)).collect();
+        ids.extend(records.iter().map(|record| record.envelope().id));
+        let writes = vec![bed.db.set_meta("number", &number.to_string())];
+        let transaction = Transaction { writes, records };
+        bed.db.commit(transaction).await.unwrap();
+    }
+    bed.server.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND wait_event = 'PgSleep'",
+    );
+    let events = bed.whole(COMMITS * EACH).await;
+    let placed: Vec<_> = events.iter().map(|event| event.envelope.id).collect();
+    assert_eq!(placed, ids);
+    other.close().await;
+    let _ = foreign.wait();
 }
