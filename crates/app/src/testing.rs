@@ -73,7 +73,7 @@ struct Inside {
     mail_error: Option<MailError>,
     reads_fail: bool,
     vault: HashSet<String>,
-    vault_places: usize,
+    vault_places: Option<usize>,
     /// Names of keys that were destroyed.
     destroyed: BTreeSet<String>,
     outlet: webhooks::Outside,
@@ -124,7 +124,7 @@ impl World {
                 mail_error: None,
                 reads_fail: false,
                 vault: HashSet::new(),
-                vault_places: usize::MAX,
+                vault_places: None,
                 destroyed: BTreeSet::new(),
                 outlet: webhooks::Outside::default(),
             }),
@@ -198,9 +198,9 @@ impl World {
         self.0.hashing_places.store(places, Ordering::Relaxed);
     }
 
-    /// How many may ask the vault for a key at once.
+    /// So many may ask the vault for a key at once, until they are answered.
     pub fn vault_places(&self, places: usize) {
-        self.inside().vault_places = places;
+        self.inside().vault_places = Some(places);
     }
 
     /// Hashes are under way and get no core.

@@ -14,7 +14,6 @@
 //! **Why not the numbers themselves.** They are given before the commit: a reader that goes by them passes those that commit
 //! later under a lower one, and never sees them.
 
-use std::pin::pin;
 use std::slice::Chunks;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,7 @@ use crate::sole::Sole;
 use crate::wakeups::Told;
 
 /// Most events of one round: some ten milliseconds, in one transaction.
-const ROUND: usize = 1_000;
+const ROUND: u16 = 1_000;
 
 /// Most that are read at once, for so many rounds.
 const READ: i64 = 8_000;
@@ -54,19 +53,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// What one statement of a round may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
 
-/// A round looks at its rows in one go, by a hash. Statistics from when `event_in` was nearly empty, as it is most of the time,
-/// would have it looked through once for each.
+/// A round finds its rows by their range and a hash. Plans from when `event_in` was nearly empty, as it is most of the time, would
+/// look through the whole table, or through it once for each row.
 const PURPOSE: Purpose = Purpose {
     statement_time: STATEMENT_TIME,
     shared_lock: None,
-    settings: "SET enable_nestloop = off",
+    settings: "SET enable_nestloop = off; SET enable_seqscan = off",
 };
 
 const HEAD: &str = "SELECT next_pos, epoch, chain FROM log_head WHERE one = 1";
 
 const WAITING: &str = "SELECT seq, digest FROM event_in ORDER BY seq LIMIT $1";
 
-/// Its chain, too: a round that was sent behind one that another server has given meanwhile is not the next of that one.
+/// The chain, too: another server may have given as many positions in place of the round before this one. Then the position
+/// fits, and the chain does not.
 const MOVE_HEAD: &str = "UPDATE log_head SET next_pos = $1, chain = $2 \
     WHERE one = 1 AND next_pos = $3 AND epoch = $4 AND chain = $5";
 
@@ -143,52 +143,53 @@ impl Sequencer {
 
     /// Until nothing waits.
     async fn rounds(&mut self) -> Result<(), Fault> {
-        let mut is_more = true;
-        while is_more {
+        let mut most = Some(READ);
+        while let Some(limit) = most {
             let session = self.place.session().await?;
             self.sole.hold(&session).await?;
-            let some = self.some_rounds(&session).await;
+            let some = self.some_rounds(&session, limit).await;
             if let Err(Fault::Unreachable(_)) = &some {
                 session.end();
             }
-            is_more = some?;
+            most = some?;
         }
         Ok(())
     }
 
-    /// Whether more may wait.
-    async fn some_rounds(&mut self, session: &Session) -> Result<bool, Fault> {
+    /// Answers with how many to read next, if more may wait.
+    async fn some_rounds(&mut self, session: &Session, limit: i64) -> Result<Option<i64>, Fault> {
         // In this order: what is not there any more was given its place, and the head that is read then says so.
-        let (waiting, head) = read(session).await?;
+        let (waiting, head) = read(session, limit).await?;
         self.publish(head);
         if waiting.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let tip = head.position + waiting.len() as u64;
         let (partitions, client) = (&mut self.partitions, &session.client);
         partitions.make_room(client, head.position, tip).await?;
         let rounds = Rounds {
-            waiting: waiting.chunks(ROUND),
+            waiting: waiting.chunks(usize::from(ROUND)),
             tip: head,
             clock: Arc::clone(&self.clock),
         };
         let written = stream::iter(rounds).map(|round| round.write(session));
-        let mut written = pin!(written.buffered(AT_ONCE));
+        let mut written = written.buffered(AT_ONCE);
         while let Some(tip) = written.next().await {
             match tip {
                 Ok(tip) => {
                     self.publish(tip);
                     self.told.owe();
                 }
-                // The head was moved, or the rows taken; or a partition is not there any more.
+                // The head was moved, or the rows taken; or a partition is not there any more. Where another server is at it,
+                // most of a long reading would be for nothing.
                 Err(error) if matches!(Reach::of(&error), Reach::Guard | Reach::Again) => {
                     self.partitions.look_again_after(&error);
-                    return Ok(true);
+                    return Ok(Some(i64::from(ROUND)));
                 }
                 Err(error) => return Err(failure::fault(&error, "giving positions")),
             }
         }
-        Ok(i64::try_from(waiting.len()) == Ok(READ))
+        Ok((i64::try_from(waiting.len()) == Ok(limit)).then_some(READ))
     }
 
     fn publish(&self, read: Head) {
@@ -230,14 +231,14 @@ struct Waiting {
 }
 
 /// What waits and, as of no earlier, the head: both are on their way before the first is answered.
-async fn read(session: &Session) -> Result<(Vec<Waiting>, Head), Fault> {
+async fn read(session: &Session, limit: i64) -> Result<(Vec<Waiting>, Head), Fault> {
     let failed = |error: Error| failure::fault(&error, WAITING);
     let prepared = session.prepared(WAITING, Form::Plain, 1).await;
     let statement = prepared.map_err(failed)?;
     let prepared = session.prepared(HEAD, Form::Plain, 0).await;
     prepared.map_err(failed)?;
     let waiting = async {
-        let rows = session.client.query(&statement, &[&READ]).await;
+        let rows = session.client.query(&statement, &[&limit]).await;
         let rows = rows.map_err(failed)?;
         let waiting = rows.iter().map(|row| {
             Ok(Waiting {

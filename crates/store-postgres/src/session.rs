@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use quivive_delivery::Fault;
 use quivive_delivery::tasks::Tasks;
-use tokio_postgres::{Client, Connection, Error, Socket, Statement};
+use tokio_postgres::{AsyncMessage, Client, Connection, Error, Socket, Statement};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure;
@@ -127,7 +127,7 @@ impl Session {
     }
 }
 
-/// Drives a connection. One that can no more be written to is read to its end: its server may have said something before it
+/// Drives a connection. One that can no longer be written to is read to its end: its server may have said something before it
 /// went, such as the number of a commit ([`crate::commit`]), and the driver would leave that where it lies.
 async fn to_its_end(mut connection: Connection<Socket, Stream>) -> Result<(), Error> {
     let ended = driven(&mut connection, false).await;
@@ -144,9 +144,14 @@ async fn driven(connection: &mut Connection<Socket, Stream>, is_deaf: bool) -> R
     std::future::poll_fn(|cx| {
         loop {
             return match connection.poll_message(cx) {
-                // A notice.
-                Poll::Ready(Some(Ok(_))) => continue,
-                // It has read what there was, and is woken when there is more.
+                Poll::Ready(Some(Ok(message))) => {
+                    if let AsyncMessage::Notice(said) = message {
+                        let (severity, message) = (said.severity(), said.message());
+                        tracing::info!(severity, "PostgreSQL: {message}");
+                    }
+                    continue;
+                }
+                // It has read what there was, and is woken when there is more; not if a notice was the last of it, which is lost.
                 Poll::Ready(Some(Err(error))) if is_deaf && failure::is_io(&error) => Poll::Pending,
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
                 Poll::Ready(None) => Poll::Ready(Ok(())),

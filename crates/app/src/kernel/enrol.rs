@@ -21,13 +21,13 @@ use super::workflow::{Subject, account_vault_key};
 use crate::facts::UserImported;
 use crate::ports::Waiting;
 
-/// How often a group is tried while somebody else takes its addresses, or the store is busy.
+/// How often a group is tried while somebody else takes its addresses, or the store or the vault is busy.
 const MAX_TRIES: u32 = 20;
 
 /// Keys of a group that are asked for at once: many share a sync or a commit, and others who ask the vault find room in it.
 const KEYS_AT_ONCE: usize = 128;
 
-/// The longest wait for a busy store.
+/// The longest wait for what is busy.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// What became of one of them.
@@ -61,7 +61,7 @@ impl Kernel {
                 Ok(fates) => return Ok(fates),
                 // Somebody took an address meanwhile: look again.
                 Err(CommitError::Missed(_)) => {}
-                Err(CommitError::Fault(Fault::Busy { retry_after, .. })) => {
+                Err(CommitError::Fault(Fault::Busy { retry_after, .. })) if !self.is_stopping() => {
                     tokio::time::sleep(retry_after.min(MAX_PAUSE)).await;
                 }
                 Err(CommitError::Fault(fault)) => return Err(fault),

@@ -214,16 +214,18 @@ impl SealKey for FakeKey {
 }
 
 impl Vault for World {
-    /// Those who ask have a place in it until they are answered.
     fn key(&self, name: &str) -> BoxFuture<'_, Result<Arc<dyn SealKey>, Fault>> {
         let mut inside = self.inside();
-        let Some(places) = inside.vault_places.checked_sub(1) else {
-            return Box::pin(std::future::ready(Err(Fault::Busy {
-                what: "the vault",
-                retry_after: Duration::from_secs(1),
-            })));
-        };
-        inside.vault_places = places;
+        let is_limited = inside.vault_places.is_some();
+        if let Some(places) = &mut inside.vault_places {
+            let Some(left) = places.checked_sub(1) else {
+                return Box::pin(std::future::ready(Err(Fault::Busy {
+                    what: "the vault",
+                    retry_after: Duration::from_secs(1),
+                })));
+            };
+            *places = left;
+        }
         // Of what seals under another name, the one of this name opens nothing.
         let kept = if inside.destroyed.contains(name) {
             format!("{name}, lost")
@@ -233,7 +235,12 @@ impl Vault for World {
         };
         let key: Arc<dyn SealKey> = Arc::new(FakeKey(kept));
         Box::pin(async move {
-            self.inside().vault_places += 1;
+            if is_limited {
+                tokio::task::yield_now().await;
+                if let Some(places) = &mut self.inside().vault_places {
+                    *places += 1;
+                }
+            }
             Ok(key)
         })
     }

@@ -201,8 +201,10 @@ async fn a_group_waits_while_the_vault_has_no_room_for_it() {
     });
     drop(send);
     let (import, _heard) = of_groups(&scene, groups);
+    let began = tokio::time::Instant::now();
     let counts = done(&scene.when(import).await);
     assert_eq!(counts.imported, 4 * GROUP as u64);
+    assert!(began.elapsed().as_secs() >= 1, "somebody had to wait");
 }
 
 #[tokio::test]
